@@ -1,0 +1,1 @@
+"""Pure state machines, one actor a module: `update(state, message) -> state, effects`."""

@@ -1,0 +1,1 @@
+"""Where commits, documents and signals live."""

@@ -1,0 +1,1 @@
+"""Pure functions and value types of the market: arrays in, arrays out."""

@@ -1,0 +1,101 @@
+"""Trading days as the rest of openbell sees them: dates, segments and instants.
+
+Inside, an instant is an `int` of nanoseconds since 1970-01-01T00:00:00Z; a trading day knows
+its exchange's time zone and turns wall-clock times of that day into instants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+Nanoseconds = NDArray[np.int64]
+"""Instants or durations, int64 nanoseconds; instants are UTC."""
+
+SECOND_NS = 1_000_000_000
+MINUTE_NS = 60 * SECOND_NS
+DAY_NS = 86_400 * SECOND_NS
+
+
+def local_instant(day: date, wall: time, tz: str) -> int:
+    """Instant (ns UTC) of a wall-clock time on a date in an IANA time zone.
+
+    A time that a clock change skips is read with the offset in force before the change, one that
+    it repeats is its first occurrence (PEP 495, fold=0).
+    """
+    moment = datetime.combine(day, wall, tzinfo=ZoneInfo(tz))
+    return round(moment.timestamp()) * SECOND_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One uninterrupted span of trading, [open, close)."""
+
+    open_ns: int
+    close_ns: int
+
+
+@dataclass(frozen=True)
+class TradingDay:
+    """One exchange day: its date, its segments in time order, and where its hours come from."""
+
+    date: date
+    tz: str
+    """IANA name of the exchange's time zone."""
+    segments: tuple[Segment, ...]
+    """At least one; sorted, not overlapping."""
+    kind: str = "regular"
+    """`regular`, `early_close`, `late_open`, `extended` or `special` (an evening, a weekend, …)."""
+    layer: str = ""
+    """Which layer gave the hours, e.g. `exchange_calendars XNYS` or `overlay nse.yaml`."""
+    reason: str = ""
+    """Why the hours are not the regular ones, or empty."""
+
+    @property
+    def open_ns(self) -> int:
+        return self.segments[0].open_ns
+
+    @property
+    def close_ns(self) -> int:
+        return self.segments[-1].close_ns
+
+    @cached_property
+    def midnight_ns(self) -> int:
+        """The local midnight with which the date begins."""
+        return local_instant(self.date, time(), self.tz)
+
+    @cached_property
+    def next_midnight_ns(self) -> int:
+        return local_instant(self.date + timedelta(days=1), time(), self.tz)
+
+    def instant(self, wall: time) -> int:
+        """Instant (ns UTC) of a wall-clock time on this day's date."""
+        return local_instant(self.date, wall, self.tz)
+
+    def grid(self, interval_ns: int) -> tuple[Nanoseconds, Nanoseconds]:
+        """Starts and ends of the day's bars of one interval, anchored at each segment's open.
+
+        Returns
+        -------
+        starts, ends : (n,) int64, ns UTC
+            The last bar of a segment ends at the segment's close, even when that cuts it short.
+        """
+        starts = np.concatenate(
+            [np.arange(s.open_ns, s.close_ns, interval_ns, dtype=np.int64) for s in self.segments]
+        )
+        closes = np.concatenate(
+            [
+                np.full(-(-(s.close_ns - s.open_ns) // interval_ns), s.close_ns, dtype=np.int64)
+                for s in self.segments
+            ]
+        )
+        return starts, np.minimum(starts + interval_ns, closes)
+
+    def minutes_expected(self) -> int:
+        """Minutes inside the day's hours: 390 on a regular New York day."""
+        return sum(-(-(s.close_ns - s.open_ns) // MINUTE_NS) for s in self.segments)

@@ -1,0 +1,151 @@
+"""What a day yields, as columns: levels, signals, derived bars, quality.
+
+All arrays of one value have the same length, stand row for row, and are read-only. Symbols and
+sessions are positions in the tuples that the value carries. Instants are int64 ns UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openbell.market.bars import Codes, Mask, Prices
+from openbell.market.days import Nanoseconds
+
+Counts = NDArray[np.int64]
+
+NO_TIME = np.iinfo(np.int64).min
+"""Stands where an instant is missing, as numpy's NaT does."""
+
+HIGH_BREAK: Literal[0] = 0
+LOW_BREAK: Literal[1] = 1
+SIDES = ("HIGH_BREAK", "LOW_BREAK")
+
+SessionStatus = Literal["PENDING", "ACTIVE", "COMPLETED", "SKIPPED"]
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """One session's highs and lows of one day, one element a symbol (s,)."""
+
+    symbols: tuple[str, ...]
+    high: Prices
+    """NaN where the symbol had no row in the session."""
+    low: Prices
+    count: Counts
+    """Rows used: bars or ticks."""
+    first_ts: Nanoseconds
+    """`ts` of the first row used, NO_TIME where there is none."""
+    last_ts: Nanoseconds
+    complete: Mask
+    """Whether every minute of the session had a row."""
+
+
+@dataclass(frozen=True, eq=False)
+class SignalBatch:
+    """Signals of one step, ordered by (ts, symbol, session, side)."""
+
+    exchange: str
+    trading_date: date
+    sessions: tuple[str, ...]
+    symbols: tuple[str, ...]
+    session: NDArray[np.int32]
+    symbol: Codes
+    side: NDArray[np.int8]
+    """HIGH_BREAK or LOW_BREAK: a position in SIDES."""
+    number: NDArray[np.int32]
+    """1 for the first break of this (day, session, symbol, side)."""
+    ts: Nanoseconds
+    """The bar's start or the tick's time."""
+    known_at: Nanoseconds
+    """The bar's end or the tick's time: when one could have acted."""
+    price: Prices
+    level: Prices
+    companion: NDArray[np.int32]
+    """Position of the companion's symbol in `symbols`, -1 where it has none or no price yet."""
+    companion_price: Prices
+    companion_ts: Nanoseconds
+    gap: Mask
+    ambiguous: Mask
+    complete: Mask
+    backfilled: Mask
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+
+@dataclass(frozen=True, eq=False)
+class DerivedBars:
+    """Finished bars of one derived interval, ordered by (ts, symbol); empty ones are left out."""
+
+    interval_minutes: int
+    symbols: tuple[str, ...]
+    symbol: Codes
+    ts: Nanoseconds
+    """Bucket starts, anchored at the segment's open."""
+    open: Prices
+    high: Prices
+    low: Prices
+    close: Prices
+    volume: Prices
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+
+@dataclass(frozen=True, eq=False)
+class Quality:
+    """Data quality of one day, one element a symbol (s,)."""
+
+    trading_date: date
+    symbols: tuple[str, ...]
+    expected: Counts
+    """Minutes inside the hours, from the calendar."""
+    actual: Counts
+    """Distinct minutes inside the hours with a row."""
+    gaps: Counts
+    """Runs of missing minutes; a run never crosses a segment break."""
+    missing: Counts
+    """Minutes without a row."""
+    out_of_order: Counts
+    late: Counts
+    duplicates: Counts
+    outside_hours: Counts
+    bad_rows: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolLevels:
+    """One symbol in a session document; times in ns UTC, None where there was no row."""
+
+    high: float | None
+    low: float | None
+    tick_count: int
+    first_tick_time: int | None
+    last_tick_time: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class SessionDocument:
+    """One session of one day, as stores keep it; instants in ns UTC, market time."""
+
+    exchange: str
+    trading_date: date
+    session_name: str
+    start_time: str
+    """Local wall time as configured, e.g. "09:30"."""
+    end_time: str
+    status: SessionStatus
+    created_at: int
+    updated_at: int
+    started_at: int | None = None
+    completed_at: int | None = None
+    reason: str | None = None
+    """Why it was SKIPPED or truncated."""
+    levels: Levels | None = None
+    """None until COMPLETED; a SKIPPED session has none."""
+    breakouts_checked: bool = False

@@ -1,0 +1,35 @@
+"""What openbell raises.
+
+OpenbellError
+├── InputError          wrong usage or input; the command line exits with 2
+│   ├── ConfigError     a configuration that can't be used: names the file and the key
+│   ├── DataError       a source that can't be used: names the file, row or column
+│   └── CalendarError   an exchange or a date that no calendar covers
+└── RunError            a failure while running; the command line exits with 1
+"""
+
+from __future__ import annotations
+
+
+class OpenbellError(Exception):
+    """Base of all errors that openbell raises on purpose; its text is meant for people."""
+
+
+class InputError(OpenbellError):
+    """Wrong usage or input."""
+
+
+class ConfigError(InputError):
+    """A configuration that can't be used."""
+
+
+class DataError(InputError):
+    """A source of data that can't be used."""
+
+
+class CalendarError(InputError):
+    """An exchange or a date that no calendar covers."""
+
+
+class RunError(OpenbellError):
+    """A failure while running."""

@@ -1,0 +1,1 @@
+"""What runs actors: wiring, dispatchers, configuration, the command line."""
