@@ -1,0 +1,26 @@
+"""Hypothesis profiles, and where the shared market data is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A failure prints the blob that replays it. Machines that run several suites at once are slow now
+# and then: neither a deadline nor the time that data takes to make says anything about the code.
+settings.register_profile(
+    "test", print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("soak", settings.get_profile("test"), max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with real market data, beside the repository; skips where it is absent."""
+    folder = (Path(__file__).parents[1] / "../shared/data").resolve()
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent; it holds real market data to compare with")
+    return folder
