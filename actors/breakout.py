@@ -1,0 +1,212 @@
+"""Watches completed sessions' levels and reports each break of them once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from openbell.actors.effects import Actor, Effects, Publish
+from openbell.market.bars import Rows
+from openbell.market.breakouts import (
+    Armed,
+    BreakRules,
+    Breaks,
+    armed,
+    find_breaks,
+    last_prices,
+)
+from openbell.market.results import NO_TIME, SIDES, SignalBatch
+from openbell.messages.base import Message
+from openbell.messages.data import Batch
+from openbell.messages.session import DayCleared, DayOpened, SessionCompleted
+from openbell.messages.signal import BreakoutsChecked, Signals
+from openbell.messages.time import Reached
+
+NAME = "breakout"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    exchange: str
+    """As configured; the first part of each signal's id."""
+    sessions: tuple[str, ...]
+    """All sessions, in the configured order."""
+    rules: tuple[BreakRules, ...]
+    """Each session's rules."""
+    companions: tuple[tuple[str, str], ...] = ()
+    """Symbol and the companion whose price goes with its signals."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Watch:
+    """One session's levels under watch."""
+
+    session: int
+    """Position in `Settings.sessions`."""
+    armed: Armed
+    checked: bool
+    """Whether BreakoutsChecked was said."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class State:
+    opened: DayOpened | None = None
+    watches: tuple[Watch, ...] = ()
+    last: tuple[tuple[str, float, int], ...] = ()
+    """Each companion's last price and its row's time."""
+
+
+def breakout(settings: Settings) -> Actor[State]:
+    """Whoever watches the levels of all sessions."""
+    return Actor(
+        NAME,
+        State(),
+        partial(update, settings),
+        frozenset({DayOpened, DayCleared, Batch, SessionCompleted, Reached}),
+    )
+
+
+def update(settings: Settings, state: State, message: Message) -> tuple[State, Effects]:
+    match state, message:
+        case _, DayOpened() as opened:
+            return State(opened), ()
+        case _, DayCleared():
+            return State(), ()
+        case State(opened=DayOpened() as opened), Batch() as batch:
+            return _watched(settings, state, opened, batch)
+        case State(opened=DayOpened() as opened), SessionCompleted() as completed:
+            return _armed(settings, state, opened, completed)
+        case _:
+            return state, ()
+
+
+def _armed(
+    settings: Settings, state: State, opened: DayOpened, completed: SessionCompleted
+) -> tuple[State, Effects]:
+    position = settings.sessions.index(completed.session)
+    levels = armed(completed.levels, completed.at_ns, settings.rules[position])
+    closed = completed.at_ns >= opened.day.close_ns
+    watch = Watch(position, levels, checked=closed)
+    after = replace(state, watches=(*state.watches, watch))
+    if not closed:
+        return after, ()
+    return after, (Publish(BreakoutsChecked(sessions=(completed.session,), at_ns=completed.at_ns)),)
+
+
+def _watched(
+    settings: Settings, state: State, opened: DayOpened, batch: Batch
+) -> tuple[State, Effects]:
+    found: list[tuple[int, Breaks]] = []
+    watches: list[Watch] = []
+    checked: list[str] = []
+    closed = batch.watermark_ns >= opened.day.close_ns
+    for watch in state.watches:
+        levels, breaks = find_breaks(watch.armed, batch.rows, settings.rules[watch.session])
+        if breaks is not None:
+            found.append((watch.session, breaks))
+        done = closed or bool(levels.looked.all())
+        if done and not watch.checked:
+            checked.append(settings.sessions[watch.session])
+        watches.append(Watch(watch.session, levels, watch.checked or done))
+    said: list[Publish] = []
+    if found:
+        said.append(Publish(Signals(batch=_signals(settings, state, opened, batch.rows, found))))
+    if checked:
+        said.append(Publish(BreakoutsChecked(sessions=tuple(checked), at_ns=batch.watermark_ns)))
+    last = _last(settings, state, batch.rows)
+    return State(opened, tuple(watches), last), tuple(said)
+
+
+def _signals(
+    settings: Settings,
+    state: State,
+    opened: DayOpened,
+    rows: Rows,
+    found: list[tuple[int, Breaks]],
+) -> SignalBatch:
+    session = np.concatenate([np.full(len(b.ts), s, np.int32) for s, b in found])
+    symbol = np.concatenate([b.symbol for _, b in found])
+    side = np.concatenate([b.side for _, b in found])
+    ts = np.concatenate([b.ts for _, b in found])
+    known_at = np.concatenate([b.known_at for _, b in found])
+    companion, price, price_ts = _companions(settings, state, rows, symbol, known_at)
+    order = np.lexsort(
+        (
+            side,
+            _ranks(settings.sessions)[session],
+            _ranks(opened.symbols)[symbol],
+            ts,
+        )
+    )
+    return SignalBatch(
+        exchange=settings.exchange,
+        trading_date=opened.day.date,
+        sessions=settings.sessions,
+        symbols=opened.symbols,
+        session=session[order],
+        symbol=symbol[order],
+        side=side[order],
+        number=np.ones(len(order), np.int32),
+        ts=ts[order],
+        known_at=known_at[order],
+        price=np.concatenate([b.price for _, b in found])[order],
+        level=np.concatenate([b.level for _, b in found])[order],
+        companion=companion[order],
+        companion_price=price[order],
+        companion_ts=price_ts[order],
+        gap=np.concatenate([b.gap for _, b in found])[order],
+        ambiguous=np.concatenate([b.ambiguous for _, b in found])[order],
+        complete=np.concatenate([b.complete for _, b in found])[order],
+        backfilled=np.zeros(len(order), np.bool_),
+    )
+
+
+def _ranks(names: tuple[str, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Each name's place in the sorted order: sorting positions by it sorts the texts."""
+    ranks = np.empty(len(names), np.int64)
+    ranks[np.array(sorted(range(len(names)), key=names.__getitem__), np.intp)] = range(len(names))
+    return ranks
+
+
+assert SIDES == tuple(sorted(SIDES)), "sorting positions by side must sort the texts"
+
+
+def _companions(
+    settings: Settings,
+    state: State,
+    rows: Rows,
+    symbol: np.ndarray[tuple[int], np.dtype[np.int32]],
+    known_at: np.ndarray[tuple[int], np.dtype[np.int64]],
+) -> tuple[
+    np.ndarray[tuple[int], np.dtype[np.int32]],
+    np.ndarray[tuple[int], np.dtype[np.float64]],
+    np.ndarray[tuple[int], np.dtype[np.int64]],
+]:
+    """Each signal's companion with its last price at the signal."""
+    companion = np.full(len(symbol), -1, np.int32)
+    price = np.full(len(symbol), np.nan)
+    ts = np.full(len(symbol), NO_TIME, np.int64)
+    carried = {name: (price, ts) for name, price, ts in state.last}
+    for of, name in settings.companions:
+        if of not in rows.symbols or name not in rows.symbols:
+            continue
+        who = np.flatnonzero(symbol == rows.symbols.index(of))
+        other = rows.symbols.index(name)
+        before = carried.get(name, (float("nan"), NO_TIME))
+        price[who], ts[who] = last_prices(rows, other, known_at[who], before)
+        companion[who] = np.where(np.isnan(price[who]), -1, other)
+    return companion, price, ts
+
+
+def _last(settings: Settings, state: State, rows: Rows) -> tuple[tuple[str, float, int], ...]:
+    """Each companion's last price after a batch."""
+    carried = {name: (price, ts) for name, price, ts in state.last}
+    end = np.array([np.iinfo(np.int64).max])
+    for name in sorted({name for _, name in settings.companions}):
+        if name in rows.symbols:
+            before = carried.get(name, (float("nan"), NO_TIME))
+            price, ts = last_prices(rows, rows.symbols.index(name), end, before)
+            carried[name] = (float(price[0]), int(ts[0]))
+    return tuple((name, price, ts) for name, (price, ts) in carried.items())

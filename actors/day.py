@@ -1,0 +1,150 @@
+"""Owns the trading day: its phases, its state, and what comes after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+from openbell.actors.effects import Actor, Effects, Publish
+from openbell.market.bars import DayData
+from openbell.market.days import MINUTE_NS, TradingDay
+from openbell.market.windows import SessionSpec, Window, boundaries, session_window
+from openbell.messages.base import Message
+from openbell.messages.control import Loaded, Roll, Start
+from openbell.messages.data import Load
+from openbell.messages.session import (
+    AwaitLoad,
+    DayCleared,
+    DayClosed,
+    DayOpened,
+    DayState,
+    DayWithoutData,
+    Phase,
+    PhaseEntered,
+    RunEnded,
+    StateChanged,
+)
+from openbell.messages.time import Grant, Reached
+
+NAME = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    sessions: tuple[SessionSpec, ...]
+    interval_ns: int | None
+    """Bar length of the source, None for ticks."""
+    clock_step: Literal["boundary", "bar"]
+    days_ahead: int
+    """How many days are read while one is running."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    plan: tuple[TradingDay, ...] = ()
+    position: int = -1
+    """Which day of the plan it is."""
+    state: DayState = "NOT_STARTED"
+    phase: Phase | None = None
+
+    @property
+    def day(self) -> TradingDay:
+        return self.plan[self.position]
+
+
+def day(settings: Settings) -> Actor[State]:
+    """The trading day, one after another through the plan that Start brings."""
+    return Actor(NAME, State(), partial(update, settings), frozenset({Grant, Reached}))
+
+
+def update(settings: Settings, state: State, message: Message) -> tuple[State, Effects]:
+    match message:
+        case Grant(until_ns=until_ns, inputs=inputs):
+            said: list[Message] = []
+            for entered in inputs:
+                match entered:
+                    case Start(days=days):
+                        state = _begun(settings, State(plan=days), said)
+                    case Roll():
+                        state = _begun(settings, state, said)
+                    case Loaded(data=data):
+                        state = _activated(settings, state, data, said)
+                    case _:
+                        pass
+            if state.phase == "stream" and until_ns >= state.day.close_ns:
+                state = _ended(state, said)
+            return state, tuple(Publish(m) for m in said)
+        case Reached():
+            return state, ()
+        case _:
+            raise ValueError(f"day: unexpected {message!r}")
+
+
+def _begun(settings: Settings, state: State, said: list[Message]) -> State:
+    """Phases 0 to 3 of the next day of the plan, or the end of the run."""
+    position = state.position + 1
+    if position >= len(state.plan):
+        said.append(RunEnded())
+        return state
+    first = position == 0
+    state = replace(state, position=position)
+    if not first:
+        state = _phase(state, "clear", said)
+        said.append(DayCleared(date=state.day.date))
+        state = _state(state, "NOT_STARTED", state.day.open_ns, "the next trading day", said)
+    state = _phase(state, "initialise", said)
+    state = _state(state, "PRE_MARKET", state.day.open_ns, "the day is being prepared", said)
+    state = _phase(state, "history", said)
+    state = _phase(state, "load", said)
+    said.append(Load(days=state.plan[position : position + 1 + settings.days_ahead]))
+    said.append(AwaitLoad(date=state.day.date))
+    return state
+
+
+def _activated(settings: Settings, state: State, data: DayData, said: list[Message]) -> State:
+    """Phases 4 and 5; a day without a row has neither."""
+    today = state.day
+    rows, outside = int(data.counts.rows.sum()), int(data.counts.outside_hours.sum())
+    if rows == outside:
+        said.append(DayWithoutData(date=today.date, outside_hours=outside))
+        return _state(state, "ENDED", today.close_ns, "no row inside the hours", said)
+    slot_ns = settings.interval_ns or MINUTE_NS
+    found = [session_window(today, spec, slot_ns) for spec in settings.sessions]
+    windows = [window for window in found if isinstance(window, Window)]
+    state = _phase(state, "activate", said)
+    said.append(
+        DayOpened(
+            day=today,
+            symbols=data.symbols,
+            kind="ticks" if settings.interval_ns is None else "bars",
+            interval_ns=settings.interval_ns,
+            boundaries=boundaries(today, windows, settings.clock_step, slot_ns),
+            counts=data.counts,
+            bad=data.bad,
+        )
+    )
+    state = _state(state, "ACTIVE", today.open_ns, "the open", said)
+    return _phase(state, "stream", said)
+
+
+def _ended(state: State, said: list[Message]) -> State:
+    """Phase 6: the close was reached."""
+    today = state.day
+    state = _state(state, "POST_MARKET", today.close_ns, "the close", said)
+    state = _phase(state, "end", said)
+    said.append(DayClosed(date=today.date))
+    return _state(state, "ENDED", today.close_ns, "the day is complete", said)
+
+
+def _phase(state: State, phase: Phase, said: list[Message]) -> State:
+    said.append(PhaseEntered(date=state.day.date, phase=phase))
+    return replace(state, phase=phase)
+
+
+def _state(state: State, after: DayState, at_ns: int, why: str, said: list[Message]) -> State:
+    if after != state.state:
+        said.append(
+            StateChanged(date=state.day.date, before=state.state, after=after, at_ns=at_ns, why=why)
+        )
+    return replace(state, state=after)

@@ -1,0 +1,78 @@
+"""What an actor may ask of the runtime; carrying it out is not the actor's business."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Generic, TypeVar
+
+from openbell.market.days import TradingDay
+from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
+from openbell.messages.base import Message
+from openbell.messages.data import QualityReport
+from openbell.messages.session import DayOpened, DayWithoutData, PhaseEntered, StateChanged
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Tell everyone downstream who hears messages of this type."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Have a day's rows read in the background, after those asked for before."""
+
+    day: TradingDay
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """Tell the clock when this date's rows are there."""
+
+    date: date
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Commit:
+    """Make one step durable: all of it, or nothing."""
+
+    number: int
+    step: int
+    documents: tuple[SessionDocument, ...] = ()
+    """Documents that changed in this step."""
+    signals: tuple[SignalBatch, ...] = ()
+    bars: tuple[DerivedBars, ...] = ()
+    quality: QualityReport | None = None
+    transitions: tuple[StateChanged | PhaseEntered, ...] = ()
+    without_data: tuple[DayWithoutData, ...] = ()
+    opened: DayOpened | None = None
+    closed: date | None = None
+    """The trading day that ended with this step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The run is over."""
+
+
+Effect = Publish | Fetch | Await | Commit | Finish
+Effects = tuple[Effect, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Actor(Generic[S]):
+    """An actor before anything runs it: a name, a first state, and what follows from a message.
+
+    `update` is pure: the same state and message give the same state and effects. The runtime
+    gives it a step's messages sender by sender, in the order of the wiring, and `Reached` last.
+    """
+
+    name: str
+    initial: S
+    update: Callable[[S, Message], tuple[S, Effects]]
+    hears: frozenset[type[Message]] = field(default_factory=frozenset)

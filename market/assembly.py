@@ -1,0 +1,225 @@
+"""From raw rows to a trading day's columns: what is used, what isn't, and the count of each."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openbell.market.bars import (
+    BAR_COLUMNS,
+    BadRow,
+    BarBlock,
+    Codes,
+    DayData,
+    Mask,
+    Prices,
+    RawRows,
+    RowCounts,
+    TickBatch,
+)
+from openbell.market.days import Nanoseconds, TradingDay
+
+T = TypeVar("T", bound=np.generic)
+
+
+def assemble(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
+    """A trading day's rows, cleaned and in time order, with an account of the rest.
+
+    Rows outside the hours are ignored; unusable rows (a price that is missing, infinite or not
+    above 0, a high below the low, a bar off the interval's grid) are listed; later rows are put
+    in time order, equal times in the source's order; of bars with equal (symbol, ts) the last
+    in source order is used; equal ticks all are.
+
+    Parameters
+    ----------
+    interval_ns : int or None
+        Bar length, None for ticks.
+    """
+    inside = _inside(raw.ts, day)
+    s = len(raw.symbols)
+    outside = np.zeros(s, np.int64) if inside.all() else np.bincount(raw.code[~inside], minlength=s)
+    slot = None
+    if interval_ns is None:
+        usable = _usable_ticks(raw)
+    else:
+        slot, on_grid = _slots(raw.ts, day, interval_ns)
+        usable = _usable_bars(raw) & on_grid
+    bad_at = np.flatnonzero(inside & ~usable)
+    keep = None if len(bad_at) == 0 and inside.all() else np.flatnonzero(inside & usable)
+    code, ts = _kept(raw.code, keep), _kept(raw.ts, keep)
+    columns = {name: _kept(column, keep) for name, column in raw.columns.items()}
+    disorder = _out_of_order(code, ts, s)
+
+    rows: BarBlock | TickBatch
+    if interval_ns is None or slot is None:
+        rows, duplicates = _ticks(raw.symbols, day, code, ts, columns), np.zeros(s, np.int64)
+        ohlc_outside = np.zeros(s, np.int64)
+    else:
+        rows, duplicates = _block(raw.symbols, day, interval_ns, code, _kept(slot, keep), columns)
+        ohlc_outside = _ohlc_outside(rows)
+    counts = RowCounts(
+        rows=np.bincount(raw.code, minlength=s),
+        outside_hours=outside,
+        out_of_order=disorder,
+        duplicates=duplicates,
+        bad_rows=np.bincount(raw.code[bad_at], minlength=s),
+        ohlc_outside=ohlc_outside,
+    )
+    bad = tuple(_bad_row(raw, int(i), interval_ns) for i in bad_at)
+    return DayData(day=day, rows=rows, counts=counts, bad=bad)
+
+
+def _kept(column: NDArray[T], keep: NDArray[np.intp] | None) -> NDArray[T]:
+    return column if keep is None else column[keep]
+
+
+def _inside(ts: Nanoseconds, day: TradingDay) -> Mask:
+    first, *others = day.segments
+    inside: Mask = (ts >= first.open_ns) & (ts < first.close_ns)
+    for segment in others:
+        inside |= (ts >= segment.open_ns) & (ts < segment.close_ns)
+    return inside
+
+
+def _slots(ts: Nanoseconds, day: TradingDay, interval_ns: int) -> tuple[NDArray[np.int64], Mask]:
+    """Row of the day's grid for each time, and whether the time is one of the grid's."""
+    if len(day.segments) == 1:
+        offset = ts - day.open_ns
+        slot = offset // interval_ns
+        return slot, slot * interval_ns == offset
+    starts, _ = day.grid(interval_ns)
+    slot = np.clip(np.searchsorted(starts, ts, side="right") - 1, 0, None)
+    return slot, starts[slot] == ts
+
+
+def _usable_bars(raw: RawRows) -> Mask:
+    o, h, l, c = (raw.columns[name] for name in BAR_COLUMNS[:4])
+    # A comparison with NaN is false, so that a missing price is caught by the same tests.
+    return (l > 0) & (h >= l) & (h < np.inf) & (o > 0) & (o < np.inf) & (c > 0) & (c < np.inf)
+
+
+def _usable_ticks(raw: RawRows) -> Mask:
+    price = raw.columns["price"]
+    return (price > 0) & (price < np.inf)
+
+
+def _ohlc_outside(bars: BarBlock) -> NDArray[np.int64]:
+    """Bars per symbol whose open or close lies outside [low, high]."""
+    highest, lowest = np.maximum(bars.open, bars.close), np.minimum(bars.open, bars.close)
+    outside = (highest > bars.high) | (lowest < bars.low)
+    return outside.sum(axis=0, dtype=np.int64)
+
+
+def _out_of_order(code: Codes, ts: Nanoseconds, s: int) -> NDArray[np.int64]:
+    """Rows per symbol whose time lies before that of an earlier row of the symbol."""
+    if len(ts) < 2 or not (ts[1:] < ts[:-1]).any():
+        return np.zeros(s, np.int64)
+    order = np.argsort(code, kind="stable")
+    # One running maximum serves all symbols: a later symbol's keys are all above the one before.
+    span = int(ts.max() - ts.min()) + 1
+    if s * span >= 2**63:  # a day of ns holds 100,000 symbols
+        raise ValueError(f"{s} symbols in one day are too many")
+    key = code[order] * np.int64(span) + (ts[order] - ts.min())
+    behind = key[1:] < np.maximum.accumulate(key)[:-1]
+    return np.bincount(code[order][1:][behind], minlength=s)
+
+
+def _block(
+    symbols: tuple[str, ...],
+    day: TradingDay,
+    interval_ns: int,
+    code: Codes,
+    slot: NDArray[np.int64],
+    columns: dict[str, Prices],
+) -> tuple[BarBlock, NDArray[np.int64]]:
+    starts, ends = day.grid(interval_ns)
+    m, s = len(starts), len(symbols)
+    cell = slot * s + code
+    whole = len(cell) == m * s and cell[0] == 0 and bool((np.diff(cell) == 1).all())
+    duplicates = np.zeros(s, np.int64)
+    if whole:
+        present = np.ones((m, s), np.bool_)
+    else:
+        filled = np.zeros(m * s, np.bool_)
+        filled[cell] = True
+        present = filled.reshape(m, s)
+        if np.count_nonzero(filled) < len(cell):
+            duplicates = np.bincount(code, minlength=s) - present.sum(axis=0)
+            order = np.argsort(cell, kind="stable")
+            last = np.append(cell[order][1:] != cell[order][:-1], True)
+            winners = order[last]
+            cell, columns = cell[winners], {k: v[winners] for k, v in columns.items()}
+
+    def grid(column: Prices) -> Prices:
+        if whole:
+            return _read_only(column.reshape(m, s))
+        flat = np.full(m * s, np.nan)
+        flat[cell] = column
+        return _read_only(flat.reshape(m, s))
+
+    present.flags.writeable = False
+    block = BarBlock(
+        day=day,
+        symbols=symbols,
+        interval_ns=interval_ns,
+        ts=starts,
+        ends=ends,
+        open=grid(columns["open"]),
+        high=grid(columns["high"]),
+        low=grid(columns["low"]),
+        close=grid(columns["close"]),
+        volume=grid(columns["volume"]),
+        present=present,
+    )
+    return block, duplicates
+
+
+def _ticks(
+    symbols: tuple[str, ...],
+    day: TradingDay,
+    code: Codes,
+    ts: Nanoseconds,
+    columns: dict[str, Prices],
+) -> TickBatch:
+    price, size = columns["price"], columns["size"]
+    if len(ts) > 1 and (ts[1:] < ts[:-1]).any():
+        order = np.argsort(ts, kind="stable")
+        code, ts, price, size = code[order], ts[order], price[order], size[order]
+    return TickBatch(
+        day, symbols, _read_only(code), _read_only(ts), _read_only(price), _read_only(size)
+    )
+
+
+def _read_only(array: NDArray[T]) -> NDArray[T]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _bad_row(raw: RawRows, i: int, interval_ns: int | None) -> BadRow:
+    file, row = raw.locate(i)
+    values = {name: float(column[i]) for name, column in raw.columns.items()}
+    return BadRow(
+        file=file,
+        row=row,
+        symbol=raw.symbols[raw.code[i]],
+        ts_ns=int(raw.ts[i]),
+        reason=_why_unusable(values, interval_ns),
+    )
+
+
+def _why_unusable(values: dict[str, float], interval_ns: int | None) -> str:
+    prices = ("price",) if interval_ns is None else BAR_COLUMNS[:4]
+    for name in prices:
+        value = values[name]
+        if np.isnan(value):
+            return f"{name} is missing"
+        if np.isinf(value):
+            return f"{name} is infinite"
+        if value <= 0:
+            return f"{name} is {value:g}, not above 0"
+    if interval_ns is not None and values["high"] < values["low"]:
+        return f"high {values['high']!r} is below low {values['low']!r}"
+    return "ts is not on the interval's grid from the open"

@@ -1,0 +1,124 @@
+"""Highs and lows of a session, folded batch by batch; any cut gives the same levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from openbell.market.bars import BarBlock, Mask, Prices, Rows, TickBatch
+from openbell.market.days import Nanoseconds
+from openbell.market.results import NO_TIME, Counts, Levels
+from openbell.market.windows import Window
+
+
+@dataclass(frozen=True, eq=False)
+class Extremes:
+    """What a session has seen so far, one element a symbol (s,)."""
+
+    high: Prices
+    low: Prices
+    count: Counts
+    first_ts: Nanoseconds
+    last_ts: Nanoseconds
+    seen: Mask
+    """(slots, s): which of the window's minutes (bars) had a row."""
+
+
+def nothing_seen(symbols: int, slots: int) -> Extremes:
+    """The start of a session over that many symbols and expected slots."""
+    return Extremes(
+        high=np.full(symbols, np.nan),
+        low=np.full(symbols, np.nan),
+        count=np.zeros(symbols, np.int64),
+        first_ts=np.full(symbols, NO_TIME, np.int64),
+        last_ts=np.full(symbols, NO_TIME, np.int64),
+        seen=np.zeros((slots, symbols), np.bool_),
+    )
+
+
+def extended(seen: Extremes, rows: Rows, window: Window) -> Extremes:
+    """What has been seen after a further batch; rows outside the window don't count.
+
+    A bar belongs to the window that holds all of it, a tick to the one that holds its time.
+    """
+    if isinstance(rows, BarBlock):
+        start = int(np.searchsorted(rows.ts, window.start_ns, side="left"))
+        stop = int(np.searchsorted(rows.ends, window.end_ns, side="right"))
+        return _with_bars(seen, rows.rows(start, stop), window) if start < stop else seen
+    start = int(np.searchsorted(rows.ts, window.start_ns, side="left"))
+    stop = int(np.searchsorted(rows.ts, window.end_ns, side="left"))
+    return _with_ticks(seen, rows.rows(start, stop), window) if start < stop else seen
+
+
+def levels(seen: Extremes, symbols: tuple[str, ...]) -> Levels:
+    """The levels of a session that is over."""
+    return Levels(
+        symbols=symbols,
+        high=seen.high,
+        low=seen.low,
+        count=seen.count,
+        first_ts=seen.first_ts,
+        last_ts=seen.last_ts,
+        complete=np.all(seen.seen, axis=0),
+    )
+
+
+def _with_bars(seen: Extremes, bars: BarBlock, window: Window) -> Extremes:
+    present = bars.present
+    some = present.any(axis=0)
+    first = bars.ts[present.argmax(axis=0)]
+    last = bars.ts[len(bars) - 1 - present[::-1].argmax(axis=0)]
+    slots = seen.seen.copy()
+    slots[np.searchsorted(window.slots, bars.ts)] |= present
+    return Extremes(
+        high=np.fmax(seen.high, np.fmax.reduce(bars.high, axis=0)),
+        low=np.fmin(seen.low, np.fmin.reduce(bars.low, axis=0)),
+        count=seen.count + present.sum(axis=0),
+        first_ts=np.where(some & (seen.first_ts == NO_TIME), first, seen.first_ts),
+        last_ts=np.where(some, last, seen.last_ts),
+        seen=slots,
+    )
+
+
+def _with_ticks(seen: Extremes, ticks: TickBatch, window: Window) -> Extremes:
+    order = np.argsort(ticks.code, kind="stable")
+    code = ticks.code[order]
+    starts = np.flatnonzero(np.append(True, code[1:] != code[:-1]))
+    who = code[starts]
+    price, ts = ticks.price[order], ticks.ts[order]
+    stops = np.append(starts[1:], len(code))
+
+    high, low = seen.high.copy(), seen.low.copy()
+    count, first, last = seen.count.copy(), seen.first_ts.copy(), seen.last_ts.copy()
+    high[who] = np.fmax(high[who], np.maximum.reduceat(price, starts))
+    low[who] = np.fmin(low[who], np.minimum.reduceat(price, starts))
+    count[who] += stops - starts
+    first[who] = np.where(first[who] == NO_TIME, ts[starts], first[who])
+    last[who] = ts[stops - 1]
+    slots = seen.seen.copy()
+    slots[np.searchsorted(window.slots, ticks.ts, side="right") - 1, ticks.code] = True
+    return Extremes(high, low, count, first, last, slots)
+
+
+def minutes_seen(seen: Mask, rows: Rows, starts: Nanoseconds) -> Mask:
+    """Which of a day's slots had a row, after a further batch.
+
+    Parameters
+    ----------
+    seen : (m, s) bool
+    starts : (m,) int64, ns UTC
+        Slots of the day: `day.grid(interval)[0]`, minutes for ticks.
+    """
+    if len(rows) == 0:
+        return seen
+    after = seen.copy()
+    if isinstance(rows, BarBlock):
+        slot = np.searchsorted(starts, rows.ts)
+        if slot[-1] - slot[0] == len(slot) - 1:
+            after[slot[0] : slot[-1] + 1] |= rows.present
+        else:
+            np.logical_or.at(after, slot, rows.present)
+    else:
+        after[np.searchsorted(starts, rows.ts, side="right") - 1, rows.code] = True
+    return after

@@ -1,0 +1,50 @@
+"""Rows on their way to the actors, and what upkeep makes of them."""
+
+from __future__ import annotations
+
+from openbell.market.bars import BadRow, Rows
+from openbell.market.days import TradingDay
+from openbell.market.results import DerivedBars, Quality
+from openbell.messages.base import Message
+
+
+class Load(Message):
+    """Have these days read, the first one first."""
+
+    days: tuple[TradingDay, ...]
+
+
+class Batch(Message):
+    """The rows of one step: a view, never a copy."""
+
+    step: int
+    rows: Rows
+    """May be empty: the watermark moves all the same."""
+    watermark_ns: int
+    """All rows known up to here have been handed out."""
+
+
+class BarsDerived(Message):
+    """Finished bars of a derived interval."""
+
+    bars: DerivedBars
+
+
+class PossibleSplit(Message):
+    """A symbol opened more than 40 % away from its last close."""
+
+    symbol: str
+    previous_close: float
+    open: float
+
+
+class QualityReport(Message):
+    """What a whole day's data was worth."""
+
+    quality: Quality
+    bad: tuple[BadRow, ...]
+    ohlc_outside: int
+    """Bars used although open or close lie outside [low, high]."""
+    rows: int
+    """All rows of the day's window, used or not."""
+    possible_splits: tuple[PossibleSplit, ...]

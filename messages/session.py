@@ -1,0 +1,105 @@
+"""The trading day and its sessions as they unfold."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from openbell.market.bars import BadRow, Kind, RowCounts
+from openbell.market.days import TradingDay
+from openbell.market.results import Levels
+from openbell.messages.base import Message
+
+DayState = Literal[
+    "NOT_STARTED", "PRE_MARKET", "ACTIVE", "POST_MARKET", "ENDED", "TIMEOUT", "ERROR"
+]
+
+Phase = Literal["clear", "initialise", "history", "load", "activate", "stream", "end"]
+
+
+class AwaitLoad(Message):
+    """The day can't go on before this date's rows are there."""
+
+    date: date
+
+
+class DayOpened(Message):
+    """A trading day is active: its hours, its symbols, and what its data looks like."""
+
+    day: TradingDay
+    symbols: tuple[str, ...]
+    """The day's register; arrays over symbols stand in this order."""
+    kind: Kind
+    interval_ns: int | None
+    boundaries: tuple[int, ...]
+    """Instants (ns UTC) that no step may cross, ascending; the last is the close."""
+    counts: RowCounts
+    bad: tuple[BadRow, ...]
+
+
+class DayCleared(Message):
+    """Drop what is kept of the previous day; `date` is about to begin."""
+
+    date: date
+
+
+class DayClosed(Message):
+    """The close was reached; what the day left behind stays for analysis."""
+
+    date: date
+
+
+class DayWithoutData(Message):
+    """A trading day for which the source has no row inside the hours."""
+
+    date: date
+    outside_hours: int
+    """Rows that it has outside them."""
+
+
+class RunEnded(Message):
+    """The last trading day has ended."""
+
+
+class PhaseEntered(Message):
+    """The day has gone on to its next phase."""
+
+    date: date
+    phase: Phase
+
+
+class StateChanged(Message):
+    """The day's state has changed."""
+
+    date: date
+    before: DayState
+    after: DayState
+    at_ns: int
+    """Market time."""
+    why: str
+
+
+class SessionPlanned(Message):
+    """A session stands for the day: PENDING, or SKIPPED with the reason."""
+
+    session: str
+    status: Literal["PENDING", "SKIPPED"]
+    at_ns: int
+    reason: str | None = None
+    """Why it is skipped or truncated."""
+
+
+class SessionStarted(Message):
+    """The session's window has begun."""
+
+    session: str
+    at_ns: int
+
+
+class SessionCompleted(Message):
+    """The session's window is over and its levels hold."""
+
+    session: str
+    at_ns: int
+    """The window's end: levels hold for rows from here on."""
+    levels: Levels

@@ -1,0 +1,19 @@
+"""Breakouts, as they are reported."""
+
+from __future__ import annotations
+
+from openbell.market.results import SignalBatch
+from openbell.messages.base import Message
+
+
+class Signals(Message):
+    """The signals of one step."""
+
+    batch: SignalBatch
+
+
+class BreakoutsChecked(Message):
+    """Every symbol's first price after these sessions was looked at, or the day closed."""
+
+    sessions: tuple[str, ...]
+    at_ns: int

@@ -1,0 +1,246 @@
+"""Two ways to run the same cells: all on one thread, or a thread each.
+
+Hosts are Pykka actors that are never entered in Pykka's registry, which is one for the process:
+another runtime's, or the embedding program's, `ActorRegistry.stop_all` doesn't reach them.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import pykka
+
+from openbell.actors.effects import Effect
+from openbell.errors import RunError
+from openbell.messages.base import Message
+from openbell.runtime.cells import ActorFailed, Cell, Letter
+
+OUTSIDE = "outside"
+
+CarryOut = Callable[[Effect], None]
+"""Does what an actor asked for; called on the thread of the actor that asked."""
+
+
+class Dispatcher(Protocol):
+    """What runs the cells."""
+
+    def post(self, receiver: str, message: Message) -> None:
+        """Give an actor a message from outside; may be called from any thread."""
+        ...
+
+    def run(self) -> None:
+        """Run until `finish` is called.
+
+        Raises
+        ------
+        ActorFailed, or what `fail` was given
+        """
+        ...
+
+    def finish(self) -> None: ...
+
+    def fail(self, error: BaseException) -> None:
+        """End `run` with an error."""
+        ...
+
+    def close(self) -> None:
+        """Let go of threads; nothing that is still queued is handled."""
+        ...
+
+
+class _Inbox:
+    """A mailbox with a lane of its own for control messages, which are always taken first."""
+
+    def __init__(self) -> None:
+        self._letters: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._control: deque[Any] = deque()
+        self._held: deque[Any] = deque()
+
+    def put(self, envelope: Any) -> None:
+        if isinstance(envelope.message, Letter):
+            self._letters.put(envelope)
+        else:
+            self._control.append(envelope)
+            self._letters.put(None)  # wakes whoever waits
+
+    def get(self) -> Any:
+        while True:
+            if self._control:
+                return self._control.popleft()
+            if self._held:
+                return self._held.popleft()
+            envelope = self._letters.get()
+            if envelope is None:
+                continue
+            if not self._control:
+                return envelope
+            self._held.append(envelope)
+
+    def empty(self) -> bool:
+        return not self._control and not self._held and self._letters.empty()
+
+    def qsize(self) -> int:
+        return len(self._held) + self._letters.qsize()
+
+
+class _Host(pykka.ThreadingActor):
+    """A thread for one cell."""
+
+    use_daemon_thread = True
+
+    def __init__(self, cell: Cell, dispatcher: Threads) -> None:
+        super().__init__()
+        self.cell = cell
+        self._dispatcher = dispatcher
+
+    @staticmethod
+    def _create_actor_inbox() -> Any:
+        return _Inbox()
+
+    def on_receive(self, message: Any) -> None:
+        # Pykka stops every actor of the process on a BaseException: none may leave this method.
+        try:
+            self._dispatcher.deliver(self.cell, message)
+        except BaseException as error:  # noqa: BLE001
+            self._dispatcher.fail(error)
+
+
+class Threads:
+    """A thread an actor: live, or to let actors overlap."""
+
+    def __init__(self, cells: Mapping[str, Cell], carry_out: CarryOut) -> None:
+        self._carry_out = carry_out
+        self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._hosts = {name: _Host(cell, self) for name, cell in cells.items()}
+        for host in self._hosts.values():
+            host._start_actor_loop()  # `start()` would enter it in the registry
+
+    def post(self, receiver: str, message: Message) -> None:
+        self._send(Letter(OUTSIDE, receiver, message))
+
+    def deliver(self, cell: Cell, letter: Letter) -> None:
+        """Hand a letter to its cell and see to what follows; on the cell's own thread."""
+        outcome = cell.receive(letter)
+        for effect in outcome.effects:
+            self._carry_out(effect)
+        for following in outcome.letters:
+            self._send(following)
+
+    def run(self) -> None:
+        # A timeout keeps Ctrl-C alive where a bare wait can't be interrupted.
+        while True:
+            try:
+                error = self._ended.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if error is not None:
+                raise error
+            return
+
+    def finish(self) -> None:
+        self._ended.put(None)
+
+    def fail(self, error: BaseException) -> None:
+        self._ended.put(error)
+
+    def close(self) -> None:
+        for host in self._hosts.values():
+            host.stop()
+        for host in self._hosts.values():
+            if not host.actor_stopped.wait(timeout=5):
+                raise RunError(f"{host.cell.actor.name} did not stop within 5 s")
+
+    def _send(self, letter: Letter) -> None:
+        host = self._hosts[letter.receiver]
+        if not host.actor_stopped.is_set():
+            host.actor_inbox.put(pykka._envelope.Envelope(letter))
+
+
+class Inline:
+    """All actors on the thread that calls `run`: backtests, unit tests, simulation.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Takes the next letter from a connection drawn at random instead of in the order sent.
+        Letters of one connection keep their order.
+    delayed : (sender, receiver), optional
+        A connection whose letters are taken only when there are no others.
+    """
+
+    def __init__(
+        self,
+        cells: Mapping[str, Cell],
+        carry_out: CarryOut,
+        *,
+        seed: int | None = None,
+        delayed: tuple[str, str] | None = None,
+    ) -> None:
+        self.cells = cells
+        self._carry_out = carry_out
+        self._random = None if seed is None else random.Random(seed)
+        self._delayed = delayed
+        self._lines: dict[tuple[str, str], deque[Letter]] = {}
+        self._queue: deque[Letter] = deque()
+        self._outside: queue.SimpleQueue[Letter | BaseException] = queue.SimpleQueue()
+        self._finished = False
+        self._thread: int | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Letters that nobody has taken yet."""
+        return len(self._queue) + sum(map(len, self._lines.values()))
+
+    def post(self, receiver: str, message: Message) -> None:
+        self._outside.put(Letter(OUTSIDE, receiver, message))
+
+    def run(self) -> None:
+        while not self._finished:
+            letter = self._next()
+            while letter is None:
+                try:
+                    entered = self._outside.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+                if isinstance(entered, BaseException):
+                    raise entered
+                letter = entered
+            outcome = self.cells[letter.receiver].receive(letter)
+            for effect in outcome.effects:
+                self._carry_out(effect)
+            for following in outcome.letters:
+                self._send(following)
+
+    def finish(self) -> None:
+        self._finished = True
+
+    def fail(self, error: BaseException) -> None:
+        self._outside.put(error)
+
+    def close(self) -> None:
+        self._queue.clear()
+        self._lines.clear()
+
+    def _send(self, letter: Letter) -> None:
+        if self._random is None and self._delayed is None:
+            self._queue.append(letter)
+        else:
+            self._lines.setdefault((letter.sender, letter.receiver), deque()).append(letter)
+
+    def _next(self) -> Letter | None:
+        if self._queue:
+            return self._queue.popleft()
+        lines = [line for line, letters in self._lines.items() if letters]
+        if self._delayed in lines and len(lines) > 1:
+            lines.remove(self._delayed)
+        if not lines:
+            return None
+        line = lines[0] if self._random is None else self._random.choice(lines)
+        return self._lines[line].popleft()
+
+
+__all__ = ["OUTSIDE", "ActorFailed", "Dispatcher", "Inline", "Threads"]

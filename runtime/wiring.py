@@ -1,0 +1,97 @@
+"""Which actors there are, and who speaks to whom.
+
+The wiring is acyclic but for what goes back to the clock, so that nothing is in flight once the
+last actor has reached: `clock → day, prefetch → sessions, upkeep → breakout → keeper → clock`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from typing import Any, Literal
+
+from openbell.actors import breakout, clock, day, keeper, prefetch, session, upkeep
+from openbell.actors.effects import Actor
+from openbell.market.breakouts import BreakRules
+from openbell.market.windows import SessionSpec
+
+AnyActor = Actor[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the actors of one runtime are made from."""
+
+    exchange: str
+    sessions: tuple[SessionSpec, ...]
+    rules: tuple[BreakRules, ...]
+    """One for each session."""
+    companions: tuple[tuple[str, str], ...]
+    interval_ns: int | None
+    clock_step: Literal["boundary", "bar"]
+    days_ahead: int
+    derived_minutes: tuple[int, ...]
+
+
+def actors(settings: Settings) -> tuple[AnyActor, ...]:
+    """All actors of a runtime, upstream first; their order is that of senders within a step."""
+    names = tuple(spec.name for spec in settings.sessions)
+    return (
+        clock.clock(),
+        day.day(
+            day.Settings(
+                settings.sessions, settings.interval_ns, settings.clock_step, settings.days_ahead
+            )
+        ),
+        prefetch.prefetch(),
+        *(session.session(spec) for spec in settings.sessions),
+        upkeep.upkeep(upkeep.Settings(settings.derived_minutes)),
+        breakout.breakout(
+            breakout.Settings(settings.exchange, names, settings.rules, settings.companions)
+        ),
+        keeper.keeper(keeper.Settings(settings.exchange, settings.sessions)),
+    )
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Who is downstream of whom, each in the order of the actors."""
+
+    downstream: Mapping[str, tuple[str, ...]]
+    """Who gets what an actor publishes, and its Reached."""
+    upstream: Mapping[str, tuple[str, ...]]
+    """Whose Reached an actor waits for; nobody's for the clock."""
+    back: Mapping[str, tuple[str, ...]]
+    """Who speaks to the clock, which acts on it only when the step is over."""
+
+
+def wiring(sessions: Sequence[SessionSpec]) -> Wiring:
+    """How the actors of a runtime with these sessions are connected."""
+    windows = tuple(session.name(spec) for spec in sessions)
+    downstream = {
+        clock.NAME: (day.NAME, prefetch.NAME),
+        day.NAME: (prefetch.NAME, *windows, upkeep.NAME, breakout.NAME, keeper.NAME),
+        prefetch.NAME: (*windows, upkeep.NAME, breakout.NAME),
+        **{window: (breakout.NAME, keeper.NAME) for window in windows},
+        upkeep.NAME: (breakout.NAME, keeper.NAME),
+        breakout.NAME: (keeper.NAME,),
+        keeper.NAME: (),
+    }
+    upstream = {
+        name: tuple(sender for sender, heard_by in downstream.items() if name in heard_by)
+        for name in downstream
+    }
+    tuple(TopologicalSorter(upstream).static_order())  # raises on a cycle
+    return Wiring(
+        downstream=downstream,
+        upstream=upstream,
+        back={day.NAME: (clock.NAME,), keeper.NAME: (clock.NAME,)},
+    )
+
+
+def edges(wires: Wiring) -> Iterable[tuple[str, str]]:
+    """Every connection, sender and receiver."""
+    for sender, receivers in wires.downstream.items():
+        for receiver in (*receivers, *wires.back.get(sender, ())):
+            yield sender, receiver
