@@ -2,12 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Protocol
+from typing import Literal, Protocol
+from zoneinfo import ZoneInfo
 
-from openbell.market.bars import Kind, RawRows
+from openbell.errors import DataError
+from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows
+from openbell.market.days import MINUTE_NS
+
+
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """How stored data is to be read: the keys of `data:` in a configuration.
+
+    Raises
+    ------
+    openbell.errors.DataError
+        If a value can't be used; the text names the key.
+    """
+
+    kind: Kind = "bars"
+    interval_ns: int | None = MINUTE_NS
+    """Bar length; not looked at for ticks."""
+    bar_label: Literal["start", "end"] = "start"
+    """Which end of a bar its time names; not looked at for ticks."""
+    timezone: str | None = None
+    """IANA zone of times that carry none."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our name to the file's, e.g. `{"ts": "Date", "open": "Open"}`.
+
+    `{"ts": "Date Time"}` joins two columns where none has that name.
+    """
+    symbol: str | None = None
+    """The symbol of files that have no symbol column."""
+    price_scale: float = 1.0
+    """What prices (not volumes) are multiplied by, e.g. 0.01 for paise."""
+    format: str | None = None
+    """`parquet`, `csv` or a plug-in's name; None: by the file's suffix."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("bars", "ticks"):
+            raise DataError(f'data.kind is "{self.kind}"; write bars or ticks')
+        if self.bar_label not in ("start", "end"):
+            raise DataError(f'data.bar_label is "{self.bar_label}"; write start or end')
+        if self.kind == "bars" and (self.interval_ns is None or self.interval_ns <= 0):
+            raise DataError("data.interval is missing or not positive; bars need one, e.g. 1m")
+        if not 0.0 < self.price_scale < float("inf"):
+            raise DataError(f"data.price_scale is {self.price_scale}; write a positive number")
+        known = ("symbol", "ts", *self.value_columns)
+        for name in self.columns:
+            if name not in known:
+                raise DataError(
+                    f'data.columns names "{name}", which {self.kind} do not have; '
+                    f"its keys are {', '.join(known)}"
+                )
+        if self.timezone is not None:
+            try:
+                ZoneInfo(self.timezone)
+            except (OSError, ValueError, LookupError):
+                raise DataError(
+                    f'data.timezone is "{self.timezone}", which is no IANA time zone; '
+                    "write one such as America/New_York, Asia/Kolkata or UTC"
+                ) from None
+
+    @property
+    def value_columns(self) -> tuple[str, ...]:
+        """The columns of numbers that this kind of row has, in our names."""
+        return BAR_COLUMNS if self.kind == "bars" else TICK_COLUMNS
+
+    @property
+    def label_shift_ns(self) -> int:
+        """What lies between a row's own time and the label it carries in the file."""
+        ends = self.kind == "bars" and self.bar_label == "end"
+        return (self.interval_ns or 0) if ends else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,88 @@
+"""Which format a path is in, and what opens it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from openbell.adapters.sources.base import DataOptions, Source
+from openbell.adapters.sources.files import CSV, PARQUET, has_suffix
+from openbell.errors import DataError
+
+Opener = Callable[[Path, DataOptions], Source]
+
+GROUP = "openbell.sources"
+
+# By name, so that neither Arrow nor importlib.metadata is paid for before it is needed.
+_BUILT_IN = {
+    "parquet": "openbell.adapters.sources.parquet:open_parquet",
+    "csv": "openbell.adapters.sources.csv:open_csv",
+}
+_SUFFIXES = {"parquet": PARQUET, "csv": CSV}
+
+
+def open_source(data: object, options: DataOptions | None = None) -> Source:
+    """Stored history: a path of a file or folder, or a pandas, polars or pyarrow table.
+
+    The format is `options.format` or follows from the suffix. A package adds one by an entry
+    point of the group `openbell.sources`, named like the format and its suffix, that leads to a
+    function `(path: Path, options: DataOptions) -> Source`.
+
+    Raises
+    ------
+    openbell.errors.DataError
+        If there is nothing at the path, or nothing that opens it.
+    """
+    options = options or DataOptions()
+    if not isinstance(data, str | os.PathLike):
+        from openbell.adapters.sources.table import open_table
+
+        return open_table(data, options)
+    path = Path(data)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; check data.path")
+    return _opener(path, options.format or _format(path))(path, options)
+
+
+def _format(path: Path) -> str:
+    if not path.is_dir():
+        return _by_suffix(path.name) or path.suffix.lower().lstrip(".")
+    names = (name for _, _, files in os.walk(path) for name in files if name[0] not in "._")
+    found = sorted({known for name in names if (known := _by_suffix(name))})
+    if len(found) > 1:
+        raise DataError(f"{path}: the folder holds {' and '.join(found)} files; set data.format")
+    if not found:
+        raise DataError(
+            f"{path}: the folder holds no file of a known format ({', '.join(_BUILT_IN)}); "
+            "check data.path, or set data.format"
+        )
+    return found[0]
+
+
+def _by_suffix(name: str) -> str | None:
+    return next((known for known, ends in _SUFFIXES.items() if has_suffix(name, ends)), None)
+
+
+def _opener(path: Path, name: str) -> Opener:
+    built_in = _BUILT_IN.get(name)
+    if built_in is not None:
+        module, _, function = built_in.partition(":")
+        opener: Opener = getattr(import_module(module), function)
+        return opener
+    from importlib.metadata import entry_points
+
+    plugins = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in plugins:
+        known = sorted({*_BUILT_IN, *plugins})
+        what = f'format "{name}" is unknown' if name else "has no suffix to tell its format by"
+        raise DataError(f"{path}: {what}; known are {', '.join(known)}; set data.format to one")
+    try:
+        loaded: Opener = plugins[name].load()
+    except (ImportError, AttributeError) as error:
+        raise DataError(
+            f'{path}: the plug-in for format "{name}" ({plugins[name].value}) does not load '
+            f"({error}); install what it needs"
+        ) from None
+    return loaded
