@@ -92,7 +92,8 @@ def _armed(
     after = replace(state, watches=(*state.watches, watch))
     if not closed:
         return after, ()
-    return after, (Publish(BreakoutsChecked(sessions=(completed.session,), at_ns=completed.at_ns)),)
+    checked = BreakoutsChecked(session=completed.session, at_ns=completed.at_ns)
+    return after, (Publish(checked),)
 
 
 def _watched(
@@ -100,21 +101,24 @@ def _watched(
 ) -> tuple[State, Effects]:
     found: list[tuple[int, Breaks]] = []
     watches: list[Watch] = []
-    checked: list[str] = []
+    checked: list[BreakoutsChecked] = []
     closed = batch.watermark_ns >= opened.day.close_ns
     for watch in state.watches:
         levels, breaks = find_breaks(watch.armed, batch.rows, settings.rules[watch.session])
         if breaks is not None:
             found.append((watch.session, breaks))
-        done = closed or bool(levels.looked.all())
+        looked = bool(levels.looked.all())
+        done = closed or looked
         if done and not watch.checked:
-            checked.append(settings.sessions[watch.session])
+            # Not the watermark: how far a step reaches must not show in a document.
+            at = levels.looked_ns if looked else opened.day.close_ns
+            name = settings.sessions[watch.session]
+            checked.append(BreakoutsChecked(session=name, at_ns=at))
         watches.append(Watch(watch.session, levels, watch.checked or done))
     said: list[Publish] = []
     if found:
         said.append(Publish(Signals(batch=_signals(settings, state, opened, batch.rows, found))))
-    if checked:
-        said.append(Publish(BreakoutsChecked(sessions=tuple(checked), at_ns=batch.watermark_ns)))
+    said.extend(Publish(message) for message in checked)
     last = _last(settings, state, batch.rows)
     return State(opened, tuple(watches), last), tuple(said)
 

@@ -31,6 +31,8 @@ class State:
     """What came in from outside and waits for the next grant."""
     awaiting: date | None = None
     """The date without whose rows time can't go on."""
+    waiting: bool = False
+    """Whether the runtime was asked to say when they are there."""
     ended: bool = False
 
 
@@ -50,13 +52,15 @@ def update(state: State, message: Message) -> tuple[State, Effects]:
             first = days[0].open_ns if days else 0
             return _granted(replace(state, now_ns=first, inputs=(*state.inputs, message)))
         case Loaded():
-            return _granted(replace(state, inputs=(*state.inputs, message), awaiting=None))
+            return _granted(
+                replace(state, inputs=(*state.inputs, message), awaiting=None, waiting=False)
+            )
         case Pause(token=token):
             return replace(state, tokens=state.tokens | {token}), ()
         case Resume(token=token):
             return _granted(replace(state, tokens=state.tokens - {token}))
         case AwaitLoad(date=day):
-            return replace(state, awaiting=day), (Await(day),)
+            return replace(state, awaiting=day), ()
         case DayOpened(day=day, boundaries=boundaries):
             return replace(state, now_ns=day.open_ns, agenda=boundaries), ()
         case RunEnded():
@@ -69,7 +73,7 @@ def update(state: State, message: Message) -> tuple[State, Effects]:
 
 def _granted(state: State) -> tuple[State, Effects]:
     """The next grant, if the clock may give one."""
-    if state.in_step or state.tokens:
+    if state.in_step or state.tokens or (state.step == 0 and not state.inputs):
         return state, ()
     if state.inputs:
         return _grant(state, state.now_ns, state.inputs)
@@ -77,9 +81,11 @@ def _granted(state: State) -> tuple[State, Effects]:
         return state, (Finish(),)
     if state.agenda:
         return _grant(replace(state, agenda=state.agenda[1:]), state.agenda[0], ())
-    if state.awaiting is None and state.step > 0:
+    if state.awaiting is None:
         return _grant(state, state.now_ns, (Roll(),))
-    return state, ()
+    if state.waiting:
+        return state, ()
+    return replace(state, waiting=True), (Await(state.awaiting),)
 
 
 def _grant(state: State, until_ns: int, inputs: tuple[Input, ...]) -> tuple[State, Effects]:

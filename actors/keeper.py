@@ -104,10 +104,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return _changed(state, name, at, status="ACTIVE", started_at=at), ()
         case SessionCompleted(session=name, at_ns=at, levels=levels):
             return _changed(state, name, at, status="COMPLETED", completed_at=at, levels=levels), ()
-        case BreakoutsChecked(sessions=sessions, at_ns=at):
-            for name in sessions:
-                state = _changed(state, name, at, breakouts_checked=True)
-            return state, ()
+        case BreakoutsChecked(session=name, at_ns=at):
+            return _changed(state, name, at, breakouts_checked=True), ()
         case Signals(batch=batch):
             gathered = replace(gathered, signals=(*gathered.signals, batch))
         case BarsDerived(bars=bars):

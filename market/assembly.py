@@ -108,8 +108,9 @@ def _usable_ticks(raw: RawRows) -> Mask:
 def _ohlc_outside(bars: BarBlock) -> NDArray[np.int64]:
     """Bars per symbol whose open or close lies outside [low, high]."""
     highest, lowest = np.maximum(bars.open, bars.close), np.minimum(bars.open, bars.close)
-    outside = (highest > bars.high) | (lowest < bars.low)
-    return outside.sum(axis=0, dtype=np.int64)
+    outside: Mask = (highest > bars.high) | (lowest < bars.low)
+    counted: NDArray[np.int64] = outside.sum(axis=0, dtype=np.int64)
+    return counted
 
 
 def _out_of_order(code: Codes, ts: Nanoseconds, s: int) -> NDArray[np.int64]:

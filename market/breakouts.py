@@ -50,6 +50,8 @@ class Armed:
     """(s,) whether the first price after the session has come."""
     gap: Mask
     """(2, s) whether that first price already lay beyond the level."""
+    looked_ns: int
+    """When the latest of those first prices was known, ns UTC; `from_ns` before any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,7 @@ def armed(levels: Levels, from_ns: int, rules: BreakRules) -> Armed:
         watched=watched,
         looked=np.zeros(s, np.bool_),
         gap=np.zeros((2, s), np.bool_),
+        looked_ns=from_ns,
     )
 
 
@@ -108,7 +111,7 @@ def _in_bars(state: Armed, bars: BarBlock, rules: BreakRules) -> tuple[Armed, Br
     if not state.looked.all():
         new = np.flatnonzero(~state.looked & bars.present.any(axis=0))
         first = bars.present[:, new].argmax(axis=0)
-        state = _looked(state, new, bars.open[first, new])
+        state = _looked(state, new, bars.open[first, new], bars.ends[first])
     above, below = (bars.close, bars.close) if rules.confirm == "close" else (bars.high, bars.low)
 
     rows_hit: list[Positions] = []
@@ -174,7 +177,7 @@ def _in_ticks(state: Armed, ticks: TickBatch, rules: BreakRules) -> tuple[Armed,
         symbols, at = np.unique(ticks.code, return_index=True)
         unseen = ~state.looked[symbols]
         new, first = symbols[unseen].astype(np.intp), at[unseen]
-        state = _looked(state, new, ticks.price[first])
+        state = _looked(state, new, ticks.price[first], ticks.ts[first])
     else:
         new = first = np.empty(0, np.intp)
     candidates = np.sort(first) if rules.check == "once" else slice(None)
@@ -213,7 +216,7 @@ def _in_ticks(state: Armed, ticks: TickBatch, rules: BreakRules) -> tuple[Armed,
     )
 
 
-def _looked(state: Armed, new: Positions, price: Prices) -> Armed:
+def _looked(state: Armed, new: Positions, price: Prices, known_at: Nanoseconds) -> Armed:
     """The state after each new symbol's first price since the session."""
     if not len(new):
         return state
@@ -221,7 +224,9 @@ def _looked(state: Armed, new: Positions, price: Prices) -> Armed:
     looked[new] = True
     gap[HIGH_BREAK, new] = price > state.level[HIGH_BREAK, new]
     gap[LOW_BREAK, new] = price < state.level[LOW_BREAK, new]
-    return replace(state, looked=looked, gap=gap)
+    return replace(
+        state, looked=looked, gap=gap, looked_ns=max(state.looked_ns, int(known_at.max()))
+    )
 
 
 def _beyond(price: Prices, level: Prices, side: int) -> Mask:

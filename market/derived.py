@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +81,17 @@ class _Grid:
     close: Prices
     volume: Prices
 
+    def buckets(self, start: int, stop: int | None) -> _Grid:
+        cut = slice(start, stop)
+        return _Grid(
+            self.number[cut],
+            self.open[cut],
+            self.high[cut],
+            self.low[cut],
+            self.close[cut],
+            self.volume[cut],
+        )
+
 
 def _of_open_bucket(state: Bucket) -> _Grid:
     if state.number == NO_BUCKET:
@@ -97,38 +109,85 @@ def _of_open_bucket(state: Bucket) -> _Grid:
 
 def _from_bars(state: Bucket, bars: BarBlock, numbers: NDArray[np.intp]) -> _Grid:
     heads = np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1]))
-    lengths = np.diff(np.append(heads, len(numbers)))
-    b, s = len(heads), len(bars.symbols)
-    k = int(lengths.max())
-    even = bool((lengths == k).all())
-    carried = state.number == numbers[0]
-
-    open_ = np.full((b, s), np.nan)
-    high, low, close = open_.copy(), open_.copy(), open_.copy()
-    volume = np.zeros((b, s))
+    stops = np.append(heads[1:], len(numbers))
     number = numbers[heads].astype(np.int64)
-    if carried:
-        open_[0], high[0], low[0] = state.open, state.high, state.low
-        close[0], volume[0] = state.close, state.volume
-    full = bool(bars.present.all())
-    for j in range(k):
-        to = slice(None) if even else np.flatnonzero(lengths > j)
-        at = slice(j, None, k) if even else heads[to] + j
-        if full:
-            if j == 0:
-                fresh = np.isnan(open_[to])
-                open_[to] = np.where(fresh, bars.open[at], open_[to])
-            close[to] = bars.close[at]
-            volume[to] += bars.volume[at]
-        else:
-            present = bars.present[at]
-            open_[to] = np.where(np.isnan(open_[to]), bars.open[at], open_[to])
-            close[to] = np.where(present, bars.close[at], close[to])
-            volume[to] += np.where(present, bars.volume[at], 0.0)
-        high[to] = np.fmax(high[to], bars.high[at])
-        low[to] = np.fmin(low[to], bars.low[at])
-    grid = _Grid(number, open_, high, low, close, volume)
-    return grid if carried else _after_open_bucket(state, grid)
+    parts: list[_Grid] = []
+    first = 0
+    if state.number == number[0]:
+        parts.append(_continued(state, _folded(bars, 0, int(stops[0]), number[:1], state.volume)))
+        first = 1
+    elif state.number != NO_BUCKET:
+        parts.append(_of_open_bucket(state))
+    while first < len(heads):
+        # Buckets of the same length are folded in one go: all but the cut ones at the ends.
+        lengths = stops[first:] - heads[first:]
+        other = np.flatnonzero(lengths != lengths[0])
+        count = int(other[0]) if len(other) else len(lengths)
+        start, stop = int(heads[first]), int(stops[first + count - 1])
+        parts.append(_folded(bars, start, stop, number[first : first + count], None))
+        first += count
+    return _stacked(parts)
+
+
+def _folded(
+    bars: BarBlock,
+    start: int,
+    stop: int,
+    number: NDArray[np.int64],
+    volume_before: Prices | None,
+) -> _Grid:
+    """Rows [start, stop) as bars of consecutive buckets with equally many rows."""
+    b, s = len(number), len(bars.symbols)
+
+    def cube(column: NDArray[Any]) -> NDArray[Any]:
+        return column[start:stop].reshape(b, -1, s)
+
+    present, volume = cube(bars.present), cube(bars.volume)
+    opens, closes = cube(bars.open), cube(bars.close)
+    if present.all():
+        open_, close = opens[:, 0], closes[:, -1]
+    else:
+        volume = np.where(present, volume, 0.0)
+        first = present.argmax(axis=1)[:, None]
+        last = present.shape[1] - 1 - present[:, ::-1].argmax(axis=1)[:, None]
+        open_ = np.take_along_axis(opens, first, axis=1)[:, 0]
+        close = np.take_along_axis(closes, last, axis=1)[:, 0]
+    if volume_before is not None:
+        volume = np.concatenate([volume_before[None, None], volume], axis=1)
+    return _Grid(
+        number,
+        open_,
+        np.fmax.reduce(cube(bars.high), axis=1),
+        np.fmin.reduce(cube(bars.low), axis=1),
+        close,
+        # A running sum adds row after row; a plain sum may add in pairs.
+        np.cumsum(volume, axis=1)[:, -1],
+    )
+
+
+def _continued(state: Bucket, grid: _Grid) -> _Grid:
+    """The open bucket with what further rows made of it; volumes were summed on."""
+    return _Grid(
+        grid.number,
+        np.where(np.isnan(state.open), grid.open, state.open),
+        np.fmax(state.high, grid.high),
+        np.fmin(state.low, grid.low),
+        np.where(np.isnan(grid.close), state.close, grid.close),
+        grid.volume,
+    )
+
+
+def _stacked(parts: list[_Grid]) -> _Grid:
+    if len(parts) == 1:
+        return parts[0]
+    return _Grid(
+        np.concatenate([part.number for part in parts]),
+        np.concatenate([part.open for part in parts]),
+        np.concatenate([part.high for part in parts]),
+        np.concatenate([part.low for part in parts]),
+        np.concatenate([part.close for part in parts]),
+        np.concatenate([part.volume for part in parts]),
+    )
 
 
 def _from_ticks(state: Bucket, ticks: TickBatch, numbers: NDArray[np.intp]) -> _Grid:
@@ -151,12 +210,7 @@ def _from_ticks(state: Bucket, ticks: TickBatch, numbers: NDArray[np.intp]) -> _
     before = np.zeros(b * s)
     carried = state.number == number[0]
     if carried:
-        had = ~np.isnan(state.open)
-        first = slice(0, s)
-        open_[first] = np.where(had, state.open, open_[first])
-        high[first], low[first] = np.fmax(high[first], state.high), np.fmin(low[first], state.low)
-        close[first] = np.where(np.isnan(close[first]), state.close, close[first])
-        before[first] = state.volume
+        before[:s] = state.volume
     # bincount adds in the order of its input, so that what was carried comes first.
     volume = np.bincount(
         np.concatenate([np.arange(b * s), sorted_cell]),
@@ -172,22 +226,9 @@ def _from_ticks(state: Bucket, ticks: TickBatch, numbers: NDArray[np.intp]) -> _
         close.reshape(shape),
         volume.reshape(shape),
     )
-    return grid if carried else _after_open_bucket(state, grid)
-
-
-def _after_open_bucket(state: Bucket, grid: _Grid) -> _Grid:
-    """The grid with an earlier open bucket, which got no further row, in front."""
-    if state.number == NO_BUCKET:
-        return grid
-    before = _of_open_bucket(state)
-    return _Grid(
-        np.concatenate([before.number, grid.number]),
-        np.concatenate([before.open, grid.open]),
-        np.concatenate([before.high, grid.high]),
-        np.concatenate([before.low, grid.low]),
-        np.concatenate([before.close, grid.close]),
-        np.concatenate([before.volume, grid.volume]),
-    )
+    if carried:
+        return _stacked([_continued(state, grid.buckets(0, 1)), grid.buckets(1, None)])
+    return grid if state.number == NO_BUCKET else _stacked([_of_open_bucket(state), grid])
 
 
 def _flat(

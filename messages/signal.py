@@ -13,7 +13,7 @@ class Signals(Message):
 
 
 class BreakoutsChecked(Message):
-    """Every symbol's first price after these sessions was looked at, or the day closed."""
+    """Every symbol's first price after this session was looked at, or the day closed."""
 
-    sessions: tuple[str, ...]
+    session: str
     at_ns: int

@@ -101,7 +101,7 @@ class Cell:
         effects: Effects
         try:
             self.state, effects = self.actor.update(self.state, message)
-        except BaseException as error:
+        except Exception as error:
             raise ActorFailed(self.actor.name, self.step, message) from error
         for effect in effects:
             if isinstance(effect, Publish):

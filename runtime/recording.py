@@ -1,0 +1,264 @@
+"""What a run leaves behind: the log of its signals, and each day's results as it ends."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Protocol
+
+from loguru import logger
+
+from openbell.actors.effects import Commit
+from openbell.adapters.sinks.files import DayResult
+from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
+from openbell.messages.session import DayOpened, PhaseEntered, StateChanged
+
+
+class DaySink(Protocol):
+    """Something that takes whole days."""
+
+    def write_day(self, day: DayResult) -> None: ...
+
+
+class SignalLog:
+    """All signals of a run in the order in which they were committed; any thread may read it."""
+
+    def __init__(self) -> None:
+        self._batches: list[SignalBatch] = []
+        self._ends: list[int] = []
+        self._changed = threading.Condition()
+        self._listeners: list[Callable[[], None]] = []
+        self._over = False
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def append(self, batch: SignalBatch) -> None:
+        with self._changed:
+            self._batches.append(batch)
+            self._ends.append(len(self) + len(batch))
+        self._tell()
+
+    def close(self) -> None:
+        """No more signals will come."""
+        with self._changed:
+            self._over = True
+        self._tell()
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Have a function called whenever there is news; returns what ends that."""
+        with self._changed:
+            self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def after(self, position: int) -> tuple[SignalBatch, int] | None:
+        """The batch that holds the signal after a position, and that signal's place in it."""
+        with self._changed:
+            at = bisect_right(self._ends, position)
+            if at == len(self._ends):
+                return None
+            start = self._ends[at - 1] if at else 0
+            return self._batches[at], position - start
+
+    def wait(self, position: int, timeout: float | None = None) -> bool:
+        """Wait until there is a signal after a position; False if none will come."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self) > position or self._over, timeout)
+            return len(self) > position
+
+    @property
+    def over(self) -> bool:
+        return self._over
+
+    def batches(self) -> Sequence[SignalBatch]:
+        with self._changed:
+            return tuple(self._batches)
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            listener()
+
+
+@dataclass
+class Tally:
+    """Counts of a run, summed up day by day."""
+
+    days: list[date] = field(default_factory=list)
+    without_data: list[date] = field(default_factory=list)
+    bars: int = 0
+    """Rows that were used."""
+    counts: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(
+            (
+                "rows",
+                "used",
+                "outside_hours",
+                "not_a_trading_day",
+                "duplicates",
+                "out_of_order",
+                "late",
+                "bad_rows",
+                "ohlc_outside",
+            ),
+            0,
+        )
+    )
+    expected: int = 0
+    actual: int = 0
+    sessions: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Per session: how often it was completed, skipped, without rows; its signals by side."""
+    possible_splits: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Recorder:
+    """Takes commits in; what has been taken in can be seen."""
+
+    def __init__(
+        self,
+        sinks: Sequence[DaySink],
+        on_day: Callable[[DayResult, Tally], None] | None = None,
+    ) -> None:
+        self.log = SignalLog()
+        self.tally = Tally()
+        self.last_day: DayResult | None = None
+        self._sinks = sinks
+        self._on_day = on_day
+        self._opened: DayOpened | None = None
+        self._documents: dict[str, SessionDocument] = {}
+        self._signals: list[SignalBatch] = []
+        self._bars: dict[int, list[DerivedBars]] = {}
+
+    def commit(self, commit: Commit) -> None:
+        """Take a step in."""
+        for transition in commit.transitions:
+            _log_transition(transition)
+        for nothing in commit.without_data:
+            self.tally.without_data.append(nothing.date)
+            self.tally.counts["rows"] += nothing.outside_hours
+            self.tally.counts["outside_hours"] += nothing.outside_hours
+        if commit.opened is not None:
+            self._opened = commit.opened
+            self._documents, self._signals, self._bars = {}, [], {}
+        for document in commit.documents:
+            before = self._documents.get(document.session_name)
+            self._documents[document.session_name] = document
+            _log_session(before, document)
+        for bars in commit.bars:
+            self._bars.setdefault(bars.interval_minutes, []).append(bars)
+        for batch in commit.signals:
+            self._signals.append(batch)
+            self.log.append(batch)
+        if commit.closed is not None and commit.quality is not None and self._opened is not None:
+            day = DayResult(
+                trading_date=commit.closed,
+                symbols=self._opened.symbols,
+                documents=tuple(self._documents.values()),
+                signals=tuple(self._signals),
+                bars={minutes: tuple(parts) for minutes, parts in self._bars.items()},
+                quality=commit.quality.quality,
+                bad=commit.quality.bad,
+            )
+            self._count(day, commit)
+            self.last_day = day
+            for sink in self._sinks:
+                sink.write_day(day)
+            if self._on_day is not None:
+                self._on_day(day, self.tally)
+
+    def _count(self, day: DayResult, commit: Commit) -> None:
+        report = commit.quality
+        assert report is not None
+        assert self._opened is not None
+        quality, tally = report.quality, self.tally
+        tally.days.append(day.trading_date)
+        dropped = 0
+        for name in ("outside_hours", "duplicates", "out_of_order", "late", "bad_rows"):
+            count = int(getattr(quality, name).sum())
+            tally.counts[name] += count
+            if name in ("outside_hours", "duplicates", "bad_rows"):
+                dropped += count
+        tally.counts["rows"] += report.rows
+        tally.counts["used"] += report.rows - dropped
+        tally.counts["ohlc_outside"] += report.ohlc_outside
+        tally.expected += int(quality.expected.sum())
+        tally.actual += int(quality.actual.sum())
+        for split in report.possible_splits:
+            tally.possible_splits.append(
+                {
+                    "trading_date": str(day.trading_date),
+                    "symbol": split.symbol,
+                    "previous_close": split.previous_close,
+                    "open": split.open,
+                    "change_pct": round(100 * (split.open / split.previous_close - 1), 2),
+                }
+            )
+            logger.warning(
+                "{} {}: opened at {} after a close of {}; a split? prices are used as given",
+                day.trading_date,
+                split.symbol,
+                split.open,
+                split.previous_close,
+            )
+        for document in day.documents:
+            count_of = tally.sessions.setdefault(
+                document.session_name,
+                {
+                    "completed": 0,
+                    "skipped": 0,
+                    "truncated": 0,
+                    "without_rows": 0,
+                    "HIGH_BREAK": 0,
+                    "LOW_BREAK": 0,
+                },
+            )
+            count_of["completed"] += document.status == "COMPLETED"
+            count_of["skipped"] += document.status == "SKIPPED"
+            count_of["truncated"] += document.status == "COMPLETED" and document.reason is not None
+            if document.levels is not None:
+                count_of["without_rows"] += not document.levels.count.any()
+        for batch in day.signals:
+            for position, name in enumerate(batch.sessions):
+                of_session = batch.side[batch.session == position]
+                lows = int(of_session.sum())
+                tally.sessions[name]["LOW_BREAK"] += lows
+                tally.sessions[name]["HIGH_BREAK"] += len(of_session) - lows
+
+
+def _log_transition(transition: StateChanged | PhaseEntered) -> None:
+    if isinstance(transition, PhaseEntered):
+        if transition.phase == "clear":
+            logger.info("advancing to {}", transition.date)
+        logger.debug("{}: phase {}", transition.date, transition.phase)
+        return
+    if transition.after == "POST_MARKET":
+        logger.info("{}: market close reached", transition.date)
+    logger.debug(
+        "{}: {} → {}, {}", transition.date, transition.before, transition.after, transition.why
+    )
+
+
+def _log_session(before: SessionDocument | None, after: SessionDocument) -> None:
+    if before is not None and before.status == after.status:
+        return
+    match after.status:
+        case "ACTIVE":
+            logger.info("{}: session activated: {}", after.trading_date, after.session_name)
+        case "COMPLETED":
+            logger.info("{}: session deactivated: {}", after.trading_date, after.session_name)
+        case "SKIPPED":
+            logger.info(
+                "{}: session skipped: {}: {}",
+                after.trading_date,
+                after.session_name,
+                after.reason,
+            )
+        case "PENDING":
+            pass
+    if after.reason and after.status == "COMPLETED":
+        logger.info("{}: {} was {}", after.trading_date, after.session_name, after.reason)

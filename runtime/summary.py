@@ -1,0 +1,63 @@
+"""The account of a run: what was read, what was found, what was odd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openbell import __version__
+from openbell.adapters.sources import Source
+from openbell.market.calendar import overlay_version
+from openbell.runtime.config import Config
+from openbell.runtime.planning import Plan
+from openbell.runtime.recording import Tally
+
+
+def summary(
+    config: Config,
+    plan: Plan,
+    source: Source,
+    tally: Tally,
+    *,
+    interrupted: bool,
+    timing: dict[str, Any],
+) -> dict[str, Any]:
+    """What stands in `summary.json`; all that depends on the wall clock is under `timing`."""
+    info = source.info()
+    counts = dict(tally.counts)
+    stray = sum(plan.not_trading.values())
+    counts["rows"] += stray
+    counts["not_a_trading_day"] += stray
+    without_data = list(tally.without_data)
+    if tally.days:
+        first, last = tally.days[0], tally.days[-1]
+        if plan.open_ended[0]:
+            without_data = [day for day in without_data if day > first]
+        if plan.open_ended[1] and not interrupted:
+            without_data = [day for day in without_data if day < last]
+    return {
+        "openbell": __version__,
+        "exchange": config.exchange,
+        "segment": config.segment,
+        "kind": info.kind,
+        "interval": str(config.data.interval) if info.kind == "bars" else None,
+        "symbols": list(plan.symbols),
+        "first_day": str(tally.days[0]) if tally.days else None,
+        "last_day": str(tally.days[-1]) if tally.days else None,
+        "trading_days": len(tally.days),
+        "interrupted": interrupted,
+        "signals": sum(of["HIGH_BREAK"] + of["LOW_BREAK"] for of in tally.sessions.values()),
+        "sessions": tally.sessions,
+        "rows": counts,
+        "quality_pct": round(100 * tally.actual / tally.expected, 4) if tally.expected else None,
+        "days_without_data": [str(day) for day in without_data],
+        "not_trading_days": {str(day): rows for day, rows in plan.not_trading.items()},
+        "possible_splits": tally.possible_splits,
+        "inputs": {
+            "files": [
+                {"path": file.path, "size": file.size, "digest": file.digest} for file in info.files
+            ],
+            "config": config.digest(),
+            "calendar_overlay": overlay_version(),
+        },
+        "timing": timing,
+    }
