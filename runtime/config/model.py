@@ -1,0 +1,698 @@
+"""Every key of a configuration: its type, its default and what it means.
+
+The models are the schema. Attributes are named as the keys; a key without a value (`feed:`) has
+its default. Where values contradict each other, the model says so, all contradictions at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from datetime import date, time
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticCustomError
+
+from openbell.runtime.config import values
+from openbell.runtime.config.values import Buffer, Duration, Hours, Rearm, SessionTime, Size
+
+DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
+    "name": None,
+    "data": frozenset({"path"}),
+    "upkeep": frozenset({"check_interval_seconds"}),
+    "feed": None,
+    "prefetch": None,
+    "day": None,
+    "sinks": None,
+    "sinks_max_age": None,
+    "backtest": None,
+    "store": None,
+    "snapshot": None,
+    "lease": None,
+    "supervision": None,
+    "web": None,
+}
+"""Keys that change how a run is operated but no answer; None: the whole section."""
+
+MINUTE_NS = values.UNITS_NS["m"]
+
+
+def _not_bool(given: object) -> object:
+    if isinstance(given, bool):
+        raise ValueError("write a number")  # noqa: TRY004 pydantic reports ValueErrors only
+    return given
+
+
+def _text(given: object) -> object:
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+def _filled(given: str) -> str:
+    if not given.strip():
+        raise ValueError("write at least one character")
+    return given.strip()
+
+
+def _exchange(given: str) -> str:
+    if ":" in given:
+        raise ValueError('leave out the ":"; ids of signals are made with it')
+    return given
+
+
+def _session_name(given: str) -> str:
+    if ":" in given:
+        raise ValueError('leave out the ":"; ids of signals are made with it')
+    if not given.isprintable():
+        raise ValueError("write it on one line, without control characters")
+    return given
+
+
+def _namespace(given: str) -> str:
+    if not all(letter.isascii() and (letter.isalnum() or letter in "._-") for letter in given):
+        raise ValueError("use letters, digits, dots, dashes and underscores; keys are made with it")
+    return given
+
+
+def _json(json_type: Any, **more: Any) -> tuple[PlainSerializer, WithJsonSchema]:
+    """How a value that `values` parses is written and described."""
+    serializer = PlainSerializer(values.written, when_used="json")
+    return serializer, WithJsonSchema({"type": json_type, **more} if json_type else more)
+
+
+Text = Annotated[str, BeforeValidator(_text), AfterValidator(_filled)]
+Count = Annotated[int, Field(ge=0), BeforeValidator(_not_bool)]
+"""May be none."""
+Some = Annotated[int, Field(ge=1), BeforeValidator(_not_bool)]
+"""One at least."""
+Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(_not_bool)]
+Speed = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_not_bool)]
+Factor = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_not_bool)]
+
+_TEXT_OR_NUMBER = ["string", "number"]
+_DURATION_PATTERN = r"^\s*[0-9]+(\.[0-9]+)?\s*(ns|us|ms|s|m|h|d)\s*$"
+_duration, _positive = values.parse_duration, partial(values.parse_duration, least_ns=1)
+_span_schema = _json("string", pattern=_DURATION_PATTERN)
+_bare_schema = _json(_TEXT_OR_NUMBER)
+
+Span = Annotated[Duration, PlainValidator(partial(_positive, example="60s")), *_span_schema]
+"""More than nothing; its key has no unit, so it is written with one."""
+Allowance = Annotated[Duration, PlainValidator(partial(_duration, example="2s")), *_span_schema]
+"""May be nothing."""
+Interval = Annotated[Duration, PlainValidator(partial(_positive, example="1m")), *_span_schema]
+"""The length of a bar."""
+Seconds = Annotated[
+    Duration, PlainValidator(partial(_positive, bare="s", example="30s")), *_bare_schema
+]
+"""A bare number is seconds."""
+Delay = Annotated[
+    Duration, PlainValidator(partial(_duration, bare="m", example="30m")), *_bare_schema
+]
+"""A bare number is minutes."""
+Minutes = Annotated[
+    Duration,
+    PlainValidator(partial(_positive, bare="m", example="15m", step_ns=MINUTE_NS)),
+    *_bare_schema,
+]
+"""Whole minutes; a bare number is minutes."""
+Bytes = Annotated[Size, PlainValidator(values.parse_size), *_json("string")]
+Date = Annotated[
+    date,
+    PlainValidator(values.parse_date),
+    *_json("string", pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$"),
+]
+Wall = Annotated[
+    time, PlainValidator(values.parse_wall), *_json("string", pattern="^[0-9]{2}:[0-9]{2}$")
+]
+When = Annotated[
+    SessionTime,
+    PlainValidator(values.parse_session_time),
+    *_json("string", pattern=r"^([0-9]{2}:[0-9]{2}|(open|close)(\s*[+-].+)?)$"),
+]
+Margin = Annotated[Buffer, PlainValidator(values.parse_buffer), *_json(_TEXT_OR_NUMBER)]
+_positive_integer = {"type": "integer", "minimum": 1}
+_inside_bars = {
+    "type": "object",
+    "properties": {"inside_bars": _positive_integer, "max": _positive_integer},
+    "required": ["inside_bars"],
+    "additionalProperties": False,
+}
+Rearming = Annotated[
+    Rearm,
+    PlainValidator(values.parse_rearm),
+    *_json(None, anyOf=[{"enum": ["never", "inside"]}, _inside_bars]),
+]
+_symbol_schema = {"type": ["string", "integer"]}
+Symbol = Annotated[str, PlainValidator(values.parse_symbol), WithJsonSchema(_symbol_schema)]
+Symbols = Annotated[
+    Literal["all"] | tuple[str, ...],
+    PlainValidator(values.parse_symbols),
+    *_json(
+        None, anyOf=[{"type": "string"}, {"type": "array", "items": _symbol_schema, "minItems": 1}]
+    ),
+]
+Segments = Annotated[
+    tuple[Hours, ...],
+    PlainValidator(values.parse_hours),
+    *_json(None, anyOf=[{"type": "string"}, {"type": "array", "items": {"type": "string"}}]),
+]
+Period = Annotated[
+    str,
+    PlainValidator(values.parse_period),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+[dw]$"}),
+]
+TimeZone = Annotated[str, PlainValidator(values.parse_timezone), WithJsonSchema({"type": "string"})]
+FilePath = Annotated[Path, PlainValidator(values.parse_path), *_json("string")]
+StoreUrl = Annotated[
+    str, PlainValidator(values.parse_store_url), WithJsonSchema({"type": "string"})
+]
+Options = Mapping[str, Any]
+
+Confirm = Literal["close", "touch"]
+Check = Literal["continuous", "once"]
+Sides = Literal["both", "high", "low"]
+
+Problem = tuple[tuple[str | int, ...], str]
+"""Where, and what is needed there."""
+
+
+def _days_in_order(start: date | None, end: date | None) -> Iterator[Problem]:
+    if start is not None and end is not None and end < start:
+        yield ("end",), f"write a day that is not before the start, {start}"
+
+
+class Section(BaseModel):
+    """What all sections have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_a_value_means_the_default(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        return {
+            key: value
+            for key, value in given.items()
+            if value is not None or key not in cls.model_fields
+        }
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        if problems := tuple(self._contradictions()):
+            raise PydanticCustomError("contradiction", "", {"problems": problems})
+        return self
+
+    def _contradictions(self) -> Iterator[Problem]:
+        yield from ()
+
+
+class BreakoutConfig(Section):
+    """What counts as a breakout of a session's levels."""
+
+    confirm: Confirm = Field(
+        default="close",
+        description="`close`: the bar's close (each tick) lies beyond the level; `touch`: its high "
+        "or low does.",
+    )
+    check: Check = Field(
+        default="continuous",
+        description="`continuous`: until the close; `once`: only the first price after the session.",
+    )
+    rearm: Rearming = Field(
+        default=values.NEVER,
+        description="`never`: one break a day, session, symbol and side; `inside`: again after a "
+        "close back inside; `{inside_bars: k, max: m}`: after k of them, m times at most.",
+    )
+    buffer: Margin = Field(
+        default=Buffer(0.0),
+        description="How far beyond the level a price has to be: a price (`0.5`), a share of the "
+        'level (`"0.1%"`) or ticks (`"2 ticks"`).',
+    )
+    sides: Sides = Field(
+        default="both", description="Which levels are watched: `both`, `high` or `low`."
+    )
+    tick_size: Factor | None = Field(
+        default=None, description="Price of one tick, needed where a buffer is in ticks."
+    )
+
+
+class BreakoutOverrides(Section):
+    """What differs from `breakout` for one session."""
+
+    confirm: Confirm | None = Field(default=None, description="As `breakout.confirm`.")
+    check: Check | None = Field(default=None, description="As `breakout.check`.")
+    rearm: Rearming | None = Field(default=None, description="As `breakout.rearm`.")
+    buffer: Margin | None = Field(default=None, description="As `breakout.buffer`.")
+    sides: Sides | None = Field(default=None, description="As `breakout.sides`.")
+
+
+class SessionConfig(Section):
+    """A named window inside the trading day."""
+
+    name: Annotated[Text, AfterValidator(_session_name)] = Field(
+        description="Its name, once in a configuration; signals and documents carry it.",
+        examples=["Morning Opening"],
+    )
+    start: When = Field(
+        description="First minute: local time `09:30`, or `open+15m`, `close-30m`.",
+        examples=["09:30"],
+    )
+    end: When = Field(
+        description="Last minute, written as `start` is; it belongs to the session unless "
+        "`closed: left`.",
+        examples=["09:35"],
+    )
+    closed: Literal["both", "left"] = Field(
+        default="both",
+        description="`both`: 09:30 to 09:35 is six minutes; `left`: the end minute is left out.",
+    )
+    breakout: BreakoutOverrides = BreakoutOverrides()
+
+    def _contradictions(self) -> Iterator[Problem]:
+        start, end = self.start, self.end
+        if end.anchor == "close" and end.offset_ns == 0 and self.closed == "both":
+            yield ("end",), 'the minute from the close on has no rows; write "close-1m"'
+        if start.anchor != end.anchor:
+            return  # whether they are in order depends on the day
+        first, last = (start.wall, start.offset_ns), (end.wall, end.offset_ns)
+        if last < first:
+            yield ("end",), f'write a time after the start, "{start}"; a session ends on its day'
+        elif last == first and self.closed == "left":
+            yield ("end",), f'write a time after the start, "{start}", or closed: both'
+
+
+class DataColumns(Section):
+    """Names of the columns in the files, where they differ from ours."""
+
+    symbol: Text | None = Field(default=None, description="Column of the symbol.")
+    ts: Text | None = Field(default=None, description="Column of the bar's or tick's time.")
+    open: Text | None = Field(default=None, description="Column of the bar's open.")
+    high: Text | None = Field(default=None, description="Column of the bar's high.")
+    low: Text | None = Field(default=None, description="Column of the bar's low.")
+    close: Text | None = Field(default=None, description="Column of the bar's close.")
+    volume: Text | None = Field(default=None, description="Column of the bar's volume.")
+    price: Text | None = Field(default=None, description="Column of the tick's price.")
+    size: Text | None = Field(default=None, description="Column of the tick's size.")
+
+    def given(self) -> dict[str, str]:
+        """Our name → the file's, only where it was set."""
+        return {name: column for name, column in self if column is not None}
+
+
+class DataConfig(Section):
+    """The stored history that is read."""
+
+    path: FilePath | None = Field(default=None, description="A file, or a folder of files.")
+    kind: Literal["bars", "ticks"] = Field(default="bars", description="What the rows are.")
+    interval: Interval = Field(
+        default=Duration(MINUTE_NS), description="Length of a bar; without meaning for ticks."
+    )
+    bar_label: Literal["start", "end"] = Field(
+        default="start", description="Which end of the bar its time in the file stands for."
+    )
+    timezone: TimeZone | None = Field(
+        default=None,
+        description="Time zone of times that carry none, e.g. `Asia/Kolkata`; such files need it.",
+    )
+    columns: DataColumns = DataColumns()
+    symbol: Symbol | None = Field(
+        default=None, description="Symbol of all rows, for files that have no such column."
+    )
+    price_scale: Factor = Field(
+        default=1.0, description="Prices in the file are multiplied by it, e.g. `0.01` for paise."
+    )
+    format: Text | None = Field(
+        default=None,
+        description="`parquet`, `csv`, or a plug-in's name; null: by the file's suffix.",
+    )
+
+
+class FeedConfig(Section):
+    """What delivers data while `openbell run` runs."""
+
+    type: Text = Field(
+        default="replay",
+        description="`replay` (reads `data`, ends after its last day), `redis`, `push`, "
+        "`websocket`, or a plug-in's name.",
+    )
+    speed: Speed = Field(
+        default=0.0, description="Replay: market time a wall time; 0: as fast as it goes."
+    )
+    start: Date | None = Field(
+        default=None, description="Replay: first day; null: the first with rows."
+    )
+    end: Date | None = Field(
+        default=None, description="Replay: last day; null: the last with rows."
+    )
+    options: Options = Field(default={}, description="What the feed's type needs beyond that.")
+
+    def _contradictions(self) -> Iterator[Problem]:
+        yield from _days_in_order(self.start, self.end)
+
+
+class ClockConfig(Section):
+    """How market time moves."""
+
+    step: Literal["boundary", "bar"] = Field(
+        default="boundary",
+        description="`boundary`: steps end at session starts, ends and scans; `bar`: at every "
+        "minute too.",
+    )
+    lateness: Allowance = Field(
+        default=Duration(2 * values.UNITS_NS["s"]),
+        description="How long a boundary waits for rows that are still on their way.",
+    )
+    skew_max: Allowance = Field(
+        default=Duration(5 * values.UNITS_NS["s"]),
+        description="How far ahead of this host's clock a row's time may be.",
+    )
+
+
+class UpkeepConfig(Section):
+    """Derived bars and data quality."""
+
+    enabled: bool = Field(
+        default=True, description="Whether bars are derived and quality is counted."
+    )
+    derived_intervals: tuple[Minutes, ...] = Field(
+        default=(Duration(5 * MINUTE_NS), Duration(15 * MINUTE_NS)),
+        description="Intervals made from the data's; bare numbers are minutes.",
+    )
+    check_interval_seconds: Seconds = Field(
+        default=Duration(2 * values.UNITS_NS["s"]),
+        description="How often quality is reported live.",
+    )
+
+    def _contradictions(self) -> Iterator[Problem]:
+        for place, interval in enumerate(self.derived_intervals):
+            if interval in self.derived_intervals[:place]:
+                yield ("derived_intervals", place), "it is listed twice; leave one out"
+
+
+class HistoryData(Section):
+    """Trailing days that are loaded before a day begins."""
+
+    trailing_days: Some = Field(description="Trading days before the day.", examples=[10])
+    intervals: tuple[Interval, ...] = Field(
+        default=(Duration(MINUTE_NS),), min_length=1, description="Bar lengths to load."
+    )
+    apply_to: Symbols = Field(default="all", description="Symbols to load: `all` or a list.")
+
+
+class IndicatorConfig(Section):
+    """An indicator over the trailing days."""
+
+    type: Text = Field(
+        description="`trailing_average`, `trailing_max`, `trailing_min`, or a plug-in's name.",
+        examples=["trailing_average"],
+    )
+    period: Period = Field(description="How far it looks back: `10d`, `4w`.", examples=["10d"])
+    granularity: Literal["daily", "intraday"] = Field(
+        default="daily",
+        description="`daily`: one value; `intraday`: one for each minute of the day.",
+    )
+    field: Literal["open", "high", "low", "close", "volume"] = Field(
+        default="close", description="Which column it is taken over."
+    )
+    apply_to: Symbols = Field(
+        default="all", description="Symbols it is computed for: `all` or a list."
+    )
+    options: Options = Field(default={}, description="What a plug-in's type needs beyond that.")
+
+
+class HistoryConfig(Section):
+    """What is known of the days before."""
+
+    data: tuple[HistoryData, ...] = Field(
+        default=(HistoryData(trailing_days=10),), description="Trailing days to load."
+    )
+    indicators: Mapping[str, IndicatorConfig] = Field(
+        default={}, description="Indicators by name, ready when a day begins."
+    )
+    enable_quality: bool = Field(
+        default=True, description="Whether the quality of history is reported."
+    )
+
+
+class PrefetchConfig(Section):
+    """Loading ahead."""
+
+    days: Count = Field(default=1, description="Days loaded ahead of the one that runs.")
+    timeout_seconds: Seconds = Field(
+        default=Duration(30 * values.UNITS_NS["s"]),
+        description="Longest wait for a load when live or clock-driven; the rest comes later.",
+    )
+
+
+class DayConfig(Section):
+    """The course of the trading day."""
+
+    auto_roll: bool = Field(default=True, description="Whether the next day follows by itself.")
+    timeout_seconds: Seconds = Field(
+        default=Duration(300 * values.UNITS_NS["s"]),
+        description="Silence of the feed after which the day is in TIMEOUT.",
+    )
+    boundary_check_interval: Seconds = Field(
+        default=Duration(60 * values.UNITS_NS["s"]),
+        description="How often the agenda is checked against the wall clock; a bare number is "
+        "seconds.",
+    )
+    post_market_roll_delay: Delay = Field(
+        default=Duration(30 * MINUTE_NS),
+        description="From the actual close to the roll; a bare number is minutes.",
+    )
+
+
+class CalendarConfig(Section):
+    """Your own corrections of the exchange's calendar."""
+
+    special_sessions: Mapping[Date, Segments] = Field(
+        default={},
+        description='Days with hours of their own: `{2024-11-01: "18:00-19:00"}`, several spans '
+        "as a list.",
+    )
+    closures: tuple[Date, ...] = Field(default=(), description="Days without trading.")
+    early_closes: Mapping[Date, Wall] = Field(
+        default={}, description='Days that close early: `{2024-07-03: "13:00"}`.'
+    )
+
+    def _contradictions(self) -> Iterator[Problem]:
+        hours = {**self.special_sessions, **self.early_closes}
+        for place, closed in enumerate(self.closures):
+            if closed in hours:
+                yield ("closures", place), "that day has hours above; keep one of the two"
+        for day in self.early_closes:
+            if day in self.special_sessions:
+                yield ("early_closes", str(day)), "write the day's close in special_sessions"
+
+
+class ScannerConfig(Section):
+    """A scan: your code looks at the market and may add symbols."""
+
+    name: Text = Field(description="Its name, once in a configuration.", examples=["movers"])
+    type: Text = Field(description="The plug-in's name.", examples=["movers"])
+    at: tuple[When, ...] = Field(
+        default=(), description="When it runs, as `sessions[].start`; empty: once, before the open."
+    )
+    timeout_seconds: Seconds = Field(
+        default=Duration(10 * values.UNITS_NS["s"]), description="How long it may take."
+    )
+    options: Options = Field(default={}, description="What the plug-in needs.")
+
+
+class SinkConfig(Section):
+    """Somewhere signals are sent."""
+
+    type: Text = Field(description="`stdout`, `file`, … or a plug-in's name.", examples=["stdout"])
+    options: Options = Field(default={}, description="What the sink's type needs.")
+
+
+class BacktestConfig(Section):
+    """What `openbell backtest` does."""
+
+    start: Date | None = Field(
+        default=None,
+        description="First day; null: the first trading day with a row inside its hours.",
+    )
+    end: Date | None = Field(
+        default=None,
+        description="Last day; null: the last trading day with a row inside its hours.",
+    )
+    speed: Speed = Field(default=0.0, description="Market time a wall time; 0: as fast as it goes.")
+    dispatcher: Literal["inline", "threads"] = Field(
+        default="inline",
+        description="`inline`: all actors on one thread; `threads`: one each, as `openbell run` "
+        "has them.",
+    )
+
+    def _contradictions(self) -> Iterator[Problem]:
+        yield from _days_in_order(self.start, self.end)
+
+
+class StoreConfig(Section):
+    """Where snapshots, sessions, signals and the audit trail live."""
+
+    url: StoreUrl = Field(
+        default="sqlite:///state/openbell.db",
+        description="`sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://…` or `memory`.",
+    )
+    keep_days: Some = Field(
+        default=30, description="Days whose step log, journal and first snapshot are kept."
+    )
+    backlog: Bytes = Field(
+        default=Size(64 * 2**20),
+        description="Finished steps that may wait for the store before time stops.",
+    )
+    replicas: Count = Field(
+        default=0, description="Redis replicas that must hold a signal before it is seen."
+    )
+
+
+class SnapshotConfig(Section):
+    """Snapshots of the whole system."""
+
+    every: Span = Field(
+        default=Duration(60 * values.UNITS_NS["s"]), description="How often, beside the boundaries."
+    )
+    keep: Some = Field(default=5, description="How many of the last ones stay.")
+
+
+class LeaseConfig(Section):
+    """Who writes, when several processes share a store."""
+
+    ttl: Span = Field(
+        default=Duration(5 * values.UNITS_NS["s"]),
+        description="Silence of the holder after which another process takes over.",
+    )
+
+
+class SupervisionConfig(Section):
+    """What happens when an actor fails."""
+
+    restarts: Count = Field(
+        default=3, description="Restarts `within` that time before the day goes to ERROR."
+    )
+    within: Span = Field(
+        default=Duration(60 * values.UNITS_NS["s"]), description="The time in which restarts count."
+    )
+
+
+class WebConfig(Section):
+    """Health checks, metrics and the dashboard."""
+
+    host: Text = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Port = Field(default=8700, description="Port to listen on; 0: any free one.")
+
+
+class Config(Section):
+    """A configuration of openbell; immutable."""
+
+    name: Annotated[Text, AfterValidator(_namespace)] = Field(
+        default="default", description="Namespace of all state, so that several can share a store."
+    )
+    exchange: Annotated[Text, AfterValidator(_exchange)] = Field(
+        description="Whose calendar is followed: a MIC such as `XNYS` or `XNSE`, a name of "
+        "exchange_calendars or pandas_market_calendars, or `24/7`.",
+        examples=["XNYS"],
+    )
+    segment: Literal["equity", "equity_fno", "index", "futures"] = Field(
+        default="equity", description="Product, where an exchange's hours depend on it."
+    )
+    symbols: Symbols = Field(default="all", description="`all` that the data has, or a list.")
+    companions: Mapping[str, Symbol] = Field(
+        default={},
+        description="Symbol → another whose price is recorded with its signals, e.g. "
+        "`{NIFTY: NIFTY30SEP25FUT}`.",
+    )
+    sessions: tuple[SessionConfig, ...] = Field(
+        min_length=1,
+        description="The windows whose levels are watched.",
+        examples=['[{name: Opening, start: "09:30", end: "09:35"}]'],
+    )
+    breakout: BreakoutConfig = BreakoutConfig()
+    data: DataConfig = DataConfig()
+    feed: FeedConfig = FeedConfig()
+    clock: ClockConfig = ClockConfig()
+    upkeep: UpkeepConfig = UpkeepConfig()
+    history: HistoryConfig = HistoryConfig()
+    prefetch: PrefetchConfig = PrefetchConfig()
+    day: DayConfig = DayConfig()
+    calendar: CalendarConfig = CalendarConfig()
+    scanners: tuple[ScannerConfig, ...] = Field(
+        default=(), description="Scans, which look at the market and may add symbols."
+    )
+    sinks: tuple[SinkConfig, ...] = Field(default=(), description="Where signals are sent.")
+    sinks_max_age: Allowance = Field(
+        default=Duration(60 * values.UNITS_NS["s"]),
+        description="Signals found in the past of a late start are sent when younger than this.",
+    )
+    backtest: BacktestConfig = BacktestConfig()
+    store: StoreConfig = StoreConfig()
+    snapshot: SnapshotConfig = SnapshotConfig()
+    lease: LeaseConfig = LeaseConfig()
+    supervision: SupervisionConfig = SupervisionConfig()
+    web: WebConfig = WebConfig()
+
+    def breakout_for(self, session: SessionConfig) -> BreakoutConfig:
+        """The rules that hold for a session: `breakout`, with the session's own keys over it."""
+        own = {key: value for key, value in session.breakout if value is not None}
+        return self.breakout.model_copy(update=own)
+
+    def digest(self) -> str:
+        """Hex digest of what determines the answers; equal for equal answers from equal input.
+
+        It covers all keys but DIGEST_LEAVES_OUT, as they take effect: two ways to write the same
+        configuration have the same digest. A store can so refuse to go on with another one.
+        """
+        kept = self.model_dump(
+            mode="json",
+            exclude={key: True if of is None else set(of) for key, of in DIGEST_LEAVES_OUT.items()},
+        )
+        for session, written in zip(self.sessions, kept["sessions"], strict=True):
+            written["breakout"] = self.breakout_for(session).model_dump(mode="json")
+        text = json.dumps(kept, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _contradictions(self) -> Iterator[Problem]:
+        for key in ("sessions", "scanners"):
+            names = [item.name for item in getattr(self, key)]
+            for place, name in enumerate(names):
+                if name in names[:place]:
+                    first = names.index(name)
+                    yield (key, place, "name"), f"{key}[{first}] has that name; write another"
+        for symbol, companion in self.companions.items():
+            if symbol == companion:
+                yield ("companions", symbol), "name another symbol; it is its own companion"
+        if self.breakout.tick_size is None:
+            needed = "set breakout.tick_size too, e.g. 0.05"
+            if self.breakout.buffer.unit == "ticks":
+                yield ("breakout", "buffer"), needed
+            for place, session in enumerate(self.sessions):
+                if session.breakout.buffer and session.breakout.buffer.unit == "ticks":
+                    yield ("sessions", place, "breakout", "buffer"), needed
+
+
+class _SchemaGenerator(GenerateJsonSchema):
+    def encode_default(self, dft: Any) -> Any:
+        return super().encode_default(values.written(dft))  # else a Duration is {"ns": …}
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON schema of a configuration, for editors and programs."""
+    schema = Config.model_json_schema(schema_generator=_SchemaGenerator)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

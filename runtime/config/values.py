@@ -1,0 +1,397 @@
+"""The small values a configuration is made of, and how each is written.
+
+Every `parse_…` takes what YAML, JSON, the environment or a program gave and returns the value; a
+`ValueError` says what to write instead, as the second half of the line that a user sees. `str` of
+a value is a form that parses to the same value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from openbell.market.days import TradingDay  # numpy would double the time this import takes
+
+Unit = Literal["ns", "us", "ms", "s", "m", "h", "d"]
+
+UNITS_NS: dict[Unit, int] = {
+    "d": 86_400_000_000_000,
+    "h": 3_600_000_000_000,
+    "m": 60_000_000_000,
+    "s": 1_000_000_000,
+    "ms": 1_000_000,
+    "us": 1_000,
+    "ns": 1,
+}
+"""Longest first, so that the first that divides a duration writes it shortest."""
+
+SIZES_BYTES = {
+    "GiB": 2**30,
+    "MiB": 2**20,
+    "KiB": 2**10,
+    "GB": 10**9,
+    "MB": 10**6,
+    "kB": 10**3,
+    "B": 1,
+}
+INT64_MAX = 2**63 - 1
+
+NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+BARE = re.compile(rf"\s*-?{NUMBER}\s*")
+DURATION = re.compile(rf"\s*(-?{NUMBER})\s*({'|'.join(UNITS_NS)})\s*")
+SIZE = re.compile(rf"\s*({NUMBER})\s*({'|'.join(SIZES_BYTES)})\s*")
+WALL = re.compile(r"([0-9]{2}):([0-9]{2})")
+RELATIVE = re.compile(r"(open|close)(?:\s*([+-])\s*([0-9.]+\s*[a-z]+))?")
+BUFFER = re.compile(rf"\s*({NUMBER})\s*(%|ticks?|)\s*")
+HOURS = re.compile(r"\s*([^\s-]+)\s*[-–]\s*([^\s-]+)\s*")
+PERIOD = re.compile(r"[1-9][0-9]{0,4}[dw]")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Duration:
+    """A length of time. Not a number, so that nobody takes its nanoseconds for seconds."""
+
+    ns: int
+
+    @property
+    def seconds(self) -> float:
+        return self.ns / UNITS_NS["s"]
+
+    def __str__(self) -> str:
+        if self.ns == 0:
+            return "0s"
+        unit = next(unit for unit, ns in UNITS_NS.items() if self.ns % ns == 0)
+        return f"{self.ns // UNITS_NS[unit]}{unit}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Size:
+    """An amount of memory or disk."""
+
+    bytes: int
+
+    def __str__(self) -> str:
+        unit = next(unit for unit, size in SIZES_BYTES.items() if self.bytes % size == 0)
+        return f"{self.bytes // SIZES_BYTES[unit]}{unit}" if self.bytes else "0B"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTime:
+    """When a session starts or ends: a wall-clock minute, or so far from the open or the close."""
+
+    anchor: Literal["clock", "open", "close"]
+    wall: time = time()
+    """Local time of the exchange, where `anchor` is `clock`."""
+    offset_ns: int = 0
+    """From the open or the close, whole minutes, negative for before."""
+
+    def instant(self, day: TradingDay) -> int:
+        """Instant (ns UTC) on a trading day; it may lie outside the day's hours."""
+        if self.anchor == "clock":
+            return day.instant(self.wall)
+        return (day.open_ns if self.anchor == "open" else day.close_ns) + self.offset_ns
+
+    def __str__(self) -> str:
+        if self.anchor == "clock":
+            return f"{self.wall:%H:%M}"
+        if self.offset_ns == 0:
+            return self.anchor
+        sign = "+" if self.offset_ns > 0 else "-"
+        return f"{self.anchor}{sign}{Duration(abs(self.offset_ns))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """How far beyond a level a price has to be."""
+
+    amount: float
+    unit: Literal["price", "percent", "ticks"] = "price"
+    """`percent` of the level; `ticks` of `breakout.tick_size`."""
+
+    def __str__(self) -> str:
+        amount = f"{Decimal(repr(self.amount)):f}".removesuffix(".0")  # all digits, no exponent
+        return amount + {"price": "", "percent": "%", "ticks": " ticks"}[self.unit]
+
+
+@dataclass(frozen=True, slots=True)
+class Rearm:
+    """When a level that was broken may be broken again."""
+
+    inside_bars: int
+    """Closes (ticks: prices) in a row back inside the levels that re-arm it; 0: it never is."""
+    max: int | None
+    """Re-arms at most, a (day, session, symbol, side); None: no limit."""
+
+
+NEVER = Rearm(inside_bars=0, max=0)
+INSIDE = Rearm(inside_bars=1, max=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """One span of trading, [open, close), in the exchange's local time."""
+
+    open: time
+    close: time
+    """Midnight is the one after the day."""
+
+    def __str__(self) -> str:
+        return f"{self.open:%H:%M}-{self.close:%H:%M}"
+
+
+def written(value: object) -> object:
+    """A value of this module as JSON has it; it parses to the same value."""
+    match value:
+        case Buffer(amount, "price"):
+            return amount
+        case Rearm():
+            if value in (NEVER, INSIDE):
+                return "never" if value == NEVER else "inside"
+            most = {} if value.max is None else {"max": value.max}
+            return {"inside_bars": value.inside_bars, **most}
+        case time():
+            return f"{value:%H:%M}"
+        case tuple() | list():
+            return [written(part) for part in value]
+        case Duration() | Size() | SessionTime() | Buffer() | Hours() | date() | Path():
+            return str(value)
+    return value
+
+
+def is_number(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool)
+
+
+def parse_duration(
+    given: Any, *, bare: Unit | None = None, example: str, least_ns: int = 0, step_ns: int = 1
+) -> Duration:
+    """A duration: text with a unit, or a number in the unit `bare`, which the key's name implies.
+
+    It is at least `least_ns`, and a multiple of `step_ns` nanoseconds.
+    """
+    if isinstance(given, Duration):
+        return given
+    wanted = f'write a number and a unit (ms, s, m, h or d), e.g. "{example}"'
+    text = str(given) if isinstance(given, str) or is_number(given) else ""
+    if match := DURATION.fullmatch(text):
+        number, unit = match[1], match[2]
+    elif BARE.fullmatch(text) or is_number(given):
+        number, unit = text, bare or ("s" if text.strip() == "0" else "")
+    else:
+        raise ValueError(wanted)
+    if unit == "":
+        raise ValueError(f'add the unit (ms, s, m, h or d), e.g. "{example}"')
+    try:
+        exact = Fraction(number.strip()) * UNITS_NS[unit]  # type: ignore[index]
+    except ValueError:  # .inf and .nan, or thousands of digits
+        raise ValueError(wanted) from None
+    if exact < least_ns:
+        raise ValueError("write " + ("0 or more" if least_ns == 0 else f'more than 0, "{example}"'))
+    if exact > INT64_MAX:
+        raise ValueError(f'write less than 292 years, e.g. "{example}"')
+    if exact % step_ns:
+        whole = "minutes" if step_ns == UNITS_NS["m"] else "nanoseconds"
+        raise ValueError(f'write whole {whole}, e.g. "{example}"')
+    return Duration(int(exact))
+
+
+def parse_size(given: Any) -> Size:
+    if isinstance(given, Size):
+        return given
+    match = SIZE.fullmatch(given) if isinstance(given, str) else None
+    if match is None or len(match[1]) > 18:
+        raise ValueError('write a number and a unit (B, KiB, MiB or GiB), e.g. "64MiB"')
+    exact = Fraction(match[1]) * SIZES_BYTES[match[2]]
+    if exact % 1:
+        raise ValueError('write whole bytes, e.g. "64MiB"')
+    return Size(int(exact))
+
+
+def parse_wall(given: Any) -> time:
+    """A wall-clock minute, "09:30"."""
+    if isinstance(given, time) and given.second == given.microsecond == 0 and not given.tzinfo:
+        return given
+    text = given.strip() if isinstance(given, str) else ""
+    if re.fullmatch(r"[0-9]:[0-9]{2}", text):
+        raise ValueError(f'write two digits for the hour, "0{text}"')
+    if re.fullmatch(r"[0-9:.\s]+[ap]\.?m\.?", text, re.IGNORECASE):
+        raise ValueError('write the time in 24 hours without am or pm, e.g. "14:30"')
+    if re.fullmatch(r"[0-9]{2}:[0-9]{2}:[0-9.]+", text):
+        raise ValueError(f'leave out the seconds, "{text[:5]}"')
+    match = WALL.fullmatch(text)
+    if match is None:
+        raise ValueError('write the time as text, HH:MM, e.g. "09:30"')
+    hour, minute = int(match[1]), int(match[2])
+    if hour > 23 or minute > 59:
+        raise ValueError('write a time of day, "00:00" to "23:59"')
+    return time(hour, minute)
+
+
+def parse_session_time(given: Any) -> SessionTime:
+    """A wall-clock minute, or `open+15m`, `close-30m`, `open`, `close`."""
+    if isinstance(given, SessionTime):
+        return given
+    text = given.strip().lower() if isinstance(given, str) else ""
+    if not text.startswith(("open", "close")):
+        return SessionTime("clock", parse_wall(given))
+    match = RELATIVE.fullmatch(text)
+    if match is None:
+        raise ValueError('write e.g. "open+15m" or "close-30m"')
+    offset = 0
+    if match[3]:
+        length = parse_duration(match[3], example="15m", step_ns=UNITS_NS["m"])
+        offset = length.ns if match[2] == "+" else -length.ns
+    if match[1] == "open":
+        if offset < 0:
+            raise ValueError('nothing trades before the open; write e.g. "open+15m"')
+        return SessionTime("open", offset_ns=offset)
+    if offset > 0:
+        raise ValueError('nothing trades after the close; write e.g. "close-30m"')
+    return SessionTime("close", offset_ns=offset)
+
+
+def parse_buffer(given: Any) -> Buffer:
+    if isinstance(given, Buffer):
+        return given
+    text = str(given) if is_number(given) else given
+    if isinstance(text, str) and text.strip().startswith("-"):
+        raise ValueError("write 0 or more; a buffer lies beyond the level on either side")
+    wanted = 'write a price, a percentage or ticks, e.g. 0.5, "0.1%" or "2 ticks"'
+    if is_number(given):
+        if not 0 <= given < float("inf"):
+            raise ValueError(wanted)
+        return Buffer(float(given))
+    match = BUFFER.fullmatch(text) if isinstance(text, str) else None
+    if match is None or len(match[1]) > 30:
+        raise ValueError(wanted)
+    units: dict[str, Literal["price", "percent", "ticks"]] = {"": "price", "%": "percent"}
+    return Buffer(float(match[1]), units.get(match[2], "ticks"))
+
+
+def parse_rearm(given: Any) -> Rearm:
+    if isinstance(given, Rearm):
+        return given
+    if given in ("never", "inside"):
+        return NEVER if given == "never" else INSIDE
+    wanted = "write never, inside or e.g. {inside_bars: 3, max: 2}"
+    if not isinstance(given, Mapping) or "inside_bars" not in given:
+        raise ValueError(wanted)
+    if unknown := sorted(str(key) for key in given if key not in ("inside_bars", "max")):
+        raise ValueError(f"{unknown[0]} is not a key of it; {wanted}")
+    bars, most = given["inside_bars"], given.get("max")
+    for count in (bars, most):
+        if count is not None and (type(count) is not int or count < 1):
+            raise ValueError("write whole numbers of 1 or more, e.g. {inside_bars: 3, max: 2}")
+    if bars is None:
+        raise ValueError(wanted)
+    return Rearm(bars, most)
+
+
+def parse_date(given: Any) -> date:
+    if isinstance(given, date) and not isinstance(given, datetime):
+        return given
+    if isinstance(given, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", given.strip()):
+        try:
+            return date.fromisoformat(given.strip())
+        except ValueError:
+            raise ValueError("there is no such day; write a date, e.g. 2024-06-24") from None
+    raise ValueError("write a date as YYYY-MM-DD, e.g. 2024-06-24")
+
+
+def parse_hours(given: Any) -> tuple[Hours, ...]:
+    """A day's segments: "09:15-10:00", or a list of such spans in time order."""
+    spans = [given] if isinstance(given, str | Hours) else given
+    wanted = 'write its hours, e.g. "18:00-19:00" or ["09:15-10:00", "11:30-12:30"]'
+    if not isinstance(spans, list | tuple) or not spans:
+        raise ValueError(wanted)
+    segments = []
+    for span in spans:
+        if isinstance(span, Hours):
+            segments.append(span)
+            continue
+        match = HOURS.fullmatch(span) if isinstance(span, str) else None
+        if match is None:
+            raise ValueError(wanted)
+        segments.append(Hours(parse_wall(match[1]), parse_wall(match[2])))
+    last = time()
+    for place, span in enumerate(segments):
+        ends_at_midnight = span.close == time() and place == len(segments) - 1
+        if span.open < last or not (span.open < span.close or ends_at_midnight):
+            raise ValueError("write each span's open before its close, spans in time order")
+        last = span.close
+    return tuple(segments)
+
+
+def parse_symbol(given: Any) -> str:
+    """A symbol; whole numbers are symbols too (`500325`), truth values are a YAML accident."""
+    if isinstance(given, bool | float) or given is None:
+        raise ValueError(f"put {json.dumps(given)} in quotes; as it stands it is not text")
+    text = str(given).strip() if isinstance(given, str | int) else ""
+    if not text:
+        raise ValueError('write a symbol, e.g. "AAPL"')
+    return text
+
+
+def parse_symbols(given: Any) -> Literal["all"] | tuple[str, ...]:
+    """`all`, a list of symbols, or text with commas between them."""
+    if given == "all":
+        return "all"
+    if isinstance(given, str):
+        given = given.split(",")
+    if not isinstance(given, list | tuple):
+        given = [given] if is_number(given) else None
+    if not given:
+        raise ValueError('write all, or a list of at least one symbol, e.g. ["AAPL", "MSFT"]')
+    symbols = tuple(parse_symbol(symbol) for symbol in given)
+    if twice := [symbol for place, symbol in enumerate(symbols) if symbol in symbols[:place]]:
+        raise ValueError(f'"{twice[0]}" is listed twice; leave one out')
+    return symbols
+
+
+def parse_period(given: Any) -> str:
+    """How far an indicator looks back, in trading days or weeks: "10d", "52w"."""
+    if isinstance(given, str) and PERIOD.fullmatch(given.strip()):
+        return given.strip()
+    raise ValueError('write days or weeks, e.g. "10d" or "52w"')
+
+
+def parse_timezone(given: Any) -> str:
+    try:
+        return ZoneInfo(given).key
+    except (KeyError, ValueError, TypeError, OSError, AttributeError):
+        raise ValueError('write an IANA time zone, e.g. "Asia/Kolkata" or "UTC"') from None
+
+
+def parse_path(given: Any) -> Path:
+    if not isinstance(given, str | Path) or not str(given).strip():
+        raise ValueError("write the path of a file or folder, e.g. minutes/")
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise ValueError("write the path in full; there is no such home folder") from None
+
+
+def parse_store_url(given: Any) -> str:
+    if isinstance(given, str):
+        if given in ("memory", "memory:", "memory://"):
+            return "memory://"
+        scheme, _, rest = given.partition("://")
+        if scheme in ("redis", "rediss", "unix") and rest:
+            return given
+        if scheme == "sqlite" and rest.startswith("/") and rest.strip("/"):
+            return given
+        if scheme == "sqlite":
+            raise ValueError(
+                "write three slashes before a relative path, four before an absolute one, "
+                'e.g. "sqlite:///state/openbell.db"'
+            )
+    raise ValueError('write sqlite:///FILE, redis://… or memory, e.g. "redis://localhost:6379/0"')
