@@ -22,7 +22,6 @@ from openbell.messages.base import Message
 from openbell.messages.data import Batch
 from openbell.messages.session import DayCleared, DayOpened, SessionCompleted
 from openbell.messages.signal import BreakoutsChecked, Signals
-from openbell.messages.time import Reached
 
 NAME = "breakout"
 
@@ -64,7 +63,7 @@ def breakout(settings: Settings) -> Actor[State]:
         NAME,
         State(),
         partial(update, settings),
-        frozenset({DayOpened, DayCleared, Batch, SessionCompleted, Reached}),
+        frozenset({DayOpened, DayCleared, Batch, SessionCompleted}),
     )
 
 

@@ -25,7 +25,7 @@ from openbell.messages.session import (
     RunEnded,
     StateChanged,
 )
-from openbell.messages.time import Grant, Reached
+from openbell.messages.time import Grant
 
 NAME = "day"
 
@@ -55,7 +55,7 @@ class State:
 
 def day(settings: Settings) -> Actor[State]:
     """The trading day, one after another through the plan that Start brings."""
-    return Actor(NAME, State(), partial(update, settings), frozenset({Grant, Reached}))
+    return Actor(NAME, State(), partial(update, settings), frozenset({Grant}))
 
 
 def update(settings: Settings, state: State, message: Message) -> tuple[State, Effects]:
@@ -75,8 +75,6 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             if state.phase == "stream" and until_ns >= state.day.close_ns:
                 state = _ended(state, said)
             return state, tuple(Publish(m) for m in said)
-        case Reached():
-            return state, ()
         case _:
             raise ValueError(f"day: unexpected {message!r}")
 

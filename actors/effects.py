@@ -69,7 +69,8 @@ class Actor(Generic[S]):
     """An actor before anything runs it: a name, a first state, and what follows from a message.
 
     `update` is pure: the same state and message give the same state and effects. The runtime
-    gives it a step's messages sender by sender, in the order of the wiring, and `Reached` last.
+    gives it a step's messages sender by sender, in the order of the wiring; an actor that hears
+    `Reached` gets it last.
     """
 
     name: str

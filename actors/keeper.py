@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from openbell.actors.effects import Actor, Commit, Effects
-from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
+from openbell.market.results import SessionDocument
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
 from openbell.messages.data import BarsDerived, QualityReport
@@ -26,6 +27,8 @@ from openbell.messages.time import Reached
 
 NAME = "keeper"
 
+M = TypeVar("M", bound=Message)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -34,30 +37,12 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Gathered:
-    """What a step has brought so far."""
-
-    changed: frozenset[str] = frozenset()
-    """Sessions whose document is another one."""
-    signals: tuple[SignalBatch, ...] = ()
-    bars: tuple[DerivedBars, ...] = ()
-    quality: QualityReport | None = None
-    transitions: tuple[StateChanged | PhaseEntered, ...] = ()
-    without_data: tuple[DayWithoutData, ...] = ()
-    opened: DayOpened | None = None
-    closed: DayClosed | None = None
-
-
-NOTHING = Gathered()
-
-
-@dataclass(frozen=True, eq=False, slots=True)
 class State:
     commits: int = 0
-    opened: DayOpened | None = None
     documents: tuple[SessionDocument, ...] = ()
     """The day's session documents, in the configured order."""
-    gathered: Gathered = NOTHING
+    gathered: tuple[Message, ...] = ()
+    """What the step has brought so far."""
 
 
 def keeper(settings: Settings) -> Actor[State]:
@@ -88,39 +73,13 @@ def keeper(settings: Settings) -> Actor[State]:
 
 
 def update(settings: Settings, state: State, message: Message) -> tuple[State, Effects]:
-    gathered = state.gathered
     match message:
-        case Reached(step=step):
-            return _committed(state, step)
-        case DayOpened() as opened:
-            documents = tuple(_document(settings, spec, opened) for spec in settings.sessions)
-            state = replace(state, opened=opened, documents=documents)
-            gathered = replace(gathered, opened=opened)
         case DayCleared():
-            state = replace(state, opened=None, documents=())
-        case SessionPlanned(session=name, status=status, at_ns=at, reason=reason):
-            return _changed(state, name, at, status=status, reason=reason), ()
-        case SessionStarted(session=name, at_ns=at):
-            return _changed(state, name, at, status="ACTIVE", started_at=at), ()
-        case SessionCompleted(session=name, at_ns=at, levels=levels):
-            return _changed(state, name, at, status="COMPLETED", completed_at=at, levels=levels), ()
-        case BreakoutsChecked(session=name, at_ns=at):
-            return _changed(state, name, at, breakouts_checked=True), ()
-        case Signals(batch=batch):
-            gathered = replace(gathered, signals=(*gathered.signals, batch))
-        case BarsDerived(bars=bars):
-            gathered = replace(gathered, bars=(*gathered.bars, bars))
-        case QualityReport():
-            gathered = replace(gathered, quality=message)
-        case StateChanged() | PhaseEntered():
-            gathered = replace(gathered, transitions=(*gathered.transitions, message))
-        case DayWithoutData():
-            gathered = replace(gathered, without_data=(*gathered.without_data, message))
-        case DayClosed():
-            gathered = replace(gathered, closed=message)
+            return replace(state, documents=()), ()
+        case Reached(step=step):
+            return _committed(settings, state, step) if state.gathered else (state, ())
         case _:
-            raise ValueError(f"keeper: unexpected {message!r}")
-    return replace(state, gathered=gathered), ()
+            return replace(state, gathered=(*state.gathered, message)), ()
 
 
 def _document(settings: Settings, spec: SessionSpec, opened: DayOpened) -> SessionDocument:
@@ -136,32 +95,58 @@ def _document(settings: Settings, spec: SessionSpec, opened: DayOpened) -> Sessi
     )
 
 
-def _changed(state: State, session: str, at_ns: int, **fields: object) -> State:
-    documents = tuple(
-        replace(document, updated_at=at_ns, **fields)  # type: ignore[arg-type]
-        if document.session_name == session
-        else document
-        for document in state.documents
-    )
-    gathered = replace(state.gathered, changed=state.gathered.changed | {session})
-    return replace(state, documents=documents, gathered=gathered)
-
-
-def _committed(state: State, step: int) -> tuple[State, Effects]:
-    """The step's commit; a step that brought nothing to keep needs none."""
-    gathered = state.gathered
-    if gathered is NOTHING:
-        return state, ()
+def _committed(settings: Settings, state: State, step: int) -> tuple[State, Effects]:
+    """The step's commit: all that it brought."""
+    said = state.gathered
+    opened = _only(DayOpened, said)
+    documents = {document.session_name: document for document in state.documents}
+    if opened is not None:
+        documents = {spec.name: _document(settings, spec, opened) for spec in settings.sessions}
+    changes = [message for message in said if isinstance(message, CHANGES)]
+    for message in sorted(changes, key=_stage):
+        documents[message.session] = _changed(documents[message.session], message)
+    closed = _only(DayClosed, said)
+    touched = {message.session for message in changes}
     commit = Commit(
         number=state.commits + 1,
         step=step,
-        documents=tuple(d for d in state.documents if d.session_name in gathered.changed),
-        signals=gathered.signals,
-        bars=gathered.bars,
-        quality=gathered.quality,
-        transitions=gathered.transitions,
-        without_data=gathered.without_data,
-        opened=gathered.opened,
-        closed=gathered.closed.date if gathered.closed else None,
+        documents=tuple(documents[name] for name in documents if name in touched),
+        signals=tuple(m.batch for m in said if isinstance(m, Signals)),
+        bars=tuple(m.bars for m in said if isinstance(m, BarsDerived)),
+        quality=_only(QualityReport, said),
+        transitions=tuple(m for m in said if isinstance(m, StateChanged | PhaseEntered)),
+        without_data=tuple(m for m in said if isinstance(m, DayWithoutData)),
+        opened=opened,
+        closed=closed.date if closed else None,
     )
-    return replace(state, commits=commit.number, gathered=NOTHING), (commit,)
+    return State(commit.number, tuple(documents.values())), (commit,)
+
+
+CHANGES = (SessionPlanned, SessionStarted, SessionCompleted, BreakoutsChecked)
+"""What changes a session's document, in the order of its life."""
+
+Change = SessionPlanned | SessionStarted | SessionCompleted | BreakoutsChecked
+
+
+def _stage(change: Change) -> int:
+    return CHANGES.index(type(change))
+
+
+def _changed(document: SessionDocument, change: Change) -> SessionDocument:
+    at = change.at_ns
+    match change:
+        case SessionPlanned(status=status, reason=reason):
+            return replace(document, status=status, reason=reason, updated_at=at)
+        case SessionStarted():
+            return replace(document, status="ACTIVE", started_at=at, updated_at=at)
+        case SessionCompleted(levels=levels):
+            return replace(
+                document, status="COMPLETED", completed_at=at, levels=levels, updated_at=at
+            )
+        case BreakoutsChecked():
+            return replace(document, breakouts_checked=True, updated_at=at)
+
+
+def _only(kind: type[M], said: tuple[Message, ...]) -> M | None:
+    """The message of a kind of which a step brings at most one."""
+    return next((message for message in said if isinstance(message, kind)), None)

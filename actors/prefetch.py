@@ -13,7 +13,7 @@ from openbell.messages.base import Message
 from openbell.messages.control import Loaded
 from openbell.messages.data import Batch, Load
 from openbell.messages.session import DayCleared
-from openbell.messages.time import Grant, Reached
+from openbell.messages.time import Grant
 
 NAME = "prefetch"
 
@@ -30,7 +30,7 @@ class State:
 
 def prefetch() -> Actor[State]:
     """Whoever hands out rows: a view a step, and never a row twice."""
-    return Actor(NAME, State(), update, frozenset({Grant, Load, DayCleared, Reached}))
+    return Actor(NAME, State(), update, frozenset({Grant, Load, DayCleared}))
 
 
 def update(state: State, message: Message) -> tuple[State, Effects]:
@@ -46,8 +46,6 @@ def update(state: State, message: Message) -> tuple[State, Effects]:
                 if isinstance(entered, Loaded):
                     state = replace(state, rows=entered.data.rows, handed_out=0)
             return _handed_out(state, grant)
-        case Reached():
-            return state, ()
         case _:
             raise ValueError(f"prefetch: unexpected {message!r}")
 

@@ -18,7 +18,6 @@ from openbell.messages.session import (
     SessionPlanned,
     SessionStarted,
 )
-from openbell.messages.time import Reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ def session(spec: SessionSpec) -> Actor[State]:
         name(spec),
         Idle(),
         partial(update, spec),
-        frozenset({DayOpened, DayCleared, Batch, Reached}),
+        frozenset({DayOpened, DayCleared, Batch}),
     )
 
 

@@ -16,7 +16,6 @@ from openbell.market.quality import day_quality
 from openbell.messages.base import Message
 from openbell.messages.data import BarsDerived, Batch, PossibleSplit, QualityReport
 from openbell.messages.session import DayCleared, DayOpened
-from openbell.messages.time import Reached
 
 NAME = "upkeep"
 
@@ -56,7 +55,7 @@ def upkeep(settings: Settings) -> Actor[State]:
         NAME,
         State(),
         partial(update, settings),
-        frozenset({DayOpened, DayCleared, Batch, Reached}),
+        frozenset({DayOpened, DayCleared, Batch}),
     )
 
 

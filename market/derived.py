@@ -160,9 +160,16 @@ def _folded(
         np.fmax.reduce(cube(bars.high), axis=1),
         np.fmin.reduce(cube(bars.low), axis=1),
         close,
-        # A running sum adds row after row; a plain sum may add in pairs.
-        np.cumsum(volume, axis=1)[:, -1],
+        _summed(volume),
     )
+
+
+def _summed(volume: Prices) -> Prices:
+    """(b, k, s) summed over k, row after row: numpy's sum may add in pairs."""
+    total = volume[:, 0].copy()
+    for row in range(1, volume.shape[1]):
+        total += volume[:, row]
+    return total
 
 
 def _continued(state: Bucket, grid: _Grid) -> _Grid:
@@ -239,16 +246,22 @@ def _flat(
     symbols: tuple[str, ...],
 ) -> DerivedBars:
     count = int(np.count_nonzero(done))  # finished buckets come first
-    row, symbol = np.nonzero(~np.isnan(grid.open[:count]))
-    whole = len(row) == count * len(symbols)
+    present = ~np.isnan(grid.open[:count])
+    whole = bool(present.all())
+    if whole:
+        row = np.repeat(np.arange(count), len(symbols))
+        symbol = np.tile(np.arange(len(symbols), dtype=np.int32), count)
+    else:
+        row, found = np.nonzero(present)
+        symbol = found.astype(np.int32)
 
     def column(values: Prices) -> Prices:
-        return values[:count].reshape(-1) if whole else values[row, symbol]
+        return values[:count].reshape(-1) if whole else values[:count][present]
 
     return DerivedBars(
         interval_minutes=interval_minutes,
         symbols=symbols,
-        symbol=symbol.astype(np.int32),
+        symbol=symbol,
         ts=starts[grid.number[row]],
         open=column(grid.open),
         high=column(grid.high),

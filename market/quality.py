@@ -30,17 +30,27 @@ def day_quality(
     """
     starts, ends = day.grid(slot_ns)
     minutes = -(-(ends - starts) // MINUTE_NS)
-    missing = ~seen
-    begins = missing.copy()
-    follows = np.isin(starts, [segment.open_ns for segment in day.segments], invert=True)
-    begins[1:] &= seen[:-1] | ~follows[1:, None]
+    expected = np.full(len(symbols), minutes.sum(), np.int64)
+    if seen.all():
+        actual, gaps = expected, np.zeros(len(symbols), np.int64)
+    else:
+        missing = ~seen
+        begins = missing.copy()
+        opens = np.isin(starts, [segment.open_ns for segment in day.segments])
+        begins[1:] &= seen[:-1] | opens[1:, None]
+        gaps = begins.sum(axis=0)
+        # Slots that a close cuts short are few: all others count alike.
+        length = int(minutes.max())
+        actual = length * seen.sum(axis=0)
+        for short in np.flatnonzero(minutes < length):
+            actual -= (length - minutes[short]) * seen[short]
     return Quality(
         trading_date=day.date,
         symbols=symbols,
-        expected=np.full(len(symbols), minutes.sum(), np.int64),
-        actual=minutes @ seen,
-        gaps=begins.sum(axis=0),
-        missing=minutes @ missing,
+        expected=expected,
+        actual=actual,
+        gaps=gaps,
+        missing=expected - actual,
         out_of_order=counts.out_of_order,
         late=late,
         duplicates=counts.duplicates,

@@ -87,12 +87,13 @@ class Cell:
         return outcome
 
     def _end_step(self, step: int, outcome: Outcome) -> None:
-        for sender in self._upstream:
-            said = self._said[sender]
-            while said:
-                self._update(said.pop(0), outcome)
+        for said in self._said.values():  # in the order of the wiring
+            for message in said:
+                self._update(message, outcome)
+            said.clear()
         reached = Reached(step=step, sender=self.actor.name)
-        self._update(reached, outcome)
+        if Reached in self.actor.hears:
+            self._update(reached, outcome)
         self._waiting = set(self._upstream)
         for receiver in self._downstream or self._back:
             outcome.letters.append(Letter(self.actor.name, receiver, reached))
@@ -109,7 +110,7 @@ class Cell:
                 outcome.letters.extend(
                     Letter(self.actor.name, receiver, effect.message)
                     for receiver in self._receivers
-                    if kind in self._heard[receiver]
+                    if kind is Reached or kind in self._heard[receiver]
                 )
             else:
                 outcome.effects.append(effect)
