@@ -5,7 +5,9 @@ OpenbellError
 │   ├── ConfigError     a configuration that can't be used: names the file and the key
 │   ├── DataError       a source that can't be used: names the file, row or column
 │   └── CalendarError   an exchange or a date that no calendar covers
-└── RunError            a failure while running; the command line exits with 1
+├── RunError            a failure while running; the command line exits with 1
+└── StoreError          a store that refuses or can't be reached; its kinds are in
+                        openbell.adapters.stores
 """
 
 from __future__ import annotations
@@ -33,3 +35,7 @@ class CalendarError(InputError):
 
 class RunError(OpenbellError):
     """A failure while running."""
+
+
+class StoreError(OpenbellError):
+    """A store that refuses, or can't be reached."""

@@ -1,0 +1,289 @@
+"""What a store is: where commits become durable, and what can be read back from them.
+
+A store keeps one namespace (`name:` of the configuration). There is one writer at a time, which
+holds the lease and commits with its fencing token; readers need neither and may be many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal, Protocol
+
+from openbell.errors import StoreError
+
+SCHEMA_VERSION = 1
+"""Of what stores keep; a newer program reads older state, an older one refuses newer."""
+
+
+class Fenced(StoreError):
+    """Another writer has taken over: this one's token is old. Nothing was written."""
+
+
+class Gap(StoreError):
+    """The commit's number is not the next one. Nothing was written."""
+
+
+class Conflict(StoreError):
+    """A commit of that number exists with another digest: two writers, or non-determinism."""
+
+
+class Unavailable(StoreError):
+    """The store did not answer, so that it is not known whether the commit was executed.
+
+    Sending the same commit again is harmless.
+    """
+
+
+class LeaseHeld(StoreError):
+    """Another process holds the lease."""
+
+    def __init__(self, holder: str, detail: str) -> None:
+        super().__init__(detail)
+        self.holder = holder
+
+
+class Corrupt(StoreError):
+    """Something that was read back fails its checksum or can't be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who wants to write, for people and for telling the dead from the living."""
+
+    host: str
+    boot_id: str
+    pid: int
+    started: str
+    """The process's start time as its system gives it: with pid and boot id, one process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry of the step log: a grant, encoded, and the digest chain after it."""
+
+    number: int
+    market_ns: int
+    grant: bytes
+    digest: bytes
+    """Of this step's market-time content, chained to the step before."""
+    trading_date: date
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A session document as stored; `body` is its JSON."""
+
+    trading_date: date
+    session: str
+    status: str
+    completed_ns: int | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSignal:
+    """One signal of the log; `body` is its JSON object, without a cursor."""
+
+    id: str
+    trading_date: date
+    session: str
+    symbol: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every actor's state at one instant of market time: what makes a commit an epoch.
+
+    `states` holds the states that changed since the epoch before; the others are taken over.
+    """
+
+    market_ns: int
+    trading_date: date
+    states: Mapping[str, bytes]
+    actors: tuple[str, ...]
+    """All actors of the snapshot, changed or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRecord:
+    """What becomes durable at once. Encoded before it is sent: sending it again sends the same."""
+
+    number: int
+    """1 for the first of a namespace; each is one more than the one before."""
+    digest: bytes
+    """Of the record's whole content: a repeated number with another digest is a Conflict."""
+    steps: tuple[Step, ...] = ()
+    snapshot: Snapshot | None = None
+    documents: tuple[Document, ...] = ()
+    signals: tuple[StoredSignal, ...] = ()
+    """Signals whose id the log has are skipped."""
+    audit: tuple[bytes, ...] = ()
+    """JSON objects."""
+    meta: Mapping[str, bytes] = field(default_factory=dict)
+    """Small facts of the run that change with this commit (its identities, its day state)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How far a namespace has come."""
+
+    commit: int
+    """0: nothing was ever committed."""
+    step: int
+    fence: int
+    digest: bytes
+    meta: Mapping[str, bytes]
+    schema: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochInfo:
+    """One snapshot of the store, newest first in listings."""
+
+    epoch: int
+    """The number of its commit."""
+    step: int
+    """The last step that it includes: replay starts with the next."""
+    market_ns: int
+    trading_date: date
+    size: int
+    """Bytes of all states."""
+    problem: str | None
+    """None: every checksum holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Where a namespace's state lives and how much it is."""
+
+    location: str
+    schema: int
+    bytes: int
+    counts: Mapping[str, int]
+    """Commits, steps, epochs, documents, signals, audit entries."""
+
+
+class Store(Protocol):
+    """One namespace of state. All methods raise `StoreError`s only, `Unavailable` among them."""
+
+    def acquire(self, holder: Holder, ttl_ns: int) -> int:
+        """Take the lease; returns the fencing token, higher than any before.
+
+        A holder that is dead for certain (same host, and no such process since boot) is replaced
+        at once; another one when its heartbeat has not changed for `ttl_ns` of this process's
+        monotonic clock.
+
+        Raises
+        ------
+        LeaseHeld
+            Without waiting, when a living holder has it. Callers wait by asking again.
+        """
+        ...
+
+    def renew(self, fence: int) -> None:
+        """Heartbeat.
+
+        Raises
+        ------
+        Fenced
+            If the lease is somebody else's.
+        """
+        ...
+
+    def release(self, fence: int) -> None:
+        """Give the lease back; does nothing when it is somebody else's."""
+        ...
+
+    def commit(self, fence: int, record: CommitRecord) -> Literal["ok", "dup"]:
+        """Make a record durable, all of it or nothing; `dup` if it was before, harmlessly.
+
+        Raises
+        ------
+        Fenced, Gap, Conflict, Unavailable
+        """
+        ...
+
+    def head(self) -> Head: ...
+
+    def epochs(self) -> Sequence[EpochInfo]:
+        """All snapshots, newest first, each with its checksums verified."""
+        ...
+
+    def states(self, epoch: int) -> Mapping[str, bytes]:
+        """Every actor's state of one snapshot.
+
+        Raises
+        ------
+        Corrupt
+            If one is missing or fails its checksum; the text names it.
+        """
+        ...
+
+    def steps(self, after: int = 0, until: int | None = None) -> Iterator[Step]:
+        """The step log, ascending, `after` excluded."""
+        ...
+
+    def signals(
+        self,
+        after: str | None = None,
+        *,
+        trading_date: date | None = None,
+        symbol: str | None = None,
+        session: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[tuple[str, StoredSignal]]:
+        """The signal log in its order, each with its cursor: an opaque position, not its id.
+
+        Raises
+        ------
+        ValueError
+            If `after` is no cursor of this log.
+        """
+        ...
+
+    def documents(
+        self,
+        *,
+        trading_date: date | None = None,
+        status: str | None = None,
+        session: str | None = None,
+        completed_since_ns: int | None = None,
+    ) -> Sequence[Document]:
+        """Session documents, ordered by (trading_date, session)."""
+        ...
+
+    def audit(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """The audit trail with positions, ascending, `after` excluded."""
+        ...
+
+    def append_audit(self, entry: bytes) -> None:
+        """An entry outside any commit: what happened to the process, never to the market."""
+        ...
+
+    def send_command(self, command: bytes) -> None:
+        """Leave a command for whoever holds the lease, now or next."""
+        ...
+
+    def take_commands(self, fence: int) -> Sequence[bytes]:
+        """Take all commands out, oldest first."""
+        ...
+
+    def prune(self, fence: int, before: date, keep_epochs: int) -> None:
+        """Drop step log of days before a date and all but the last `keep_epochs` snapshots.
+
+        The first snapshot of each day that stays is kept with its step log, so that the day can
+        be replayed; the newest epoch and all steps after it are never dropped. Signals, documents
+        and audit entries stay.
+        """
+        ...
+
+    def usage(self) -> Usage: ...
+
+    def delete(self) -> None:
+        """Remove this namespace, and nothing else."""
+        ...
+
+    def close(self) -> None: ...
