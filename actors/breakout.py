@@ -135,8 +135,10 @@ def _signals(
     ts = np.concatenate([b.ts for _, b in found])
     known_at = np.concatenate([b.known_at for _, b in found])
     companion, price, price_ts = _companions(settings, state, rows, symbol, known_at)
+    number = np.concatenate([b.number for _, b in found])
     order = np.lexsort(
         (
+            number,
             side,
             _ranks(settings.sessions)[session],
             _ranks(opened.symbols)[symbol],
@@ -151,7 +153,7 @@ def _signals(
         session=session[order],
         symbol=symbol[order],
         side=side[order],
-        number=np.ones(len(order), np.int32),
+        number=number[order],
         ts=ts[order],
         known_at=known_at[order],
         price=np.concatenate([b.price for _, b in found])[order],

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from openbell.market.bars import BarBlock, Codes, Mask, Prices, Rows, TickBatch
+from openbell.market.bars import BarBlock, Codes, Mask, Prices, Rows
 from openbell.market.days import Nanoseconds
 from openbell.market.results import HIGH_BREAK, LOW_BREAK, Levels
 
@@ -29,6 +29,15 @@ class BreakRules:
     check: Literal["continuous", "once"] = "continuous"
     """`once`: only the first price after the session is looked at."""
     sides: Literal["both", "high", "low"] = "both"
+    buffer: float = 0.0
+    """How far beyond the level a price has to be."""
+    buffer_unit: Literal["price", "percent"] = "price"
+    """`percent`: of the level."""
+    inside_bars: int = 0
+    """A side is watched again after so many closes (ticks) in a row that are not beyond its
+    level; 0: never. Means nothing where `check` is `once`."""
+    rearms_max: int | None = None
+    """How often that happens at most; None: without end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +51,16 @@ class Armed:
     """Rows that start before this don't count: the window's end."""
     level: Prices
     """(2, s) highs and lows; NaN, which no price is beyond, where there is none."""
+    threshold: Prices
+    """(2, s) what a price has to be beyond: the level, and the buffer on top."""
     complete: Mask
     """(s,)"""
     watched: Mask
-    """(2, s) sides still to be reported."""
+    """(2, s) sides whose next break is reported."""
+    broken: NDArray[np.int32]
+    """(2, s) breaks reported so far."""
+    inside: NDArray[np.int64]
+    """(2, s) closes in a row that were not beyond the level, since the last break."""
     looked: Mask
     """(s,) whether the first price after the session has come."""
     gap: Mask
@@ -60,6 +75,8 @@ class Breaks:
 
     symbol: Codes
     side: NDArray[np.int8]
+    number: NDArray[np.int32]
+    """1 for the first break of this symbol and side."""
     ts: Nanoseconds
     known_at: Nanoseconds
     price: Prices
@@ -72,6 +89,7 @@ class Breaks:
 def armed(levels: Levels, from_ns: int, rules: BreakRules) -> Armed:
     """Levels as they stand when their session is over."""
     level = np.stack([levels.high, levels.low])
+    width = level * (rules.buffer / 100) if rules.buffer_unit == "percent" else rules.buffer
     watched = np.isfinite(level)
     if rules.sides != "both":
         watched[LOW_BREAK if rules.sides == "high" else HIGH_BREAK] = False
@@ -79,8 +97,11 @@ def armed(levels: Levels, from_ns: int, rules: BreakRules) -> Armed:
     return Armed(
         from_ns=from_ns,
         level=level,
+        threshold=level + np.array([[1.0], [-1.0]]) * width,
         complete=levels.complete,
         watched=watched,
+        broken=np.zeros((2, s), np.int32),
+        inside=np.zeros((2, s), np.int64),
         looked=np.zeros(s, np.bool_),
         gap=np.zeros((2, s), np.bool_),
         looked_ns=from_ns,
@@ -98,135 +119,248 @@ def find_breaks(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, Bre
     start = int(np.searchsorted(rows.ts, state.from_ns, side="left"))
     if start:
         rows = rows.rows(start, len(rows))
-    if len(rows) == 0 or not (state.watched.any() or not state.looked.all()):
+    live = _live(state, rules)
+    if len(rows) == 0 or not (live.any() or not state.looked.all()):
         return state, None
+    state, new, first = _with_first_prices(state, rows)
+    if rules.check == "once":
+        state, hits = _at_first(state, rows, rules, new, first)
+    elif rules.inside_bars:
+        state, hits = _rearming(state, rows, rules, live)
+    else:
+        state, hits = _first_only(state, rows, rules)
+    return state, _breaks(state, rows, rules, hits)
+
+
+@dataclass(frozen=True, eq=False)
+class _Hits:
+    """Where breaks are: rows of the batch, symbols, and which break of its side it is."""
+
+    side: int
+    row: Positions
+    symbol: Positions
+    number: NDArray[np.int32]
+
+
+def _live(state: Armed, rules: BreakRules) -> Mask:
+    """(2, s) sides that may break, at once or after they have been rearmed."""
+    if rules.check == "once" or not rules.inside_bars:
+        return state.watched
+    left: Mask = state.broken > 0
+    if rules.rearms_max is not None:
+        left = left & (state.broken <= rules.rearms_max)
+    return state.watched | left
+
+
+def _with_first_prices(state: Armed, rows: Rows) -> tuple[Armed, Positions, Positions]:
+    """Look at each symbol's first price since the session; the new symbols and their rows."""
+    if state.looked.all():
+        nothing = np.empty(0, np.intp)
+        return state, nothing, nothing
     if isinstance(rows, BarBlock):
-        return _in_bars(state, rows, rules)
-    return _in_ticks(state, rows, rules)
+        new = np.flatnonzero(~state.looked & rows.present.any(axis=0))
+        first: Positions = rows.present[:, new].argmax(axis=0)
+        price, known_at = rows.open[first, new], rows.ends[first]
+    else:
+        symbols, at = np.unique(rows.code, return_index=True)
+        unseen = ~state.looked[symbols]
+        new, first = symbols[unseen].astype(np.intp), at[unseen]
+        price, known_at = rows.price[first], rows.ts[first]
+    if not len(new):
+        return state, new, first
+    looked, gap = state.looked.copy(), state.gap.copy()
+    looked[new] = True
+    for side in (HIGH_BREAK, LOW_BREAK):
+        gap[side, new] = _beyond(price, state.threshold[side, new], side)
+    latest = max(state.looked_ns, int(known_at.max()))
+    return replace(state, looked=looked, gap=gap, looked_ns=latest), new, first
 
 
-def _in_bars(state: Armed, bars: BarBlock, rules: BreakRules) -> tuple[Armed, Breaks | None]:
-    new = np.empty(0, np.intp)
-    first = new
-    if not state.looked.all():
-        new = np.flatnonzero(~state.looked & bars.present.any(axis=0))
-        first = bars.present[:, new].argmax(axis=0)
-        state = _looked(state, new, bars.open[first, new], bars.ends[first])
-    above, below = (bars.close, bars.close) if rules.confirm == "close" else (bars.high, bars.low)
-
-    rows_hit: list[Positions] = []
-    found: list[tuple[Positions, int]] = []
-    for side, prices in enumerate((above, below)):
-        level = state.level[side]
-        if rules.check == "once":
-            who = new[state.watched[side, new]]
-            at = first[state.watched[side, new]]
-            beyond = _beyond(prices[at, who], level[who], side)
-            who, at = who[beyond], at[beyond]
+def _at_first(
+    state: Armed, rows: Rows, rules: BreakRules, new: Positions, first: Positions
+) -> tuple[Armed, list[_Hits]]:
+    """Breaks at the first price after the session; nothing is watched beyond it."""
+    hits: list[_Hits] = []
+    for side in (HIGH_BREAK, LOW_BREAK):
+        who = state.watched[side, new]
+        symbol, row = new[who], first[who]
+        if isinstance(rows, BarBlock):
+            price = _confirming(rows, rules, side)[row, symbol]
         else:
+            price = rows.price[row]
+        beyond = _beyond(price, state.threshold[side, symbol], side)
+        hits.append(_firsts(side, row[beyond], symbol[beyond]))
+    state = _broken(state, hits)
+    watched = state.watched.copy()
+    watched[:, new] = False
+    return replace(state, watched=watched), hits
+
+
+def _first_only(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, list[_Hits]]:
+    """Each watched side's first break."""
+    hits: list[_Hits] = []
+    for side in (HIGH_BREAK, LOW_BREAK):
+        threshold = state.threshold[side]
+        if isinstance(rows, BarBlock):
+            prices = _confirming(rows, rules, side)
             watched = np.flatnonzero(state.watched[side])
             # One pass over the batch finds the few columns worth a second look.
-            peak = (
-                np.fmax.reduce(prices, axis=0)
-                if side == HIGH_BREAK
-                else np.fmin.reduce(prices, axis=0)
-            )
-            who = watched[_beyond(peak[watched], level[watched], side)]
-            at = _beyond(prices[:, who], level[who], side).argmax(axis=0)
-        found.append((who, side))
-        rows_hit.append(at)
+            extreme = np.fmax if side == HIGH_BREAK else np.fmin
+            peak = extreme.reduce(prices, axis=0)
+            symbol = watched[_beyond(peak[watched], threshold[watched], side)]
+            row = _beyond(prices[:, symbol], threshold[symbol], side).argmax(axis=0)
+        else:
+            aim = np.where(state.watched[side], threshold, np.nan)
+            row = np.flatnonzero(_beyond(rows.price, aim[rows.code], side))
+            _, earliest = np.unique(rows.code[row], return_index=True)
+            row = row[earliest]
+            symbol = rows.code[row].astype(np.intp)
+        hits.append(_firsts(side, row, symbol))
+    return _broken(state, hits), hits
 
-    watched_after = state.watched.copy()
-    for who, side in found:
-        watched_after[side, who] = False
-    if rules.check == "once":
-        watched_after[:, new] = False
-    after = replace(state, watched=watched_after)
-    if not any(len(who) for who, _ in found):
-        return after, None
 
-    who = np.concatenate([w for w, _ in found])
-    at = np.concatenate(rows_hit)
-    side_of = np.concatenate([np.full(len(w), s, np.int8) for w, s in found])
-    level_of = state.level[side_of, who]
-    if rules.confirm == "close":
-        price = bars.close[at, who]
-        ambiguous = np.zeros(len(who), np.bool_)
+def _rearming(state: Armed, rows: Rows, rules: BreakRules, live: Mask) -> tuple[Armed, list[_Hits]]:
+    """All breaks of sides that are watched again once prices have come back inside."""
+    hits: list[_Hits] = []
+    for side in (HIGH_BREAK, LOW_BREAK):
+        symbols = np.flatnonzero(live[side])
+        if isinstance(rows, BarBlock):
+            prices, closes = _confirming(rows, rules, side)[:, symbols], rows.close[:, symbols]
+            state, row, column, number = _walk(state, side, symbols, prices, closes, rules)
+            hits.append(_Hits(side, row, symbols[column], number))
+            continue
+        parts: list[_Hits] = []
+        for symbol in np.intersect1d(symbols, rows.code):
+            at = np.flatnonzero(rows.code == symbol)
+            price = rows.price[at][:, None]
+            who = np.array([symbol], np.intp)
+            state, row, _, number = _walk(state, side, who, price, price, rules)
+            parts.append(_Hits(side, at[row], np.full(len(row), symbol, np.intp), number))
+        hits.extend(parts)
+    return state, hits
+
+
+def _walk(
+    state: Armed,
+    side: int,
+    symbols: Positions,
+    prices: Prices,
+    closes: Prices,
+    rules: BreakRules,
+) -> tuple[Armed, Positions, Positions, NDArray[np.int32]]:
+    """Breaks and rearmings of one side in turn, all symbols at once: a round an event.
+
+    Parameters
+    ----------
+    prices, closes : (m, c) float64
+        What confirms a break and what has to come back inside; NaN where there is no row.
+
+    Returns
+    -------
+    state, row, column, number
+    """
+    m, c = prices.shape
+    beyond = _beyond(prices, state.threshold[side, symbols], side)
+    present = ~np.isnan(closes)
+    inside = present & ~_beyond(closes, state.level[side, symbols], side)
+    count = np.cumsum(inside, axis=0)
+    # Insides up to the last row outside: what a run of insides has to be counted from.
+    before = np.maximum.accumulate(np.where(present & ~inside, count, -m - rules.inside_bars), 0)
+
+    watched = state.watched[side, symbols]
+    broken = state.broken[side, symbols]
+    base = -state.inside[side, symbols]
+    at = np.zeros(c, np.intp)
+    rows = np.arange(m)[:, None]
+    found: list[tuple[Positions, Positions, NDArray[np.int32]]] = []
+    while True:
+        column = np.flatnonzero(watched & (at < m))
+        ahead = beyond[:, column] & (rows >= at[column])
+        hit = ahead.any(axis=0)
+        row, column = ahead[:, hit].argmax(axis=0), column[hit]
+        if len(column):
+            broken[column] += 1
+            watched[column] = False
+            found.append((row, column, broken[column].copy()))
+            # A touched bar that closes inside is the first of its run.
+            base[column] = count[row, column] - inside[row, column]
+            at[column] = row
+        waiting = ~watched & (broken > 0)
+        if rules.rearms_max is not None:
+            waiting &= broken <= rules.rearms_max
+        again = np.flatnonzero(waiting & (at < m))
+        run = count[:, again] - np.maximum(before[:, again], base[again])
+        back = (run >= rules.inside_bars) & (rows >= at[again])
+        hit = back.any(axis=0)
+        row, again = back[:, hit].argmax(axis=0), again[hit]
+        if not len(column) and not len(again):
+            break
+        watched[again] = True
+        at[again] = row + 1
+    run_after = count[-1] - np.maximum(before[-1], base)
+    watched_all, broken_all = state.watched.copy(), state.broken.copy()
+    inside_all = state.inside.copy()
+    watched_all[side, symbols], broken_all[side, symbols] = watched, broken
+    inside_all[side, symbols] = np.where(watched, 0, run_after)
+    state = replace(state, watched=watched_all, broken=broken_all, inside=inside_all)
+    if not found:
+        nothing = np.empty(0, np.intp)
+        return state, nothing, nothing, np.empty(0, np.int32)
+    rows_hit, columns, numbers = (np.concatenate(part) for part in zip(*found, strict=True))
+    return state, rows_hit, columns, numbers
+
+
+def _firsts(side: int, row: Positions, symbol: Positions) -> _Hits:
+    return _Hits(side, row, symbol, np.ones(len(row), np.int32))
+
+
+def _broken(state: Armed, hits: list[_Hits]) -> Armed:
+    """The state after the first breaks of sides that are not watched again."""
+    watched, broken = state.watched.copy(), state.broken.copy()
+    for hit in hits:
+        watched[hit.side, hit.symbol] = False
+        broken[hit.side, hit.symbol] += 1
+    return replace(state, watched=watched, broken=broken)
+
+
+def _breaks(state: Armed, rows: Rows, rules: BreakRules, hits: list[_Hits]) -> Breaks | None:
+    if not any(len(hit.row) for hit in hits):
+        return None
+    row = np.concatenate([hit.row for hit in hits])
+    who = np.concatenate([hit.symbol for hit in hits])
+    number = np.concatenate([hit.number for hit in hits])
+    side = np.concatenate([np.full(len(hit.row), hit.side, np.int8) for hit in hits])
+    ambiguous = np.zeros(len(row), np.bool_)
+    if isinstance(rows, BarBlock):
+        known_at = rows.ends[row]
+        price = rows.close[row, who]
+        if rules.confirm == "touch":
+            opened, threshold = rows.open[row, who], state.threshold[side, who]
+            gapped = np.where(side == HIGH_BREAK, opened > threshold, opened < threshold)
+            price = np.where(gapped, opened, threshold)
+            cell = row * len(rows.symbols) + who
+            high, low = cell[side == HIGH_BREAK], cell[side == LOW_BREAK]
+            ambiguous = np.isin(cell, np.intersect1d(high, low))
     else:
-        open_ = bars.open[at, who]
-        opened_beyond = np.where(side_of == HIGH_BREAK, open_ > level_of, open_ < level_of)
-        price = np.where(opened_beyond, open_, level_of)
-        hit = np.full((2, len(bars.symbols)), -1, np.intp)
-        hit[side_of, who] = at
-        ambiguous = hit[HIGH_BREAK, who] == hit[LOW_BREAK, who]
-    return after, Breaks(
+        known_at, price = rows.ts[row], rows.price[row]
+    return Breaks(
         symbol=who.astype(np.int32),
-        side=side_of,
-        ts=bars.ts[at],
-        known_at=bars.ends[at],
+        side=side,
+        number=number,
+        ts=rows.ts[row],
+        known_at=known_at,
         price=price,
-        level=level_of,
-        gap=state.gap[side_of, who],
+        level=state.level[side, who],
+        gap=state.gap[side, who] & (number == 1),
         ambiguous=ambiguous,
         complete=state.complete[who],
     )
 
 
-def _in_ticks(state: Armed, ticks: TickBatch, rules: BreakRules) -> tuple[Armed, Breaks | None]:
-    if not state.looked.all():
-        symbols, at = np.unique(ticks.code, return_index=True)
-        unseen = ~state.looked[symbols]
-        new, first = symbols[unseen].astype(np.intp), at[unseen]
-        state = _looked(state, new, ticks.price[first], ticks.ts[first])
-    else:
-        new = first = np.empty(0, np.intp)
-    candidates = np.sort(first) if rules.check == "once" else slice(None)
-    code, price = ticks.code[candidates], ticks.price[candidates]
-    ts = ticks.ts[candidates]
-
-    hits: list[Positions] = []
-    sides: list[NDArray[np.int8]] = []
-    watched_after = state.watched.copy()
-    for side in (HIGH_BREAK, LOW_BREAK):
-        level = np.where(state.watched[side], state.level[side], np.nan)
-        at = np.flatnonzero(_beyond(price, level[code], side))
-        if len(at):
-            _, earliest = np.unique(code[at], return_index=True)
-            at = at[earliest]
-            watched_after[side, code[at]] = False
-        hits.append(at)
-        sides.append(np.full(len(at), side, np.int8))
-    if rules.check == "once":
-        watched_after[:, new] = False
-    after = replace(state, watched=watched_after)
-    at, side_of = np.concatenate(hits), np.concatenate(sides)
-    if not len(at):
-        return after, None
-    who = code[at]
-    return after, Breaks(
-        symbol=who,
-        side=side_of,
-        ts=ts[at],
-        known_at=ts[at],
-        price=price[at],
-        level=state.level[side_of, who],
-        gap=state.gap[side_of, who],
-        ambiguous=np.zeros(len(at), np.bool_),
-        complete=state.complete[who],
-    )
-
-
-def _looked(state: Armed, new: Positions, price: Prices, known_at: Nanoseconds) -> Armed:
-    """The state after each new symbol's first price since the session."""
-    if not len(new):
-        return state
-    looked, gap = state.looked.copy(), state.gap.copy()
-    looked[new] = True
-    gap[HIGH_BREAK, new] = price > state.level[HIGH_BREAK, new]
-    gap[LOW_BREAK, new] = price < state.level[LOW_BREAK, new]
-    return replace(
-        state, looked=looked, gap=gap, looked_ns=max(state.looked_ns, int(known_at.max()))
-    )
+def _confirming(bars: BarBlock, rules: BreakRules, side: int) -> Prices:
+    if rules.confirm == "close":
+        return bars.close
+    return bars.high if side == HIGH_BREAK else bars.low
 
 
 def _beyond(price: Prices, level: Prices, side: int) -> Mask:
