@@ -15,7 +15,7 @@ from openbell.market.breakouts import BreakRules
 from openbell.market.calendar import Calendar, open_calendar
 from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.market.windows import SessionSpec
-from openbell.runtime.config import Config
+from openbell.runtime.config import BreakoutConfig, Config
 from openbell.runtime.wiring import Settings
 
 
@@ -112,7 +112,7 @@ def settings(config: Config) -> Settings:
             SessionSpec(session.name, str(session.start), str(session.end), session.closed)
             for session in config.sessions
         ),
-        rules=tuple(BreakRules(rule.confirm, rule.check, rule.sides) for rule in rules),
+        rules=tuple(_rules(rule) for rule in rules),
         companions=tuple(config.companions.items()),
         interval_ns=interval_ns,
         clock_step=config.clock.step,
@@ -122,6 +122,20 @@ def settings(config: Config) -> Settings:
             if config.upkeep.enabled
             else ()
         ),
+    )
+
+
+def _rules(breakout: BreakoutConfig) -> BreakRules:
+    buffer = breakout.buffer
+    ticks = buffer.unit == "ticks"
+    return BreakRules(
+        confirm=breakout.confirm,
+        check=breakout.check,
+        sides=breakout.sides,
+        buffer=buffer.amount * (breakout.tick_size or 0.0) if ticks else buffer.amount,
+        buffer_unit="percent" if buffer.unit == "percent" else "price",
+        inside_bars=breakout.rearm.inside_bars,
+        rearms_max=breakout.rearm.max,
     )
 
 
