@@ -32,6 +32,8 @@ class Plan:
     open_ended: tuple[bool, bool]
     """Whether the first and the last day were found from the data, not asked for."""
     settings: Settings
+    trimmed: int = 0
+    """Rows of trading days before the first and after the last that has one inside its hours."""
 
 
 def data_options(config: Config) -> DataOptions:
@@ -69,6 +71,7 @@ def plan(config: Config, source: Source, start: date | None, end: date | None) -
     first, last = start or min(dates), end or max(dates)
     days = calendar.days(max(first, calendar.first), min(last, calendar.last))
     symbols = _symbols(config, source)
+    all_days = days
     days = _with_rows(days, dates, source, start is None, end is None)
     if not days:
         spans = f"{min(dates)} to {max(dates)}"
@@ -87,6 +90,7 @@ def plan(config: Config, source: Source, start: date | None, end: date | None) -
         },
         open_ended=(start is None, end is None),
         settings=settings(config),
+        trimmed=sum(dates.get(day.date, 0) for day in {*all_days} - {*days}),
     )
 
 

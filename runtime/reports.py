@@ -186,7 +186,9 @@ def check_lines(check: Check) -> Iterator[str]:
             "trading_days": len(check.days),
             "days_without_data": [str(day) for day in check.without_data],
             "not_trading_days": {str(d): n for d, n in check.plan.not_trading.items()},
-            "rows": sum(day.rows for day in check.days) + sum(check.plan.not_trading.values()),
+            "rows": sum(day.rows for day in check.days)
+            + sum(check.plan.not_trading.values())
+            + check.plan.trimmed,
             "ohlc_outside": sum(day.ohlc_outside for day in check.days),
             "bad_rows": sum(len(day.bad) for day in check.days),
         }

@@ -25,7 +25,8 @@ def summary(
     info = source.info()
     counts = dict(tally.counts)
     stray = sum(plan.not_trading.values())
-    counts["rows"] += stray
+    counts["rows"] += stray + plan.trimmed
+    counts["outside_hours"] += plan.trimmed
     counts["not_a_trading_day"] += stray
     without_data = list(tally.without_data)
     if tally.days:
