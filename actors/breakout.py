@@ -164,7 +164,7 @@ def _signals(
         gap=np.concatenate([b.gap for _, b in found])[order],
         ambiguous=np.concatenate([b.ambiguous for _, b in found])[order],
         complete=np.concatenate([b.complete for _, b in found])[order],
-        backfilled=np.zeros(len(order), np.bool_),
+        backfilled=known_at[order] <= opened.live_from_ns,
     )
 
 

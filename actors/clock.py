@@ -4,14 +4,50 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 
-from openbell.actors.effects import Actor, Await, Effects, Finish, Publish
+from openbell.actors.effects import Actor, Anchor, Await, Effects, Finish, Publish, WakeAt
+from openbell.market.days import TradingDay
 from openbell.messages.base import Message
-from openbell.messages.control import Input, Loaded, Pause, Resume, Roll, Start
+from openbell.messages.control import (
+    Input,
+    Loaded,
+    LoadFailed,
+    LoadTimedOut,
+    Pause,
+    Resume,
+    Roll,
+    Start,
+    StepOnce,
+    Woke,
+)
 from openbell.messages.session import AwaitLoad, DayOpened, RunEnded
 from openbell.messages.time import Grant, Reached
 
 NAME = "clock"
+
+HEARS: frozenset[type[Message]] = frozenset(
+    {
+        AwaitLoad,
+        DayOpened,
+        Loaded,
+        LoadFailed,
+        LoadTimedOut,
+        Pause,
+        Reached,
+        Resume,
+        RunEnded,
+        Start,
+        StepOnce,
+        Woke,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    paced: bool = False
+    """Whether wall time decides when a boundary is crossed; else data alone does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,64 +59,114 @@ class State:
     """Market time that the last grant reached."""
     in_step: bool = False
     """A grant is out and not everyone has reached."""
+    day: TradingDay | None = None
+    live_from_ns: int = 0
+    """Up to here boundaries are crossed without waiting: they are past."""
     agenda: tuple[int, ...] = ()
     """Boundaries of the day still to come, ascending."""
+    awake_ns: int = 0
+    """How far wall time has come, as market time; of use where the clock is paced."""
+    asked_ns: int = 0
+    """The boundary that a WakeAt was last asked for."""
     tokens: frozenset[str] = frozenset()
     """Who holds the clock; it grants when nobody does."""
+    steps_allowed: int = 0
+    """Steps to grant although the clock is held."""
     inputs: tuple[Input, ...] = ()
     """What came in from outside and waits for the next grant."""
     awaiting: date | None = None
     """The date without whose rows time can't go on."""
     waiting: bool = False
     """Whether the runtime was asked to say when they are there."""
-    ended: bool = False
+    ended: RunEnded | None = None
 
 
-def clock() -> Actor[State]:
+def clock(settings: Settings) -> Actor[State]:
     """The clock; its market time begins with the first trading day's open."""
-    return Actor(
-        NAME,
-        State(),
-        update,
-        frozenset({Start, Loaded, Pause, Resume, AwaitLoad, DayOpened, RunEnded, Reached}),
-    )
+    return Actor(NAME, State(), partial(update, settings), HEARS)
 
 
-def update(state: State, message: Message) -> tuple[State, Effects]:
+def update(settings: Settings, state: State, message: Message) -> tuple[State, Effects]:
     match message:
         case Start(days=days):
             first = days[0].open_ns if days else 0
-            return _granted(replace(state, now_ns=first, inputs=(*state.inputs, message)))
-        case Loaded():
-            return _granted(
-                replace(state, inputs=(*state.inputs, message), awaiting=None, waiting=False)
-            )
+            state = replace(state, now_ns=first, inputs=(*state.inputs, message))
+        case Loaded() | LoadTimedOut() | LoadFailed():
+            state = replace(state, inputs=(*state.inputs, message), awaiting=None, waiting=False)
+        case Woke(at_ns=at):
+            state = replace(state, awake_ns=max(state.awake_ns, at))
         case Pause(token=token):
             return replace(state, tokens=state.tokens | {token}), ()
-        case Resume(token=token):
-            return _granted(replace(state, tokens=state.tokens - {token}))
+        case Resume(token=token) if token in state.tokens:
+            return _resumed(settings, replace(state, tokens=state.tokens - {token}))
+        case Resume():
+            return state, ()
+        case StepOnce():
+            state = replace(state, steps_allowed=state.steps_allowed + 1)
         case AwaitLoad(date=day):
             return replace(state, awaiting=day), ()
-        case DayOpened(day=day, boundaries=boundaries):
-            return replace(state, now_ns=day.open_ns, agenda=boundaries), ()
+        case DayOpened():
+            return _opened(settings, state, message)
         case RunEnded():
-            return replace(state, ended=True), ()
+            return replace(state, ended=message), ()
         case Reached(step=step) if step == state.step:
-            return _granted(replace(state, in_step=False))
+            state = replace(state, in_step=False)
         case _:
             raise ValueError(f"clock at step {state.step}: unexpected {message!r}")
+    return _granted(settings, state)
 
 
-def _granted(state: State) -> tuple[State, Effects]:
+def traded_ns(day: TradingDay, at_ns: int) -> int:
+    """Trading time between a day's open and an instant: breaks between segments don't count."""
+    return sum(max(0, min(at_ns, segment.close_ns) - segment.open_ns) for segment in day.segments)
+
+
+def _opened(settings: Settings, state: State, opened: DayOpened) -> tuple[State, Effects]:
+    live_from = max(opened.live_from_ns, opened.day.open_ns)
+    state = replace(
+        state,
+        day=opened.day,
+        now_ns=opened.day.open_ns,
+        agenda=opened.boundaries,
+        live_from_ns=live_from,
+        asked_ns=0,
+    )
+    # Opened once more, a day goes on by the wall time that runs already.
+    if not settings.paced or opened.again:
+        return state, ()
+    return replace(state, awake_ns=0), (Anchor(traded_ns(opened.day, live_from)),)
+
+
+def _resumed(settings: Settings, state: State) -> tuple[State, Effects]:
+    """The clock goes on; where it is paced, the time it was held for is not caught up."""
+    if state.tokens or not settings.paced or state.day is None:
+        return _granted(settings, state)
+    over = max(state.now_ns, state.live_from_ns)
+    state = replace(state, awake_ns=0, asked_ns=0)
+    state, effects = _granted(settings, state)
+    return state, (Anchor(traded_ns(state.day, over)), *effects) if state.day else effects
+
+
+def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     """The next grant, if the clock may give one."""
-    if state.in_step or state.tokens or (state.step == 0 and not state.inputs):
+    if state.in_step or (state.step == 0 and not state.inputs):
+        return state, ()
+    forced = state.steps_allowed > 0
+    if state.tokens and not forced:
         return state, ()
     if state.inputs:
         return _grant(state, state.now_ns, state.inputs)
-    if state.ended:
-        return state, (Finish(),)
+    if state.ended is not None:
+        return state, (Finish(state.ended.error),)
     if state.agenda:
-        return _grant(replace(state, agenda=state.agenda[1:]), state.agenda[0], ())
+        following = state.agenda[0]
+        past = following <= max(state.live_from_ns, state.awake_ns)
+        if forced or past or not settings.paced or state.day is None:
+            return _grant(replace(state, agenda=state.agenda[1:]), following, ())
+        if state.asked_ns == following:
+            return state, ()
+        wake = WakeAt(following, traded_ns(state.day, following))
+        return replace(state, asked_ns=following), (wake,)
     if state.awaiting is None:
         return _grant(state, state.now_ns, (Roll(),))
     if state.waiting:
@@ -91,5 +177,12 @@ def _granted(state: State) -> tuple[State, Effects]:
 def _grant(state: State, until_ns: int, inputs: tuple[Input, ...]) -> tuple[State, Effects]:
     step = state.step + 1
     grant = Grant(step=step, from_ns=state.now_ns, until_ns=until_ns, inputs=inputs)
-    after = replace(state, step=step, now_ns=until_ns, in_step=True, inputs=())
+    after = replace(
+        state,
+        step=step,
+        now_ns=until_ns,
+        in_step=True,
+        inputs=(),
+        steps_allowed=max(0, state.steps_allowed - 1) if state.tokens else 0,
+    )
     return after, (Publish(grant), Publish(Reached(step=step, sender=NAME)))

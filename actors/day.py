@@ -11,7 +11,7 @@ from openbell.market.bars import DayData
 from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.market.windows import SessionSpec, Window, boundaries, session_window
 from openbell.messages.base import Message
-from openbell.messages.control import Loaded, Roll, Start
+from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut, Roll, Start
 from openbell.messages.data import Load
 from openbell.messages.session import (
     AwaitLoad,
@@ -47,6 +47,10 @@ class State:
     """Which day of the plan it is."""
     state: DayState = "NOT_STARTED"
     phase: Phase | None = None
+    live_from_ns: int = 0
+    """Where inside the first day the run began, 0 at its open."""
+    without_rows: bool = False
+    """Whether the day had to open before its rows were there."""
 
     @property
     def day(self) -> TradingDay:
@@ -60,19 +64,24 @@ def day(settings: Settings) -> Actor[State]:
 
 def update(settings: Settings, state: State, message: Message) -> tuple[State, Effects]:
     match message:
-        case Grant(until_ns=until_ns, inputs=inputs):
+        case Grant() as grant:
             said: list[Message] = []
-            for entered in inputs:
+            for entered in grant.inputs:
                 match entered:
-                    case Start(days=days):
-                        state = _begun(settings, State(plan=days), said)
+                    case Start(days=days, live_from_ns=live_from):
+                        state = _begun(settings, State(plan=days, live_from_ns=live_from), said)
                     case Roll():
                         state = _begun(settings, state, said)
-                    case Loaded(data=data):
-                        state = _activated(settings, state, data, said)
+                    case Loaded(date=date, data=data) if date == state.day.date:
+                        state = _loaded(settings, state, grant, data, said)
+                    case LoadTimedOut(date=date, data=data) if date == state.day.date:
+                        state = _opened(settings, state, data, state.live_from_ns, said)
+                        state = replace(state, without_rows=True)
+                    case LoadFailed(date=date, reason=reason):
+                        state = _failed(state, grant, f"{date}: {reason}", said)
                     case _:
-                        pass
-            if state.phase == "stream" and until_ns >= state.day.close_ns:
+                        pass  # rows of a day that is over
+            if state.phase == "stream" and grant.until_ns >= state.day.close_ns:
                 state = _ended(state, said)
             return state, tuple(Publish(m) for m in said)
         case _:
@@ -86,8 +95,9 @@ def _begun(settings: Settings, state: State, said: list[Message]) -> State:
         said.append(RunEnded())
         return state
     first = position == 0
-    state = replace(state, position=position)
+    state = replace(state, position=position, without_rows=False)
     if not first:
+        state = replace(state, live_from_ns=0)
         state = _phase(state, "clear", said)
         said.append(DayCleared(date=state.day.date))
         state = _state(state, "NOT_STARTED", state.day.open_ns, "the next trading day", said)
@@ -100,30 +110,65 @@ def _begun(settings: Settings, state: State, said: list[Message]) -> State:
     return state
 
 
-def _activated(settings: Settings, state: State, data: DayData, said: list[Message]) -> State:
-    """Phases 4 and 5; a day without a row has neither."""
+def _loaded(
+    settings: Settings, state: State, grant: Grant, data: DayData, said: list[Message]
+) -> State:
+    """Phases 4 and 5; a day without a row inside its hours has neither."""
     today = state.day
+    if state.phase == "stream":
+        if not state.without_rows:
+            return state
+        # All of it is read in as if it had just happened, up to now without waiting.
+        state = _opened(settings, state, data, grant.until_ns, said, again=True)
+        return replace(state, without_rows=False)
     rows, outside = int(data.counts.rows.sum()), int(data.counts.outside_hours.sum())
     if rows == outside:
         said.append(DayWithoutData(date=today.date, outside_hours=outside))
         return _state(state, "ENDED", today.close_ns, "no row inside the hours", said)
+    return _opened(settings, state, data, state.live_from_ns, said)
+
+
+def _opened(
+    settings: Settings,
+    state: State,
+    data: DayData,
+    live_from_ns: int,
+    said: list[Message],
+    *,
+    again: bool = False,
+) -> State:
+    today = state.day
     slot_ns = settings.interval_ns or MINUTE_NS
     found = [session_window(today, spec, slot_ns) for spec in settings.sessions]
     windows = [window for window in found if isinstance(window, Window)]
-    state = _phase(state, "activate", said)
+    instants = boundaries(today, windows, settings.clock_step, slot_ns)
+    if today.open_ns < live_from_ns < today.close_ns:
+        instants = tuple(sorted({*instants, live_from_ns}))
+    if not again:
+        state = _phase(state, "activate", said)
     said.append(
         DayOpened(
             day=today,
             symbols=data.symbols,
             kind="ticks" if settings.interval_ns is None else "bars",
             interval_ns=settings.interval_ns,
-            boundaries=boundaries(today, windows, settings.clock_step, slot_ns),
+            boundaries=instants,
             counts=data.counts,
             bad=data.bad,
+            live_from_ns=live_from_ns,
+            again=again,
         )
     )
-    state = _state(state, "ACTIVE", today.open_ns, "the open", said)
+    if again:
+        return state
+    state = _state(state, "ACTIVE", max(today.open_ns, live_from_ns), "the open", said)
     return _phase(state, "stream", said)
+
+
+def _failed(state: State, grant: Grant, reason: str, said: list[Message]) -> State:
+    """Nothing can follow: what there is stays as it is."""
+    said.append(RunEnded(error=reason))
+    return _state(state, "ERROR", grant.until_ns, reason, said)
 
 
 def _ended(state: State, said: list[Message]) -> State:

@@ -37,6 +37,22 @@ class Await:
     date: date
 
 
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Tell the clock when wall time has come as far as this market time."""
+
+    at_ns: int
+    traded_ns: int
+    """How much trading time lies between the day's open and then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """This much of the day's trading time is over as of now; wall time counts from here."""
+
+    traded_ns: int
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Commit:
     """Make one step durable: all of it, or nothing."""
@@ -59,8 +75,11 @@ class Commit:
 class Finish:
     """The run is over."""
 
+    error: str | None = None
+    """Why it could not go on to its last day."""
 
-Effect = Publish | Fetch | Await | Commit | Finish
+
+Effect = Publish | Fetch | Await | WakeAt | Anchor | Commit | Finish
 Effects = tuple[Effect, ...]
 
 

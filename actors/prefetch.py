@@ -10,7 +10,7 @@ import numpy as np
 from openbell.actors.effects import Actor, Effects, Fetch, Publish
 from openbell.market.bars import BarBlock, Rows
 from openbell.messages.base import Message
-from openbell.messages.control import Loaded
+from openbell.messages.control import Loaded, LoadTimedOut
 from openbell.messages.data import Batch, Load
 from openbell.messages.session import DayCleared
 from openbell.messages.time import Grant
@@ -43,7 +43,7 @@ def update(state: State, message: Message) -> tuple[State, Effects]:
             return replace(state, rows=None, handed_out=0), ()
         case Grant() as grant:
             for entered in grant.inputs:
-                if isinstance(entered, Loaded):
+                if isinstance(entered, Loaded | LoadTimedOut):
                     state = replace(state, rows=entered.data.rows, handed_out=0)
             return _handed_out(state, grant)
         case _:

@@ -17,6 +17,8 @@ class Start(Input):
     """Begin a run over these trading days, oldest first."""
 
     days: tuple[TradingDay, ...]
+    live_from_ns: int = 0
+    """Where inside the first day it begins: what was known before is past."""
 
 
 class Loaded(Input):
@@ -26,8 +28,34 @@ class Loaded(Input):
     data: DayData
 
 
+class LoadTimedOut(Input):
+    """A day's rows were not there in time; it opens without them."""
+
+    date: date
+    data: DayData
+    """The day without a row."""
+
+
+class LoadFailed(Input):
+    """A day's rows can't be had."""
+
+    date: date
+    reason: str
+
+
 class Roll(Input):
     """The next trading day is due."""
+
+
+class Woke(Message):
+    """Wall time has come as far as was asked for."""
+
+    at_ns: int
+    """Market time."""
+
+
+class StepOnce(Message):
+    """Grant one step, although someone holds the clock."""
 
 
 class Pause(Message):

@@ -35,6 +35,10 @@ class DayOpened(Message):
     """Instants (ns UTC) that no step may cross, ascending; the last is the close."""
     counts: RowCounts
     bad: tuple[BadRow, ...]
+    live_from_ns: int
+    """What was known up to here is past: its signals are marked as backfilled."""
+    again: bool = False
+    """The day is opened once more, from its open, because its rows came late."""
 
 
 class DayCleared(Message):
@@ -58,7 +62,10 @@ class DayWithoutData(Message):
 
 
 class RunEnded(Message):
-    """The last trading day has ended."""
+    """The last trading day has ended, or none can follow."""
+
+    error: str | None = None
+    """Why the run can't go on."""
 
 
 class PhaseEntered(Message):

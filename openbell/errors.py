@@ -6,6 +6,7 @@ OpenbellError
 │   ├── DataError       a source that can't be used: names the file, row or column
 │   └── CalendarError   an exchange or a date that no calendar covers
 ├── RunError            a failure while running; the command line exits with 1
+│   └── DayFailed       the day is in ERROR; what was complete stays; exits with 3
 └── StoreError          a store that refuses or can't be reached; its kinds are in
                         openbell.adapters.stores
 """
@@ -35,6 +36,10 @@ class CalendarError(InputError):
 
 class RunError(OpenbellError):
     """A failure while running."""
+
+
+class DayFailed(RunError):
+    """The trading day is in ERROR: its data can't be had, or nothing can follow it."""
 
 
 class StoreError(OpenbellError):

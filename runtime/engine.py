@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, assert_never
 
 from openbell.actors import clock
-from openbell.actors.effects import Await, Commit, Effect, Fetch, Finish, Publish
+from openbell.actors.effects import (
+    Anchor,
+    Await,
+    Commit,
+    Effect,
+    Fetch,
+    Finish,
+    Publish,
+    WakeAt,
+)
 from openbell.adapters.sources import Source
-from openbell.messages.control import Pause, Resume, Start
+from openbell.errors import DayFailed, InputError
+from openbell.messages.base import Message
+from openbell.messages.control import Pause, Resume, Start, StepOnce
 from openbell.runtime.cells import cells
 from openbell.runtime.dispatchers import Dispatcher, Inline, Threads
 from openbell.runtime.loading import Loader, day_windows
+from openbell.runtime.pacing import Pacer
 from openbell.runtime.planning import Plan
 from openbell.runtime.recording import Recorder
 from openbell.runtime.wiring import actors, wiring
@@ -29,6 +41,8 @@ class Engine:
         recorder: Recorder,
         *,
         dispatcher: Literal["inline", "threads"] = "inline",
+        speed: float = 0.0,
+        load_timeout: float | None = None,
         seed: int | None = None,
         delayed: tuple[str, str] | None = None,
     ) -> None:
@@ -40,31 +54,37 @@ class Engine:
             if dispatcher == "threads"
             else Inline(self.cells, self._carry_out, seed=seed, delayed=delayed)
         )
-        self._loader = Loader(
-            source,
-            symbols=plan.symbols,
-            windows=day_windows(plan.days),
-            deliver=lambda loaded: self.dispatcher.post(clock.NAME, loaded),
-            fail=self.dispatcher.fail,
-        )
+        self.loader = Loader(source, symbols=plan.symbols, windows=day_windows(plan.days))
+        self._load_timeout = load_timeout if speed else None
+        self._pacer = Pacer(speed, self._tell_clock) if speed else None
+        self._error: str | None = None
 
     def run(self) -> None:
         """Run to the end of the plan.
 
         Raises
         ------
-        ActorFailed, OpenbellError
+        ActorFailed
+            If an actor raised.
+        DayFailed
+            If a day's data can't be had; what was complete before stays.
+        InputError
+            If a source turns out to be unusable.
         """
         try:
-            self.dispatcher.post(clock.NAME, Start(days=self._plan.days))
+            self._tell_clock(Start(days=self._plan.days, live_from_ns=self._plan.live_from_ns))
             self.dispatcher.run()
         finally:
             self.close()
+        if self._error is not None:
+            raise DayFailed(self._error)
 
     def close(self) -> None:
         """Let go of threads; what was committed stays."""
+        if self._pacer is not None:
+            self._pacer.close()
+        self.loader.shutdown()
         self.dispatcher.close()
-        self._loader.close()
         self._recorder.log.close()
 
     def stop(self) -> None:
@@ -72,21 +92,43 @@ class Engine:
         self.dispatcher.finish()
 
     def pause(self, token: str) -> None:
-        self.dispatcher.post(clock.NAME, Pause(token=token))
+        self._tell_clock(Pause(token=token))
 
     def resume(self, token: str) -> None:
-        self.dispatcher.post(clock.NAME, Resume(token=token))
+        self._tell_clock(Resume(token=token))
+
+    def step(self) -> None:
+        """Grant one step although the clock is held."""
+        self._tell_clock(StepOnce())
+
+    @property
+    def drifts(self) -> Sequence[float]:
+        """Seconds by which each boundary was crossed late, where a speed is set."""
+        return self._pacer.drifts if self._pacer is not None else ()
+
+    def _tell_clock(self, message: Message | InputError) -> None:
+        if isinstance(message, InputError):
+            self.dispatcher.fail(message)
+        else:
+            self.dispatcher.post(clock.NAME, message)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Fetch(day=day):
-                self._loader.fetch(day)
+                self.loader.start(day)
             case Await(date=date):
-                self._loader.wait_for(date)
+                self.loader.deliver(date, self._tell_clock, self._load_timeout)
+            case WakeAt(at_ns=at, traded_ns=traded) if self._pacer is not None:
+                self._pacer.wake_at(at, traded)
+            case Anchor(traded_ns=traded) if self._pacer is not None:
+                self._pacer.anchor(traded)
             case Commit():
                 self._recorder.commit(effect)
-            case Finish():
+            case Finish(error=error):
+                self._error = error
                 self.dispatcher.finish()
+            case WakeAt() | Anchor():
+                raise AssertionError("a clock that isn't paced asks for no wall time")
             case Publish():
                 raise AssertionError("the cell publishes")
             case _:

@@ -7,13 +7,18 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 
+import numpy as np
 from loguru import logger
 
 from openbell.adapters.sources import Source
+from openbell.errors import InputError
 from openbell.market.assembly import assemble
-from openbell.market.bars import DayData
+from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, DayData, RawRows
 from openbell.market.days import TradingDay
-from openbell.messages.control import Loaded
+from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
+
+Delivery = Loaded | LoadTimedOut | LoadFailed | InputError
+"""What becomes of a day's load; wrong input ends the run."""
 
 
 def day_windows(days: tuple[TradingDay, ...]) -> dict[date, tuple[int, int]]:
@@ -31,11 +36,21 @@ def day_windows(days: tuple[TradingDay, ...]) -> dict[date, tuple[int, int]]:
     return windows
 
 
-class Loader:
-    """A pool of one thread that reads whole days from a source.
+ATTEMPTS = 4
+"""How often a day is read before its source is given up."""
+BACKOFF_SECONDS = 0.2
+"""Pause after the first failure; it doubles with each further one."""
 
-    `deliver` and `fail` are called on the pool's thread (`deliver` on the caller's when the day
-    is already there).
+
+class Loader:
+    """A pool of one thread that reads whole days ahead.
+
+    A read that fails is tried again, with growing pauses; wrong input (`InputError`) isn't.
+
+    Parameters
+    ----------
+    windows : mapping
+        From when until when (ns UTC) rows belong to each date, as `day_windows` gives it.
     """
 
     def __init__(
@@ -44,46 +59,125 @@ class Loader:
         *,
         symbols: tuple[str, ...],
         windows: Mapping[date, tuple[int, int]],
-        deliver: Callable[[Loaded], None],
-        fail: Callable[[BaseException], None],
     ) -> None:
         self._source = source
         self._symbols = symbols
         self._windows = windows
-        self._deliver = deliver
-        self._fail = fail
         self._interval_ns = source.info().interval_ns
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="openbell-prefetch")
+        self._shut = threading.Event()
         self._lock = threading.Lock()
-        self._reading: dict[date, Future[DayData]] = {}
+        self._reading: dict[date, tuple[TradingDay, Future[DayData]]] = {}
+        self._timers: list[threading.Timer] = []
 
-    def fetch(self, day: TradingDay) -> None:
-        """Read a day after those asked for before."""
+    def start(self, day: TradingDay) -> None:
+        """Read a day after those that were started before; does nothing if it was."""
         with self._lock:
-            self._reading[day.date] = self._pool.submit(self._read, day)
+            if day.date not in self._reading:
+                self._reading[day.date] = (day, self._pool.submit(self._read, day))
 
-    def wait_for(self, day: date) -> None:
-        """Deliver a day that was asked for, as soon as it is there."""
+    @property
+    def running(self) -> tuple[date, ...]:
+        """The dates that were started, are not read yet, and were not taken."""
         with self._lock:
-            reading = self._reading.pop(day)
-        reading.add_done_callback(self._done)
+            return tuple(day for day, (_, reading) in self._reading.items() if not reading.done())
 
-    def close(self) -> None:
-        """Read nothing more; a read that is under way ends first."""
+    def wait(self, day: date, timeout: float | None = None) -> DayData:
+        """A day that was started, waited for, and taken: it is not kept any longer.
+
+        Raises
+        ------
+        TimeoutError
+            If it is not there after so many seconds; it goes on being read.
+        DataError, OSError, …
+            What reading it came to.
+        """
+        data = self._reading[day][1].result(timeout)
+        with self._lock:
+            self._reading.pop(day, None)
+        return data
+
+    def deliver(
+        self, date: date, say: Callable[[Delivery], None], timeout: float | None = None
+    ) -> None:
+        """Say when a day that was started is there, or can't be had.
+
+        After `timeout` seconds LoadTimedOut is said first, with a day without rows; what was late
+        is said all the same when it comes.
+        """
+        with self._lock:
+            day, reading = self._reading.pop(date)
+        if timeout is not None:
+            timer = threading.Timer(timeout, self._late, (day, reading, say))
+            timer.daemon = True
+            self._timers.append(timer)
+            timer.start()
+            reading.add_done_callback(lambda _: timer.cancel())
+        reading.add_done_callback(lambda done: self._say(date, done, say))
+
+    def shutdown(self) -> None:
+        """Read nothing more; a read that is under way ends first, a pause between tries at once."""
+        self._shut.set()
+        for timer in self._timers:
+            timer.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _done(self, reading: Future[DayData]) -> None:
-        if reading.cancelled():
+    def _late(
+        self, day: TradingDay, reading: Future[DayData], say: Callable[[Delivery], None]
+    ) -> None:
+        if reading.done() or self._shut.is_set():
             return
-        if error := reading.exception():
-            self._fail(error)
+        logger.warning("{}: not read in time; the day opens without its rows", day.date)
+        nothing = RawRows(
+            kind="ticks" if self._interval_ns is None else "bars",
+            symbols=self._symbols,
+            code=np.empty(0, np.int32),
+            ts=np.empty(0, np.int64),
+            columns={
+                name: np.empty(0)
+                for name in (TICK_COLUMNS if self._interval_ns is None else BAR_COLUMNS)
+            },
+            locate=lambda i: ("", i),
+        )
+        say(LoadTimedOut(date=day.date, data=assemble(nothing, day, self._interval_ns)))
+
+    def _say(self, day: date, reading: Future[DayData], say: Callable[[Delivery], None]) -> None:
+        if reading.cancelled() or self._shut.is_set():
+            return
+        error = reading.exception()
+        if error is None:
+            say(Loaded(date=day, data=reading.result()))
+        elif isinstance(error, InputError):
+            say(error)
         else:
-            data = reading.result()
-            self._deliver(Loaded(date=data.day.date, data=data))
+            say(LoadFailed(date=day, reason=f"{error} ({ATTEMPTS} attempts)"))
 
     def _read(self, day: TradingDay) -> DayData:
         logger.debug("prefetch started: {}", day.date)
-        raw = self._source.read(*self._windows[day.date], self._symbols)
+        raw = self._rows(day)
         data = assemble(raw, day, self._interval_ns)
         logger.debug("prefetch completed: {}, {} rows", day.date, len(raw))
         return data
+
+    def _rows(self, day: TradingDay) -> RawRows:
+        window = self._windows[day.date]
+        try:
+            return self._source.read(*window, self._symbols)
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001 a source may fail in any way
+            logger.warning("{}: reading failed, {}; trying again", day.date, error)
+        # A good run never imports it.
+        from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt
+        from tenacity import wait_exponential as growing
+
+        again = Retrying(
+            stop=stop_after_attempt(ATTEMPTS - 1),
+            wait=growing(multiplier=BACKOFF_SECONDS, max=30),
+            retry=retry_if_not_exception_type(InputError),
+            sleep=lambda seconds: self._shut.wait(seconds) and None,
+            reraise=True,
+        )
+        self._shut.wait(BACKOFF_SECONDS)
+        rows: RawRows = again(self._source.read, *window, self._symbols)
+        return rows

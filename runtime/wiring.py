@@ -32,13 +32,15 @@ class Settings:
     clock_step: Literal["boundary", "bar"]
     days_ahead: int
     derived_minutes: tuple[int, ...]
+    paced: bool = False
+    """Whether wall time decides when market time moves."""
 
 
 def actors(settings: Settings) -> tuple[AnyActor, ...]:
     """All actors of a runtime, upstream first; their order is that of senders within a step."""
     names = tuple(spec.name for spec in settings.sessions)
     return (
-        clock.clock(),
+        clock.clock(clock.Settings(settings.paced)),
         day.day(
             day.Settings(
                 settings.sessions, settings.interval_ns, settings.clock_step, settings.days_ahead
