@@ -32,6 +32,8 @@ class Plan:
     open_ended: tuple[bool, bool]
     """Whether the first and the last day were found from the data, not asked for."""
     settings: Settings
+    live_from_ns: int = 0
+    """Where inside the first day the run begins (ns UTC); 0: at its open."""
     trimmed: int = 0
     """Rows of trading days before the first and after the last that has one inside its hours."""
 
