@@ -46,6 +46,8 @@ HEARS: frozenset[type[Message]] = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
+    speakers: frozenset[str]
+    """Who speaks to the clock; a step is over when all of them have reached."""
     paced: bool = False
     """Whether wall time decides when a boundary is crossed; else data alone does."""
 
@@ -57,8 +59,8 @@ class State:
     step: int = 0
     now_ns: int = 0
     """Market time that the last grant reached."""
-    in_step: bool = False
-    """A grant is out and not everyone has reached."""
+    awaited: frozenset[str] = frozenset()
+    """Who has not reached since the last grant, of those who speak to the clock."""
     day: TradingDay | None = None
     live_from_ns: int = 0
     """Up to here boundaries are crossed without waiting: they are past."""
@@ -109,8 +111,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return _opened(settings, state, message)
         case RunEnded():
             return replace(state, ended=message), ()
-        case Reached(step=step) if step == state.step:
-            state = replace(state, in_step=False)
+        case Reached(step=step, sender=sender) if step == state.step:
+            state = replace(state, awaited=state.awaited - {sender})
         case _:
             raise ValueError(f"clock at step {state.step}: unexpected {message!r}")
     return _granted(settings, state)
@@ -149,39 +151,41 @@ def _resumed(settings: Settings, state: State) -> tuple[State, Effects]:
 
 def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     """The next grant, if the clock may give one."""
-    if state.in_step or (state.step == 0 and not state.inputs):
+    if state.awaited or (state.step == 0 and not state.inputs):
         return state, ()
     forced = state.steps_allowed > 0
     if state.tokens and not forced:
         return state, ()
     if state.inputs:
-        return _grant(state, state.now_ns, state.inputs)
+        return _grant(settings, state, state.now_ns, state.inputs)
     if state.ended is not None:
         return state, (Finish(state.ended.error),)
     if state.agenda:
         following = state.agenda[0]
         past = following <= max(state.live_from_ns, state.awake_ns)
         if forced or past or not settings.paced or state.day is None:
-            return _grant(replace(state, agenda=state.agenda[1:]), following, ())
+            return _grant(settings, replace(state, agenda=state.agenda[1:]), following, ())
         if state.asked_ns == following:
             return state, ()
         wake = WakeAt(following, traded_ns(state.day, following))
         return replace(state, asked_ns=following), (wake,)
     if state.awaiting is None:
-        return _grant(state, state.now_ns, (Roll(),))
+        return _grant(settings, state, state.now_ns, (Roll(),))
     if state.waiting:
         return state, ()
     return replace(state, waiting=True), (Await(state.awaiting),)
 
 
-def _grant(state: State, until_ns: int, inputs: tuple[Input, ...]) -> tuple[State, Effects]:
+def _grant(
+    settings: Settings, state: State, until_ns: int, inputs: tuple[Input, ...]
+) -> tuple[State, Effects]:
     step = state.step + 1
     grant = Grant(step=step, from_ns=state.now_ns, until_ns=until_ns, inputs=inputs)
     after = replace(
         state,
         step=step,
         now_ns=until_ns,
-        in_step=True,
+        awaited=settings.speakers,
         inputs=(),
         steps_allowed=max(0, state.steps_allowed - 1) if state.tokens else 0,
     )

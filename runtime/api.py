@@ -30,7 +30,7 @@ from openbell.errors import ConfigError, DataError, RunError
 from openbell.market.results import SIDES, SignalBatch
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.engine import Engine
-from openbell.runtime.planning import Plan, data_options, plan
+from openbell.runtime.planning import Plan, data_options, plan, settings
 from openbell.runtime.recording import DaySink, Recorder, SignalLog, Tally
 from openbell.runtime.summary import summary
 
@@ -231,6 +231,8 @@ class Runtime:
         self._error: BaseException | None = None
         self._stopped = False
         self._ran = False
+        self._over = False
+        self._followers: list[threading.Thread] = []
         self._closed = False
         self._started_at = time.time()
         self._seconds = 0.0
@@ -264,7 +266,7 @@ class Runtime:
             self._thread.start()
 
     def wait(self) -> None:
-        """Wait until the run has ended.
+        """Wait until the run has ended and handlers have seen all of its signals.
 
         Raises
         ------
@@ -273,6 +275,8 @@ class Runtime:
         self.start()
         if self._thread is not None:
             self._thread.join()
+        for follower in self._followers:
+            follower.join()
         if self._error is not None:
             raise self._error
 
@@ -375,7 +379,9 @@ class Runtime:
                 self._error = self._error or error
                 self.stop()
 
-        threading.Thread(target=follow, name="openbell-on-signal", daemon=True).start()
+        follower = threading.Thread(target=follow, name="openbell-on-signal", daemon=True)
+        self._followers.append(follower)
+        follower.start()
 
     def pause(self, token: str = "operator") -> None:
         """Grant no further step until the token is given back."""
@@ -413,11 +419,13 @@ class Runtime:
         return len(tally.days) + len(tally.without_data) == len(self.plan.days)
 
     def _state(self) -> str:
+        if not self._ran and self._thread is None:
+            return "ready"
+        if not self._over:
+            return "running"
         if self._error is not None:
             return "failed"
-        if self._ran:
-            return "ended" if self._complete else "stopped"
-        return "running" if self._thread is not None else "ready"
+        return "ended" if self._complete else "stopped"
 
     def _timing(self) -> dict[str, Any]:
         rows = self._recorder.tally.counts["rows"]
@@ -443,6 +451,7 @@ class Runtime:
                 raise
         finally:
             self._seconds = time.perf_counter() - began
+            self._over = True
 
 
 def backtest(
@@ -498,7 +507,7 @@ def run_backtest(
 
     `started` gets the runtime before it runs, so that somebody can stop it.
     """
-    intervals = [interval.ns // 60_000_000_000 for interval in config.upkeep.derived_intervals]
+    intervals = settings(config).derived_minutes
     files = RunFiles(Path(out), intervals, force) if out is not None else None
     try:
         all_sinks: list[DaySink] = [_Strict()] if strict else []

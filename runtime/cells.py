@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from openbell.actors.effects import Effect, Effects, Publish
 from openbell.messages.base import Message
@@ -52,10 +53,11 @@ class Cell:
         self.actor = actor
         self.state = actor.initial
         self.step = 0
+        self.busy = 0.0
+        """Seconds spent in the actor."""
         self._upstream = wires.upstream[actor.name]
         self._downstream = wires.downstream[actor.name]
         self._receivers = (*self._downstream, *wires.back.get(actor.name, ()))
-        self._back = wires.back.get(actor.name, ())
         self._heard = heard
         self._waiting = set(self._upstream)
         self._said: dict[str, list[Message]] = {sender: [] for sender in self._upstream}
@@ -83,7 +85,9 @@ class Cell:
             self.step = message.step
             self._waiting.discard(letter.sender)
             if not self._waiting:
+                began = perf_counter()
                 self._end_step(message.step, outcome)
+                self.busy += perf_counter() - began
         return outcome
 
     def _end_step(self, step: int, outcome: Outcome) -> None:
@@ -95,7 +99,7 @@ class Cell:
         if Reached in self.actor.hears:
             self._update(reached, outcome)
         self._waiting = set(self._upstream)
-        for receiver in self._downstream or self._back:
+        for receiver in self._receivers:
             outcome.letters.append(Letter(self.actor.name, receiver, reached))
 
     def _update(self, message: Message, outcome: Outcome) -> None:

@@ -205,6 +205,8 @@ class Inline:
                 try:
                     entered = self._outside.get(timeout=0.2)
                 except queue.Empty:
+                    if self._finished:
+                        return
                     continue
                 if isinstance(entered, BaseException):
                     raise entered

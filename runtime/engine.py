@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, assert_never
+from collections.abc import Callable
+from typing import Any, Literal, assert_never
 
 from openbell.actors import clock
 from openbell.actors.effects import (
@@ -19,10 +19,11 @@ from openbell.actors.effects import (
 from openbell.adapters.sources import Source
 from openbell.errors import DayFailed, InputError
 from openbell.messages.base import Message
-from openbell.messages.control import Pause, Resume, Start, StepOnce
+from openbell.messages.control import Loaded, Pause, Resume, Start, StepOnce
 from openbell.runtime.cells import cells
 from openbell.runtime.dispatchers import Dispatcher, Inline, Threads
 from openbell.runtime.loading import Loader, day_windows
+from openbell.runtime.metrics import Metrics
 from openbell.runtime.pacing import Pacer
 from openbell.runtime.planning import Plan
 from openbell.runtime.recording import Recorder
@@ -58,6 +59,7 @@ class Engine:
         self._load_timeout = load_timeout if speed else None
         self._pacer = Pacer(speed, self._tell_clock) if speed else None
         self._error: str | None = None
+        self._metrics = Metrics()
 
     def run(self) -> None:
         """Run to the end of the plan.
@@ -101,18 +103,28 @@ class Engine:
         """Grant one step although the clock is held."""
         self._tell_clock(StepOnce())
 
-    @property
-    def drifts(self) -> Sequence[float]:
-        """Seconds by which each boundary was crossed late, where a speed is set."""
-        return self._pacer.drifts if self._pacer is not None else ()
+    def metrics(self) -> dict[str, Any]:
+        """How long the parts of the run took so far."""
+        return self._metrics.summary(
+            {name: cell.busy for name, cell in self.cells.items()},
+            steps=self.cells[clock.NAME].state.step,
+            drifts=self._pacer.drifts if self._pacer is not None else (),
+        )
 
     def _tell_clock(self, message: Message | InputError) -> None:
         if isinstance(message, InputError):
             self.dispatcher.fail(message)
         else:
+            if isinstance(message, Loaded):
+                self._metrics.loaded()
             self.dispatcher.post(clock.NAME, message)
 
     def _carry_out(self, effect: Effect) -> None:
+        self._metrics.before(effect)
+        self._do(effect)
+        self._metrics.after(effect)
+
+    def _do(self, effect: Effect) -> None:
         match effect:
             case Fetch(day=day):
                 self.loader.start(day)

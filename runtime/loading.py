@@ -175,9 +175,13 @@ class Loader:
             stop=stop_after_attempt(ATTEMPTS - 1),
             wait=growing(multiplier=BACKOFF_SECONDS, max=30),
             retry=retry_if_not_exception_type(InputError),
-            sleep=lambda seconds: self._shut.wait(seconds) and None,
+            sleep=self._pause,
             reraise=True,
         )
-        self._shut.wait(BACKOFF_SECONDS)
+        self._pause(BACKOFF_SECONDS)
         rows: RawRows = again(self._source.read, *window, self._symbols)
         return rows
+
+    def _pause(self, seconds: float) -> None:
+        """Between two tries; ends at once on `shutdown`."""
+        self._shut.wait(seconds)

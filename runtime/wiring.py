@@ -18,6 +18,9 @@ from openbell.market.windows import SessionSpec
 
 AnyActor = Actor[Any]
 
+BACK = (day.NAME, keeper.NAME)
+"""Who speaks to the clock."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -40,7 +43,7 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
     """All actors of a runtime, upstream first; their order is that of senders within a step."""
     names = tuple(spec.name for spec in settings.sessions)
     return (
-        clock.clock(clock.Settings(settings.paced)),
+        clock.clock(clock.Settings(frozenset(BACK), settings.paced)),
         day.day(
             day.Settings(
                 settings.sessions, settings.interval_ns, settings.clock_step, settings.days_ahead
@@ -88,7 +91,7 @@ def wiring(sessions: Sequence[SessionSpec]) -> Wiring:
     return Wiring(
         downstream=downstream,
         upstream=upstream,
-        back={day.NAME: (clock.NAME,), keeper.NAME: (clock.NAME,)},
+        back={name: (clock.NAME,) for name in BACK},
     )
 
 

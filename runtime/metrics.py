@@ -1,0 +1,100 @@
+"""How long the parts of a run take, by the wall clock; no result depends on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from openbell.actors.effects import Await, Commit, Effect
+
+
+@dataclass
+class Spread:
+    """Durations of one kind."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Count, total, mean and maximum in seconds, to the microsecond."""
+        if not self.seconds:
+            return {"count": 0, "total": 0.0, "mean": None, "max": None}
+        total = sum(self.seconds)
+        return {
+            "count": len(self.seconds),
+            "total": round(total, 6),
+            "mean": round(total / len(self.seconds), 6),
+            "max": round(max(self.seconds), 6),
+        }
+
+
+class Metrics:
+    """Follows a run by what the actors ask for, on whatever thread they ask.
+
+    `prefetch`: waiting for a day's rows; `activation`: from the rows to the open day; `session`:
+    from the open day to its close; `end_of_day`: taking the closed day in, sinks included; `gap`:
+    from a day's end to the next day's being open; `history`: reading trailing days.
+    """
+
+    KINDS = ("history", "prefetch", "activation", "session", "end_of_day", "gap")
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
+        self._spreads = {kind: Spread() for kind in self.KINDS}
+        self._marks: dict[str, float] = {}
+
+    def before(self, effect: Effect) -> None:
+        """An effect is about to be carried out."""
+        match effect:
+            case Await():
+                self._marks["prefetch"] = self._now()
+            case Commit(closed=closed) if closed is not None:
+                self._end("session")
+                self._marks["end_of_day"] = self._now()
+
+    def loaded(self) -> None:
+        """A day's rows are there."""
+        self._end("prefetch")
+        self._marks["activation"] = self._now()
+
+    def after(self, effect: Effect) -> None:
+        """An effect was carried out."""
+        if not isinstance(effect, Commit):
+            return
+        if effect.opened is not None and not effect.opened.again:
+            self._end("activation")
+            self._end("gap")
+            self._marks["session"] = self._now()
+        if effect.closed is not None:
+            self._end("end_of_day")
+            self._marks["gap"] = self._now()
+
+    def add(self, kind: str, seconds: float) -> None:
+        self._spreads[kind].seconds.append(seconds)
+
+    def _end(self, kind: str) -> None:
+        began = self._marks.pop(kind, None)
+        if began is not None:
+            self.add(kind, self._now() - began)
+
+    def summary(
+        self, actors: Mapping[str, float], steps: int, drifts: Sequence[float]
+    ) -> dict[str, Any]:
+        """All durations, the time each actor took a step, and how late paced steps were.
+
+        Parameters
+        ----------
+        actors : mapping
+            Seconds that each actor was busy.
+        drifts : sequence of float
+            Seconds by which wakes of the pacer came late.
+        """
+        return {
+            "phases": {kind: spread.summary() for kind, spread in self._spreads.items()},
+            "steps": steps,
+            "step_seconds_per_actor": {
+                name: round(busy / steps, 9) if steps else None for name, busy in actors.items()
+            },
+            "drift": Spread(list(drifts)).summary(),
+        }
