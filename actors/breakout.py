@@ -88,7 +88,9 @@ def _armed(
     levels = armed(completed.levels, completed.at_ns, settings.rules[position])
     closed = completed.at_ns >= opened.day.close_ns
     watch = Watch(position, levels, checked=closed)
-    after = replace(state, watches=(*state.watches, watch))
+    # In the configured order, whichever of two sessions that end together was heard first.
+    watches = tuple(sorted((*state.watches, watch), key=lambda w: w.session))
+    after = replace(state, watches=watches)
     if not closed:
         return after, ()
     checked = BreakoutsChecked(session=completed.session, at_ns=completed.at_ns)
