@@ -1,0 +1,95 @@
+"""The actors' whole answer on random days against the brute-force reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import event, given
+from hypothesis import strategies as st
+from reference import SessionAnswer, minutes_of
+from runs import answer_of, drained, of_cases, register
+from strategies import Case, cases
+
+from openbell.market.days import MINUTE_NS
+
+FIVE = 5 * MINUTE_NS
+
+
+@given(case=st.one_of(cases("bars"), cases("bars", interval_ns=FIVE)))
+def test_a_random_day_of_bars_is_answered_as_the_reference_answers_it(case: Case) -> None:
+    agrees([case])
+
+
+@given(case=cases("ticks"))
+def test_a_random_day_of_ticks_is_answered_as_the_reference_answers_it(case: Case) -> None:
+    agrees([case])
+
+
+@given(
+    pair=st.one_of(
+        st.tuples(cases("bars", minutes_max=40), cases("bars", minutes_max=40)),
+        st.tuples(cases("ticks", minutes_max=40), cases("ticks", minutes_max=40)),
+    )
+)
+def test_a_day_knows_nothing_of_the_day_before(pair: tuple[Case, Case]) -> None:
+    first, second = sorted(pair, key=lambda case: case.day.date)
+    symbols = tuple(sorted({*first.symbols, *second.symbols}))
+    shared: dict[str, Any] = {
+        "symbols": symbols,
+        "windows": first.windows,
+        "rules": first.rules,
+        "companions": first.companions,
+    }
+    days = [replace(first, **shared), replace(second, **shared)]
+    agrees(days if first.day.date < second.day.date else days[:1])
+
+
+def agrees(days: list[Case]) -> None:
+    found = drained(of_cases(days))
+
+    for case in map(register, days):
+        expected: dict[str, Any] = {**case.answer()}
+        if all(c["rows"] == c["outside_hours"] for c in expected["counts"].values()):
+            event("a day without data")
+            assert case.day.date in found.without_data
+            assert case.day.date not in [day.trading_date for day in found.days]
+            continue
+        event(f"{min(len(expected['signals']), 3)} signals or more")
+        got = answer_of(found, case)
+        configured = expected.pop("sessions")
+        assert got.pop("sessions") == [expected_session(case, s) for s in configured]
+        for part, answered in expected.items():
+            assert got[part] == answered, part
+        documents = next(d for d in found.days if d.trading_date == case.day.date).documents
+        for document, session in zip(documents, configured, strict=True):
+            if document.status == "COMPLETED":
+                minutes = minutes_in(case, session)
+                assert document.started_at == minutes[0]
+                assert document.completed_at == minutes[-1] + MINUTE_NS
+                assert document.breakouts_checked
+            else:
+                assert document.reason
+                assert document.levels is None
+                assert (document.started_at, document.completed_at) == (None, None)
+
+
+def minutes_in(case: Case, session: SessionAnswer) -> list[int]:
+    """Starts of the minutes inside the hours that belong to a session."""
+    start, end = session["start_ns"], session["end_ns"]
+    return [m for m in minutes_of(case.day) if start <= m and m + MINUTE_NS <= end]
+
+
+def expected_session(case: Case, session: SessionAnswer) -> dict[str, Any]:
+    """The reference's session, but for two readings that openbell takes otherwise."""
+    start, end = session["start_ns"], session["end_ns"]
+    expected = {name: value for name, value in session.items() if not name.endswith("_ns")}
+    if session["status"] == "COMPLETED":
+        starts, ends = case.day.grid(case.interval_ns or MINUTE_NS)
+        if not ((starts >= start) & (ends <= end)).any():
+            # Bars of several minutes, none of which could ever lie inside.
+            return {**expected, "status": "SKIPPED", "truncated": False, "levels": {}}
+        # A break in its middle cuts no session: it begins and ends when it should.
+        minutes = minutes_in(case, session)
+        expected["truncated"] = start < minutes[0] or minutes[-1] + MINUTE_NS < end
+    return expected
