@@ -22,9 +22,6 @@ from openbell.runtime.wiring import edges, wiring
 ONE_DAY = st.one_of(cases("bars", minutes_max=40), cases("ticks", minutes_max=40))
 
 
-UNGUARDED = "what Day tells the clock may come after Keeper's Reached: no barrier guards that edge"
-
-
 def nothing_is_in_flight(dispatcher: Dispatcher, cells: Mapping[str, Cell]) -> None:
     assert isinstance(dispatcher, Inline)
     assert dispatcher.in_flight == 0
@@ -36,7 +33,6 @@ def commits(found: Found) -> object:
     return plain(found.commits)
 
 
-@pytest.mark.xfail(reason=UNGUARDED, strict=False)
 @given(case=ONE_DAY, seed=st.integers(0, 2**32 - 1))
 def test_any_order_within_a_step_gives_the_same_commits(case: Case, seed: int) -> None:
     run = of_cases([case])
@@ -46,7 +42,6 @@ def test_any_order_within_a_step_gives_the_same_commits(case: Case, seed: int) -
     assert commits(shuffled) == commits(drained(run))
 
 
-@pytest.mark.xfail(reason=UNGUARDED, strict=False)
 @pytest.mark.parametrize("kind", ["bars", "ticks"])
 def test_seeds_that_nobody_chose_give_the_same_commits(kind: str) -> None:
     run = of_cases(some_days(kind))
@@ -64,17 +59,7 @@ def test_seeds_that_nobody_chose_give_the_same_commits(kind: str) -> None:
 CONNECTIONS = list(edges(wiring(of_cases([one_day(date(2021, 3, 1), "bars")]).settings.sessions)))
 
 
-@pytest.mark.parametrize(
-    "edge",
-    [
-        pytest.param(
-            edge,
-            id=" to ".join(edge),
-            marks=[pytest.mark.xfail(reason=UNGUARDED, strict=True)] * (edge == ("day", "clock")),
-        )
-        for edge in CONNECTIONS
-    ],
-)
+@pytest.mark.parametrize("edge", CONNECTIONS, ids=" to ".join)
 @pytest.mark.parametrize("kind", ["bars", "ticks"])
 def test_a_step_ends_with_empty_mailboxes_however_slow_a_connection_is(
     kind: str, edge: tuple[str, str]
@@ -86,7 +71,6 @@ def test_a_step_ends_with_empty_mailboxes_however_slow_a_connection_is(
     assert commits(slow) == commits(drained(run))
 
 
-@pytest.mark.xfail(reason=UNGUARDED, strict=False)
 @given(case=ONE_DAY, seed=st.integers(0, 2**32 - 1), place=st.integers(0, 10**6))
 def test_a_slow_connection_in_a_random_order_changes_nothing(
     case: Case, seed: int, place: int
