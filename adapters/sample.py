@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from openbell.errors import InputError
+from openbell.errors import InputError, RunError
 from openbell.market.bars import Mask, Prices
 from openbell.market.calendar import open_calendar
 from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
@@ -457,7 +457,13 @@ def _written(
     files = []
     for done, (day, table) in enumerate(tables, start=1):
         files.append(out / f"{day.date}.parquet")
-        _write(files[-1], table)
+        try:
+            _write(files[-1], table)
+        except OSError as error:
+            raise RunError(
+                f"{files[-1]}: can't be written ({error.strerror or error}); free some space "
+                "there, or choose another folder"
+            ) from error
         if progress:
             progress(done, days)
     return files
@@ -469,7 +475,9 @@ def _check_free(out: Path, force: bool) -> None:
     # Any Parquet file, not only a day of ours: a source reads all that a folder holds as one.
     held = None if force else next(out.glob("*.parquet"), None)
     if held:
-        raise InputError(f"sample: {out} already holds {held.name}; choose another folder or force")
+        raise InputError(
+            f"sample: {out} already holds {held.name}; choose another folder, or force (--force)"
+        )
 
 
 def _write(path: Path, table: pa.Table) -> None:
