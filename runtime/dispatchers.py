@@ -202,6 +202,8 @@ class Inline:
         while not self._finished:
             letter = self._next()
             while letter is None:
+                if self._finished:
+                    return
                 try:
                     entered = self._outside.get(timeout=0.2)
                 except queue.Empty:
