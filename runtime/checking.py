@@ -41,7 +41,9 @@ class Check:
     without_data: tuple[date, ...]
 
 
-def check(config: Config, on_day: Callable[[date, int, int, int], None] | None = None) -> Check:
+def check(
+    config: Config, on_day: Callable[[date | None, int, int, int], None] | None = None
+) -> Check:
     """Read all days of the configured data and account for every row.
 
     Raises
@@ -57,6 +59,8 @@ def check(config: Config, on_day: Callable[[date, int, int, int], None] | None =
         days: list[DayCheck] = []
         without_data: list[date] = []
         rows = 0
+        if on_day is not None:
+            on_day(None, 0, len(planned.days), rows)
         for number, (day, window) in enumerate(
             zip(planned.days, day_windows(planned.days).values(), strict=True), start=1
         ):

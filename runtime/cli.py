@@ -5,24 +5,39 @@ Each command imports what it needs when it runs: `openbell --help` must not wait
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import date, datetime
+from contextlib import contextmanager, suppress
+from datetime import date
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from openbell.errors import InputError, OpenbellError
+from openbell import __version__
+from openbell.errors import ConfigError, InputError, OpenbellError
 
 if TYPE_CHECKING:
     from openbell.runtime.api import Runtime
     from openbell.runtime.config import Config
 
 EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+# By descent, as the module's name differs between versions of Typer: BadParameter is a UsageError,
+# and that is a ClickException.
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def _example(command: str) -> str:
+    """The end of a command's help; the control character keeps the line whole."""
+    return f"\b\nExample: {command}"
+
 
 app = typer.Typer(
     name="openbell",
@@ -32,9 +47,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_example("openbell data sample --out minutes/"),
 )
-data_app = typer.Typer(help="Look at stored data, or make some.", no_args_is_help=True)
-config_app = typer.Typer(help="Check a configuration, or see what one may hold.")
+data_app = typer.Typer(
+    help="Look at stored data, or make some.",
+    no_args_is_help=True,
+    epilog=_example("openbell data check minutes/ --exchange XNYS"),
+)
+config_app = typer.Typer(
+    help="Check a configuration, or see what one may hold.",
+    no_args_is_help=True,
+    epilog=_example("openbell config check config.yaml"),
+)
 app.add_typer(data_app, name="data")
 app.add_typer(config_app, name="config")
 
@@ -61,13 +85,9 @@ ConfigFile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 From = Annotated[
-    datetime | None,
-    typer.Option("--from", formats=["%Y-%m-%d"], help="First day.", metavar="DATE"),
+    str | None, typer.Option("--from", help="First day, e.g. 2024-07-01.", metavar="DATE")
 ]
-To = Annotated[
-    datetime | None,
-    typer.Option("--to", formats=["%Y-%m-%d"], help="Last day.", metavar="DATE"),
-]
+To = Annotated[str | None, typer.Option("--to", help="Last day.", metavar="DATE")]
 Exchange = Annotated[
     str | None, typer.Option(help="Whose calendar is followed, e.g. XNYS.", metavar="NAME")
 ]
@@ -76,8 +96,26 @@ LogJson = Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"openbell {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command(
-    epilog="Example: openbell backtest --config examples/us.yaml --data minutes/ --out out/"
+    epilog=_example("openbell backtest --config examples/us.yaml --data minutes/ --out out/")
 )
 def backtest(
     config: ConfigFile = None,
@@ -108,26 +146,42 @@ def backtest(
     from openbell.runtime.api import run_backtest
 
     _logging(log_level, log_json)
+    file = _config_file(config)
+    if file is None and not _environment_configures():
+        raise InputError(
+            "no configuration: there is no config.yaml in this folder; pass --config FILE, or "
+            'write one that holds at least exchange and sessions, e.g. "exchange: XNYS" and '
+            '"sessions: [{name: Opening, start: 09:30, end: 09:44}]"'
+        )
     settings = _config(
-        config,
+        file,
         {
             "data.path": data,
             "data.kind": kind.value if kind else None,
             "exchange": exchange,
-            "symbols": symbols.split(",") if symbols else None,
-            "backtest.start": _date(start),
-            "backtest.end": _date(end),
+            "symbols": symbols,
+            "backtest.start": start,
+            "backtest.end": end,
             "backtest.dispatcher": dispatcher.value if dispatcher else None,
         },
     )
-    with _progress() as on_day, _interruptible() as interrupted:
+    with (
+        _naming(file),
+        _progress(quiet=log_level is not None or log_json) as on_day,
+        _interruptible() as interruption,
+    ):
+
+        def started(runtime: Runtime) -> None:
+            interruption.watch(runtime)
+            on_day(None, 0, len(runtime.plan.days), 0)
+
         runtime, account = run_backtest(
             settings,
             out=out,
             force=force,
             strict=strict,
             on_day=on_day,
-            started=interrupted.watch,
+            started=started,
         )
     if json:
         print(reports.one_line(account))
@@ -135,18 +189,23 @@ def backtest(
         reports.print_backtest(account, out)
     if account["interrupted"]:
         done, planned = account["trading_days"], len(runtime.plan.days)
-        kept = f"; the files in {out} hold the complete days" if out is not None else ""
-        print(f"openbell: interrupted after {done} of {planned} days{kept}", file=sys.stderr)
-        raise typer.Exit(EXIT_INTERRUPTED)
+        kept = ""
+        if out is not None:
+            kept = f"; {out} holds the complete days" if done else f"; nothing was written to {out}"
+        raise _Interrupted(f"interrupted after {done} of {planned} days{kept}")
 
 
-@app.command(epilog="Example: openbell calendar XNSE --from 2024-11-01 --to 2024-11-01")
+@app.command(epilog=_example("openbell calendar XNSE --from 2024-11-01 --to 2024-11-01"))
 def calendar(
     exchange: Annotated[
         str | None, typer.Argument(help="A MIC such as XNYS, or another calendar's name.")
     ] = None,
-    start: From = None,
-    end: To = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="First day; today if not given.", metavar="DATE")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="Last day; the first if not given.", metavar="DATE")
+    ] = None,
     segment: Annotated[
         str | None, typer.Option(help="Product: equity, equity_fno, index or futures.")
     ] = None,
@@ -158,21 +217,28 @@ def calendar(
     from openbell.runtime import reports
     from openbell.runtime.planning import calendar_for
 
-    first = _date(start) or date.today()  # noqa: DTZ011 a default for people at a terminal
-    last = _date(end) or max(first, _date(start) or first)
+    asked = _day("--from", start), _day("--to", end)
+    first = asked[0] or asked[1] or date.today()  # noqa: DTZ011 a default for people at a terminal
+    last = asked[1] or first
     if last < first:
-        raise InputError(f"--to {last} is before --from {first}; exchange the two")
-    if config is not None:
+        raise InputError(f"--to is {last}; write a day that is not before --from, {first}")
+    file = _config_file(config) if exchange is None else config
+    if file is not None:
         given = {"exchange": exchange, "segment": segment}
-        opened = calendar_for(_config(config, given), first, last)
+        with _naming(file):
+            opened = calendar_for(_config(file, given), first, last)
     elif exchange is not None:
         opened = open_calendar(exchange, first, last, segment=segment or "equity")
     else:
-        raise InputError("name an exchange, e.g. openbell calendar XNYS, or pass --config")
-    reports.print_calendar(opened, first, last, as_json=json)
+        raise InputError("no exchange; name one, e.g. openbell calendar XNYS, or pass --config")
+    if json:
+        for line in reports.calendar_lines(opened, first, last):
+            print(line)
+    else:
+        reports.print_calendar(opened, first, last)
 
 
-@data_app.command("check", epilog="Example: openbell data check minutes/ --exchange XNSE")
+@data_app.command("check", epilog=_example("openbell data check minutes/ --exchange XNSE"))
 def data_check(
     path: Annotated[str, typer.Argument(help="File or folder with the data.", metavar="PATH")],
     exchange: Exchange = None,
@@ -186,18 +252,25 @@ def data_check(
     from openbell.runtime import reports
     from openbell.runtime.checking import check
 
+    file = _config_file(config)
+    if file is None and exchange is None and not _environment_configures():
+        raise InputError(
+            "no exchange; pass --exchange NAME, e.g. XNYS or XNSE, or --config FILE to read the "
+            "data as a configuration says"
+        )
     settings = _config(
-        config,
+        file,
         {
             "data.path": path,
             "data.kind": kind.value if kind else None,
             "exchange": exchange,
-            "backtest.start": _date(start),
-            "backtest.end": _date(end),
+            "backtest.start": start,
+            "backtest.end": end,
+            # The configuration's own have no bearing on what the data holds.
+            "sessions": [{"name": "Day", "start": "open", "end": "close", "closed": "left"}],
         },
-        without_sessions=True,
     )
-    with _progress() as on_day:
+    with _naming(file), _progress() as on_day:
         found = check(settings, on_day)
     if json:
         for line in reports.check_lines(found):
@@ -207,46 +280,75 @@ def data_check(
 
 
 @data_app.command(
-    "sample", epilog="Example: openbell data sample --out sample/ --symbols 20 --days 21 --seed 7"
+    "sample",
+    epilog=_example("openbell data sample --out sample/ --symbols 20 --days 21 --seed 7"),
 )
 def data_sample(
     out: Annotated[Path, typer.Option(help="Folder for the files.", metavar="DIR")],
     symbols: Annotated[int, typer.Option(min=1, help="How many symbols.")] = 20,
     days: Annotated[int, typer.Option(min=1, help="How many trading days.")] = 21,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 7,
     exchange: Annotated[str, typer.Option(help="Whose trading days.", metavar="NAME")] = "XNYS",
     start: From = None,
+    ticks: Annotated[
+        bool, typer.Option("--ticks", help="Ticks, which add up to the bars of the same seed.")
+    ] = False,
+    dirt: Annotated[
+        bool, typer.Option("--dirt", help="Bars with faults: gaps, duplicates, bad rows.")
+    ] = False,
     force: Force = False,
 ) -> None:
-    """Make minute bars of invented symbols, one Parquet file a day."""
-    from openbell.adapters.sample import write_sample
+    """Make minute bars (or ticks) of invented symbols, one Parquet file a day."""
+    from openbell.adapters import sample
 
+    if ticks and dirt:
+        raise InputError("--ticks and --dirt can't go together; faults are made in bars only")
     with _progress("files") as on_day:
-        files = write_sample(
-            out,
-            symbols=symbols,
-            days=days,
-            seed=seed,
-            exchange=exchange,
-            start=_date(start) or date(2024, 1, 2),
-            force=force,
-            progress=lambda done, total: on_day(None, done, total, 0),
-        )
-    print(f"{len(files)} files with {symbols} symbols in {out}")
+        on_day(None, 0, days, 0)
+        wanted: dict[str, Any] = {
+            "symbols": symbols,
+            "days": days,
+            "seed": seed,
+            "exchange": exchange,
+            "start": _day("--from", start) or sample.FIRST_DAY,
+            "force": force,
+            "progress": lambda done, total: on_day(None, done, total, 0),
+        }
+        faults = ""
+        if dirt:
+            files, injected = sample.write_dirty_sample(out, **wanted)
+            counts = (
+                f"{sum(injected[kind].to_pylist()):,} {kind.replace('_', ' ')}"
+                for kind in sample.DIRT_RATES
+            )
+            faults = f"; faults: {', '.join(counts)}"
+        elif ticks:
+            files = sample.write_tick_sample(out, **wanted)
+        else:
+            files = sample.write_sample(out, **wanted)
+    what = "ticks" if ticks else "minute bars"
+    print(f"{len(files)} files with {what} of {symbols} symbols in {out}{faults}")
 
 
-@config_app.command("check", epilog="Example: openbell config check config.yaml")
+@config_app.command("check", epilog=_example("openbell config check config.yaml"))
 def config_check(
     file: Annotated[Path, typer.Argument(help="The configuration's file.", metavar="FILE")],
     json: Json = False,
 ) -> None:
     """Check a configuration; print what it comes to."""
     from openbell.runtime import reports
+    from openbell.runtime.planning import check_config
 
-    reports.print_config(_config(file, {}), file, as_json=json)
+    settings = _config(file, {})
+    with _naming(file):
+        check_config(settings, settings.backtest.start or date.today())  # noqa: DTZ011
+    if json:
+        print(reports.one_line(settings.model_dump(mode="json")))
+    else:
+        reports.print_config(settings, file)
 
 
-@config_app.command("schema", epilog="Example: openbell config schema > openbell.schema.json")
+@config_app.command("schema", epilog=_example("openbell config schema > openbell.schema.json"))
 def config_schema() -> None:
     """Print the JSON schema of configurations, for editors."""
     import json
@@ -258,33 +360,119 @@ def config_schema() -> None:
 
 def main() -> None:
     """Run the command line: 0 success, 1 failure, 2 wrong usage or input, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack a dash or a name
     try:
-        app()
-    except InputError as error:
-        print(f"openbell: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_INPUT) from None
+        code = app(prog_name="openbell", standalone_mode=False)
+        sys.stdout.flush()
+    except _Interrupted as interrupted:
+        _exit_now(f"{interrupted}")
     except KeyboardInterrupt:
-        print("openbell: interrupted", file=sys.stderr)
-        raise SystemExit(EXIT_INTERRUPTED) from None
-    except OpenbellError as error:
-        print(f"openbell: {error}", file=sys.stderr)
+        _exit_now("interrupted")
+    except BrokenPipeError:
+        # Whoever read has seen enough, as `head` does; nothing is left to say, or to flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(EXIT_FAILURE) from None
+    except InputError as error:
+        _complain(str(error))
+        raise SystemExit(EXIT_INPUT) from None
+    except _ClickError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error, file=sys.stderr)
+        else:
+            _complain(_usage(error))
+        raise SystemExit(EXIT_INPUT) from None
+    except OpenbellError as error:
+        _complain(str(error))
+        raise SystemExit(EXIT_FAILURE) from None
+    except OSError as error:
+        where = error.filename or "standard output"
+        _complain(f"{where}: {error.strerror or error}; free some space, or check its rights")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_FAILURE) from None
+    if code == EXIT_INTERRUPTED:  # what Typer makes of a KeyboardInterrupt
+        _exit_now("interrupted")
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _config(file: Path | None, given: dict[str, Any], *, without_sessions: bool = False) -> Config:
+class _Interrupted(Exception):
+    """Ctrl-C, after a run has ended in good order."""
+
+
+def _complain(text: str) -> None:
+    for line in text.splitlines():
+        print(f"openbell: {line}", file=sys.stderr)
+
+
+def _exit_now(text: str) -> NoReturn:
+    """Leave without waiting for a read that is still under way on another thread."""
+    _complain(text)
+    with suppress(OSError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_INTERRUPTED)
+
+
+def _usage(error: Any) -> str:
+    """What Click says, on one line and with what to do."""
+    text = error.format_message().replace("Value error, ", "").rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "openbell"
+    return f"{text[:1].lower()}{text[1:]}; see {command} --help"
+
+
+def _config_file(given: Path | None) -> Path | None:
+    here = Path("config.yaml")
+    return here if given is None and here.is_file() else given
+
+
+def _environment_configures() -> bool:
+    return any(name in os.environ for name in ("OPENBELL_EXCHANGE", "OPENBELL_SESSIONS"))
+
+
+_FLAGS = {
+    "data.path": "--data",
+    "data.kind": "--kind",
+    "exchange": "--exchange",
+    "segment": "--segment",
+    "symbols": "--symbols",
+    "backtest.start": "--from",
+    "backtest.end": "--to",
+}
+
+
+def _config(file: Path | None, given: dict[str, Any]) -> Config:
     from openbell.runtime.config import load_config
 
-    overrides = {key: value for key, value in given.items() if value is not None}
-    if file is None and without_sessions:
-        whole_day = {"name": "Day", "start": "open", "end": "close", "closed": "left"}
-        overrides["sessions"] = [whole_day]
-    if file is None and not without_sessions and Path("config.yaml").is_file():
-        file = Path("config.yaml")
-    return load_config(file, overrides=overrides)
+    try:
+        return load_config(file, overrides=given)
+    except ConfigError as error:
+        by_flag = re.sub(
+            r"^option: ([a-z_.]+)",
+            lambda found: _FLAGS.get(found[1], found[0]),
+            str(error),
+            flags=re.MULTILINE,
+        )
+        raise ConfigError(by_flag) from None
 
 
-def _date(given: datetime | None) -> date | None:
-    return given.date() if given is not None else None
+@contextmanager
+def _naming(file: Path | None) -> Iterator[None]:
+    """Say whose configuration it is that turns out not to fit."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}" if file is not None else str(error)) from None
+
+
+def _day(flag: str, given: str | None) -> date | None:
+    from openbell.runtime.config.values import parse_date
+
+    try:
+        return parse_date(given) if given is not None else None
+    except ValueError as error:
+        raise InputError(f'{flag} is "{given}"; {error}') from None
 
 
 def _logging(level: Level | None, as_json: bool) -> None:
@@ -295,7 +483,10 @@ def _logging(level: Level | None, as_json: bool) -> None:
 
 
 class _Interruption:
-    """Ctrl-C and SIGTERM while a run is on: the run ends where it is and its days are kept."""
+    """Ctrl-C while a run is on: the run ends where it is and its days are kept.
+
+    Before the run is on there is nothing to keep; and who presses it twice doesn't want to wait.
+    """
 
     def __init__(self) -> None:
         self._runtime: Runtime | None = None
@@ -303,16 +494,17 @@ class _Interruption:
     def watch(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def __call__(self, number: int, frame: object) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._runtime is None:
             raise KeyboardInterrupt
         self._runtime.stop()
+        self._runtime = None
 
 
 @contextmanager
 def _interruptible() -> Iterator[_Interruption]:
     interruption = _Interruption()
-    before = {number: signal.signal(number, interruption) for number in (signal.SIGINT,)}
+    before = {number: signal.signal(number, interruption) for number in _STOPPING}
     try:
         yield interruption
     finally:
@@ -320,10 +512,15 @@ def _interruptible() -> Iterator[_Interruption]:
             signal.signal(number, handler)
 
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
 @contextmanager
-def _progress(unit: str = "days") -> Iterator[Callable[[date | None, int, int, int], None]]:
-    """A progress bar on stderr, or nothing where that is no terminal."""
-    if not sys.stderr.isatty():
+def _progress(
+    unit: str = "days", *, quiet: bool = False
+) -> Iterator[Callable[[date | None, int, int, int], None]]:
+    """A progress bar on stderr; nothing where that is no terminal or log lines go there."""
+    if quiet or not sys.stderr.isatty():
         yield lambda *_: None
         return
     from openbell.runtime.reports import progress_bar

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
 
 import numpy as np
@@ -13,8 +13,8 @@ from openbell.adapters.sources import DataOptions, Source
 from openbell.errors import CalendarError, ConfigError, DataError
 from openbell.market.breakouts import BreakRules
 from openbell.market.calendar import Calendar, open_calendar
-from openbell.market.days import MINUTE_NS, TradingDay
-from openbell.market.windows import SessionSpec
+from openbell.market.days import MINUTE_NS, SECOND_NS, TradingDay, local_instant
+from openbell.market.windows import NoWindow, SessionSpec, session_window
 from openbell.runtime.config import BreakoutConfig, Config
 from openbell.runtime.wiring import Settings
 
@@ -66,34 +66,53 @@ def plan(config: Config, source: Source, start: date | None, end: date | None) -
     ConfigError, DataError, CalendarError
         If the configuration, the data and the calendar don't go together.
     """
+    made = settings(config)
     dates = source.dates(_zone(config))
     if not dates:
         raise DataError(f"{_where(config)} has no rows; name a file or folder with data")
-    calendar = _calendar(config, dates, start, end)
-    first, last = start or min(dates), end or max(dates)
-    days = calendar.days(max(first, calendar.first), min(last, calendar.last))
     symbols = _symbols(config, source)
+    first, last = start or min(dates), end or max(dates)
+    if first > last:
+        raise DataError(_nothing_inside(config, dates, start, end))
+    calendar = _calendar(config, dates, start, end)
+    held = _Held(source, dates, symbols)
+    days = calendar.days(max(first, calendar.first), min(last, calendar.last))
+    found = next(filter(held.has_row, days), None)
+    if found is None:
+        raise DataError(_nothing_inside(config, dates, start, end))
     all_days = days
-    days = _with_rows(days, dates, source, start is None, end is None)
-    if not days:
-        spans = f"{min(dates)} to {max(dates)}"
-        asked = f"from {start or 'the first'} to {end or 'the last'}"
-        raise DataError(
-            f"{_where(config)} has no row inside the hours of {config.exchange} {asked}; "
-            f"its rows are of {spans}: check the dates, the exchange and data.timezone"
-        )
+    if start is None:
+        days = days[days.index(found) :]
+    while end is None and not held.has_row(days[-1]):
+        days = days[:-1]
+    _refuse_windows_outside(config, made, days)
+    _refuse_another_interval(config, made, source, found, symbols)
     trading = {day.date for day in calendar.days(calendar.first, calendar.last)}
-    low, high = start or min(dates), end or max(dates)
+    off = [day for day in dates if first <= day <= last and day not in trading]
     return Plan(
         days=days,
         symbols=symbols,
-        not_trading={
-            day: rows for day, rows in dates.items() if low <= day <= high and day not in trading
-        },
+        not_trading={day: rows for day in off if (rows := held.rows(day, calendar.tz))},
         open_ended=(start is None, end is None),
-        settings=settings(config),
-        trimmed=sum(dates.get(day.date, 0) for day in {*all_days} - {*days}),
+        settings=made,
+        trimmed=sum(held.rows(day.date, day.tz) for day in {*all_days} - {*days}),
     )
+
+
+def check_config(config: Config, today: date) -> None:
+    """Whether a configuration can be run, as far as can be told without its data.
+
+    Parameters
+    ----------
+    today : date
+        Sessions are held against the hours of the two weeks from it on.
+
+    Raises
+    ------
+    ConfigError, CalendarError
+    """
+    calendar = calendar_for(config, today, today + timedelta(days=14))
+    _refuse_windows_outside(config, settings(config), calendar.days(calendar.first, calendar.last))
 
 
 def settings(config: Config) -> Settings:
@@ -166,6 +185,7 @@ def _zone(config: Config) -> str:
     return calendar_for(config, _NEUTRAL, _NEUTRAL).tz
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEUTRAL = date(2024, 7, 1)
 """A day that every calendar covers."""
 
@@ -190,40 +210,102 @@ def _median(dates: Mapping[date, int]) -> date:
     return ordered[int(np.searchsorted(rows, rows[-1] / 2))]
 
 
-def _with_rows(
-    days: tuple[TradingDay, ...],
-    dates: Mapping[date, int],
-    source: Source,
-    trim_start: bool,
-    trim_end: bool,
-) -> tuple[TradingDay, ...]:
-    """The days from the first to the last that has a row inside its hours."""
-    first, last = 0, len(days)
-    while trim_start and first < last and not _has_row(days[first], dates, source):
-        first += 1
-    while trim_end and first < last and not _has_row(days[last - 1], dates, source):
-        last -= 1
-    return days[first:last]
+@dataclass(frozen=True)
+class _Held:
+    """Which days of a source have rows that a run would use."""
+
+    source: Source
+    dates: Mapping[date, int]
+    symbols: tuple[str, ...]
+
+    def rows(self, day: date, tz: str) -> int:
+        """How many there are on a date, whatever the hours."""
+        if self.symbols == self.source.info().symbols:
+            return self.dates.get(day, 0)
+        start, end = (local_instant(d, time(), tz) for d in (day, day + timedelta(days=1)))
+        return len(self.source.read(start, end, self.symbols))
+
+    def has_row(self, day: TradingDay) -> bool:
+        overnight = day.open_ns < day.midnight_ns or day.close_ns > day.next_midnight_ns
+        if day.date not in self.dates and not overnight:
+            return False
+        return any(
+            len(self.source.read(segment.open_ns, segment.close_ns, self.symbols)) > 0
+            for segment in day.segments
+        )
 
 
-def _has_row(day: TradingDay, dates: Mapping[date, int], source: Source) -> bool:
-    overnight = day.open_ns < day.midnight_ns or day.close_ns > day.next_midnight_ns
-    if day.date not in dates and not overnight:
-        return False
-    return any(len(source.read(s.open_ns, s.close_ns)) > 0 for s in day.segments)
+def _nothing_inside(
+    config: Config, dates: Mapping[date, int], start: date | None, end: date | None
+) -> str:
+    of = "" if config.symbols == "all" else f" of {', '.join(config.symbols[:5])}"
+    asked = " ".join(
+        f"{word} {day}" for word, day in (("from", start), ("to", end)) if day is not None
+    )
+    return (
+        f"{_where(config)} has no row{of} inside the hours of {config.exchange}"
+        f"{' ' + asked if asked else ''}; it has rows from {min(dates)} to {max(dates)}: check the "
+        "dates, the exchange and data.timezone"
+    )
+
+
+def _refuse_windows_outside(config: Config, made: Settings, days: tuple[TradingDay, ...]) -> None:
+    """A session that is outside the hours of every day is a mistake, as 17:00 in New York is.
+
+    Special days alone tell nothing: NSE's morning windows are rightly skipped on a Muhurat evening.
+    """
+    regular = next((day for day in days if day.kind == "regular"), None)
+    if regular is None:
+        return
+    slot_ns = made.interval_ns or MINUTE_NS
+    for place, session in enumerate(made.sessions):
+        found = (session_window(day, session, slot_ns) for day in (regular, *days))
+        reasons = []
+        for window in found:
+            if not isinstance(window, NoWindow):
+                break
+            reasons.append(window.reason)
+        else:
+            raise ConfigError(
+                f'sessions[{place}], "{session.name}": {reasons[0]}, and takes place on no day of '
+                f"{config.exchange} from {days[0].date} to {days[-1].date}; correct its times, or "
+                "leave it out"
+            )
+
+
+def _refuse_another_interval(
+    config: Config, made: Settings, source: Source, day: TradingDay, symbols: tuple[str, ...]
+) -> None:
+    """Bars of another length, or with times inside the minute, fit the grid nowhere."""
+    if made.interval_ns is None:
+        return
+    starts, _ = day.grid(made.interval_ns)
+    ts = np.concatenate([source.read(s.open_ns, s.close_ns, symbols).ts for s in day.segments])
+    off = ts[~np.isin(ts, starts)]
+    if 2 * len(off) <= len(ts):
+        return
+    first = _EPOCH + timedelta(seconds=int(off[0]) // SECOND_NS)
+    raise DataError(
+        f"{_where(config)}: {len(off):,} of {len(ts):,} bars on {day.date} are not at a multiple of "
+        f"{config.data.interval} from the open, such as {first:%H:%M:%S} UTC; correct data.interval"
+        " or data.bar_label"
+    )
 
 
 def _symbols(config: Config, source: Source) -> tuple[str, ...]:
     held = source.info().symbols
     asked = set(held) if config.symbols == "all" else set(config.symbols)
-    asked |= {name for name in config.companions.values()}
-    if unknown := sorted(asked - set(held)):
+    named = asked | set(config.companions.values())
+    if config.symbols == "all":
+        named |= set(config.companions)
+    if unknown := sorted(named - set(held)):
+        whose = "" if unknown[0] in asked else ", which companions names"
         raise DataError(
-            f"{_where(config)} has no symbol {', '.join(map(repr, unknown[:5]))}"
+            f"{_where(config)} has no symbol {', '.join(map(repr, unknown[:5]))}{whose}"
             f"{_nearest(unknown[0], held)}; it has {len(held)}: {', '.join(held[:8])}"
             f"{', …' if len(held) > 8 else ''}"
         )
-    return tuple(sorted(asked))
+    return tuple(sorted(named))
 
 
 def _nearest(name: str, names: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,7 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from openbell.market.calendar import Calendar
+from openbell.market.calendar import Calendar, Explanation
 from openbell.market.days import SECOND_NS, TradingDay
 from openbell.runtime.checking import Check, DayCheck
 from openbell.runtime.config import Config
@@ -35,10 +36,11 @@ _COUNTS = {
     "not_a_trading_day": "on no trading day, ignored",
     "duplicates": "duplicate bars, the last of each used",
     "out_of_order": "out of order, sorted",
-    "bad_rows": "unusable, see bad_rows.csv",
+    "bad_rows": "unusable, listed in bad_rows.csv",
     "ohlc_outside": "used with open or close outside [low, high]",
-    "late": "late",
 }
+_LISTED = 10
+"""Of what may go on and on, so many are shown."""
 
 
 def one_line(value: Mapping[str, Any]) -> str:
@@ -60,9 +62,11 @@ def progress_bar(unit: str) -> Iterator[Callable[[date | None, int, int, int], N
         transient=True,
     )
     with bar:
-        task = bar.add_task("", total=None)
+        # Time counts from when the number of days is known: what comes before says nothing of it.
+        task = bar.add_task("reading", total=None, start=False)
 
         def advance(day: date | None, done: int, total: int, rows: int) -> None:
+            bar.start_task(task)
             bar.update(task, description=str(day or ""), completed=done, total=total, rows=rows)
 
         yield advance
@@ -76,90 +80,93 @@ class _Rate(ProgressColumn):
 
 def print_backtest(account: Mapping[str, Any], out: Path | None) -> None:
     """The closing tables of a backtest."""
-    console = _console()
     table = _table("Sessions and signals", "session")
-    for name in ("completed", "cut short", "skipped", "without rows", "high breaks", "low breaks"):
-        table.add_column(name, justify="right")
+    for name in ("completed", "cut", "skipped", "empty", "high", "low"):
+        _add_number(table, name)
     for name, of in account["sessions"].items():
-        table.add_row(
-            name,
-            *(f"{of[key]:,}" for key in ("completed", "truncated", "skipped", "without_rows")),
-            f"{of['HIGH_BREAK']:,}",
-            f"{of['LOW_BREAK']:,}",
-        )
-    console.print(table)
+        keys = ("completed", "truncated", "skipped", "without_rows", "HIGH_BREAK", "LOW_BREAK")
+        table.add_row(name, *(f"{of[key]:,}" for key in keys))
+    _show(table)
     rows = account["rows"]
-    counted = _table(f"{rows['rows']:,} rows")
+    counted = _table(f"Rows: {rows['rows']:,}")
     counted.show_header = False
-    counted.add_column(justify="right")
+    _add_number(counted)
     counted.add_column()
     for key, meaning in _COUNTS.items():
-        if rows[key] or key == "used":
-            counted.add_row(f"{rows[key]:,}", meaning)
-    console.print(counted)
-    quality = account["quality_pct"]
-    console.print(
-        f"{account['exchange']}, {len(account['symbols'])} symbols, "
-        f"{account['trading_days']} trading days {account['first_day']} to {account['last_day']}, "
-        f"{account['signals']:,} signals, "
-        f"quality {'–' if quality is None else f'{quality:.2f} %'}, "
+        counted.add_row(f"{rows[key]:,}", meaning)
+    if rows["late"]:
+        counted.add_row(f"{rows['late']:,}", "late")
+    _show(counted)
+    days, quality = account["trading_days"], account["quality_pct"]
+    span = f", {account['first_day']} to {account['last_day']}" if days else ""
+    _show(
+        f"{account['exchange']}{span}: {_counted(days, 'trading day')}, "
+        f"{_counted(len(account['symbols']), 'symbol')}, {_counted(account['signals'], 'signal')}"
+    )
+    _show(
+        f"Quality {'unknown' if quality is None else f'{quality:.2f} %'}, "
         f"{account['timing']['seconds']:.1f} s"
     )
     for key, title in (
         ("days_without_data", "without data"),
-        ("not_trading_days", "with rows, but no trading days"),
+        ("not_trading_days", "with rows, but no trading day"),
     ):
         if account[key]:
-            days = list(account[key])
-            console.print(f"{len(days)} days {title}: {_listed(days)}")
-    for split in account["possible_splits"]:
-        console.print(
+            found = list(account[key])
+            _show(f"{_counted(len(found), 'day')} {title}: {_listed(found)}")
+    splits = account["possible_splits"]
+    for split in splits[:_LISTED]:
+        _show(
             f"{split['trading_date']} {split['symbol']}: opened at {split['open']:g} after a close "
             f"of {split['previous_close']:g} ({split['change_pct']:+.1f} %); a split? prices are "
             "used as given"
         )
-    if out is not None:
-        console.print(f"Files are in {out}/", soft_wrap=True)
+    if len(splits) > _LISTED:
+        _show(f"… and {len(splits) - _LISTED:,} more possible splits; summary.json lists them all")
+    if out is not None and (days or not account["interrupted"]):
+        _show(f"Files are in {out}/")
 
 
-def print_calendar(calendar: Calendar, first: date, last: date, *, as_json: bool) -> None:
+def calendar_lines(calendar: Calendar, first: date, last: date) -> Iterator[str]:
+    """One object a date of a range."""
+    for asked, explained in _explained(calendar, first, last):
+        day = explained.day
+        yield one_line(
+            {
+                "date": asked,
+                "open": day is not None,
+                "tz": calendar.tz,
+                "hours": _all_hours(day),
+                "minutes": day.minutes_expected() if day else 0,
+                "kind": day.kind if day else "closed",
+                "layer": explained.layer,
+                "reason": explained.reason,
+            }
+        )
+
+
+def print_calendar(calendar: Calendar, first: date, last: date) -> None:
     """Every date of a range: its hours, which layer they come from, and why."""
     table = _table(f"{calendar.exchange}, times in {calendar.tz}")
-    for name in ("date", "", "hours", "minutes", "kind", "layer", "why"):
-        table.add_column(name, justify="right" if name == "minutes" else "left")
-    asked = first
-    while asked <= last:
-        explained = calendar.explain(asked)
+    for name in ("date", "hours"):
+        table.add_column(name, no_wrap=True)
+    _add_number(table, "minutes")
+    dates = list(_explained(calendar, first, last))
+    words = {word for _, explained in dates for word in explained.layer.split()}
+    console = Console()
+    narrow = console.is_terminal and console.width < 100
+    table.add_column("layer", width=max(map(len, words)) if narrow else None)
+    table.add_column("why", overflow="fold")
+    for asked, explained in dates:
         day = explained.day
-        hours = [_hours(day, s.open_ns, s.close_ns) for s in day.segments] if day else []
-        if as_json:
-            print(
-                one_line(
-                    {
-                        "date": asked,
-                        "open": day is not None,
-                        "tz": calendar.tz,
-                        "hours": hours,
-                        "minutes": day.minutes_expected() if day else 0,
-                        "kind": day.kind if day else "closed",
-                        "layer": explained.layer,
-                        "reason": explained.reason,
-                    }
-                )
-            )
-        else:
-            table.add_row(
-                str(asked),
-                f"{asked:%a}",
-                ", ".join(hours) or "closed",
-                str(day.minutes_expected()) if day else "",
-                day.kind if day else "",
-                explained.layer,
-                explained.reason,
-            )
-        asked += timedelta(days=1)
-    if not as_json:
-        _console().print(table)
+        table.add_row(
+            f"{asked:%a %Y-%m-%d}",
+            "\n".join(_all_hours(day)) or "closed",
+            f"{day.minutes_expected():,}" if day else "",
+            explained.layer,
+            explained.reason or (day.kind if day else ""),
+        )
+    _show(table)
 
 
 def check_lines(check: Check) -> Iterator[str]:
@@ -197,88 +204,133 @@ def check_lines(check: Check) -> Iterator[str]:
 
 def print_check(check: Check) -> None:
     """What a backtest would see, by day, with the worst symbol of each."""
-    console = _console()
-    table = _table("Days", "date")
-    numbers = ("rows", "minutes", "quality", "gaps", "outside", "duplicate", "disorder", "bad")
-    for name in numbers:
-        table.add_column(name, justify="right")
-    table.add_column("worst symbol")
     odd = [day for day in check.days if _is_odd(day)]
-    for day in odd:
-        quality = day.quality
-        worst = int((quality.actual / quality.expected).argmin())
-        table.add_row(
-            str(quality.trading_date),
-            f"{day.rows:,}",
-            f"{int(quality.actual.sum()):,}/{int(quality.expected.sum()):,}",
-            f"{100 * quality.actual.sum() / quality.expected.sum():.2f} %",
-            *(
-                f"{int(column.sum()):,}"
-                for column in (
-                    quality.gaps,
-                    quality.outside_hours,
-                    quality.duplicates,
-                    quality.out_of_order,
-                    quality.bad_rows,
-                )
-            ),
-            f"{quality.symbols[worst]} {quality.actual[worst]}/{quality.expected[worst]}",
-        )
     if odd:
-        console.print(table)
+        _show(_odd_days(odd))
+        _show("quality: % of the minutes; off: outside the hours; order: out of order")
+    first, last = check.days[0].quality.trading_date, check.days[-1].quality.trading_date
     rows = sum(day.rows for day in check.days)
-    console.print(
-        f"{len(check.plan.symbols)} symbols, {len(check.days)} trading days with {rows:,} rows; "
-        f"{len(check.days) - len(odd)} of them complete, without a gap or an odd row"
+    _show(
+        f"{first} to {last}: {_counted(len(check.days), 'trading day')}, "
+        f"{_counted(len(check.plan.symbols), 'symbol')}, {_counted(rows, 'row')}"
     )
+    good = len(check.days) - len(odd)
+    _show(f"{_counted(good, 'day')} of {len(check.days):,} without a gap or an odd row")
+    if outside := sum(day.ohlc_outside for day in check.days):
+        _show(f"{_counted(outside, 'bar')} with open or close outside [low, high], which are used")
     if check.without_data:
         days = [str(day) for day in check.without_data]
-        console.print(f"{len(days)} trading days without data: {_listed(days)}")
-    for day_off, count in check.plan.not_trading.items():
-        console.print(f"{day_off}: {count:,} rows on no trading day")
+        _show(f"{_counted(len(days), 'trading day')} without data: {_listed(days)}")
+    if off := check.plan.not_trading:
+        found = [f"{day} ({count:,})" for day, count in off.items()]
+        _show(f"{_counted(sum(off.values()), 'row')} on no trading day: {_listed(found)}")
     bad = [row for day in check.days for row in day.bad]
-    for row in bad[:10]:
-        console.print(f"{row.file}, row {row.row}: {row.symbol}: {row.reason}", soft_wrap=True)
-    if len(bad) > 10:
-        console.print(f"… and {len(bad) - 10:,} more unusable rows; a backtest lists them all")
+    for row in bad[:_LISTED]:
+        _show(f"{row.file}, row {row.row}: {row.symbol}: {row.reason}")
+    if len(bad) > _LISTED:
+        _show(f"… and {len(bad) - _LISTED:,} more unusable rows; a backtest lists them all")
 
 
-def print_config(config: Config, file: Path, *, as_json: bool) -> None:
+def _odd_days(days: list[DayCheck]) -> Table:
+    """A row for each; columns that hold nothing but zeros are left out."""
+    table = _table("Days with gaps or odd rows")
+    table.add_column("date", no_wrap=True)
+    _add_number(table, "rows")
+    _add_number(table, "quality")
+    counts = {
+        "gaps": [int(day.quality.gaps.sum()) for day in days],
+        "missing": [int(day.quality.missing.sum()) for day in days],
+        "off": [int(day.quality.outside_hours.sum()) for day in days],
+        "twice": [int(day.quality.duplicates.sum()) for day in days],
+        "order": [int(day.quality.out_of_order.sum()) for day in days],
+        "bad": [int(day.quality.bad_rows.sum()) for day in days],
+    }
+    shown = {name: column for name, column in counts.items() if any(column)}
+    for name in shown:
+        _add_number(table, name)
+    if "gaps" in shown:
+        table.add_column("worst symbol")
+    for number, day in enumerate(days):
+        quality = day.quality
+        worst = int((quality.actual / quality.expected).argmin())
+        cells = [
+            str(quality.trading_date),
+            f"{day.rows:,}",
+            f"{100 * quality.actual.sum() / quality.expected.sum():.2f}",
+            *(f"{column[number]:,}" for column in shown.values()),
+        ]
+        if "gaps" in shown:
+            cells.append(
+                f"{quality.symbols[worst]} {quality.actual[worst]}/{quality.expected[worst]}"
+            )
+        table.add_row(*cells)
+    return table
+
+
+def print_config(config: Config, file: Path) -> None:
     """What a configuration comes to, defaults included."""
-    values = config.model_dump(mode="json")
-    if as_json:
-        print(one_line(values))
-        return
-    console = _console()
-    table = _table(f"{file}: in order")
-    for name in ("session", "start", "end", "confirm", "check", "sides"):
-        table.add_column(name)
+    table = _table(f"{file} is in order", "session")
+    for name in ("start", "end", "confirm", "check", "sides"):
+        table.add_column(name, no_wrap=True)
     for session in config.sessions:
         rules = config.breakout_for(session)
         end = f"{session.end}{' (left out)' if session.closed == 'left' else ''}"
         table.add_row(
             session.name, str(session.start), end, rules.confirm, rules.check, rules.sides
         )
-    console.print(table)
+    _show(table)
     data = config.data
     what = "ticks" if data.kind == "ticks" else f"bars of {data.interval}"
-    console.print(
+    _show(
         f"{config.exchange} ({config.segment}), {what} from {data.path or '(no path)'}, "
-        f"symbols: {'all' if config.symbols == 'all' else ', '.join(config.symbols)}",
-        soft_wrap=True,
+        f"symbols: {'all' if config.symbols == 'all' else ', '.join(config.symbols)}"
     )
     derived = ", ".join(str(interval) for interval in config.upkeep.derived_intervals)
-    console.print(f"Derived bars: {derived or 'none'}")
+    _show(f"Derived bars: {derived if derived and config.upkeep.enabled else 'none'}")
 
 
-def _console() -> Console:
-    """Stdout; a file or a pipe is as wide as it takes."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+def _show(what: Table | str) -> None:
+    """On a terminal as wide as that; into a file or pipe as wide as it takes, without padding."""
+    console = Console(highlight=False, markup=False)
+    if isinstance(what, str):
+        console.print(what, soft_wrap=True)
+    elif console.is_terminal:
+        console.print(what)
+    else:
+        wide = Console(highlight=False, markup=False, width=1000, file=StringIO())
+        with wide.capture() as captured:
+            wide.print(what)
+        print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _table(title: str, *columns: str) -> Table:
-    return Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD)
+    return Table(
+        *columns,
+        title=Text(title, overflow="fold"),
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+    )
+
+
+def _add_number(table: Table, name: str = "") -> None:
+    table.add_column(name, justify="right", no_wrap=True)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _explained(calendar: Calendar, first: date, last: date) -> Iterator[tuple[date, Explanation]]:
+    for ahead in range((last - first).days + 1):
+        asked = first + timedelta(days=ahead)
+        yield asked, calendar.explain(asked)
+
+
+def _all_hours(day: TradingDay | None) -> list[str]:
+    return [_hours(day, s.open_ns, s.close_ns) for s in day.segments] if day else []
 
 
 def _is_odd(day: DayCheck) -> bool:
@@ -295,7 +347,7 @@ def _is_odd(day: DayCheck) -> bool:
 def _hours(day: TradingDay, open_ns: int, close_ns: int) -> str:
     zone = ZoneInfo(day.tz)
     opens, closes = (datetime.fromtimestamp(ns // SECOND_NS, zone) for ns in (open_ns, close_ns))
-    before = "previous day " if opens.date() < day.date else ""
+    before = f"{opens:%a} " if opens.date() < day.date else ""
     end = "24:00" if closes.date() > day.date and closes.hour == 0 else f"{closes:%H:%M}"
     return f"{before}{opens:%H:%M}–{end}"
 

@@ -42,7 +42,7 @@ def open_source(data: object, options: DataOptions | None = None) -> Source:
         return open_table(data, options)
     path = Path(data)
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder; check data.path")
+        raise DataError(f"{path}: no such file or folder; check --data or data.path")
     return _opener(path, options.format or _format(path))(path, options)
 
 
