@@ -505,7 +505,8 @@ def run_backtest(
 ) -> tuple[Runtime, dict[str, Any]]:
     """A backtest that keeps nothing in memory but its signals; for the command line.
 
-    `started` gets the runtime before it runs, so that somebody can stop it.
+    `started` gets the runtime before it runs, so that somebody can stop it; when that is before
+    the first day is over, nothing is written.
     """
     intervals = settings(config).derived_minutes
     files = RunFiles(Path(out), intervals, force) if out is not None else None
@@ -526,7 +527,7 @@ def run_backtest(
                 started(runtime)
             runtime.run()
             account = runtime.summary()
-        if files is not None:
+        if files is not None and (account["trading_days"] or not account["interrupted"]):
             files.finish(account)
         return runtime, account
     finally:
