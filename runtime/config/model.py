@@ -421,13 +421,21 @@ class IndicatorConfig(Section):
         description="`trailing_average`, `trailing_max`, `trailing_min`, or a plug-in's name.",
         examples=["trailing_average"],
     )
-    period: Period = Field(description="How far it looks back: `10d`, `4w`.", examples=["10d"])
+    period: Period = Field(
+        description="How far it looks back: `10d`, ten trading days; `4w`, the trading days of 28 "
+        "days.",
+        examples=["10d"],
+    )
     granularity: Literal["daily", "intraday"] = Field(
         default="daily",
         description="`daily`: one value; `intraday`: one for each minute of the day.",
     )
     field: Literal["open", "high", "low", "close", "volume"] = Field(
         default="close", description="Which column it is taken over."
+    )
+    include_special: bool = Field(
+        default=False,
+        description="Whether special sessions (an evening, a weekend) belong to the period.",
     )
     apply_to: Symbols = Field(
         default="all", description="Symbols it is computed for: `all` or a list."
