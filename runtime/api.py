@@ -30,6 +30,7 @@ from openbell.errors import ConfigError, DataError, RunError
 from openbell.market.results import SIDES, SignalBatch
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.engine import Engine
+from openbell.runtime.loading import Loader
 from openbell.runtime.planning import Plan, data_options, plan, settings
 from openbell.runtime.recording import DaySink, Recorder, SignalLog, Tally
 from openbell.runtime.summary import summary
@@ -162,6 +163,37 @@ class Frames:
         return self._convert(self._result.bars(minutes))
 
 
+class DayView:
+    """One trading day that has ended, as Arrow tables."""
+
+    def __init__(self, day: DayResult) -> None:
+        self._day = day
+        self._result = Result([day], {})
+
+    @property
+    def date(self) -> date:
+        return self._day.trading_date
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self._day.symbols
+
+    @property
+    def signals(self) -> pa.Table:
+        return self._result.signals
+
+    @property
+    def levels(self) -> pa.Table:
+        return self._result.levels
+
+    @property
+    def quality(self) -> pa.Table:
+        return self._result.quality
+
+    def bars(self, minutes: int) -> pa.Table:
+        return self._result.bars(minutes)
+
+
 class _Collected:
     """Keeps whole days in memory."""
 
@@ -201,6 +233,11 @@ class Runtime:
     config : Config
     data : path or pandas, polars or pyarrow table, optional
         Instead of the configuration's `data.path`.
+    start : date or datetime, optional
+        Where to begin; a datetime, local to the exchange where it has no zone, lies inside its
+        day: what was known before is read first, and its signals are marked as backfilled.
+    speed : float
+        Market time a wall time inside trading hours; 0: as fast as it goes.
     """
 
     def __init__(
@@ -208,8 +245,9 @@ class Runtime:
         config: Config,
         data: Any = None,
         *,
-        start: date | None = None,
+        start: date | datetime | None = None,
         end: date | None = None,
+        speed: float = 0.0,
         dispatcher: Literal["inline", "threads"] = "threads",
         sinks: tuple[DaySink, ...] = (),
         on_day: OnDay | None = None,
@@ -220,13 +258,20 @@ class Runtime:
             raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
         self._source: Source = open_source(where, data_options(config))
         try:
-            self.plan: Plan = plan(config, self._source, start, end)
+            self.plan: Plan = plan(config, self._source, start, end, paced=speed > 0)
         except BaseException:
             self._source.close()
             raise
         self._on_day = on_day
         self._recorder = Recorder(sinks, self._day_over)
-        self._engine = Engine(self.plan, self._source, self._recorder, dispatcher=dispatcher)
+        self._engine = Engine(
+            self.plan,
+            self._source,
+            self._recorder,
+            dispatcher=dispatcher,
+            speed=speed,
+            load_timeout=config.prefetch.timeout_seconds.seconds,
+        )
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._stopped = False
@@ -246,7 +291,7 @@ class Runtime:
         ConfigError, DataError, CalendarError
         """
         made = config_from(config)
-        return cls(made, data, start=made.feed.start, end=made.feed.end)
+        return cls(made, data, start=made.feed.start, end=made.feed.end, speed=made.feed.speed)
 
     def __enter__(self) -> Self:
         return self
@@ -391,6 +436,21 @@ class Runtime:
         """Give a pause token back."""
         self._engine.resume(token)
 
+    def step(self) -> None:
+        """Grant one step although the run is paused."""
+        self._engine.step()
+
+    @property
+    def day(self) -> DayView | None:
+        """The last day that has ended, until the next one has; None before."""
+        last = self._recorder.last_day
+        return DayView(last) if last is not None else None
+
+    @property
+    def prefetch(self) -> Loader:
+        """What reads days ahead: `running`, `start`, `wait` and `shutdown`."""
+        return self._engine.loader
+
     def status(self) -> dict[str, Any]:
         """Where the run is: its state, days over and still to come, signals."""
         tally = self._recorder.tally
@@ -433,6 +493,7 @@ class Runtime:
             "started_at": (_EPOCH + timedelta(seconds=round(self._started_at))).isoformat(),
             "seconds": round(self._seconds, 3),
             "rows_per_second": round(rows / self._seconds) if self._seconds else None,
+            "metrics": self._engine.metrics(),
         }
 
     def _day_over(self, day: DayResult, tally: Tally) -> None:
@@ -519,6 +580,7 @@ def run_backtest(
             data,
             start=config.backtest.start,
             end=config.backtest.end,
+            speed=config.backtest.speed,
             dispatcher=config.backtest.dispatcher,
             sinks=(*all_sinks, *sinks),
             on_day=on_day,
