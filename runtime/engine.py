@@ -31,6 +31,9 @@ from openbell.runtime.wiring import actors, wiring
 
 Observer = Callable[[Commit], None]
 
+_PATIENCE_SECONDS = 0.3
+"""How long a run that was stopped waits for a read: Ctrl-C has to end it within a second."""
+
 
 class Engine:
     """One run over a plan; `run` may be called once, from any thread."""
@@ -59,6 +62,7 @@ class Engine:
         self._load_timeout = load_timeout if speed else None
         self._pacer = Pacer(speed, self._tell_clock) if speed else None
         self._error: str | None = None
+        self._stopped = False
         self._metrics = Metrics()
 
     def run(self) -> None:
@@ -85,12 +89,13 @@ class Engine:
         """Let go of threads; what was committed stays."""
         if self._pacer is not None:
             self._pacer.close()
-        self.loader.shutdown()
+        self.loader.shutdown(_PATIENCE_SECONDS if self._stopped else None)
         self.dispatcher.close()
         self._recorder.log.close()
 
     def stop(self) -> None:
-        """Make `run` return; the step under way is not waited for."""
+        """Make `run` return; the step under way is not waited for, a slow read not for long."""
+        self._stopped = True
         self.dispatcher.finish()
 
     def pause(self, token: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import date
 
 import numpy as np
@@ -68,13 +68,17 @@ class Loader:
         self._shut = threading.Event()
         self._lock = threading.Lock()
         self._reading: dict[date, tuple[TradingDay, Future[DayData]]] = {}
+        self._submitted: list[Future[DayData]] = []
         self._timers: list[threading.Timer] = []
 
     def start(self, day: TradingDay) -> None:
         """Read a day after those that were started before; does nothing if it was."""
         with self._lock:
             if day.date not in self._reading:
-                self._reading[day.date] = (day, self._pool.submit(self._read, day))
+                reading = self._pool.submit(self._read, day)
+                self._reading[day.date] = (day, reading)
+                self._submitted = [other for other in self._submitted if not other.done()]
+                self._submitted.append(reading)
 
     @property
     def running(self) -> tuple[date, ...]:
@@ -115,11 +119,19 @@ class Loader:
             reading.add_done_callback(lambda _: timer.cancel())
         reading.add_done_callback(lambda done: self._say(date, done, say))
 
-    def shutdown(self) -> None:
-        """Read nothing more; a read that is under way ends first, a pause between tries at once."""
+    def shutdown(self, patience_seconds: float | None = None) -> None:
+        """Read nothing more; a read that is under way ends first, a pause between tries at once.
+
+        After `patience_seconds` such a read is left to end by itself.
+        """
         self._shut.set()
         for timer in self._timers:
             timer.cancel()
+        if patience_seconds is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            _, unfinished = wait(self._submitted, patience_seconds)
+            if unfinished:
+                return
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _late(
