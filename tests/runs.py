@@ -21,7 +21,7 @@ from openbell.actors.effects import Await, Commit, Effect, Effects, Fetch, Finis
 from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sources.base import FileIdentity, SourceInfo
 from openbell.market.assembly import assemble
-from openbell.market.bars import BadRow, DayData, RawRows
+from openbell.market.bars import BadRow, BarBlock, DayData, RawRows, Rows
 from openbell.market.breakouts import BreakRules
 from openbell.market.days import MINUTE_NS, Segment, TradingDay, local_instant
 from openbell.market.results import NO_TIME, SIDES, DerivedBars, SessionDocument, SignalBatch
@@ -202,7 +202,7 @@ def drained(
         seen = at_step_end
 
         def watched(actor: AnyActor, state: Any, message: Message) -> tuple[Any, Effects]:
-            if isinstance(message, Reached):
+            if isinstance(message, Reached) and state.awaited <= {message.sender}:
                 seen(started, found.cells)
             return actor.update(state, message)
 
@@ -416,3 +416,10 @@ def none_if_nan(value: float) -> float | None:
 
 def none_if_no_time(value: int) -> int | None:
     return None if value == NO_TIME else int(value)
+
+
+def pieces(rows: Rows, cuts: Iterable[int]) -> list[Rows]:
+    """Rows cut at these positions, as far as a cut may be: never between rows of equal time."""
+    ends = rows.ends if isinstance(rows, BarBlock) else rows.ts
+    allowed = sorted({cut for cut in cuts if 0 < cut < len(rows) and ends[cut] != ends[cut - 1]})
+    return [rows.rows(a, b) for a, b in zip([0, *allowed], [*allowed, len(rows)], strict=True)]
