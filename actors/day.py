@@ -72,8 +72,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                         state = _begun(settings, State(plan=days, live_from_ns=live_from), said)
                     case Roll():
                         state = _begun(settings, state, said)
-                    case Loaded(date=date, data=data) if date == state.day.date:
-                        state = _loaded(settings, state, grant, data, said)
+                    case Loaded(date=date) if date == state.day.date:
+                        state = _loaded(settings, state, grant, entered, said)
                     case LoadTimedOut(date=date, data=data) if date == state.day.date:
                         state = _opened(settings, state, data, state.live_from_ns, said)
                         state = replace(state, without_rows=True)
@@ -111,21 +111,23 @@ def _begun(settings: Settings, state: State, said: list[Message]) -> State:
 
 
 def _loaded(
-    settings: Settings, state: State, grant: Grant, data: DayData, said: list[Message]
+    settings: Settings, state: State, grant: Grant, loaded: Loaded, said: list[Message]
 ) -> State:
     """Phases 4 and 5; a day without a row inside its hours has neither."""
-    today = state.day
-    if state.phase == "stream":
-        if not state.without_rows:
-            return state
-        # All of it is read in as if it had just happened, up to now without waiting.
-        state = _opened(settings, state, data, grant.until_ns, said, again=True)
-        return replace(state, without_rows=False)
+    today, data = state.day, loaded.data
+    late = state.phase == "stream"
+    if late and not state.without_rows:
+        return state
     rows, outside = int(data.counts.rows.sum()), int(data.counts.outside_hours.sum())
-    if rows == outside:
+    if rows == outside and not late:
         said.append(DayWithoutData(date=today.date, outside_hours=outside))
         return _state(state, "ENDED", today.close_ns, "no row inside the hours", said)
-    return _opened(settings, state, data, state.live_from_ns, said)
+    # What comes late is read in as if it had just happened, up to now without waiting.
+    live_from_ns = grant.until_ns if late else state.live_from_ns
+    state = _opened(settings, state, data, live_from_ns, said, again=late)
+    if loaded.history is not None:
+        said.append(loaded.history)
+    return replace(state, without_rows=False)
 
 
 def _opened(

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from openbell.market.days import TradingDay
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.base import Message
-from openbell.messages.data import QualityReport
+from openbell.messages.data import IndicatorsReady, QualityReport
 from openbell.messages.session import DayOpened, DayWithoutData, PhaseEntered, StateChanged
 
 S = TypeVar("S")
@@ -64,6 +64,7 @@ class Commit:
     signals: tuple[SignalBatch, ...] = ()
     bars: tuple[DerivedBars, ...] = ()
     quality: QualityReport | None = None
+    indicators: IndicatorsReady | None = None
     transitions: tuple[StateChanged | PhaseEntered, ...] = ()
     without_data: tuple[DayWithoutData, ...] = ()
     opened: DayOpened | None = None

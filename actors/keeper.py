@@ -10,7 +10,7 @@ from openbell.actors.effects import Actor, Commit, Effects
 from openbell.market.results import SessionDocument
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
-from openbell.messages.data import BarsDerived, QualityReport
+from openbell.messages.data import BarsDerived, IndicatorsReady, QualityReport
 from openbell.messages.session import (
     DayCleared,
     DayClosed,
@@ -59,6 +59,7 @@ def keeper(settings: Settings) -> Actor[State]:
                 DayClosed,
                 DayOpened,
                 DayWithoutData,
+                IndicatorsReady,
                 PhaseEntered,
                 QualityReport,
                 Reached,
@@ -114,6 +115,7 @@ def _committed(settings: Settings, state: State, step: int) -> tuple[State, Effe
         signals=tuple(m.batch for m in said if isinstance(m, Signals)),
         bars=tuple(m.bars for m in said if isinstance(m, BarsDerived)),
         quality=_only(QualityReport, said),
+        indicators=_only(IndicatorsReady, said),
         transitions=tuple(m for m in said if isinstance(m, StateChanged | PhaseEntered)),
         without_data=tuple(m for m in said if isinstance(m, DayWithoutData)),
         opened=opened,

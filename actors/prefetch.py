@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -22,8 +22,8 @@ NAME = "prefetch"
 class State:
     asked: tuple[date, ...] = ()
     """Days asked for and not yet over."""
-    rows: Rows | None = None
-    """The day's rows."""
+    rows: Rows | None = field(default=None, metadata={"snapshot": False})
+    """The day's rows; after a restart they are read again."""
     handed_out: int = 0
     """How many of them have been handed out."""
 

@@ -11,10 +11,18 @@ from openbell.actors.effects import Actor, Effects, Publish
 from openbell.market.bars import BarBlock, Mask, Prices, Rows
 from openbell.market.days import MINUTE_NS
 from openbell.market.derived import Bucket, derive, no_bucket
+from openbell.market.indicators import Indicator, IndicatorSpec, indicator_values
 from openbell.market.levels import minutes_seen
 from openbell.market.quality import day_quality
 from openbell.messages.base import Message
-from openbell.messages.data import BarsDerived, Batch, PossibleSplit, QualityReport
+from openbell.messages.data import (
+    BarsDerived,
+    Batch,
+    HistoryReady,
+    IndicatorsReady,
+    PossibleSplit,
+    QualityReport,
+)
 from openbell.messages.session import DayCleared, DayOpened
 
 NAME = "upkeep"
@@ -26,6 +34,7 @@ SPLIT_CHANGE = 0.4
 @dataclass(frozen=True, slots=True)
 class Settings:
     intervals_minutes: tuple[int, ...]
+    indicators: tuple[tuple[IndicatorSpec, Indicator], ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -55,7 +64,7 @@ def upkeep(settings: Settings) -> Actor[State]:
         NAME,
         State(),
         partial(update, settings),
-        frozenset({DayOpened, DayCleared, Batch}),
+        frozenset({DayOpened, DayCleared, HistoryReady, Batch}),
     )
 
 
@@ -65,6 +74,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return replace(state, today=_opened(settings, opened)), ()
         case _, DayCleared():
             return replace(state, today=None), ()
+        case State(today=Open(opened=opened)), HistoryReady() as ready:
+            return state, _indicators(settings, opened, ready)
         case State(today=Open() as today), Batch() as batch:
             today, said = _kept_up(settings, today, batch)
             state = replace(state, today=today)
@@ -74,6 +85,17 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return replace(state, closes=_closes(state, today)), (*said, report)
         case _:
             return state, ()
+
+
+def _indicators(settings: Settings, opened: DayOpened, ready: HistoryReady) -> Effects:
+    if not settings.indicators:
+        return ()
+    slot_ns = max(opened.interval_ns or MINUTE_NS, MINUTE_NS)
+    values = tuple(
+        indicator_values(spec, function, ready.history, opened.day, period, slot_ns)
+        for (spec, function), period in zip(settings.indicators, ready.periods, strict=True)
+    )
+    return (Publish(IndicatorsReady(values=values)),)
 
 
 def _opened(settings: Settings, opened: DayOpened) -> Open:

@@ -7,6 +7,7 @@ from datetime import date
 from openbell.market.bars import DayData
 from openbell.market.days import TradingDay
 from openbell.messages.base import Message
+from openbell.messages.data import HistoryReady
 
 
 class Input(Message):
@@ -22,10 +23,11 @@ class Start(Input):
 
 
 class Loaded(Input):
-    """A day's rows have been read."""
+    """A day's rows have been read, and the days before."""
 
     date: date
     data: DayData
+    history: HistoryReady | None = None
 
 
 class LoadTimedOut(Input):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from openbell.market.bars import BadRow, Rows
 from openbell.market.days import TradingDay
+from openbell.market.history import History
+from openbell.market.indicators import IndicatorValues
 from openbell.market.results import DerivedBars, Quality
 from openbell.messages.base import Message
 
@@ -48,3 +52,17 @@ class QualityReport(Message):
     rows: int
     """All rows of the day's window, used or not."""
     possible_splits: tuple[PossibleSplit, ...]
+
+
+class HistoryReady(Message):
+    """The days before are at hand."""
+
+    history: History
+    periods: tuple[tuple[date, ...], ...]
+    """For each configured indicator, the trading days of its period, oldest first."""
+
+
+class IndicatorsReady(Message):
+    """Indicators have their values for the day."""
+
+    values: tuple[IndicatorValues, ...]

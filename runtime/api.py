@@ -27,6 +27,7 @@ from openbell.adapters.tables import (
     signals_table,
 )
 from openbell.errors import ConfigError, DataError, RunError
+from openbell.market.indicators import Indicator, IndicatorValues
 from openbell.market.results import SIDES, SignalBatch
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.engine import Engine
@@ -166,9 +167,11 @@ class Frames:
 class DayView:
     """One trading day that has ended, as Arrow tables."""
 
-    def __init__(self, day: DayResult) -> None:
+    def __init__(self, day: DayResult, indicators: tuple[IndicatorValues, ...] = ()) -> None:
         self._day = day
         self._result = Result([day], {})
+        self.indicators = {indicator.name: indicator for indicator in indicators}
+        """By name: `values`, (s,) or one row a bar of the day, NaN where null, and `reasons`."""
 
     @property
     def date(self) -> date:
@@ -238,6 +241,8 @@ class Runtime:
         day: what was known before is read first, and its signals are marked as backfilled.
     speed : float
         Market time a wall time inside trading hours; 0: as fast as it goes.
+    indicators : mapping, optional
+        Functions `(Trailing) -> values` for indicator types of your own, by type.
     """
 
     def __init__(
@@ -251,6 +256,7 @@ class Runtime:
         dispatcher: Literal["inline", "threads"] = "threads",
         sinks: tuple[DaySink, ...] = (),
         on_day: OnDay | None = None,
+        indicators: Mapping[str, Indicator] | None = None,
     ) -> None:
         self.config = config
         where = config.data.path if data is None else data
@@ -258,7 +264,9 @@ class Runtime:
             raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
         self._source: Source = open_source(where, data_options(config))
         try:
-            self.plan: Plan = plan(config, self._source, start, end, paced=speed > 0)
+            self.plan: Plan = plan(
+                config, self._source, start, end, paced=speed > 0, indicators=indicators
+            )
         except BaseException:
             self._source.close()
             raise
@@ -444,7 +452,9 @@ class Runtime:
     def day(self) -> DayView | None:
         """The last day that has ended, until the next one has; None before."""
         last = self._recorder.last_day
-        return DayView(last) if last is not None else None
+        if last is None:
+            return None
+        return DayView(last, self._recorder.last_indicators)
 
     @property
     def prefetch(self) -> Loader:
@@ -523,6 +533,7 @@ def backtest(
     force: bool = False,
     strict: bool = False,
     on_day: OnDay | None = None,
+    indicators: Mapping[str, Indicator] | None = None,
 ) -> Result:
     """Run a configuration over stored data, to the end.
 
@@ -537,6 +548,8 @@ def backtest(
         Replace results that `out` already has.
     strict : bool
         Refuse unusable rows and duplicate bars instead of counting them.
+    indicators : mapping, optional
+        Functions `(Trailing) -> values` for indicator types of your own, by type.
 
     Raises
     ------
@@ -548,7 +561,14 @@ def backtest(
     made = config_from(config)
     kept = _Collected()
     _, account = run_backtest(
-        made, data, out=out, force=force, strict=strict, on_day=on_day, sinks=(kept,)
+        made,
+        data,
+        out=out,
+        force=force,
+        strict=strict,
+        on_day=on_day,
+        indicators=indicators,
+        sinks=(kept,),
     )
     return Result(kept.days, account)
 
@@ -561,6 +581,7 @@ def run_backtest(
     force: bool = False,
     strict: bool = False,
     on_day: OnDay | None = None,
+    indicators: Mapping[str, Indicator] | None = None,
     sinks: tuple[DaySink, ...] = (),
     started: Callable[[Runtime], None] | None = None,
 ) -> tuple[Runtime, dict[str, Any]]:
@@ -584,6 +605,7 @@ def run_backtest(
             dispatcher=config.backtest.dispatcher,
             sinks=(*all_sinks, *sinks),
             on_day=on_day,
+            indicators=indicators,
         ) as runtime:
             if started is not None:
                 started(runtime)

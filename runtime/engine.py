@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, assert_never
 
 from openbell.actors import clock
@@ -58,7 +59,14 @@ class Engine:
             if dispatcher == "threads"
             else Inline(self.cells, self._carry_out, seed=seed, delayed=delayed)
         )
-        self.loader = Loader(source, symbols=plan.symbols, windows=day_windows(plan.days))
+        self._metrics = Metrics()
+        self.loader = Loader(
+            source,
+            symbols=plan.symbols,
+            windows=day_windows(plan.days),
+            trailing=plan.trailing,
+            took=partial(self._metrics.add, "history"),
+        )
         self._load_timeout = load_timeout if speed else None
         self._pacer = Pacer(speed, self._tell_clock) if speed else None
         self._error: str | None = None

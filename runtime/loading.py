@@ -16,6 +16,7 @@ from openbell.market.assembly import assemble
 from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, DayData, RawRows
 from openbell.market.days import TradingDay
 from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
+from openbell.runtime.trailing import Trailing, TrailingSettings
 
 Delivery = Loaded | LoadTimedOut | LoadFailed | InputError
 """What becomes of a day's load; wrong input ends the run."""
@@ -51,6 +52,8 @@ class Loader:
     ----------
     windows : mapping
         From when until when (ns UTC) rows belong to each date, as `day_windows` gives it.
+    took : callable, optional
+        Told how many seconds the days before took.
     """
 
     def __init__(
@@ -59,16 +62,19 @@ class Loader:
         *,
         symbols: tuple[str, ...],
         windows: Mapping[date, tuple[int, int]],
+        trailing: TrailingSettings,
+        took: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._source = source
         self._symbols = symbols
         self._windows = windows
         self._interval_ns = source.info().interval_ns
+        self._trailing = Trailing(trailing, symbols, self._interval_ns, self._rows, took)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="openbell-prefetch")
         self._shut = threading.Event()
         self._lock = threading.Lock()
-        self._reading: dict[date, tuple[TradingDay, Future[DayData]]] = {}
-        self._submitted: list[Future[DayData]] = []
+        self._reading: dict[date, tuple[TradingDay, Future[Loaded]]] = {}
+        self._submitted: list[Future[Loaded]] = []
         self._timers: list[threading.Timer] = []
 
     def start(self, day: TradingDay) -> None:
@@ -96,10 +102,10 @@ class Loader:
         DataError, OSError, …
             What reading it came to.
         """
-        data = self._reading[day][1].result(timeout)
+        loaded = self._reading[day][1].result(timeout)
         with self._lock:
             self._reading.pop(day, None)
-        return data
+        return loaded.data
 
     def deliver(
         self, date: date, say: Callable[[Delivery], None], timeout: float | None = None
@@ -135,7 +141,7 @@ class Loader:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _late(
-        self, day: TradingDay, reading: Future[DayData], say: Callable[[Delivery], None]
+        self, day: TradingDay, reading: Future[Loaded], say: Callable[[Delivery], None]
     ) -> None:
         if reading.done() or self._shut.is_set():
             return
@@ -153,28 +159,30 @@ class Loader:
         )
         say(LoadTimedOut(date=day.date, data=assemble(nothing, day, self._interval_ns)))
 
-    def _say(self, day: date, reading: Future[DayData], say: Callable[[Delivery], None]) -> None:
+    def _say(self, day: date, reading: Future[Loaded], say: Callable[[Delivery], None]) -> None:
         if reading.cancelled() or self._shut.is_set():
             return
         error = reading.exception()
         if error is None:
-            say(Loaded(date=day, data=reading.result()))
+            say(reading.result())
         elif isinstance(error, InputError):
             say(error)
         else:
             say(LoadFailed(date=day, reason=f"{error} ({ATTEMPTS} attempts)"))
 
-    def _read(self, day: TradingDay) -> DayData:
+    def _read(self, day: TradingDay) -> Loaded:
         logger.debug("prefetch started: {}", day.date)
-        raw = self._rows(day)
+        history = self._trailing.before(day)
+        raw = self._rows(day, self._symbols)
         data = assemble(raw, day, self._interval_ns)
+        self._trailing.over(data)
         logger.debug("prefetch completed: {}, {} rows", day.date, len(raw))
-        return data
+        return Loaded(date=day.date, data=data, history=history)
 
-    def _rows(self, day: TradingDay) -> RawRows:
-        window = self._windows[day.date]
+    def _rows(self, day: TradingDay, symbols: tuple[str, ...]) -> RawRows:
+        window = self._windows.get(day.date) or day_windows((day,))[day.date]
         try:
-            return self._source.read(*window, self._symbols)
+            return self._source.read(*window, symbols)
         except InputError:
             raise
         except Exception as error:  # noqa: BLE001 a source may fail in any way
@@ -191,7 +199,7 @@ class Loader:
             reraise=True,
         )
         self._pause(BACKOFF_SECONDS)
-        rows: RawRows = again(self._source.read, *window, self._symbols)
+        rows: RawRows = again(self._source.read, *window, symbols)
         return rows
 
     def _pause(self, seconds: float) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from openbell.adapters.indicators import indicator_functions
 from openbell.adapters.sources import DataOptions, Source
 from openbell.errors import CalendarError, ConfigError, DataError
 from openbell.market.breakouts import BreakRules
 from openbell.market.calendar import Calendar, open_calendar
 from openbell.market.days import MINUTE_NS, SECOND_NS, TradingDay, local_instant
+from openbell.market.indicators import Indicator
 from openbell.market.windows import NoWindow, SessionSpec, session_window
 from openbell.runtime.config import BreakoutConfig, Config
+from openbell.runtime.trailing import TrailingSettings, trailing_settings
 from openbell.runtime.wiring import Settings
 
 
@@ -32,6 +36,8 @@ class Plan:
     open_ended: tuple[bool, bool]
     """Whether the first and the last day were found from the data, not asked for."""
     settings: Settings
+    trailing: TrailingSettings
+    """What has to be at hand before each day."""
     live_from_ns: int = 0
     """Where inside the first day the run begins (ns UTC); 0: at its open."""
     trimmed: int = 0
@@ -53,21 +59,40 @@ def data_options(config: Config) -> DataOptions:
     )
 
 
-def plan(config: Config, source: Source, start: date | None, end: date | None) -> Plan:
+def plan(
+    config: Config,
+    source: Source,
+    start: date | datetime | None,
+    end: date | None,
+    *,
+    paced: bool = False,
+    indicators: Mapping[str, Indicator] | None = None,
+) -> Plan:
     """Work out a run over stored data.
 
     Parameters
     ----------
     start, end : date, optional
-        The first and the last day; None: the first and the last with a row inside its hours.
+        The first and the last day; None: the first and the last with a row inside its hours. A
+        datetime begins inside its day; without a zone it is local to the exchange.
+    paced : bool
+        Whether wall time will decide when market time moves: every bar is a boundary then, so
+        that what it tells is told when it is known.
+    indicators : mapping, optional
+        Functions for indicator types of the embedding program's own.
 
     Raises
     ------
     ConfigError, DataError, CalendarError
         If the configuration, the data and the calendar don't go together.
     """
-    made = settings(config)
-    dates = source.dates(_zone(config))
+    zone = _zone(config)
+    live_from_ns = 0
+    if isinstance(start, datetime):
+        moment = start.astimezone(ZoneInfo(zone)) if start.tzinfo else start
+        live_from_ns = local_instant(moment.date(), moment.time(), zone)
+        start = moment.date()
+    dates = source.dates(zone)
     if not dates:
         raise DataError(f"{_where(config)} has no rows; name a file or folder with data")
     symbols = _symbols(config, source)
@@ -75,8 +100,15 @@ def plan(config: Config, source: Source, start: date | None, end: date | None) -
     if first > last:
         raise DataError(_nothing_inside(config, dates, start, end))
     calendar = _calendar(config, dates, start, end)
+    trailing = trailing_settings(config, calendar.before, dates)
+    functions = indicator_functions(trailing.specs, indicators or {})
+    made = replace(
+        settings(config, paced=paced),
+        indicators=tuple((spec, functions[spec.name]) for spec in trailing.specs),
+    )
     held = _Held(source, dates, symbols)
     days = calendar.days(max(first, calendar.first), min(last, calendar.last))
+    days = tuple(day for day in days if day.close_ns > live_from_ns)
     found = next(filter(held.has_row, days), None)
     if found is None:
         raise DataError(_nothing_inside(config, dates, start, end))
@@ -95,6 +127,8 @@ def plan(config: Config, source: Source, start: date | None, end: date | None) -
         not_trading={day: rows for day in off if (rows := held.rows(day, calendar.tz))},
         open_ended=(start is None, end is None),
         settings=made,
+        trailing=trailing,
+        live_from_ns=live_from_ns,
         trimmed=sum(held.rows(day.date, day.tz) for day in {*all_days} - {*days}),
     )
 
@@ -115,7 +149,7 @@ def check_config(config: Config, today: date) -> None:
     _refuse_windows_outside(config, settings(config), calendar.days(calendar.first, calendar.last))
 
 
-def settings(config: Config) -> Settings:
+def settings(config: Config, *, paced: bool = False) -> Settings:
     """What the actors are made from.
 
     Raises
@@ -140,7 +174,8 @@ def settings(config: Config) -> Settings:
         rules=tuple(_rules(rule) for rule in rules),
         companions=tuple(config.companions.items()),
         interval_ns=interval_ns,
-        clock_step=config.clock.step,
+        clock_step="bar" if paced else config.clock.step,
+        paced=paced,
         days_ahead=config.prefetch.days,
         derived_minutes=(
             tuple(derived.ns // MINUTE_NS for derived in config.upkeep.derived_intervals)

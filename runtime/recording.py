@@ -13,8 +13,12 @@ from loguru import logger
 
 from openbell.actors.effects import Commit
 from openbell.adapters.sinks.files import DayResult
+from openbell.market.indicators import IndicatorValues
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.session import DayOpened, PhaseEntered, StateChanged
+
+REASONS_MAX = 20
+"""Reasons for null indicators that a summary lists, of each indicator."""
 
 
 class DaySink(Protocol):
@@ -114,6 +118,8 @@ class Tally:
     sessions: dict[str, dict[str, int]] = field(default_factory=dict)
     """Per session: how often it was completed, skipped, without rows; its signals by side."""
     possible_splits: list[dict[str, Any]] = field(default_factory=list)
+    indicators: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Per indicator: days, symbols with a value, symbols without one, and why so often."""
 
 
 class Recorder:
@@ -127,6 +133,8 @@ class Recorder:
         self.log = SignalLog()
         self.tally = Tally()
         self.last_day: DayResult | None = None
+        self.last_indicators: tuple[IndicatorValues, ...] = ()
+        self._indicators: tuple[IndicatorValues, ...] = ()
         self._sinks = sinks
         self._on_day = on_day
         self._opened: DayOpened | None = None
@@ -145,10 +153,13 @@ class Recorder:
         if commit.opened is not None:
             self._opened = commit.opened
             self._documents, self._signals, self._bars = {}, [], {}
+            self._indicators = ()
         for document in commit.documents:
             before = self._documents.get(document.session_name)
             self._documents[document.session_name] = document
             _log_session(before, document)
+        if commit.indicators is not None:
+            self._indicators = commit.indicators.values
         for bars in commit.bars:
             self._bars.setdefault(bars.interval_minutes, []).append(bars)
         for batch in commit.signals:
@@ -165,11 +176,24 @@ class Recorder:
                 bad=commit.quality.bad,
             )
             self._count(day, commit)
-            self.last_day = day
+            self._count_indicators()
+            self.last_day, self.last_indicators = day, self._indicators
             for sink in self._sinks:
                 sink.write_day(day)
             if self._on_day is not None:
                 self._on_day(day, self.tally)
+
+    def _count_indicators(self) -> None:
+        for indicator in self._indicators:
+            of = self.tally.indicators.setdefault(
+                indicator.name, {"days": 0, "values": 0, "nulls": 0, "reasons": []}
+            )
+            of["days"] += 1
+            of["nulls"] += len(indicator.reasons)
+            of["values"] += len(indicator.symbols) - len(indicator.reasons)
+            for symbol, reason in indicator.reasons.items():
+                if len(of["reasons"]) < REASONS_MAX:
+                    of["reasons"].append(f"{symbol}: {reason}")
 
     def _count(self, day: DayResult, commit: Commit) -> None:
         report = commit.quality

@@ -53,6 +53,7 @@ def summary(
         "days_without_data": [str(day) for day in without_data],
         "not_trading_days": {str(day): rows for day, rows in plan.not_trading.items()},
         "possible_splits": tally.possible_splits,
+        "indicators": tally.indicators,
         "inputs": {
             "files": [
                 {"path": file.path, "size": file.size, "digest": file.digest} for file in info.files

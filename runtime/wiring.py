@@ -14,6 +14,7 @@ from typing import Any, Literal
 from openbell.actors import breakout, clock, day, keeper, prefetch, session, upkeep
 from openbell.actors.effects import Actor
 from openbell.market.breakouts import BreakRules
+from openbell.market.indicators import Indicator, IndicatorSpec
 from openbell.market.windows import SessionSpec
 
 AnyActor = Actor[Any]
@@ -35,6 +36,7 @@ class Settings:
     clock_step: Literal["boundary", "bar"]
     days_ahead: int
     derived_minutes: tuple[int, ...]
+    indicators: tuple[tuple[IndicatorSpec, Indicator], ...] = ()
     paced: bool = False
     """Whether wall time decides when market time moves."""
 
@@ -51,7 +53,7 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
         ),
         prefetch.prefetch(),
         *(session.session(spec) for spec in settings.sessions),
-        upkeep.upkeep(upkeep.Settings(settings.derived_minutes)),
+        upkeep.upkeep(upkeep.Settings(settings.derived_minutes, settings.indicators)),
         breakout.breakout(
             breakout.Settings(settings.exchange, names, settings.rules, settings.companions)
         ),

@@ -1,0 +1,142 @@
+"""Keeps the days before at hand: reads what is missing, drops what has left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from openbell.market.assembly import assemble
+from openbell.market.bars import DayData, RawRows
+from openbell.market.days import TradingDay
+from openbell.market.history import (
+    History,
+    HistoryDay,
+    Need,
+    among,
+    history_day,
+    missing_days,
+    period_days,
+    rolled,
+    wanted_days,
+)
+from openbell.market.indicators import IndicatorSpec
+from openbell.messages.data import HistoryReady
+from openbell.runtime.config import Config
+
+Read = Callable[[TradingDay, tuple[str, ...]], RawRows]
+"""Rows of these symbols on a trading day."""
+
+
+@dataclass(frozen=True)
+class TrailingSettings:
+    """What is to be at hand before each day."""
+
+    specs: tuple[IndicatorSpec, ...]
+    needs: tuple[Need, ...]
+    """Of the indicators, and of `history.data` where it was given or there are indicators."""
+    before: Callable[[date, int], tuple[TradingDay, ...]]
+    """The n trading days before a date."""
+    dates: Collection[date]
+    """Local dates on which the source has rows; others are not asked for."""
+
+
+def trailing_settings(
+    config: Config,
+    before: Callable[[date, int], tuple[TradingDay, ...]],
+    dates: Mapping[date, int],
+) -> TrailingSettings:
+    """What a configuration wants to have at hand."""
+    specs = tuple(
+        IndicatorSpec(
+            name=name,
+            type=indicator.type,
+            period=indicator.period,
+            granularity=indicator.granularity,
+            field=indicator.field,
+            include_special=indicator.include_special,
+            symbols=None if indicator.apply_to == "all" else tuple(indicator.apply_to),
+            options=indicator.options,
+        )
+        for name, indicator in config.history.indicators.items()
+    )
+    needs = [spec.need for spec in specs]
+    # The default of ten days is for indicators: who has none and asks for nothing reads nothing.
+    if specs or "data" in config.history.model_fields_set:
+        bar_ns = config.data.interval.ns
+        needs += [
+            Need(
+                key=f"history.data[{place}]",
+                period=f"{entry.trailing_days}d",
+                rows=any(interval.ns == bar_ns for interval in entry.intervals) and not specs,
+                symbols=None if entry.apply_to == "all" else frozenset(entry.apply_to),
+            )
+            for place, entry in enumerate(config.history.data)
+        ]
+    return TrailingSettings(specs, tuple(needs), before, frozenset(dates))
+
+
+class Trailing:
+    """The days before, rolled from day to day; on the thread that reads."""
+
+    def __init__(
+        self,
+        settings: TrailingSettings,
+        symbols: tuple[str, ...],
+        interval_ns: int | None,
+        read: Read,
+        took: Callable[[float], None],
+    ) -> None:
+        self._settings = settings
+        self._symbols = symbols
+        self._interval_ns = interval_ns
+        self._read = read
+        self._took = took
+        self._history = History(symbols)
+        self._last: DayData | None = None
+
+    def before(self, day: TradingDay) -> HistoryReady | None:
+        """What is to be at hand for a day; None where nothing is.
+
+        Raises
+        ------
+        CalendarError
+            If the calendar does not go back that far.
+        """
+        settings = self._settings
+        if not settings.needs:
+            return None
+        began = time.perf_counter()
+        wanted = wanted_days(settings.needs, day.date, settings.before)
+        came: list[HistoryDay] = []
+        for missing in missing_days(self._history, wanted):
+            past = missing.day
+            if self._last is not None and self._last.day.date == past.date:
+                came.append(history_day(self._last.rows, keep_rows=missing.rows))
+            elif past.date in settings.dates:
+                asked = missing.symbols
+                names = tuple(s for s in self._symbols if asked is None or s in asked)
+                raw = among(self._symbols, self._read(past, names))
+                rows = assemble(raw, past, self._interval_ns).rows
+                came.append(history_day(rows, keep_rows=missing.rows))
+        self._history = rolled(self._history, wanted, came)
+        periods = tuple(
+            tuple(
+                d.date
+                for d in period_days(
+                    spec.period,
+                    day.date,
+                    settings.before,
+                    include_special=spec.include_special,
+                )
+            )
+            for spec in settings.specs
+        )
+        self._took(time.perf_counter() - began)
+        return HistoryReady(history=self._history, periods=periods)
+
+    def over(self, data: DayData) -> None:
+        """A day was read for the run itself: it need not be read again as one before."""
+        if self._settings.needs:
+            self._last = data
