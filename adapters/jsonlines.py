@@ -7,9 +7,10 @@ are the shortest that read back equal; NaN is null.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import orjson
@@ -17,9 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from openbell.adapters.tables import breaks, signal_ids
 from openbell.market.bars import Prices
 from openbell.market.days import SECOND_NS, Nanoseconds
-from openbell.market.results import NO_TIME, SIDES, Levels, SessionDocument, SignalBatch
+from openbell.market.results import NO_TIME, SIDES, SessionDocument, SignalBatch
 
 ROWS_AT_ONCE = 65_536
 """Rows encoded together: an Arrow string array holds at most 2 GiB of text."""
@@ -36,49 +38,65 @@ def format_instants(ns: Nanoseconds) -> pa.StringArray:
         ns UTC; NO_TIME gives null.
     """
     seconds, fraction = np.divmod(ns, SECOND_NS)
-    whole = seconds.view("datetime64[s]")
-    years, months, days = (whole.astype(f"datetime64[{unit}]") for unit in "YMD")
+    spelled = pa.array(seconds.view("datetime64[s]"), pa.timestamp("s", "UTC")).cast(pa.string())
     text = np.empty((len(ns), 30), dtype=np.uint8)
-    text[:] = np.frombuffer(b"0000-00-00T00:00:00.000000000Z", dtype=np.uint8)
-
-    def put(first: int, width: int, number: NDArray[Any]) -> None:
-        for column in range(first + width - 1, first - 1, -1):
-            number, digit = np.divmod(number, 10)
-            text[:, column] = digit + ord("0")
-
-    put(0, 4, years.astype(np.int64) + 1970)
-    put(5, 2, months.astype(np.int64) % 12 + 1)
-    put(8, 2, (days - months).astype(np.int64) + 1)
-    put(11, 2, seconds // 3600 % 24)
-    put(14, 2, seconds // 60 % 60)
-    put(17, 2, seconds % 60)
+    text[:, :20] = np.frombuffer(spelled.buffers()[2], np.uint8, 20 * len(ns)).reshape(-1, 20)
+    text[:, 10] = ord("T")
     length = np.full(len(ns), 20, dtype=np.int32)
     if fraction.any():
-        put(20, 9, fraction)
+        broken = fraction != 0
+        text[:, 19] = ord(".")
+        for column in range(28, 19, -1):
+            fraction, digit = np.divmod(fraction, 10)
+            text[:, column] = digit + ord("0")
         digits = 9 - (text[:, 28:19:-1] != ord("0")).argmax(axis=1)
-        length[fraction != 0] += (1 + digits)[fraction != 0]
-    text[np.arange(len(ns)), length - 1] = ord("Z")
+        length[broken] += (1 + digits)[broken]
+        text[np.arange(len(ns)), length - 1] = ord("Z")
     absent = ns == NO_TIME
     length[absent] = 0
-    return _strings(text[np.arange(30) < length[:, None]], length, absent)
+    offsets = np.zeros(len(ns) + 1, dtype=np.int32)
+    np.cumsum(length, out=offsets[1:])
+    valid = pa.array(~absent).buffers()[1] if absent.any() else None
+    kept = text[np.arange(30) < length[:, None]]
+    return pa.StringArray.from_buffers(
+        len(ns), pa.py_buffer(offsets), pa.py_buffer(kept), null_bitmap=valid
+    )
 
 
-def format_floats(values: Prices) -> pa.StringArray:
-    """Each number as JSON, shortest that reads back equal: `100.0`; `null` for NaN."""
-    if not len(values):
-        return pa.array([], pa.string())
-    # Arrow's own cast writes 100 for 100.0 and takes longer.
-    encoded = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
-    text = np.frombuffer(encoded, dtype=np.uint8)[1:]
-    ends = np.flatnonzero((text == ord(",")) | (text == ord("]")))
-    length = np.diff(ends, prepend=-1) - 1
-    return _strings(np.delete(text, ends), length.astype(np.int32))
+def format_floats(*columns: Prices) -> pa.StringArray:
+    """Numbers as JSON, shortest that read back equal, each with a comma: `100.0,`; NaN: `null,`.
+
+    Those of several columns follow each other.
+    """
+    # Arrow's own cast writes 100 for 100.0 and takes longer. With one number more, a comma
+    # stands behind every one that counts.
+    numbers = np.concatenate((*columns, np.zeros(1)))
+    text = orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY)
+    offsets = np.ones(len(numbers), dtype=np.int32)
+    offsets[1:] += np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord(","))
+    return pa.StringArray.from_buffers(len(numbers) - 1, pa.py_buffer(offsets), pa.py_buffer(text))
 
 
-def signal_lines(batch: SignalBatch) -> Iterator[pa.Buffer]:
-    """The batch as JSON lines, UTF-8, in buffers of whole lines."""
+def runs(*columns: NDArray[Any]) -> tuple[NDArray[np.intp], pa.Array]:
+    """Where rows begin that differ from the one before in any column, and each row's such run.
+
+    Neighbours are often alike in times and counts, and spelling a text costs more than taking it.
+    """
+    starts = np.ones(len(columns[0]), dtype=np.bool_)
+    starts[1:] = False
+    for column in columns:
+        starts[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(starts), pa.array(np.cumsum(starts, dtype=np.int32) - np.int32(1))
+
+
+def signal_lines(batch: SignalBatch, ids: pa.StringArray | None = None) -> Iterator[pa.Buffer]:
+    """The batch as JSON lines, UTF-8, in buffers of whole lines.
+
+    `ids` are the escaped ones (`escaped_ids`) if they are at hand.
+    """
+    ids = escaped_ids(batch) if ids is None else ids
     for start in range(0, len(batch), ROWS_AT_ONCE):
-        yield joined(*_signal_pieces(batch, slice(start, start + ROWS_AT_ONCE)))
+        yield joined(*_signal_pieces(batch, ids, slice(start, start + ROWS_AT_ONCE)))
 
 
 def signal_objects(batch: SignalBatch) -> Iterator[dict[str, Any]]:
@@ -89,41 +107,102 @@ def signal_objects(batch: SignalBatch) -> Iterator[dict[str, Any]]:
             yield orjson.loads(line)
 
 
+def escaped_ids(batch: SignalBatch, ids: pa.StringArray | None = None) -> pa.StringArray:
+    """Each signal's id as it stands between the quotes of a JSON string.
+
+    `ids` are the plain ones (`signal_ids`) if they are at hand: mostly they are the same.
+    """
+    sessions, symbols = _escaped(batch.sessions), _escaped(batch.symbols)
+    exchange = _escape(batch.exchange)
+    plain = (batch.exchange, batch.sessions, batch.symbols)
+    if ids is not None and (exchange, sessions, symbols) == plain:
+        return ids
+    return signal_ids(replace(batch, exchange=exchange, sessions=sessions, symbols=symbols))
+
+
+def ids_by_session(batch: SignalBatch, ids: pa.StringArray) -> dict[str, bytes]:
+    """The signals' escaped ids as a JSON array for each session that has any."""
+    order = np.argsort(batch.session, kind="stable")
+    ends = np.cumsum(np.bincount(batch.session, minlength=len(batch.sessions)))
+    offsets = pa.array(np.append(0, ends).astype(np.int32))
+    lists = pa.ListArray.from_arrays(offsets, ids.take(pa.array(order)))
+    texts = pc.binary_join(lists, '","').to_pylist()
+    return {
+        session: f'["{text}"]'.encode()
+        for session, text in zip(batch.sessions, texts, strict=True)
+        if text
+    }
+
+
 def document_line(document: SessionDocument, signal_ids: Sequence[str]) -> bytes:
     """A session document as a JSON line, UTF-8.
 
     `signal_ids` are those of the session's signals on the document's day.
     """
-    started, completed, created, updated = _instants(
-        document.started_at, document.completed_at, document.created_at, document.updated_at
-    )
-    head = {
-        "trading_date": document.trading_date,
-        "session_name": document.session_name,
-        "start_time": document.start_time,
-        "end_time": document.end_time,
-        "status": document.status,
-        "started_at": started,
-        "completed_at": completed,
-    }
-    tail = {
-        "breakouts_checked": document.breakouts_checked,
-        "signals_generated": list(signal_ids),
-        "created_at": created,
-        "updated_at": updated,
-        "reason": document.reason,
-    }
-    symbols = b"" if document.levels is None else bytes(_symbol_entries(document.levels))[:-1]
-    return b"".join(
-        (
-            orjson.dumps(head)[:-1],
-            b',"symbols_data":{',
-            symbols,
-            b"},",
-            orjson.dumps(tail)[1:],
-            b"\n",
+    return document_lines((document,), {document.session_name: orjson.dumps(list(signal_ids))})
+
+
+def document_lines(documents: Sequence[SessionDocument], ids: Mapping[str, bytes]) -> bytes:
+    """Session documents as JSON lines, UTF-8, in the order given.
+
+    `ids` has, by session, the ids of the session's signals on the documents' day as a JSON array.
+    """
+    levels = [document.levels for document in documents if document.levels is not None]
+    columns = [
+        np.concatenate([np.empty(0, np.int64), *(getattr(of, name) for of in levels)])
+        for name in ("count", "first_ts", "last_ts")
+    ]
+    heads, run = runs(*columns)
+    count, first, last = (column[heads] for column in columns)
+    moments = [
+        NO_TIME if moment is None else moment
+        for document in documents
+        for moment in (
+            *(document.started_at, document.completed_at),
+            *(document.created_at, document.updated_at),
         )
-    )
+    ]
+    times = _quoted_instants(np.concatenate((first, last, np.array(moments, np.int64))))
+    after = pc.binary_join_element_wise(
+        *('"tick_count":', pa.array(count).cast(pa.string())),
+        *(',"first_tick_time":', times.slice(0, len(heads))),
+        *(',"last_tick_time":', times.slice(len(heads), len(heads))),
+        *("},", ""),
+    ).take(run)
+    prices = format_floats(*(of.high for of in levels), *(of.low for of in levels))
+    moment_texts = iter(times.slice(2 * len(heads)).to_pylist())
+
+    lines: list[bytes | memoryview] = []
+    row = 0
+    for document in documents:
+        started, completed, created, updated = (next(moment_texts) for _ in range(4))
+        lines.append(
+            f'{{"trading_date":"{document.trading_date}"'
+            f',"session_name":"{_escape(document.session_name)}"'
+            f',"start_time":"{_escape(document.start_time)}"'
+            f',"end_time":"{_escape(document.end_time)}","status":"{document.status}"'
+            f',"started_at":{started},"completed_at":{completed},"symbols_data":{{'.encode()
+        )
+        if document.levels is not None and (size := len(document.levels.symbols)):
+            entries = joined(
+                _entry_names(document.levels.symbols),
+                prices.slice(row, size),
+                '"low":',
+                prices.slice(len(run) + row, size),
+                after.slice(row, size),
+            )
+            lines.append(memoryview(entries)[:-1])
+            row += size
+        lines.append(
+            f'}},"breakouts_checked":{_bool(document.breakouts_checked)}'
+            ',"signals_generated":'.encode()
+        )
+        lines.append(ids.get(document.session_name, b"[]"))
+        lines.append(
+            f',"created_at":{created},"updated_at":{updated}'
+            f',"reason":{_quoted(document.reason)}}}\n'.encode()
+        )
+    return b"".join(lines)
 
 
 def joined(*pieces: pa.StringArray | pa.StringScalar | str) -> pa.Buffer:
@@ -135,63 +214,61 @@ def joined(*pieces: pa.StringArray | pa.StringScalar | str) -> pa.Buffer:
     return text.slice(0, int(np.frombuffer(offsets, dtype=np.int32, count=len(rows) + 1)[-1]))
 
 
-def by_value(values: NDArray[Any], spell: Callable[[Any], Any]) -> pa.StringArray:
-    """`spell` applied to an array of the distinct values, its texts set out row for row."""
-    encoded = pa.array(values).dictionary_encode()
-    texts = spell(encoded.dictionary.to_numpy(zero_copy_only=False))
-    return texts.take(encoded.indices)
+def _signal_pieces(
+    batch: SignalBatch, ids: pa.StringArray, rows: slice
+) -> Iterator[pa.StringArray | str]:
+    ts, known_at = batch.ts[rows], batch.known_at[rows]
+    heads, run = runs(ts, known_at)
+    times = format_instants(np.concatenate((ts[heads], known_at[heads])))
+    moments = pc.binary_join_element_wise(
+        times.slice(0, len(heads)), '","known_at":"', times.slice(len(heads)), '","price":', ""
+    )
+    names = _break_names(_escaped(batch.sessions), _escaped(batch.symbols))
+    numbers = format_floats(batch.price[rows], batch.level[rows])
+    flags = np.zeros(len(ts), np.int8)
+    for bit, name in enumerate(FLAGS):
+        flags |= getattr(batch, name)[rows].astype(np.int8) << bit
+    companions = _companion_texts(batch, rows)
+
+    yield '{"id":"'
+    yield ids.slice(rows.start, len(ts))
+    yield f'","trading_date":"{batch.trading_date}","session":"'
+    yield names.take(breaks(batch, rows))
+    yield moments.take(run)
+    yield numbers.slice(0, len(ts))
+    yield '"level":'
+    yield numbers.slice(len(ts))
+    yield '"companion":'
+    yield companions
+    yield pa.array(map(_flags_text, range(1 << len(FLAGS)))).take(pa.array(flags))
 
 
-def _signal_pieces(batch: SignalBatch, rows: slice) -> Iterator[pa.StringArray | str]:
-    day = f"{batch.exchange}:{batch.trading_date}:"
-    session, symbol, side = batch.session[rows], batch.symbol[rows], batch.side[rows]
-    sessions, symbols = _escaped(batch.sessions), _escaped(batch.symbols)
-
-    def kind_text(kinds: NDArray[np.int64]) -> pa.StringArray:
-        middle = f'","trading_date":"{batch.trading_date}","session":"'
-        return pa.array(
-            f'{SIDES[kind % 2]}:{kind // 2 % count}{middle}{sessions[kind // 2 // count]}","symbol":"'
-            for kind in kinds.tolist()
-        )
-
-    number = batch.number[rows].astype(np.int64)
-    count = int(number.max()) + 1
-    times = by_value(np.concatenate((batch.ts[rows], batch.known_at[rows])), format_instants)
-    kind = (session * count + number) * 2 + side
-
-    yield _chosen((f'{{"id":"{_escape(day)}{name}:' for name in sessions), session)
-    yield _chosen((f"{name}:" for name in symbols), symbol)
-    yield by_value(kind, kind_text)
-    yield _chosen((f'{name}","side":"' for name in symbols), symbol)
-    yield _chosen((f'{name}","ts":"' for name in SIDES), side)
-    yield times.slice(0, len(side))
-    yield '","known_at":"'
-    yield times.slice(len(side))
-    yield '","price":'
-    yield format_floats(batch.price[rows])
-    yield ',"level":'
-    yield format_floats(batch.level[rows])
-    yield ',"companion":'
-    yield _companion_texts(batch, rows, symbols)
-    flags = sum(getattr(batch, name)[rows].astype(np.int8) << bit for bit, name in enumerate(FLAGS))
-    yield _chosen(map(_flags_text, range(1 << len(FLAGS))), cast(NDArray[np.int8], flags))
+@lru_cache(maxsize=4)  # days share their symbols
+def _break_names(sessions: tuple[str, ...], symbols: tuple[str, ...]) -> pa.StringArray:
+    """What a line says of each kind of break, in the order of `breaks`; the names are escaped."""
+    return pa.array(
+        f'{session}","symbol":"{symbol}","side":"{side}","ts":"'
+        for session in sessions
+        for symbol in symbols
+        for side in SIDES
+    )
 
 
-def _companion_texts(
-    batch: SignalBatch, rows: slice, symbols: Sequence[str]
-) -> pa.StringArray | str:
+def _companion_texts(batch: SignalBatch, rows: slice) -> pa.StringArray | str:
     companion = batch.companion[rows]
-    if (companion < 0).all():
+    absent = companion < 0
+    if absent.all():
         return "null"
+    names = pa.array(f'{{"symbol":"{name}","price":' for name in _escaped(batch.symbols))
     present = pc.binary_join_element_wise(
-        _chosen((f'{{"symbol":"{name}","price":' for name in symbols), companion),
+        names.take(pa.array(companion, mask=absent)),
         format_floats(batch.companion_price[rows]),
-        ',"ts":',
+        '"ts":',
         _quoted_instants(batch.companion_ts[rows]),
         "}",
         "",
     )
-    return pc.if_else(pa.array(companion < 0), "null", present)
+    return pc.if_else(pa.array(absent), "null", present)
 
 
 def _flags_text(flags: int) -> str:
@@ -199,48 +276,20 @@ def _flags_text(flags: int) -> str:
     return f",{','.join(fields)}}}\n"
 
 
-def _symbol_entries(levels: Levels) -> pa.Buffer:
-    """`"NIFTY":{…},` for each symbol, with the comma at the end too."""
-    times = _quoted_instants(np.concatenate((levels.first_ts, levels.last_ts)))
-    return joined(
-        pa.array((f'"{name}":{{"high":' for name in _escaped(levels.symbols)), pa.string()),
-        format_floats(levels.high),
-        ',"low":',
-        format_floats(levels.low),
-        ',"tick_count":',
-        pa.array(levels.count).cast(pa.string()),
-        ',"first_tick_time":',
-        times.slice(0, len(levels.symbols)),
-        ',"last_tick_time":',
-        times.slice(len(levels.symbols)),
-        "},",
-    )
+@lru_cache(maxsize=4)  # days share their symbols
+def _entry_names(symbols: tuple[str, ...]) -> pa.StringArray:
+    return pa.array((f'"{name}":{{"high":' for name in _escaped(symbols)), pa.string())
 
 
 def _quoted_instants(ns: Nanoseconds) -> pa.StringArray:
     """JSON strings, `null` for NO_TIME."""
-    return by_value(
-        ns,
-        lambda values: pc.binary_join_element_wise('"', format_instants(values), '"', "").fill_null(
-            "null"
-        ),
-    )
+    return pc.binary_join_element_wise('"', format_instants(ns), '"', "").fill_null("null")
 
 
-def _instants(*ns: int | None) -> list[str | None]:
-    known = [NO_TIME if value is None else value for value in ns]
-    return cast(list[str | None], format_instants(np.array(known, dtype=np.int64)).to_pylist())
-
-
-def _chosen(texts: Iterable[str], codes: NDArray[Any]) -> pa.StringArray:
-    """The text at each code; a code of -1 gives null."""
-    indices = pa.array(codes) if codes.min(initial=0) >= 0 else pa.array(codes, mask=codes < 0)
-    return pa.array(texts, pa.string()).take(indices)
-
-
-@lru_cache(maxsize=8)  # days share their symbols, and escaping them is a third of a document
+@lru_cache(maxsize=8)  # days share their symbols
 def _escaped(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_escape(text) for text in texts)
+    escaped = tuple(_escape(text) for text in texts)
+    return texts if escaped == texts else escaped
 
 
 def _escape(text: str) -> str:
@@ -248,17 +297,9 @@ def _escape(text: str) -> str:
     return orjson.dumps(text)[1:-1].decode()
 
 
+def _quoted(text: str | None) -> str:
+    return orjson.dumps(text).decode()
+
+
 def _bool(value: int) -> str:
     return "true" if value else "false"
-
-
-def _strings(
-    text: NDArray[np.uint8], length: NDArray[np.int32], absent: NDArray[np.bool_] | None = None
-) -> pa.StringArray:
-    """Arrow strings that stand one behind the other in `text`."""
-    offsets = np.zeros(len(length) + 1, dtype=np.int32)
-    np.cumsum(length, out=offsets[1:])
-    valid = None if absent is None or not absent.any() else pa.array(~absent).buffers()[1]
-    return pa.StringArray.from_buffers(
-        len(length), pa.py_buffer(offsets), pa.py_buffer(text), null_bitmap=valid
-    )

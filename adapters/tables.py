@@ -7,7 +7,9 @@ write; `decoded` gives the plain strings that one gets on reading the files.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from datetime import date
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -21,6 +23,7 @@ from openbell.market.days import Nanoseconds
 from openbell.market.results import (
     NO_TIME,
     SIDES,
+    Counts,
     DerivedBars,
     Levels,
     Quality,
@@ -114,57 +117,79 @@ def day_signals(batches: Sequence[SignalBatch]) -> SignalBatch:
     ----------
     batches : at least one, of the same exchange and trading date
     """
-    symbols = tuple(sorted({symbol for batch in batches for symbol in batch.symbols}))
-    sessions = tuple(sorted({session for batch in batches for session in batch.sessions}))
+    symbols = _sorted_union({batch.symbols for batch in batches})
+    sessions = _sorted_union({batch.sessions for batch in batches})
     symbol_code, session_code = _recoder(symbols), _recoder(sessions)
+    columns = {name: _column(batches, name) for name in _SIGNAL_COLUMNS}
+    columns["symbol"] = np.concatenate([symbol_code(b.symbols)[b.symbol] for b in batches])
+    columns["session"] = np.concatenate([session_code(b.sessions)[b.session] for b in batches])
+    columns["companion"] = np.concatenate([symbol_code(b.symbols)[b.companion] for b in batches])
 
-    def column(name: str) -> Any:
-        return np.concatenate([getattr(batch, name) for batch in batches])
-
-    symbol = np.concatenate([symbol_code(b.symbols)[b.symbol] for b in batches])
-    session = np.concatenate([session_code(b.sessions)[b.session] for b in batches])
-    companion = np.concatenate([symbol_code(b.symbols)[b.companion] for b in batches])
-    side, number, ts = column("side"), column("number"), column("ts")
-    order = np.lexsort((number, side, session, symbol, ts))
+    ts, number = columns["ts"], columns["number"]
+    place = columns["symbol"].astype(np.int64) * len(sessions) + columns["session"]
+    place = (place * 2 + columns["side"]) * (1 + number.max(initial=0)) + number
+    # Steps follow each other in time, so that mostly nothing has to be moved.
+    if not ((ts[1:] > ts[:-1]) | ((ts[1:] == ts[:-1]) & (place[1:] >= place[:-1]))).all():
+        order = np.lexsort((place, ts))
+        columns = {name: column[order] for name, column in columns.items()}
     return SignalBatch(
         exchange=batches[0].exchange,
         trading_date=batches[0].trading_date,
         sessions=sessions,
         symbols=symbols,
-        session=session[order],
-        symbol=symbol[order],
-        side=side[order],
-        number=number[order],
-        ts=ts[order],
-        known_at=column("known_at")[order],
-        price=column("price")[order],
-        level=column("level")[order],
-        companion=companion[order],
-        companion_price=column("companion_price")[order],
-        companion_ts=column("companion_ts")[order],
-        gap=column("gap")[order],
-        ambiguous=column("ambiguous")[order],
-        complete=column("complete")[order],
-        backfilled=column("backfilled")[order],
+        **columns,
     )
+
+
+_SIGNAL_COLUMNS = tuple(
+    field.name
+    for field in fields(SignalBatch)
+    if field.name not in ("exchange", "trading_date", "sessions", "symbols")
+)
+
+
+def breaks(batch: SignalBatch, rows: slice = slice(None)) -> pa.Array:
+    """Each signal's kind of break: its place among all sessions × symbols × sides."""
+    session, symbol, side = batch.session[rows], batch.symbol[rows], batch.side[rows]
+    kinds: NDArray[np.int32] = (session * len(batch.symbols) + symbol) * 2 + side
+    return pa.array(kinds)
 
 
 def signal_ids(batch: SignalBatch) -> pa.StringArray:
     """`{exchange}:{date}:{session}:{symbol}:{side}:{number}` of each signal."""
+    first = bool((batch.number == 1).all())
     return pc.binary_join_element_wise(
-        pa.scalar(f"{batch.exchange}:{batch.trading_date}"),
-        pa.array(batch.sessions, pa.string()).take(pa.array(batch.session)),
-        pa.array(batch.symbols, pa.string()).take(pa.array(batch.symbol)),
-        pa.array(SIDES).take(pa.array(batch.side)),
-        pa.array(batch.number).cast(pa.string()),
-        ":",
+        f"{batch.exchange}:{batch.trading_date}:",
+        _break_ids(batch.sessions, batch.symbols).take(breaks(batch)),
+        "1" if first else pa.array(batch.number).cast(pa.string()),
+        "",
     )
 
 
-def signals_table(batches: SignalBatch | Sequence[SignalBatch]) -> pa.Table:
-    """Signals in the order given, as `SIGNALS_SCHEMA`."""
+@lru_cache(maxsize=4)  # days share their symbols
+def _break_ids(sessions: tuple[str, ...], symbols: tuple[str, ...]) -> pa.StringArray:
+    """The part of an id that tells each kind of break, in the order of `breaks`."""
+    return pa.array(
+        f"{session}:{symbol}:{side}:"
+        for session in sessions
+        for symbol in symbols
+        for side in SIDES
+    )
+
+
+def signals_table(
+    batches: SignalBatch | Sequence[SignalBatch], ids: Sequence[pa.StringArray] | None = None
+) -> pa.Table:
+    """Signals in the order given, as `SIGNALS_SCHEMA`.
+
+    `ids` are the batches' `signal_ids` if they are at hand.
+    """
     several = [batches] if isinstance(batches, SignalBatch) else batches
-    return _table(SIGNALS_SCHEMA, (_signal_columns(batch) for batch in several))
+    known = map(signal_ids, several) if ids is None else ids
+    alike = groupby(
+        zip(several, known, strict=True), key=lambda part: (part[0].sessions, part[0].symbols)
+    )
+    return _table(SIGNALS_SCHEMA, (_signal_columns(*zip(*run, strict=True)) for _, run in alike))
 
 
 def levels_table(documents: Sequence[SessionDocument], symbols: Sequence[str]) -> pa.Table:
@@ -172,27 +197,39 @@ def levels_table(documents: Sequence[SessionDocument], symbols: Sequence[str]) -
 
     A document without levels (a SKIPPED session) has a row for each of `symbols`, the day's.
     """
-    return _table(LEVELS_SCHEMA, (_level_columns(d, tuple(symbols)) for d in documents))
+    return shown_levels_table(shown_levels(documents, tuple(symbols)))
+
+
+def shown_levels(
+    documents: Sequence[SessionDocument], symbols: tuple[str, ...]
+) -> list[tuple[SessionDocument, Levels]]:
+    """Documents of one day and the levels that their rows show: empty ones, if it has none."""
+    return [(document, document.levels or _no_levels(symbols)) for document in documents]
+
+
+def shown_levels_table(shown: Sequence[tuple[SessionDocument, Levels]]) -> pa.Table:
+    """As `levels_table`, from what `shown_levels` gave for any number of days."""
+    alike = groupby(shown, key=lambda part: part[1].symbols)
+    return _table(
+        LEVELS_SCHEMA, (_level_columns(symbols, *zip(*run, strict=True)) for symbols, run in alike)
+    )
 
 
 def bars_table(bars: DerivedBars | Sequence[DerivedBars]) -> pa.Table:
     """Derived bars of one interval in the order given, as `BARS_SCHEMA`."""
     several = [bars] if isinstance(bars, DerivedBars) else bars
-    runs = groupby(several, key=lambda part: part.symbols)
-    return _table(BARS_SCHEMA, (_bar_columns(symbols, list(run)) for symbols, run in runs))
+    alike = groupby(several, key=lambda part: part.symbols)
+    return _table(BARS_SCHEMA, (_bar_columns(symbols, list(run)) for symbols, run in alike))
 
 
 def quality_table(quality: Quality) -> pa.Table:
     """One row a symbol, as `QUALITY_SCHEMA`; `quality_pct` to 4 decimals."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        percent = np.round(100.0 * quality.actual / quality.expected, 4)
-    percent[quality.expected == 0] = np.nan
     columns = [
-        _dates(quality.trading_date, len(quality.symbols)),
-        _texts(np.arange(len(quality.symbols), dtype=np.int32), quality.symbols),
+        _dates([quality.trading_date], [len(quality.symbols)]),
+        _texts(np.arange(len(quality.symbols)), quality.symbols),
         pa.array(quality.expected),
         pa.array(quality.actual),
-        _prices(percent),
+        _prices(quality_percent(quality.expected, quality.actual)),
         pa.array(quality.gaps),
         pa.array(quality.missing),
         pa.array(quality.out_of_order),
@@ -204,56 +241,66 @@ def quality_table(quality: Quality) -> pa.Table:
     return _table(QUALITY_SCHEMA, [columns])
 
 
-def _signal_columns(batch: SignalBatch) -> list[pa.Array]:
+def quality_percent(expected: Counts, actual: Counts) -> Prices:
+    """100 × actual ÷ expected to 4 decimals; NaN where nothing was expected."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent: Prices = np.round(100.0 * actual / expected, 4)
+    percent[expected == 0] = np.nan
+    return percent
+
+
+def _signal_columns(
+    batches: Sequence[SignalBatch], ids: Sequence[pa.StringArray]
+) -> list[pa.Array]:
+    first = batches[0]
     return [
-        signal_ids(batch),
-        _dates(batch.trading_date, len(batch)),
-        _texts(batch.session, batch.sessions),
-        _texts(batch.symbol, batch.symbols),
-        _texts(batch.side, SIDES),
-        _instants(batch.ts),
-        _instants(batch.known_at),
-        pa.array(batch.price),
-        pa.array(batch.level),
-        _companions(batch),
-        pa.array(batch.gap),
-        pa.array(batch.ambiguous),
-        pa.array(batch.complete),
-        pa.array(batch.backfilled),
+        pa.concat_arrays(ids),
+        _dates([batch.trading_date for batch in batches], list(map(len, batches))),
+        _texts(_column(batches, "session"), first.sessions),
+        _texts(_column(batches, "symbol"), first.symbols),
+        _texts(_column(batches, "side"), SIDES),
+        _instants(_column(batches, "ts")),
+        _instants(_column(batches, "known_at")),
+        pa.array(_column(batches, "price")),
+        pa.array(_column(batches, "level")),
+        _companions(batches),
+        *(pa.array(_column(batches, name)) for name in SIGNALS_SCHEMA.names[-4:]),
     ]
 
 
-def _companions(batch: SignalBatch) -> pa.StructArray:
-    absent = batch.companion < 0
+def _companions(batches: Sequence[SignalBatch]) -> pa.StructArray:
+    companion = _column(batches, "companion")
+    absent = companion < 0
     if absent.all():
-        return pa.nulls(len(batch), COMPANION)
-    symbols = pa.array(batch.symbols, pa.string())
+        return pa.nulls(len(companion), COMPANION)
     return pa.StructArray.from_arrays(
         [
-            symbols.take(pa.array(batch.companion, mask=absent)),
-            pa.array(batch.companion_price, mask=absent),
-            _instants(np.where(absent, NO_TIME, batch.companion_ts)),
+            _names(batches[0].symbols).take(pa.array(companion, mask=absent)),
+            pa.array(_column(batches, "companion_price"), mask=absent),
+            _instants(np.where(absent, NO_TIME, _column(batches, "companion_ts"))),
         ],
         fields=list(COMPANION),
         mask=pa.array(absent),
     )
 
 
-def _level_columns(document: SessionDocument, symbols: tuple[str, ...]) -> list[pa.Array]:
-    levels = document.levels or _no_levels(symbols)
-    rows = len(levels.symbols)
-    same = np.zeros(rows, dtype=np.int32)
+def _level_columns(
+    symbols: tuple[str, ...], documents: Sequence[SessionDocument], levels: Sequence[Levels]
+) -> list[pa.Array]:
+    rows = [len(symbols)] * len(documents)
+    sessions = tuple(document.session_name for document in documents)
+    statuses = tuple(document.status for document in documents)
     return [
-        _dates(document.trading_date, rows),
-        _texts(same, (document.session_name,)),
-        _texts(np.arange(rows, dtype=np.int32), levels.symbols),
-        _texts(same, (document.status,)),
-        _prices(levels.high),
-        _prices(levels.low),
-        pa.array(levels.count),
-        _instants(levels.first_ts),
-        _instants(levels.last_ts),
-        pa.array(levels.complete),
+        _dates([document.trading_date for document in documents], rows),
+        _repeated(sessions, len(symbols)),
+        _texts(np.tile(np.arange(len(symbols), dtype=np.int32), len(documents)), symbols),
+        _repeated(statuses, len(symbols)),
+        _prices(_column(levels, "high")),
+        _prices(_column(levels, "low")),
+        pa.array(_column(levels, "count")),
+        _instants(_column(levels, "first_ts")),
+        _instants(_column(levels, "last_ts")),
+        pa.array(_column(levels, "complete")),
     ]
 
 
@@ -265,16 +312,25 @@ def _no_levels(symbols: tuple[str, ...]) -> Levels:
 
 
 def _bar_columns(symbols: tuple[str, ...], parts: Sequence[DerivedBars]) -> list[pa.Array]:
-    def column(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    values = [pa.array(column(name)) for name in ("open", "high", "low", "close", "volume")]
-    return [_texts(column("symbol"), symbols), _instants(column("ts")), *values]
+    return [
+        _texts(_column(parts, "symbol"), symbols),
+        _instants(_column(parts, "ts")),
+        *(pa.array(_column(parts, name)) for name in BARS_SCHEMA.names[2:]),
+    ]
 
 
 def _table(schema: pa.Schema, parts: Iterable[Sequence[pa.Array]]) -> pa.Table:
     batches = [pa.RecordBatch.from_arrays(list(columns), schema=schema) for columns in parts]
-    return pa.Table.from_batches(batches, schema=schema).unify_dictionaries().combine_chunks()
+    table = pa.Table.from_batches(batches, schema=schema)
+    return table if len(batches) == 1 else table.unify_dictionaries().combine_chunks()
+
+
+def _column(parts: Sequence[SignalBatch | Levels | DerivedBars], name: str) -> Any:
+    return np.concatenate([getattr(part, name) for part in parts])
+
+
+def _sorted_union(tuples: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted({text for texts in tuples for text in texts}))
 
 
 def _recoder(texts: tuple[str, ...]) -> Callable[[tuple[str, ...]], NDArray[np.int32]]:
@@ -293,13 +349,26 @@ def _recoder(texts: tuple[str, ...]) -> Callable[[tuple[str, ...]], NDArray[np.i
     return codes
 
 
-def _texts(codes: NDArray[Any], texts: Sequence[str]) -> pa.DictionaryArray:
+@lru_cache(maxsize=16)  # days share their symbols
+def _names(texts: tuple[str, ...]) -> pa.StringArray:
+    return pa.array(texts, pa.string())
+
+
+def _texts(codes: NDArray[Any], texts: tuple[str, ...]) -> pa.DictionaryArray:
     indices = pa.array(codes.astype(np.int32, copy=False))
-    return pa.DictionaryArray.from_arrays(indices, pa.array(texts, pa.string()))
+    return pa.DictionaryArray.from_arrays(indices, _names(texts))
 
 
-def _dates(day: date, rows: int) -> pa.Array:
-    return pa.array(np.full(rows, np.datetime64(day, "D")), pa.date32())
+def _repeated(texts: tuple[str, ...], times: int) -> pa.DictionaryArray:
+    """Each text so many times; among themselves they may be alike."""
+    distinct = tuple(dict.fromkeys(texts))
+    codes = np.array([distinct.index(text) for text in texts], dtype=np.int32)
+    return _texts(np.repeat(codes, times), distinct)
+
+
+def _dates(days: Sequence[date], rows: Sequence[int]) -> pa.Array:
+    """Each date in so many rows."""
+    return pa.array(np.repeat(np.array(days, "datetime64[D]"), rows), pa.date32())
 
 
 def _instants(ns: Nanoseconds) -> pa.Array:

@@ -96,6 +96,13 @@ def document_reference(document: SessionDocument, signal_ids: list[str]) -> dict
     }
 
 
+def floats(*values: float) -> list[str]:
+    """Their texts without the comma that follows each."""
+    texts = format_floats(np.array(values, dtype=np.float64)).to_pylist()
+    assert all(text.endswith(",") for text in texts)
+    return [text[:-1] for text in texts]
+
+
 def lines_of(batch: SignalBatch) -> list[str]:
     text = b"".join(map(bytes, signal_lines(batch))).decode()
     assert text == "" or text.endswith("\n")
@@ -145,18 +152,20 @@ def test_an_instant_has_a_fraction_only_where_there_is_one(fraction: int, text: 
 
 @given(values=st.lists(st.floats(allow_infinity=False), max_size=6))
 def test_floats_read_back_equal_and_look_like_floats(values: list[float]) -> None:
-    texts = format_floats(np.array(values, dtype=np.float64)).to_pylist()
+    texts = floats(*values)
 
     assert [json.loads(text) for text in texts] == [number_or_none(value) for value in values]
     assert all(isinstance(json.loads(text), float | None) for text in texts)
 
 
 def test_a_whole_price_is_written_with_its_point() -> None:
-    assert format_floats(np.array([100.0, 24710.55, np.nan])).to_pylist() == [
-        "100.0",
-        "24710.55",
-        "null",
-    ]
+    assert floats(100.0, 24710.55, np.nan) == ["100.0", "24710.55", "null"]
+
+
+def test_floats_of_several_columns_follow_each_other() -> None:
+    texts = format_floats(np.array([1.5, np.nan]), np.array([]), np.array([2.0]))
+
+    assert texts.to_pylist() == ["1.5,", "null,", "2.0,"]
 
 
 def test_lines_across_encoded_pieces_are_those_of_the_rows() -> None:
