@@ -71,7 +71,6 @@ class Engine:
         self._pacer = Pacer(speed, self._tell_clock) if speed else None
         self._error: str | None = None
         self._stopped = False
-        self._metrics = Metrics()
 
     def run(self) -> None:
         """Run to the end of the plan.
