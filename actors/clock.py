@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 
-from openbell.actors.effects import Actor, Anchor, Await, Effects, Finish, Publish, WakeAt
+from openbell.actors.effects import Actor, Anchor, Await, Effects, Finish, Publish, Settled, WakeAt
 from openbell.market.days import TradingDay
 from openbell.messages.base import Message
 from openbell.messages.control import (
@@ -15,6 +15,7 @@ from openbell.messages.control import (
     LoadFailed,
     LoadTimedOut,
     Pause,
+    Prepared,
     Resume,
     Roll,
     Start,
@@ -34,6 +35,7 @@ HEARS: frozenset[type[Message]] = frozenset(
         LoadFailed,
         LoadTimedOut,
         Pause,
+        Prepared,
         Reached,
         Resume,
         RunEnded,
@@ -42,6 +44,8 @@ HEARS: frozenset[type[Message]] = frozenset(
         Woke,
     }
 )
+
+LOADS = (Loaded, LoadTimedOut, LoadFailed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,10 @@ class State:
     waiting: bool = False
     """Whether the runtime was asked to say when they are there."""
     ended: RunEnded | None = None
+    granted: Grant | None = None
+    """The last grant, until its step is settled."""
+    again: tuple[Grant, ...] = ()
+    """Grants from before a restart that are still to be given again."""
 
 
 def clock(settings: Settings) -> Actor[State]:
@@ -113,6 +121,13 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return replace(state, ended=message), ()
         case Reached(step=step, sender=sender) if step == state.step:
             state = replace(state, awaited=state.awaited - {sender})
+            if state.granted is not None and not state.awaited:
+                settled = Settled(state.granted, _kept(state))
+                state, effects = _granted(settings, replace(state, granted=None))
+                return state, (settled, *effects)
+            return state, ()
+        case Prepared(grants=grants):
+            state = replace(state, again=tuple(g for g in grants if isinstance(g, Grant)))
         case _:
             raise ValueError(f"clock at step {state.step}: unexpected {message!r}")
     return _granted(settings, state)
@@ -151,8 +166,10 @@ def _resumed(settings: Settings, state: State) -> tuple[State, Effects]:
 
 def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     """The next grant, if the clock may give one."""
-    if state.awaited or (state.step == 0 and not state.inputs):
+    if state.awaited or (state.step == 0 and not state.inputs and not state.again):
         return state, ()
+    if state.again:
+        return _given_again(settings, state)
     forced = state.steps_allowed > 0
     if state.tokens and not forced:
         return state, ()
@@ -176,6 +193,40 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     return replace(state, waiting=True), (Await(state.awaiting),)
 
 
+def _kept(state: State) -> State:
+    """What of the state follows from the grants alone: the rest is outside the door."""
+    return replace(
+        state,
+        granted=None,
+        again=(),
+        inputs=(),
+        tokens=frozenset(),
+        steps_allowed=0,
+        waiting=False,
+        asked_ns=0,
+        awake_ns=0,
+    )
+
+
+def _given_again(settings: Settings, state: State) -> tuple[State, Effects]:
+    grant, *rest = state.again
+    agenda = state.agenda
+    if agenda and grant.until_ns >= agenda[0]:
+        agenda = agenda[1:]
+    awaiting = None if any(isinstance(i, LOADS) for i in grant.inputs) else state.awaiting
+    state = replace(
+        state,
+        again=tuple(rest),
+        step=grant.step,
+        now_ns=grant.until_ns,
+        awaited=settings.speakers,
+        granted=grant,
+        agenda=agenda,
+        awaiting=awaiting,
+    )
+    return state, (Publish(grant), Publish(Reached(step=grant.step, sender=NAME)))
+
+
 def _grant(
     settings: Settings, state: State, until_ns: int, inputs: tuple[Input, ...]
 ) -> tuple[State, Effects]:
@@ -186,6 +237,7 @@ def _grant(
         step=step,
         now_ns=until_ns,
         awaited=settings.speakers,
+        granted=grant,
         inputs=(),
         steps_allowed=max(0, state.steps_allowed - 1) if state.tokens else 0,
     )

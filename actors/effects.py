@@ -12,6 +12,7 @@ from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.base import Message
 from openbell.messages.data import IndicatorsReady, QualityReport
 from openbell.messages.session import DayOpened, DayWithoutData, PhaseEntered, StateChanged
+from openbell.messages.time import Grant
 
 S = TypeVar("S")
 
@@ -73,6 +74,15 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """A step is over: everyone has reached, and nothing is in flight."""
+
+    grant: Grant
+    clock: object
+    """The clock's own state then, without what is still outside the door."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The run is over."""
 
@@ -80,7 +90,7 @@ class Finish:
     """Why it could not go on to its last day."""
 
 
-Effect = Publish | Fetch | Await | WakeAt | Anchor | Commit | Finish
+Effect = Publish | Fetch | Await | WakeAt | Anchor | Commit | Settled | Finish
 Effects = tuple[Effect, ...]
 
 

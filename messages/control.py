@@ -70,3 +70,13 @@ class Resume(Message):
     """Give a pause token back; unknown tokens are ignored."""
 
     token: str
+
+
+class Prepared(Message):
+    """The runtime is ready: begin, or go on after a restart.
+
+    `grants` were given before the restart and are given again, exactly, before new ones.
+    """
+
+    grants: tuple[Message, ...] = ()
+    """Grants, in order; those that the restored states don't hold yet."""

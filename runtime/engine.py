@@ -15,6 +15,7 @@ from openbell.actors.effects import (
     Fetch,
     Finish,
     Publish,
+    Settled,
     WakeAt,
 )
 from openbell.adapters.sources import Source
@@ -148,6 +149,8 @@ class Engine:
                 self._pacer.anchor(traded)
             case Commit():
                 self._recorder.commit(effect)
+            case Settled():
+                pass
             case Finish(error=error):
                 self._error = error
                 self.dispatcher.finish()

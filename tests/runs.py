@@ -17,7 +17,7 @@ from reference import BadReason, Row, Rules, Window
 from strategies import Case
 
 from openbell.actors import clock
-from openbell.actors.effects import Await, Commit, Effect, Effects, Fetch, Finish
+from openbell.actors.effects import Await, Commit, Effect, Effects, Fetch, Finish, Settled
 from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sources.base import FileIdentity, SourceInfo
 from openbell.market.assembly import assemble
@@ -221,6 +221,8 @@ def drained(
             case Commit():
                 found.commits.append(effect)
                 found.recorder.commit(effect)
+            case Settled():
+                pass
             case Finish():
                 started.finish()
             case _:
