@@ -33,6 +33,7 @@ from openbell.runtime.cells import Cell, cells
 from openbell.runtime.dispatchers import Dispatcher, Inline, Threads
 from openbell.runtime.planning import Plan
 from openbell.runtime.recording import Recorder
+from openbell.runtime.trailing import TrailingSettings
 from openbell.runtime.wiring import AnyActor, Settings, actors, wiring
 
 # What is run
@@ -81,7 +82,14 @@ def plan_of(cases: Sequence[Case]) -> Plan:
     """A plan over the cases' days, for an engine with a `MemorySource`."""
     run = of_cases(cases)
     symbols = tuple(sorted(cases[0].symbols))
-    return Plan(run.days, symbols, not_trading={}, open_ended=(False, False), settings=run.settings)
+    return Plan(
+        days=run.days,
+        symbols=symbols,
+        not_trading={},
+        open_ended=(False, False),
+        settings=run.settings,
+        trailing=TrailingSettings(specs=(), needs=(), before=lambda day, count: (), dates=()),
+    )
 
 
 class MemorySource:
