@@ -38,10 +38,12 @@ def format_instants(ns: Nanoseconds) -> pa.StringArray:
         ns UTC; NO_TIME gives null.
     """
     seconds, fraction = np.divmod(ns, SECOND_NS)
-    spelled = pa.array(seconds.view("datetime64[s]"), pa.timestamp("s", "UTC")).cast(pa.string())
+    # Without a zone, which would take Arrow ten times as long.
+    spelled = pa.array(seconds.view("datetime64[s]")).cast(pa.string())
     text = np.empty((len(ns), 30), dtype=np.uint8)
-    text[:, :20] = np.frombuffer(spelled.buffers()[2], np.uint8, 20 * len(ns)).reshape(-1, 20)
+    text[:, :19] = np.frombuffer(spelled.buffers()[2], np.uint8, 19 * len(ns)).reshape(-1, 19)
     text[:, 10] = ord("T")
+    text[:, 19] = ord("Z")
     length = np.full(len(ns), 20, dtype=np.int32)
     if fraction.any():
         broken = fraction != 0

@@ -327,6 +327,7 @@ class _ParquetFile(Generic[P]):
                 if name not in unlike
             ],
             column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
+            write_batch_size=65_536,  # a fifth less time than in the usual 1024 values
             write_statistics=True,
             store_schema=False,  # with it, text would read as dictionaries
         )
