@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import queue
 import random
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import pykka
@@ -81,7 +83,13 @@ class _Inbox:
             self._held.append(envelope)
 
     def empty(self) -> bool:
-        return not self._control and not self._held and self._letters.empty()
+        """Whether `get` would wait; asked by the thread that gets alone."""
+        # What only woke somebody is nothing to get: a stopped host that took it for a letter
+        # would wait for ever.
+        while not self._letters.empty():
+            if (envelope := self._letters.get()) is not None:
+                self._held.append(envelope)
+        return not self._control and not self._held
 
     def qsize(self) -> int:
         return len(self._held) + self._letters.qsize()
@@ -90,12 +98,16 @@ class _Inbox:
 class _Host(pykka.ThreadingActor):
     """A thread for one cell."""
 
-    use_daemon_thread = True
-
     def __init__(self, cell: Cell, dispatcher: Threads) -> None:
         super().__init__()
         self.cell = cell
+        self.thread = threading.Thread(
+            target=self._actor_loop, name=f"openbell-{cell.actor.name}", daemon=True
+        )
         self._dispatcher = dispatcher
+
+    def _start_actor_loop(self) -> None:
+        self.thread.start()
 
     @staticmethod
     def _create_actor_inbox() -> Any:
@@ -149,9 +161,11 @@ class Threads:
 
     def close(self) -> None:
         for host in self._hosts.values():
-            host.stop()
+            with suppress(pykka.ActorDeadError):  # it was closed before
+                host.stop()
         for host in self._hosts.values():
-            if not host.actor_stopped.wait(timeout=5):
+            host.thread.join(timeout=5)
+            if host.thread.is_alive():
                 raise RunError(f"{host.cell.actor.name} did not stop within 5 s")
 
     def _send(self, letter: Letter) -> None:
