@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from openbell.market.bars import (
     BAR_COLUMNS,
+    TICK_COLUMNS,
     BadRow,
     BarBlock,
     Codes,
     DayData,
+    Kind,
     Mask,
     Prices,
     RawRows,
@@ -69,6 +71,20 @@ def assemble(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
     )
     bad = tuple(_bad_row(raw, int(i), interval_ns) for i in bad_at)
     return DayData(day=day, rows=rows, counts=counts, bad=bad)
+
+
+def no_rows(symbols: tuple[str, ...], day: TradingDay, interval_ns: int | None) -> DayData:
+    """A trading day of which nothing is known."""
+    kind: Kind = "ticks" if interval_ns is None else "bars"
+    nothing = RawRows(
+        kind=kind,
+        symbols=symbols,
+        code=np.empty(0, np.int32),
+        ts=np.empty(0, np.int64),
+        columns={n: np.empty(0) for n in (TICK_COLUMNS if kind == "ticks" else BAR_COLUMNS)},
+        locate=lambda i: ("", i),
+    )
+    return assemble(nothing, day, interval_ns)
 
 
 def _kept(column: NDArray[T], keep: NDArray[np.intp] | None) -> NDArray[T]:

@@ -7,6 +7,7 @@ OpenbellError
 │   └── CalendarError   an exchange or a date that no calendar covers
 ├── RunError            a failure while running; the command line exits with 1
 │   └── DayFailed       the day is in ERROR; what was complete stays; exits with 3
+├── ReplayError         a replay that comes to something else than was committed
 └── StoreError          a store that refuses or can't be reached; its kinds are in
                         openbell.adapters.stores
 """
@@ -40,6 +41,10 @@ class RunError(OpenbellError):
 
 class DayFailed(RunError):
     """The trading day is in ERROR: its data can't be had, or nothing can follow it."""
+
+
+class ReplayError(OpenbellError):
+    """Steps given again come to something else than was committed: the text says what differs."""
 
 
 class StoreError(OpenbellError):

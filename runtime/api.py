@@ -26,7 +26,7 @@ from openbell.adapters.tables import (
     quality_table,
     signals_table,
 )
-from openbell.errors import ConfigError, DataError, RunError
+from openbell.errors import ConfigError, DataError, DayFailed, RunError
 from openbell.market.indicators import Indicator, IndicatorValues
 from openbell.market.results import SIDES, SignalBatch
 from openbell.runtime.config import Config, config_from
@@ -480,6 +480,7 @@ class Runtime:
             self._source,
             self._recorder.tally,
             interrupted=self._stopped and not self._complete,
+            error=str(self._error) if isinstance(self._error, DayFailed) else None,
             timing=self._timing(),
         )
 
@@ -556,7 +557,7 @@ def backtest(
     ConfigError, DataError, CalendarError
         Wrong input; nothing was written.
     RunError
-        A failure while running.
+        A failure while running. If it is a DayFailed, `out` holds the days before.
     """
     made = config_from(config)
     kept = _Collected()
@@ -570,6 +571,8 @@ def backtest(
         indicators=indicators,
         sinks=(kept,),
     )
+    if account["error"]:
+        raise DayFailed(account["error"])
     return Result(kept.days, account)
 
 
@@ -587,8 +590,9 @@ def run_backtest(
 ) -> tuple[Runtime, dict[str, Any]]:
     """A backtest that keeps nothing in memory but its signals; for the command line.
 
-    `started` gets the runtime before it runs, so that somebody can stop it; when that is before
-    the first day is over, nothing is written.
+    `started` gets the runtime before it runs, so that somebody can stop it. A run that is stopped,
+    or one of whose days fails (`error` of the account), has written its complete days; when
+    there is none, nothing.
     """
     intervals = settings(config).derived_minutes
     files = RunFiles(Path(out), intervals, force) if out is not None else None
@@ -609,9 +613,11 @@ def run_backtest(
         ) as runtime:
             if started is not None:
                 started(runtime)
-            runtime.run()
+            with suppress(DayFailed):  # the account has it
+                runtime.run()
             account = runtime.summary()
-        if files is not None and (account["trading_days"] or not account["interrupted"]):
+        ended = not (account["interrupted"] or account["error"])
+        if files is not None and (account["trading_days"] or ended):
             files.finish(account)
         return runtime, account
     finally:

@@ -9,25 +9,25 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol
 
 import typer
 
 from openbell import __version__
-from openbell.errors import ConfigError, InputError, OpenbellError
+from openbell.errors import ConfigError, DayFailed, InputError, OpenbellError
 
 if TYPE_CHECKING:
     from openbell.runtime.api import Runtime
     from openbell.runtime.config import Config
 
-EXIT_FAILURE, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILURE, EXIT_INPUT, EXIT_DAY_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 # By descent, as the module's name differs between versions of Typer: BadParameter is a UsageError,
 # and that is a ClickException.
@@ -123,12 +123,25 @@ def backtest(
         str | None, typer.Option(help="File or folder with the data.", metavar="PATH")
     ] = None,
     exchange: Exchange = None,
-    start: From = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="First day, e.g. 2024-07-01, or a time in it, 2024-07-01T12:45.",
+            metavar="DATE",
+        ),
+    ] = None,
     end: To = None,
     symbols: Annotated[
         str | None, typer.Option(help="Symbols, separated by commas.", metavar="A,B")
     ] = None,
     kind: Annotated[DataKind | None, typer.Option(help="What the rows are.")] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            help="Market time a wall time: 60 is an hour a minute; 0: as fast as it goes."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results.", metavar="DIR")] = None,
     force: Force = False,
     strict: Annotated[
@@ -137,6 +150,9 @@ def backtest(
     dispatcher: Annotated[
         Dispatcher | None, typer.Option(help="All actors on one thread, or one each.")
     ] = None,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Print how long the parts of the run took.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     log_level: LogLevel = None,
     log_json: LogJson = False,
@@ -162,18 +178,23 @@ def backtest(
             "symbols": symbols,
             "backtest.start": start,
             "backtest.end": end,
+            "backtest.speed": speed,
             "backtest.dispatcher": dispatcher.value if dispatcher else None,
         },
     )
+    paced = settings.backtest.speed > 0
     with (
         _naming(file),
-        _progress(quiet=log_level is not None or log_json) as on_day,
         _interruptible() as interruption,
+        _progress(quiet=log_level is not None or log_json) as on_day,
+        ExitStack() as keyboard,
     ):
 
         def started(runtime: Runtime) -> None:
             interruption.watch(runtime)
             on_day(None, 0, len(runtime.plan.days), 0)
+            if paced:
+                _listen(runtime, interruption, on_day, keyboard)
 
         runtime, account = run_backtest(
             settings,
@@ -187,12 +208,15 @@ def backtest(
         print(reports.one_line(account))
     else:
         reports.print_backtest(account, out)
+        if metrics:
+            reports.print_metrics(account["timing"]["metrics"])
+    done, kept = account["trading_days"], ""
+    if out is not None:
+        kept = f"; {out} holds the complete days" if done else f"; nothing was written to {out}"
+    if account["error"]:
+        raise DayFailed(f"{account['error']}{kept}")
     if account["interrupted"]:
-        done, planned = account["trading_days"], len(runtime.plan.days)
-        kept = ""
-        if out is not None:
-            kept = f"; {out} holds the complete days" if done else f"; nothing was written to {out}"
-        raise _Interrupted(f"interrupted after {done} of {planned} days{kept}")
+        raise _Interrupted(f"interrupted after {done} of {len(runtime.plan.days)} days{kept}")
 
 
 @app.command(epilog=_example("openbell calendar XNSE --from 2024-11-01 --to 2024-11-01"))
@@ -337,11 +361,12 @@ def config_check(
 ) -> None:
     """Check a configuration; print what it comes to."""
     from openbell.runtime import reports
+    from openbell.runtime.config.values import first_date
     from openbell.runtime.planning import check_config
 
     settings = _config(file, {})
     with _naming(file):
-        check_config(settings, settings.backtest.start or date.today())  # noqa: DTZ011
+        check_config(settings, first_date(settings.backtest.start) or date.today())  # noqa: DTZ011
     if json:
         print(reports.one_line(settings.model_dump(mode="json")))
     else:
@@ -359,7 +384,7 @@ def config_schema() -> None:
 
 
 def main() -> None:
-    """Run the command line: 0 success, 1 failure, 2 wrong usage or input, 130 interrupted."""
+    """Run the command line: 0 success, 1 failure, 2 wrong input, 3 a day failed, 130 Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a dash or a name
@@ -385,7 +410,8 @@ def main() -> None:
         raise SystemExit(EXIT_INPUT) from None
     except OpenbellError as error:
         _complain(str(error))
-        raise SystemExit(EXIT_FAILURE) from None
+        code = EXIT_DAY_FAILED if isinstance(error, DayFailed) else EXIT_FAILURE
+        raise SystemExit(code) from None
     except OSError as error:
         where = error.filename or "standard output"
         _complain(f"{where}: {error.strerror or error}; free some space, or check its rights")
@@ -439,6 +465,7 @@ _FLAGS = {
     "symbols": "--symbols",
     "backtest.start": "--from",
     "backtest.end": "--to",
+    "backtest.speed": "--speed",
 }
 
 
@@ -494,11 +521,16 @@ class _Interruption:
     def watch(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
+    def stop(self) -> None:
+        """Stop the run in good order; does nothing a second time."""
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            runtime.stop()
+
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._runtime is None:
             raise KeyboardInterrupt
-        self._runtime.stop()
-        self._runtime = None
+        self.stop()
 
 
 @contextmanager
@@ -515,13 +547,50 @@ def _interruptible() -> Iterator[_Interruption]:
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
+def _listen(
+    runtime: Runtime, interruption: _Interruption, on_day: _OnDay, keyboard: ExitStack
+) -> None:
+    """Have keys pause, step and stop a run, as long as the stack lasts."""
+    from openbell.runtime.keyboard import Controls, has_keys, reading_keys
+
+    if not has_keys(sys.stdin):
+        return
+    controls = Controls(
+        pause=runtime.pause,
+        resume=runtime.resume,
+        step=runtime.step,
+        stop=interruption.stop,
+        say=lambda text: on_day.note(text or Controls.HELP),
+    )
+    on_day.note(Controls.HELP)
+    keyboard.enter_context(reading_keys(controls, sys.stdin))
+
+
+class _OnDay(Protocol):
+    """What a command tells about how far it is."""
+
+    def __call__(self, day: date | None, done: int, total: int, rows: int) -> None: ...
+
+    def note(self, text: str) -> None:
+        """Say something beside the bar."""
+        ...
+
+
+class _Silent:
+    """Where there is no terminal, or log lines go there; notes are worth a line all the same."""
+
+    def __call__(self, day: date | None, done: int, total: int, rows: int) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        _complain(text)
+
+
 @contextmanager
-def _progress(
-    unit: str = "days", *, quiet: bool = False
-) -> Iterator[Callable[[date | None, int, int, int], None]]:
+def _progress(unit: str = "days", *, quiet: bool = False) -> Iterator[_OnDay]:
     """A progress bar on stderr; nothing where that is no terminal or log lines go there."""
     if quiet or not sys.stderr.isatty():
-        yield lambda *_: None
+        yield _Silent()
         return
     from openbell.runtime.reports import progress_bar
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 from typing import Any, Literal, assert_never
 
@@ -21,9 +22,10 @@ from openbell.actors.effects import (
 from openbell.adapters.sources import Source
 from openbell.errors import DayFailed, InputError
 from openbell.messages.base import Message
-from openbell.messages.control import Loaded, Pause, Resume, Start, StepOnce
+from openbell.messages.control import Loaded, Pause, Prepared, Resume, Start, StepOnce
 from openbell.runtime.cells import cells
 from openbell.runtime.dispatchers import Dispatcher, Inline, Threads
+from openbell.runtime.ledger import Ledger
 from openbell.runtime.loading import Loader, day_windows
 from openbell.runtime.metrics import Metrics
 from openbell.runtime.pacing import Pacer
@@ -69,12 +71,25 @@ class Engine:
             took=partial(self._metrics.add, "history"),
         )
         self._load_timeout = load_timeout if speed else None
-        self._pacer = Pacer(speed, self._tell_clock) if speed else None
+        self._pacer = Pacer(speed, self.tell_clock) if speed else None
         self._error: str | None = None
         self._stopped = False
+        self.ledger: Ledger | None = None
+        """What makes steps durable before they can be seen; None: nothing does."""
+        self.read_again: frozenset[date] = frozenset()
+        """Dates whose rows a restart has read already."""
 
-    def run(self) -> None:
-        """Run to the end of the plan.
+    def tell_clock(self, message: Message | InputError) -> None:
+        """Let something in by the clock, or end the run with what went wrong."""
+        if isinstance(message, InputError):
+            self.dispatcher.fail(message)
+        else:
+            if isinstance(message, Loaded):
+                self._metrics.loaded()
+            self.dispatcher.post(clock.NAME, message)
+
+    def run(self, going_on: Prepared | None = None) -> None:
+        """Run to the end of the plan, from its start or from where a restart has come.
 
         Raises
         ------
@@ -86,7 +101,8 @@ class Engine:
             If a source turns out to be unusable.
         """
         try:
-            self._tell_clock(Start(days=self._plan.days, live_from_ns=self._plan.live_from_ns))
+            start = Start(days=self._plan.days, live_from_ns=self._plan.live_from_ns)
+            self.tell_clock(going_on or start)
             self.dispatcher.run()
         finally:
             self.close()
@@ -97,6 +113,8 @@ class Engine:
         """Let go of threads; what was committed stays."""
         if self._pacer is not None:
             self._pacer.close()
+        if self.ledger is not None:
+            self.ledger.close()
         self.loader.shutdown(_PATIENCE_SECONDS if self._stopped else None)
         self.dispatcher.close()
         self._recorder.log.close()
@@ -107,14 +125,14 @@ class Engine:
         self.dispatcher.finish()
 
     def pause(self, token: str) -> None:
-        self._tell_clock(Pause(token=token))
+        self.tell_clock(Pause(token=token))
 
     def resume(self, token: str) -> None:
-        self._tell_clock(Resume(token=token))
+        self.tell_clock(Resume(token=token))
 
     def step(self) -> None:
         """Grant one step although the clock is held."""
-        self._tell_clock(StepOnce())
+        self.tell_clock(StepOnce())
 
     def metrics(self) -> dict[str, Any]:
         """How long the parts of the run took so far."""
@@ -124,14 +142,6 @@ class Engine:
             drifts=self._pacer.drifts if self._pacer is not None else (),
         )
 
-    def _tell_clock(self, message: Message | InputError) -> None:
-        if isinstance(message, InputError):
-            self.dispatcher.fail(message)
-        else:
-            if isinstance(message, Loaded):
-                self._metrics.loaded()
-            self.dispatcher.post(clock.NAME, message)
-
     def _carry_out(self, effect: Effect) -> None:
         self._metrics.before(effect)
         self._do(effect)
@@ -140,19 +150,26 @@ class Engine:
     def _do(self, effect: Effect) -> None:
         match effect:
             case Fetch(day=day):
-                self.loader.start(day)
-            case Await(date=date):
-                self.loader.deliver(date, self._tell_clock, self._load_timeout)
+                if day.date not in self.read_again:
+                    self.loader.start(day)
+            case Await(date=awaited):
+                self.loader.deliver(awaited, self.tell_clock, self._load_timeout)
             case WakeAt(at_ns=at, traded_ns=traded) if self._pacer is not None:
                 self._pacer.wake_at(at, traded)
             case Anchor(traded_ns=traded) if self._pacer is not None:
                 self._pacer.anchor(traded)
             case Commit():
-                self._recorder.commit(effect)
+                if self.ledger is None:
+                    self._recorder.commit(effect)
+                else:
+                    self.ledger.brought(effect)
             case Settled():
-                pass
+                if self.ledger is not None:
+                    self.ledger.settled(effect)
             case Finish(error=error):
                 self._error = error
+                if self.ledger is not None:
+                    self.ledger.drain()
                 self.dispatcher.finish()
             case WakeAt() | Anchor():
                 raise AssertionError("a clock that isn't paced asks for no wall time")

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import date
 
-import numpy as np
 from loguru import logger
 
 from openbell.adapters.sources import Source
 from openbell.errors import InputError
-from openbell.market.assembly import assemble
-from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, DayData, RawRows
+from openbell.market.assembly import assemble, no_rows
+from openbell.market.bars import DayData, RawRows
 from openbell.market.days import TradingDay
 from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
 from openbell.runtime.trailing import Trailing, TrailingSettings
@@ -102,10 +101,14 @@ class Loader:
         DataError, OSError, …
             What reading it came to.
         """
+        return self.take(day, timeout).data
+
+    def take(self, day: date, timeout: float | None = None) -> Loaded:
+        """As `wait`, with the days before."""
         loaded = self._reading[day][1].result(timeout)
         with self._lock:
             self._reading.pop(day, None)
-        return loaded.data
+        return loaded
 
     def deliver(
         self, date: date, say: Callable[[Delivery], None], timeout: float | None = None
@@ -146,18 +149,8 @@ class Loader:
         if reading.done() or self._shut.is_set():
             return
         logger.warning("{}: not read in time; the day opens without its rows", day.date)
-        nothing = RawRows(
-            kind="ticks" if self._interval_ns is None else "bars",
-            symbols=self._symbols,
-            code=np.empty(0, np.int32),
-            ts=np.empty(0, np.int64),
-            columns={
-                name: np.empty(0)
-                for name in (TICK_COLUMNS if self._interval_ns is None else BAR_COLUMNS)
-            },
-            locate=lambda i: ("", i),
-        )
-        say(LoadTimedOut(date=day.date, data=assemble(nothing, day, self._interval_ns)))
+        nothing = no_rows(self._symbols, day, self._interval_ns)
+        say(LoadTimedOut(date=day.date, data=nothing))
 
     def _say(self, day: date, reading: Future[Loaded], say: Callable[[Delivery], None]) -> None:
         if reading.cancelled() or self._shut.is_set():

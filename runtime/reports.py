@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from io import StringIO
@@ -49,8 +49,8 @@ def one_line(value: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def progress_bar(unit: str) -> Iterator[Callable[[date | None, int, int, int], None]]:
-    """A bar on stderr; the function it gives takes (date, days over, days in all, rows so far)."""
+def progress_bar(unit: str) -> Iterator[Advance]:
+    """A bar on stderr."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -58,18 +58,32 @@ def progress_bar(unit: str) -> Iterator[Callable[[date | None, int, int, int], N
         TextColumn(unit),
         _Rate(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
         transient=True,
     )
     with bar:
+        yield Advance(bar)
+
+
+class Advance:
+    """Moves a bar on: takes (date, days over, days in all, rows so far)."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
         # Time counts from when the number of days is known: what comes before says nothing of it.
-        task = bar.add_task("reading", total=None, start=False)
+        self._task = bar.add_task("reading", total=None, start=False, note="")
 
-        def advance(day: date | None, done: int, total: int, rows: int) -> None:
-            bar.start_task(task)
-            bar.update(task, description=str(day or ""), completed=done, total=total, rows=rows)
+    def __call__(self, day: date | None, done: int, total: int, rows: int) -> None:
+        self._bar.start_task(self._task)
+        description = str(day or "")
+        self._bar.update(
+            self._task, description=description, completed=done, total=total, rows=rows
+        )
 
-        yield advance
+    def note(self, text: str) -> None:
+        """Say something at the bar's end."""
+        self._bar.update(self._task, note=text)
 
 
 class _Rate(ProgressColumn):
@@ -123,8 +137,50 @@ def print_backtest(account: Mapping[str, Any], out: Path | None) -> None:
         )
     if len(splits) > _LISTED:
         _show(f"… and {len(splits) - _LISTED:,} more possible splits; summary.json lists them all")
-    if out is not None and (days or not account["interrupted"]):
+    drift = account["timing"]["metrics"]["drift"]
+    if drift["count"]:
+        _show(
+            f"Steps came {_duration(drift['mean'])} late on average, {_duration(drift['max'])} "
+            "at most"
+        )
+    if out is not None and (days or not (account["interrupted"] or account["error"])):
         _show(f"Files are in {out}/")
+
+
+_PHASES = {
+    "history": "reading the days before",
+    "prefetch": "waiting for a day's rows",
+    "activation": "from the rows to the open day",
+    "session": "from the open day to its close",
+    "end_of_day": "taking the closed day in",
+    "gap": "from a day's end to the next open day",
+}
+
+
+def print_metrics(metrics: Mapping[str, Any]) -> None:
+    """How long the parts of a run took, and each actor a step."""
+    phases = _table(f"Durations, {metrics['steps']:,} steps", "phase")
+    for name in ("days", "total", "mean", "max"):
+        _add_number(phases, name)
+    phases.add_column("")
+    for name, of in metrics["phases"].items():
+        times = (_duration(of[key]) for key in ("total", "mean", "max"))
+        phases.add_row(name, f"{of['count']:,}", *times, _PHASES.get(name, ""))
+    _show(phases)
+    actors = _table("Time of each actor", "actor")
+    _add_number(actors, "a step")
+    for name, seconds in metrics["step_seconds_per_actor"].items():
+        actors.add_row(name, _duration(seconds))
+    _show(actors)
+
+
+def _duration(seconds: float | None) -> str:
+    """As a number that can be read: 1.2 s, 34.5 ms, 6 µs."""
+    if seconds is None:
+        return ""
+    if seconds >= 1:
+        return f"{seconds:,.1f} s"
+    return f"{1e3 * seconds:.1f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.0f} µs"
 
 
 def calendar_lines(calendar: Calendar, first: date, last: date) -> Iterator[str]:

@@ -19,6 +19,7 @@ def summary(
     tally: Tally,
     *,
     interrupted: bool,
+    error: str | None,
     timing: dict[str, Any],
 ) -> dict[str, Any]:
     """What stands in `summary.json`; all that depends on the wall clock is under `timing`."""
@@ -33,7 +34,7 @@ def summary(
         first, last = tally.days[0], tally.days[-1]
         if plan.open_ended[0]:
             without_data = [day for day in without_data if day > first]
-        if plan.open_ended[1] and not interrupted:
+        if plan.open_ended[1] and not interrupted and error is None:
             without_data = [day for day in without_data if day < last]
     return {
         "openbell": __version__,
@@ -46,6 +47,7 @@ def summary(
         "last_day": str(tally.days[-1]) if tally.days else None,
         "trading_days": len(tally.days),
         "interrupted": interrupted,
+        "error": error,
         "signals": sum(of["HIGH_BREAK"] + of["LOW_BREAK"] for of in tally.sessions.values()),
         "sessions": tally.sessions,
         "rows": counts,

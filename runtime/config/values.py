@@ -162,6 +162,8 @@ def written(value: object) -> object:
             return f"{value:%H:%M}"
         case tuple() | list():
             return [written(part) for part in value]
+        case datetime():
+            return value.isoformat(timespec="minutes")
         case Duration() | Size() | SessionTime() | Buffer() | Hours() | date() | Path():
             return str(value)
     return value
@@ -305,6 +307,25 @@ def parse_date(given: Any) -> date:
         except ValueError:
             raise ValueError("there is no such day; write a date, e.g. 2024-06-24") from None
     raise ValueError("write a date as YYYY-MM-DD, e.g. 2024-06-24")
+
+
+def parse_moment(given: Any) -> date | datetime:
+    """A date, or a minute of one, local to the exchange: `2024-07-02T12:45`."""
+    if isinstance(given, datetime):
+        return given
+    text = given.strip() if isinstance(given, str) else ""
+    day, mark, wall = text.partition("T" if "T" in text else " ")
+    if not mark:
+        try:
+            return parse_date(given)
+        except ValueError as error:
+            raise ValueError(f"{error}, or 2024-06-24T12:45") from None
+    return datetime.combine(parse_date(day), parse_wall(wall))
+
+
+def first_date(moment: date | datetime | None) -> date | None:
+    """The date of a moment."""
+    return moment.date() if isinstance(moment, datetime) else moment
 
 
 def parse_hours(given: Any) -> tuple[Hours, ...]:

@@ -1,0 +1,353 @@
+"""`openbell run`: a run whose state survives it.
+
+It starts anew, or goes on where the last process came to: the newest good snapshot, then the
+grants after it, given again. What those bring must be what was committed, digest by digest.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import orjson
+from loguru import logger
+
+from openbell import __version__
+from openbell.actors import clock, day, prefetch
+from openbell.adapters.sources import Source, open_source
+from openbell.adapters.stores import (
+    Corrupt,
+    Fenced,
+    Head,
+    LeaseHeld,
+    Step,
+    Store,
+    Unavailable,
+    open_store,
+    this_process,
+)
+from openbell.errors import ConfigError, InputError, StoreError
+from openbell.messages.control import Loaded, Prepared
+from openbell.messages.time import Grant
+from openbell.runtime import steplog
+from openbell.runtime.codec import Undecodable, decode
+from openbell.runtime.config import Config
+from openbell.runtime.engine import Engine
+from openbell.runtime.ledger import Ledger, market_time
+from openbell.runtime.planning import Plan, data_options, plan
+from openbell.runtime.recording import DaySink, Recorder
+
+STORE_TOKEN = "store"
+
+
+class LeaseLost(StoreError):
+    """The lease is somebody else's: refused at the start, or lost on the way."""
+
+
+class Restored:
+    """Where a restart has come: actors' states, and the grants that follow them."""
+
+    def __init__(self, head: Head, epoch: int, step: int, market_ns: int) -> None:
+        self.head = head
+        self.epoch = epoch
+        self.step = step
+        """The last step that the states hold."""
+        self.market_ns = market_ns
+        self.states: dict[str, Any] = {}
+        self.chain = steplog.START
+        self.steps: tuple[Step, ...] = ()
+
+
+def open_configured_store(config: Config) -> Store:
+    """The store that a configuration names.
+
+    Raises
+    ------
+    StoreError
+        If it can't be opened; the text says why.
+    """
+    return open_store(config.store.url, config.name, replicas=config.store.replicas)
+
+
+class DurableRun:
+    """A replay of stored data that can be killed at any instant and started again.
+
+    Parameters
+    ----------
+    standby : callable, optional
+        Called, again and again, while another process holds the lease; None: refuse then.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        *,
+        sinks: tuple[DaySink, ...] = (),
+        whole_days: bool = False,
+        standby: Callable[[LeaseHeld], None] | None = None,
+    ) -> None:
+        if config.data.path is None:
+            raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
+        self.config = config
+        self._store = store
+        self._whole_days = whole_days
+        self._source: Source = open_source(config.data.path, data_options(config))
+        speed = config.feed.speed
+        self.plan: Plan = plan(
+            config, self._source, config.feed.start, config.feed.end, paced=speed > 0
+        )
+        self.recorder = Recorder(sinks)
+        self.fence = _acquired(store, config, standby)
+        self._ended = threading.Event()
+        try:
+            self.head = store.head()
+            self._check_identity(self.head)
+            self.engine = Engine(
+                self.plan,
+                self._source,
+                self.recorder,
+                dispatcher="threads" if speed else "inline",
+                speed=speed,
+                load_timeout=config.prefetch.timeout_seconds.seconds,
+            )
+        except BaseException:
+            store.release(self.fence)
+            self._source.close()
+            raise
+
+    def run(self) -> bool:
+        """Run to the last day's end; False if it had ended before.
+
+        Raises
+        ------
+        LeaseLost, ReplayError, StoreError, DayFailed, InputError
+        """
+        heartbeat = threading.Thread(target=self._renew, name="openbell-lease", daemon=True)
+        heartbeat.start()
+        try:
+            restored = self._restored() if self.head.step else None
+            prepared = self._prepare(restored)
+            self.engine.ledger = self._ledger(restored)
+            if restored is not None:
+                self._say_restored(restored)
+                if not prepared.grants and self._is_over():
+                    return False
+            self.engine.run(prepared if restored is not None else None)
+            return True
+        except Fenced as error:
+            raise LeaseLost(f"the lease was lost: {error}") from error
+        finally:
+            self._ended.set()
+            heartbeat.join()
+            self.engine.close()
+            try:
+                self._store.release(self.fence)
+            except StoreError as error:
+                logger.warning("the lease could not be given back: {}", error)
+            self._source.close()
+
+    def stop(self) -> None:
+        """End after the step under way; what was settled is committed."""
+        self.engine.stop()
+
+    def _ledger(self, restored: Restored | None) -> Ledger:
+        config = self.config
+        return Ledger(
+            self._store,
+            self.fence,
+            self.engine.cells,
+            commit_number=self.head.commit,
+            digest=restored.chain if restored is not None else b"",
+            meta={} if restored is not None else self._identity(),
+            expected={step.number: step for step in restored.steps} if restored else {},
+            snapshot_every=config.snapshot.every.seconds,
+            backlog=config.store.backlog.bytes,
+            seen=self._seen,
+            hold=lambda: self.engine.pause(STORE_TOKEN),
+            release=lambda: self.engine.resume(STORE_TOKEN),
+            fail=self.engine.dispatcher.fail,
+        )
+
+    def _seen(self, commit: Any) -> None:
+        self.recorder.commit(commit)
+        if commit.closed is not None:
+            keep_from = self._days_back(commit.closed)
+            self._store.prune(self.fence, keep_from, self.config.snapshot.keep)
+
+    def _days_back(self, closed: date) -> date:
+        dates = [d.date for d in self.plan.days if d.date <= closed]
+        return dates[max(0, len(dates) - self.config.store.keep_days)]
+
+    def _identity(self) -> dict[str, bytes]:
+        info = self._source.info()
+        files = {file.path: [file.size, file.digest] for file in info.files}
+        return {
+            "config": json.dumps(self.config.determining(), sort_keys=True).encode(),
+            "files": json.dumps(files, sort_keys=True).encode(),
+            "program": __version__.encode(),
+        }
+
+    def _check_identity(self, head: Head) -> None:
+        """Refuse to go on with another configuration or other data.
+
+        Raises
+        ------
+        ConfigError, InputError
+        """
+        if not head.step:
+            return
+        was, now = json.loads(head.meta["config"]), self.config.determining()
+        if changes := list(_changes(was, now)):
+            lines = "; ".join(f"{key} was {before}, is {after}" for key, before, after in changes)
+            raise ConfigError(
+                f"the state of {self.config.name!r} was made with another configuration: {lines}; "
+                "go on with the old one, or give this one another name:"
+            )
+        held = json.loads(head.meta["files"])
+        for file in self._source.info().files:
+            if file.path in held and held[file.path] != [file.size, file.digest]:
+                raise InputError(
+                    f"{file.path}: not the file that the state of {self.config.name!r} was made "
+                    "from; put that one back, or start under another name:"
+                )
+
+    def _restored(self) -> Restored:
+        """The newest snapshot that can be used, and the steps after it.
+
+        Raises
+        ------
+        Corrupt
+            If there is none, and the step log doesn't reach back to the start either.
+        """
+        head = self._store.head()
+        today = self._day_in_progress() if self._whole_days else None
+        for epoch in self._store.epochs():
+            if epoch.problem is not None:
+                logger.warning("snapshot {}: {}; taking the one before", epoch.epoch, epoch.problem)
+                continue
+            if today is not None and epoch.trading_date >= today and not self._is_first(epoch):
+                continue
+            found = Restored(head, epoch.epoch, epoch.step, epoch.market_ns)
+            try:
+                stored = self._store.states(epoch.epoch)
+                found.states = {name: decode(data) for name, data in stored.items()}
+            except (Corrupt, Undecodable) as error:
+                logger.warning("snapshot {}: {}; taking the one before", epoch.epoch, error)
+                continue
+            break
+        else:
+            found = Restored(head, 0, 0, 0)
+        before = max(found.step - 1, 0)
+        steps = list(self._store.steps(after=before))
+        if found.step:
+            found.chain, steps = steps[0].digest, steps[1:]
+        found.steps = tuple(steps)
+        return found
+
+    def _day_in_progress(self) -> date:
+        steps = list(self._store.steps(after=max(self.head.step - 1, 0)))
+        return steps[-1].trading_date
+
+    def _is_first(self, epoch: Any) -> bool:
+        """Whether an epoch lies before its day's open."""
+        states = self._store.states(epoch.epoch)
+        state: day.State = decode(states[day.NAME])
+        return state.phase in ("clear", "initialise", "history", "load")
+
+    def _prepare(self, restored: Restored | None) -> Prepared:
+        if restored is None:
+            return Prepared()
+        cells, loader = self.engine.cells, self.engine.loader
+        for name, state in restored.states.items():
+            if name not in cells:
+                raise StoreError(
+                    f"the snapshot has an actor that this configuration hasn't, {name}"
+                )
+            cells[name].state = state
+            cells[name].step = restored.step
+        days = {planned.date: planned for planned in self.plan.days}
+        of_day: day.State = cells[day.NAME].state
+        handing: prefetch.State = cells[prefetch.NAME].state
+        read: dict[date, Loaded] = {}
+
+        def load(wanted: date) -> Loaded:
+            if wanted not in read:
+                loader.start(days[wanted])
+                read[wanted] = loader.take(wanted)
+            return read[wanted]
+
+        if of_day.position >= 0 and of_day.phase in ("stream", "end"):
+            rows = load(of_day.day.date).data.rows
+            cells[prefetch.NAME].state = replace(handing, rows=rows)
+        grants: list[Grant] = []
+        for step in restored.steps:
+            grants.append(steplog.granted(steplog.read(step.grant), load))
+        for asked in handing.asked:
+            if asked not in read and asked in days:
+                loader.start(days[asked])
+        self.engine.read_again = frozenset(read)
+        return Prepared(grants=tuple(grants))
+
+    def _is_over(self) -> bool:
+        ended: clock.State = self.engine.cells[clock.NAME].state
+        return ended.ended is not None
+
+    def _say_restored(self, restored: Restored) -> None:
+        again = len(restored.steps)
+        logger.info(
+            "restored: epoch {}, market time {}, {} steps given again",
+            restored.epoch,
+            market_time(restored.market_ns),
+            again,
+        )
+        entry = {
+            "what": "restored",
+            "from": None,
+            "to": None,
+            "epoch": restored.epoch,
+            "market_time": market_time(restored.market_ns),
+            "steps": again,
+            "wall_time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "why": "a restart",
+        }
+        self._store.append_audit(orjson.dumps(entry))
+
+    def _renew(self) -> None:
+        pause = self.config.lease.ttl.seconds / 3
+        while not self._ended.wait(pause):
+            try:
+                self._store.renew(self.fence)
+            except Fenced as error:
+                self.engine.dispatcher.fail(LeaseLost(f"the lease was lost: {error}"))
+                return
+            except Unavailable as error:
+                logger.debug("the lease could not be renewed: {}", error)
+
+
+def _acquired(store: Store, config: Config, standby: Callable[[LeaseHeld], None] | None) -> int:
+    while True:
+        try:
+            return store.acquire(this_process(), config.lease.ttl.ns)
+        except LeaseHeld as held:
+            if standby is None:
+                raise LeaseLost(str(held)) from None
+            standby(held)
+            time.sleep(config.lease.ttl.seconds / 4)
+
+
+def _changes(was: Any, now: Any, key: str = "") -> Any:
+    """(key, before, after) wherever two configurations differ."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for name in sorted(was.keys() | now.keys()):
+            yield from _changes(was.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for place, (before, after) in enumerate(zip(was, now, strict=True)):
+            yield from _changes(before, after, f"{key}[{place}]")
+    elif was != now:
+        yield key, json.dumps(was), json.dumps(now)

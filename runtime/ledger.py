@@ -1,0 +1,393 @@
+"""Makes steps durable before anything that they brought can be seen.
+
+Steps are gathered while a commit is outstanding and go into the next one together. A commit that
+the store did not answer is sent again, the same bytes, until it is known to be there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import msgpack
+import orjson
+from loguru import logger
+
+from openbell.actors import day as day_actor
+from openbell.actors.effects import Commit, Settled
+from openbell.adapters.jsonlines import document_line, signal_lines
+from openbell.adapters.stores import (
+    CommitRecord,
+    Document,
+    Snapshot,
+    Step,
+    Store,
+    StoredSignal,
+    Unavailable,
+)
+from openbell.adapters.tables import signal_ids
+from openbell.errors import ReplayError
+from openbell.market.results import SignalBatch
+from openbell.messages.session import PhaseEntered, StateChanged
+from openbell.messages.time import Grant
+from openbell.runtime import steplog
+from openbell.runtime.cells import Cell
+from openbell.runtime.codec import encode
+
+RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Pauses between two tries; the last one repeats."""
+
+STATES_BYTES = 4096
+"""What a step without arrays is counted as in the backlog."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Done:
+    """One settled step on its way into the store."""
+
+    grant: Grant
+    commit: Commit | None
+    trading_date: date
+    parts: steplog.Parts
+    states: Mapping[str, Any] | None
+    """Every actor's state, where a snapshot is due."""
+    size: int
+
+
+class Ledger:
+    """Takes settled steps in and commits them on a thread of its own.
+
+    Parameters
+    ----------
+    seen : callable
+        Gets each step's commit when it is durable, in order; on the ledger's thread.
+    hold, release : callable
+        Stop the clock while more than `backlog` bytes wait, and let it go again.
+    fail : callable
+        Gets what ends the run: the lease was lost, or the store refuses.
+    digest : bytes
+        The chain's digest after the last step that the restored states hold.
+    expected : mapping
+        Steps that are given again, by number, as they were committed.
+    meta : mapping
+        Facts that go into the next commit.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        fence: int,
+        cells: Mapping[str, Cell],
+        *,
+        commit_number: int,
+        digest: bytes,
+        meta: Mapping[str, bytes],
+        expected: Mapping[int, Step],
+        snapshot_every: float,
+        backlog: int,
+        seen: Callable[[Commit], None],
+        hold: Callable[[], None],
+        release: Callable[[], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._fence = fence
+        self._cells = cells
+        self._number = commit_number
+        self._meta = dict(meta)
+        self._expected = dict(expected)
+        self._every = snapshot_every
+        self._backlog = backlog
+        self._seen, self._hold, self._release, self._fail = seen, hold, release, fail
+        self._commits: dict[int, Commit] = {}
+        self._last_snapshot = float("-inf")
+        self._kept: Mapping[str, Any] = {}
+        self._changed = threading.Condition()
+        self._queue: deque[_Done] = deque()
+        self._waiting = 0
+        self._busy = False
+        self._holding = False
+        self._closed = False
+        self._error: BaseException | None = None
+        self._chain = digest or steplog.START
+        self.outages: list[float] = []
+        """Seconds of each time that the store did not answer."""
+        self._thread = threading.Thread(target=self._run, name="openbell-ledger", daemon=True)
+        self._thread.start()
+
+    def brought(self, commit: Commit) -> None:
+        """What the step under way brought."""
+        self._commits[commit.step] = commit
+
+    def settled(self, settled: Settled) -> None:
+        """A step is over.
+
+        Raises
+        ------
+        ReplayError
+            If it was committed before, with another content.
+        """
+        grant = settled.grant
+        commit = self._commits.pop(grant.step, None)
+        brought = steplog.parts(commit)
+        if (before := self._expected.pop(grant.step, None)) is not None:
+            self._again(before, grant, commit, brought)
+            return
+        days: day_actor.State = self._cells[day_actor.NAME].state
+        done = _Done(
+            grant=grant,
+            commit=commit,
+            trading_date=days.day.date,
+            parts=brought,
+            states=self._states(settled, commit),
+            size=_size(commit),
+        )
+        with self._changed:
+            self._queue.append(done)
+            self._waiting += done.size
+            if self._waiting > self._backlog and not self._holding:
+                self._holding = True
+                self._hold()
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Wait until all steps that were settled are durable.
+
+        Raises
+        ------
+        What ended the ledger.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._error is not None or (not self._queue and not self._busy)
+            )
+            if self._error is not None:
+                raise self._error
+
+    def close(self) -> None:
+        """Commit nothing more; a commit that is under way ends first."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _again(
+        self, before: Step, grant: Grant, commit: Commit | None, brought: steplog.Parts
+    ) -> None:
+        self._chain = steplog.chained(self._chain, grant, brought)
+        if self._chain != before.digest:
+            was = steplog.read(before.grant)
+            raise ReplayError(what_differs(grant, was, brought))
+        if commit is not None:
+            self._seen(commit)
+
+    def _states(self, settled: Settled, commit: Commit | None) -> Mapping[str, Any] | None:
+        """States are frozen, so that they can be written later: what is here stays as it is."""
+        now = time.monotonic()
+        boundary = commit is not None and bool(
+            commit.documents or commit.opened or commit.closed or commit.transitions
+        )
+        if not boundary and now - self._last_snapshot < self._every:
+            return None
+        self._last_snapshot = now
+        states = {name: cell.state for name, cell in self._cells.items()}
+        return {**states, "clock": settled.clock}
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._queue or self._closed)
+                    if self._closed:
+                        return
+                    taken = self._taken()
+                    self._busy = True
+                self._commit(taken)
+                with self._changed:
+                    self._busy = False
+                    self._waiting -= sum(done.size for done in taken)
+                    if self._holding and self._waiting <= self._backlog // 2:
+                        self._holding = False
+                        self._release()
+                    self._changed.notify_all()
+        except BaseException as error:  # noqa: BLE001 it ends the run
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+            self._fail(error)
+
+    def _taken(self) -> list[_Done]:
+        """What goes into the next commit: all that waits, up to the last snapshot in it."""
+        waiting = list(self._queue)
+        ends = [place for place, done in enumerate(waiting) if done.states is not None]
+        count = ends[-1] + 1 if ends else len(waiting)
+        for _ in range(count):
+            self._queue.popleft()
+        return waiting[:count]
+
+    def _commit(self, taken: list[_Done]) -> None:
+        record, states = self._record(taken)
+        self._sent(record)
+        self._number = record.number
+        if states is not None:
+            self._kept = states
+        for done in taken:
+            if done.commit is not None:
+                self._seen(done.commit)
+
+    def _sent(self, record: CommitRecord) -> None:
+        """Send a record until the store has it."""
+        began: float | None = None
+        tries = 0
+        while True:
+            try:
+                self._store.commit(self._fence, record)
+            except Unavailable as error:
+                if began is None:
+                    began = time.monotonic()
+                    logger.warning("the store does not answer: {}; trying again", error)
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: self._closed, RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
+                    )
+                    if self._closed:
+                        raise
+                tries += 1
+                continue
+            if began is not None:
+                seconds = time.monotonic() - began
+                self.outages.append(seconds)
+                logger.warning("the store answers again after {:.1f} s", seconds)
+            return
+
+    def _record(self, taken: list[_Done]) -> tuple[CommitRecord, Mapping[str, Any] | None]:
+        steps: list[Step] = []
+        documents: dict[tuple[date, str], Document] = {}
+        signals: list[StoredSignal] = []
+        audit: list[bytes] = []
+        for done in taken:
+            self._chain = steplog.chained(self._chain, done.grant, done.parts)
+            steps.append(
+                Step(
+                    number=done.grant.step,
+                    market_ns=done.grant.until_ns,
+                    grant=steplog.written(done.grant, done.parts),
+                    digest=self._chain,
+                    trading_date=done.trading_date,
+                )
+            )
+            if done.commit is None:
+                continue
+            for document in done.commit.documents:
+                documents[document.trading_date, document.session_name] = Document(
+                    trading_date=document.trading_date,
+                    session=document.session_name,
+                    status=document.status,
+                    completed_ns=document.completed_at,
+                    body=document_line(document, ()),
+                )
+            for batch in done.commit.signals:
+                for place, (identity, line) in enumerate(_lines(batch)):
+                    signals.append(
+                        StoredSignal(
+                            id=identity,
+                            trading_date=batch.trading_date,
+                            session=batch.sessions[batch.session[place]],
+                            symbol=batch.symbols[batch.symbol[place]],
+                            body=line,
+                        )
+                    )
+            audit += [audit_entry(transition) for transition in done.commit.transitions]
+        last = taken[-1]
+        snapshot = self._snapshot(last) if last.states is not None else None
+        parts = [step.digest for step in steps]
+        record = CommitRecord(
+            number=self._number + 1,
+            digest=hashlib.blake2b(msgpack.packb(parts), digest_size=16).digest(),
+            steps=tuple(steps),
+            snapshot=snapshot,
+            documents=tuple(documents.values()),
+            signals=tuple(signals),
+            audit=tuple(audit),
+            meta=self._meta,
+        )
+        self._meta = {}
+        return record, last.states
+
+    def _snapshot(self, done: _Done) -> Snapshot:
+        assert done.states is not None
+        changed = {
+            name: encode(state)
+            for name, state in done.states.items()
+            if name not in self._kept or self._kept[name] is not state
+        }
+        return Snapshot(
+            market_ns=done.grant.until_ns,
+            trading_date=done.trading_date,
+            states=changed,
+            actors=tuple(done.states),
+        )
+
+
+def what_differs(grant: Grant, was: steplog.Entry, brought: steplog.Parts) -> str:
+    """Why a step that was given again is another one, in words."""
+    names = steplog.differing(was.parts, brought)
+    at = datetime.fromtimestamp(grant.until_ns // 1_000_000_000, UTC)
+    where = "; ".join(names) if names else "the grants before it"
+    return (
+        f"step {grant.step} ({at:%Y-%m-%d %H:%M:%S}Z) comes to something else than was committed: "
+        f"{where}; the data, the configuration or the program is not the one that wrote it"
+    )
+
+
+def _lines(batch: SignalBatch) -> Iterable[tuple[str, bytes]]:
+    """Each signal's id and its JSON."""
+    lines = b"".join(bytes(part) for part in signal_lines(batch)).splitlines()
+    return zip(signal_ids(batch).to_pylist(), lines, strict=True)
+
+
+def audit_entry(transition: StateChanged | PhaseEntered) -> bytes:
+    """A transition as a line of the audit trail."""
+    wall = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(transition, PhaseEntered):
+        entry: dict[str, Any] = {
+            "what": "phase",
+            "trading_date": transition.date,
+            "from": None,
+            "to": transition.phase,
+            "market_time": None,
+            "wall_time": wall,
+            "why": None,
+        }
+    else:
+        entry = {
+            "what": "day",
+            "trading_date": transition.date,
+            "from": transition.before,
+            "to": transition.after,
+            "market_time": market_time(transition.at_ns),
+            "wall_time": wall,
+            "why": transition.why,
+        }
+    return orjson.dumps(entry)
+
+
+def market_time(ns: int) -> str:
+    """An instant as outputs have it: UTC, a fraction only where there is one."""
+    seconds, rest = divmod(ns, 1_000_000_000)
+    text = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+    return f"{text}.{rest:09d}".rstrip("0") + "Z" if rest else f"{text}Z"
+
+
+def _size(commit: Commit | None) -> int:
+    """Bytes of a step's columns, roughly: what the backlog counts."""
+    if commit is None:
+        return STATES_BYTES
+    bars = sum(8 * 6 * len(part) for part in commit.bars)
+    return STATES_BYTES + bars + sum(120 * len(batch) for batch in commit.signals)

@@ -1,0 +1,135 @@
+"""The step log: every grant, and a digest of what its step brought, chained step by step.
+
+A grant is written without the rows that it carried: they are read again from the source, whose
+identity the store keeps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import msgpack
+
+from openbell.actors.effects import Commit
+from openbell.market.assembly import no_rows
+from openbell.market.bars import BarBlock
+from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
+from openbell.messages.control import Input, Loaded, LoadFailed, LoadTimedOut, Roll, Start
+from openbell.messages.time import Grant
+from openbell.runtime.codec import decode, encode
+
+START = b"\0" * 16
+"""What the chain begins with."""
+
+Parts = dict[str, bytes]
+"""Digest of each thing that a step brought, by what it is: `signals`, `document Morning`, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the log, decoded but for its rows."""
+
+    grant: dict[str, Any]
+    parts: Parts
+
+
+def parts(commit: Commit | None) -> Parts:
+    """What a step brought to the market's record, digested thing by thing."""
+    if commit is None:
+        return {}
+    found: Parts = {}
+    for document in commit.documents:
+        found[f"session {document.session_name}: document"] = _digest(document)
+    for number, batch in enumerate(commit.signals):
+        found[f"breakout: signals {number}"] = _digest(batch)
+    for bars in commit.bars:
+        found[f"upkeep: {bars.interval_minutes}-minute bars"] = _digest(bars)
+    if commit.quality is not None:
+        found["upkeep: quality"] = _digest(commit.quality)
+    if commit.indicators is not None:
+        found["upkeep: indicators"] = _digest(commit.indicators)
+    if commit.transitions:
+        found["day: transitions"] = _digest(commit.transitions)
+    if commit.without_data:
+        found["day: without data"] = _digest(commit.without_data)
+    return found
+
+
+def _digest(value: SessionDocument | SignalBatch | DerivedBars | Any) -> bytes:
+    return hashlib.blake2b(encode(value), digest_size=8).digest()
+
+
+def chained(before: bytes, grant: Grant, brought: Parts) -> bytes:
+    """The chain's digest after a step."""
+    content = [grant.step, grant.from_ns, grant.until_ns, sorted(brought.items())]
+    packed: bytes = msgpack.packb(content, use_bin_type=True)
+    return hashlib.blake2b(before + packed, digest_size=16).digest()
+
+
+def differing(before: Parts, now: Parts) -> list[str]:
+    """What differs between two runs of the same step."""
+    names = sorted(before.keys() | now.keys())
+    return [name for name in names if before.get(name) != now.get(name)]
+
+
+def written(grant: Grant, brought: Parts) -> bytes:
+    """An entry as bytes."""
+    inputs = [_written_input(entered) for entered in grant.inputs]
+    packed: bytes = msgpack.packb(
+        {
+            "step": grant.step,
+            "from_ns": grant.from_ns,
+            "until_ns": grant.until_ns,
+            "inputs": inputs,
+            "parts": brought,
+        },
+        use_bin_type=True,
+    )
+    return packed
+
+
+def read(entry: bytes) -> Entry:
+    """An entry from its bytes."""
+    fields = msgpack.unpackb(entry, raw=False)
+    return Entry({k: v for k, v in fields.items() if k != "parts"}, fields["parts"])
+
+
+def granted(entry: Entry, load: Callable[[date], Loaded]) -> Grant:
+    """The grant of an entry; `load` gives a day's rows again."""
+    fields = entry.grant
+    return Grant(
+        step=fields["step"],
+        from_ns=fields["from_ns"],
+        until_ns=fields["until_ns"],
+        inputs=tuple(_read_input(written, load) for written in fields["inputs"]),
+    )
+
+
+def _written_input(entered: Input) -> list[Any]:
+    match entered:
+        case Loaded(date=day):
+            return ["loaded", day.isoformat()]
+        case LoadTimedOut(date=day):
+            return ["timed_out", day.isoformat()]
+        case Start() | Roll() | LoadFailed():
+            return ["message", encode(entered)]
+    raise TypeError(f"{type(entered).__name__} can't be written to the step log")
+
+
+def _read_input(entry: list[Any], load: Callable[[date], Loaded]) -> Input:
+    kind, content = entry
+    if kind == "message":
+        message = decode(content)
+        assert isinstance(message, Input)
+        return message
+    loaded = load(date.fromisoformat(content))
+    if kind == "loaded":
+        return loaded
+    rows = loaded.data.rows
+    interval_ns = rows.interval_ns if isinstance(rows, BarBlock) else None
+    nothing = no_rows(loaded.data.symbols, loaded.data.day, interval_ns)
+    return LoadTimedOut(date=loaded.date, data=nothing)
