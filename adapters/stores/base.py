@@ -97,7 +97,8 @@ class StoredSignal:
 class Snapshot:
     """Every actor's state at one instant of market time: what makes a commit an epoch.
 
-    `states` holds the states that changed since the epoch before; the others are taken over.
+    `states` holds the states that changed since the epoch before; the others are taken over. After
+    a recovery the first snapshot holds all: the newest epoch may be one that was found corrupt.
     """
 
     market_ns: int
@@ -116,6 +117,7 @@ class CommitRecord:
     digest: bytes
     """Of the record's whole content: a repeated number with another digest is a Conflict."""
     steps: tuple[Step, ...] = ()
+    """Each is one more than the one before, the first one more than the last that is stored."""
     snapshot: Snapshot | None = None
     documents: tuple[Document, ...] = ()
     signals: tuple[StoredSignal, ...] = ()
@@ -123,7 +125,8 @@ class CommitRecord:
     audit: tuple[bytes, ...] = ()
     """JSON objects."""
     meta: Mapping[str, bytes] = field(default_factory=dict)
-    """Small facts of the run that change with this commit (its identities, its day state)."""
+    """Small facts of the run that change with this commit (its identities, its day state); the
+    others stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,10 @@ class Usage:
 
 class Store(Protocol):
     """One namespace of state. All methods raise `StoreError`s only, `Unavailable` among them."""
+
+    def warnings(self) -> Sequence[str]:
+        """What about the store's set-up weakens its promises; for the log, at start."""
+        ...
 
     def acquire(self, holder: Holder, ttl_ns: int) -> int:
         """Take the lease; returns the fencing token, higher than any before.
@@ -223,7 +230,15 @@ class Store(Protocol):
         ...
 
     def steps(self, after: int = 0, until: int | None = None) -> Iterator[Step]:
-        """The step log, ascending, `after` excluded."""
+        """The step log, ascending and without gaps, `after` excluded; 0: from the first kept.
+
+        Raises
+        ------
+        StoreError
+            If steps after `after` were pruned.
+        Corrupt
+            On reaching one that is missing or fails its checksum.
+        """
         ...
 
     def signals(

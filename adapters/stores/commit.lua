@@ -1,0 +1,135 @@
+-- Makes one commit durable, all of it or nothing. Its states were staged before, as KEYS[13…].
+-- ARGV, after fence and token: number, digest; first and last step ('' for none); manifest ('' for
+-- no snapshot), the epoch whose states it takes over ('' for none); the lengths of the staged
+-- states; then the rows, each kind after its count.
+local position = 8
+
+local function take()
+  position = position + 1
+  return ARGV[position]
+end
+
+local function take_rows(width)
+  local rows = {}
+  for i = 1, tonumber(take()) do
+    rows[i] = {}
+    for j = 1, width do rows[i][j] = take() end
+  end
+  return rows
+end
+
+local number, digest, first_step, last_step = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local manifest, before = ARGV[7], ARGV[8]
+
+if tonumber(number) <= tonumber(head.commit) then
+  local known = redis.call('XRANGE', COMMITS, number .. '-0', number .. '-0')
+  if not known[1] then return {'PAST', head.commit} end
+  if known[1][2][2] ~= digest then return {'CONFLICT', known[1][2][2]} end
+  -- A write, so that a WAIT on this connection waits for the commit too.
+  redis.call('HINCRBY', LEASE, 'beat', 1)
+  return {'dup'}
+end
+if tonumber(number) ~= tonumber(head.commit) + 1 then return {'GAP', head.commit} end
+if first_step ~= '' and tonumber(first_step) ~= tonumber(head.step) + 1 then
+  return {'STEPS', head.step}
+end
+if before ~= '' and before ~= head.epoch then return {'CORRUPT', 'its newest epoch changed'} end
+
+for i = 13, #KEYS do
+  if redis.call('STRLEN', KEYS[i]) ~= tonumber(take()) then return {'UNSTAGED', KEYS[i]} end
+end
+
+-- Reading each key also makes one of a wrong type fail here.
+local function mismatch(command, key, expected, what)
+  local found = redis.call(command, key)
+  if found ~= tonumber(expected) then
+    return {'CORRUPT', 'has ' .. text(found) .. ' ' .. what .. ', not the ' .. expected .. ' committed'}
+  end
+end
+
+local bad = mismatch('XLEN', SIGNALS, head.signals, 'signals')
+  or mismatch('HLEN', IDS, head.signals, 'ids of signals')
+  or mismatch('HLEN', DOCUMENTS, head.documents, 'documents')
+  or mismatch('ZCARD', INDEX, 2 * tonumber(head.documents), 'index entries of documents')
+  or mismatch('HLEN', FACTS, head.facts, 'entries of meta')
+if bad then return bad end
+redis.call('HLEN', EPOCHS)
+redis.call('SCARD', BLOBS)
+
+local function accepts(stream, id)
+  if redis.call('EXISTS', stream) == 0 then return true end
+  local info = redis.call('XINFO', 'STREAM', stream)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      return tonumber(string.match(info[i + 1], '^(%d+)-')) < tonumber(id)
+    end
+  end
+end
+
+local audited = redis.call('HGET', HEAD, 'audit') or '0'
+for stream, id in pairs({[COMMITS] = number, [SIGNALS] = number, [AUDIT] = tonumber(audited) + 1,
+    [STEPS] = first_step ~= '' and first_step or nil}) do
+  if not accepts(stream, id) then return {'CORRUPT', stream .. ' has later entries'} end
+end
+
+local steps, documents, signals = take_rows(6), take_rows(5), take_rows(6)
+local audit, facts = take_rows(2), take_rows(2)
+
+local function index_members(day_and_session, status, completed)
+  local day, session = string.match(day_and_session, '^(%d%d%d%d%-%d%d%-%d%d)%z(.*)$')
+  return table.concat({'d', day, status, session}, '\0'),
+    table.concat({'s', status, completed, day, session}, '\0')
+end
+
+-- The entries that replaced documents have in the index.
+local outdated = {}
+for _, row in ipairs(documents) do
+  local old = redis.call('HGET', DOCUMENTS, row[1])
+  if old then
+    local status, completed = string.match(old, '^(%Z*)%z(%Z*)%z')
+    if not status then return {'CORRUPT', 'a document of ' .. string.sub(row[1], 1, 10) .. ' is damaged'} end
+    local by_day, by_status = index_members(row[1], status, completed)
+    outdated[#outdated + 1] = by_day
+    outdated[#outdated + 1] = by_status
+  end
+end
+
+-- From here on nothing may fail.
+for _, row in ipairs(steps) do
+  redis.call('XADD', STEPS, row[1] .. '-0', 'market_ns', row[2], 'grant', row[3], 'digest', row[4],
+    'trading_date', row[5], 'crc', row[6])
+end
+for _, member in ipairs(outdated) do redis.call('ZREM', INDEX, member) end
+for _, row in ipairs(documents) do
+  local key, status, completed, crc, body = unpack(row)
+  redis.call('HSET', DOCUMENTS, key, table.concat({status, completed, crc, body}, '\0'))
+  local by_day, by_status = index_members(key, status, completed)
+  redis.call('ZADD', INDEX, 0, by_day, 0, by_status)
+end
+local appended = 0
+for _, row in ipairs(signals) do
+  local id = number .. '-' .. text(appended)
+  if redis.call('HSETNX', IDS, row[1], id) == 1 then
+    redis.call('XADD', SIGNALS, id, 'id', row[1], 'trading_date', row[2], 'session', row[3],
+      'symbol', row[4], 'body', row[5], 'crc', row[6])
+    appended = appended + 1
+  end
+end
+for _, row in ipairs(audit) do
+  audited = text(redis.call('HINCRBY', HEAD, 'audit', 1))
+  redis.call('XADD', AUDIT, audited .. '-0', 'entry', row[1], 'crc', row[2])
+end
+for _, row in ipairs(facts) do redis.call('HSET', FACTS, row[1], row[2]) end
+if manifest ~= '' then
+  redis.call('HSET', EPOCHS, number, manifest)
+  head.epoch = number
+end
+redis.call('XADD', COMMITS, number .. '-0', 'digest', digest)
+head.commit, head.digest = number, digest
+if last_step ~= '' then head.step = last_step end
+head.signals = text(tonumber(head.signals) + appended)
+head.documents = text(redis.call('HLEN', DOCUMENTS))
+head.facts = text(redis.call('HLEN', FACTS))
+write_head(head)
+redis.call('HINCRBY', LEASE, 'beat', 1)
+return {'ok'}

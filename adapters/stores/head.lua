@@ -1,0 +1,51 @@
+-- Begins the scripts that write as the holder of the lease.
+-- KEYS: the names below, then a script's own. ARGV: fence, token, then a script's own.
+-- Redis does not roll back a script that fails: every check stands before the first write.
+local HEAD, LEASE, FACTS, EPOCHS, COMMITS, STEPS = unpack(KEYS, 1, 6)
+local DOCUMENTS, INDEX, SIGNALS, IDS, AUDIT, BLOBS = unpack(KEYS, 7, 12)
+local FIELDS = {'commit', 'step', 'digest', 'epoch', 'steps_from', 'signals', 'documents', 'facts'}
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+local function seal(head)
+  local total, joined = 0, {}
+  for i, field in ipairs(FIELDS) do joined[i] = head[field] end
+  joined = table.concat(joined, ':')
+  for i = 1, #joined do
+    total = (total * 257 + string.byte(joined, i) + 1) % 4294967291
+  end
+  return text(total)
+end
+
+-- The head as strings; a namespace without commits has the values of none.
+local function read_head()
+  local stored = redis.call('HMGET', HEAD, unpack(FIELDS))
+  local head = {commit = '0', step = '0', digest = '', epoch = '0', steps_from = '1',
+    signals = '0', documents = '0', facts = '0'}
+  if not stored[1] then
+    local others = redis.call('EXISTS', FACTS, EPOCHS, COMMITS, STEPS, DOCUMENTS, INDEX, SIGNALS, IDS)
+    return head, others > 0 and 'its head is missing, but not all else' or nil
+  end
+  for i, field in ipairs(FIELDS) do
+    if not stored[i] then return head, 'its head lacks ' .. field end
+    head[field] = stored[i]
+  end
+  if seal(head) ~= redis.call('HGET', HEAD, 'seal') then
+    return head, 'its head fails its checksum'
+  end
+  return head
+end
+
+local function write_head(head)
+  for _, field in ipairs(FIELDS) do redis.call('HSET', HEAD, field, head[field]) end
+  redis.call('HSET', HEAD, 'seal', seal(head))
+end
+
+local lease = redis.call('HMGET', LEASE, 'fence', 'beat', 'token', 'holder')
+if lease[1] ~= ARGV[1] or (ARGV[2] ~= '' and lease[3] ~= ARGV[2]) then
+  return {'FENCED', lease[1] or '', lease[2] or '', lease[3] or '', lease[4] or ''}
+end
+local head, wrong = read_head()
+if wrong then return {'CORRUPT', wrong} end

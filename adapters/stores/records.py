@@ -1,0 +1,482 @@
+"""What stores write and how they tell, on reading, that it is what was written.
+
+A server or a disk may lose or change bytes. Rows therefore carry a crc32, sequences have no gaps,
+and the head, which carries a crc too, knows how many there are of everything that recovery needs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import orjson
+
+from openbell.adapters.stores.base import (
+    SCHEMA_VERSION,
+    CommitRecord,
+    Corrupt,
+    Document,
+    EpochInfo,
+    Snapshot,
+    Step,
+    StoredSignal,
+)
+from openbell.errors import StoreError
+
+UNKNOWN_DATE = date.min
+"""Of a snapshot whose manifest can't be read."""
+
+PAGE = 1000
+"""Rows read at a time: between pages a reader holds nothing that a writer could wait for."""
+
+Loads = Callable[["Blob", str], bytes | None]
+"""Finds an actor's state by where its manifest says that it is."""
+
+
+def checksum(*parts: bytes) -> int:
+    """crc32 of the parts and of where one ends and the next begins."""
+    crc = 0
+    for part in parts:
+        crc = crc32(part, crc32(b"%d:" % len(part), crc))
+    return crc
+
+
+class Blob(NamedTuple):
+    """One actor's stored state: where it lies and what it must be."""
+
+    key: str
+    """Made from the commit that wrote it and that commit's digest: a writer that was taken over,
+    or one that sends another content, never writes over a state that was committed."""
+    length: int
+    crc: int
+
+    def problem(self, body: bytes | None) -> str | None:
+        if body is None:
+            return "is missing"
+        if len(body) != self.length:
+            return f"has {len(body)} bytes, not the {self.length} written"
+        if crc32(body) != self.crc:
+            return "fails its checksum"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a snapshot consists of."""
+
+    step: int
+    market_ns: int
+    trading_date: date
+    blobs: Mapping[str, Blob]
+
+    @property
+    def size(self) -> int:
+        return sum(blob.length for blob in self.blobs.values())
+
+    def encoded(self) -> bytes:
+        blobs = {actor: list(blob) for actor, blob in self.blobs.items()}
+        day = self.trading_date.isoformat()
+        body = orjson.dumps([self.step, self.market_ns, day, blobs])
+        return b"%08x" % crc32(body) + body
+
+
+def read_manifest(data: bytes | None) -> Manifest:
+    """
+    Raises
+    ------
+    Corrupt
+        Its text is only a predicate, such as "is missing".
+    """
+    if data is None:
+        raise Corrupt("is missing")
+    if data[:8] != b"%08x" % crc32(data[8:]):
+        raise Corrupt("fails its checksum")
+    step, market_ns, trading_date, blobs = orjson.loads(data[8:])
+    return Manifest(
+        step,
+        market_ns,
+        date.fromisoformat(trading_date),
+        {actor: Blob(*blob) for actor, blob in blobs.items()},
+    )
+
+
+def readable_manifest(data: bytes | None) -> Manifest | None:
+    try:
+        return read_manifest(data)
+    except Corrupt:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A commit as rows of plain values: what can go wrong with them has gone wrong before."""
+
+    number: int
+    digest: bytes
+    steps: tuple[tuple[int, int, bytes, bytes, str, int], ...]
+    """number, market_ns, grant, digest, trading_date, crc"""
+    documents: tuple[tuple[str, str, str, int | None, bytes, int], ...]
+    """trading_date, session, status, completed_ns, body, crc"""
+    signals: tuple[tuple[str, str, str, str, bytes, int], ...]
+    """id, trading_date, session, symbol, body, crc"""
+    audit: tuple[tuple[bytes, int], ...]
+    facts: tuple[tuple[str, bytes, int], ...]
+    """The record's `meta`."""
+    snapshot: Snapshot | None
+    blobs: Mapping[str, tuple[Blob, bytes]]
+    """The states that this commit brings, by actor."""
+
+    @property
+    def first_step(self) -> int | None:
+        return self.steps[0][0] if self.steps else None
+
+    def takes_over(self) -> list[str]:
+        """Actors whose state is that of the snapshot before."""
+        if self.snapshot is None:
+            return []
+        return [actor for actor in self.snapshot.actors if actor not in self.blobs]
+
+    def manifest(self, step: int, before: Manifest | None) -> Manifest:
+        """Of this commit's snapshot, `step` being the last that it includes."""
+        assert self.snapshot is not None
+        earlier = before.blobs if before else {}
+        lacking = [actor for actor in self.takes_over() if actor not in earlier]
+        if lacking:
+            raise StoreError(
+                f"commit {self.number}: its snapshot lacks the state of {', '.join(lacking)}, and "
+                "there is none to take over; nothing was written; give every actor's state"
+            )
+        blobs = {
+            actor: self.blobs[actor][0] if actor in self.blobs else earlier[actor]
+            for actor in self.snapshot.actors
+        }
+        return Manifest(step, self.snapshot.market_ns, self.snapshot.trading_date, blobs)
+
+
+def encode(record: CommitRecord) -> Encoded:
+    """
+    Raises
+    ------
+    StoreError
+        If the record can't be stored; nothing was written.
+    """
+    try:
+        return _encode(record)
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise StoreError(
+            f"commit {record.number}: can't be stored ({error}); nothing was written"
+        ) from error
+
+
+def _encode(record: CommitRecord) -> Encoded:
+    _count(record.number, "its number")
+    if record.number < 1:
+        raise ValueError("its number is below 1")
+    steps = tuple(step_row(step) for step in record.steps)
+    for before, after in pairwise(steps):
+        if after[0] != before[0] + 1:
+            raise ValueError(f"step {after[0]} does not follow step {before[0]}")
+    snapshot = record.snapshot
+    blobs: dict[str, tuple[Blob, bytes]] = {}
+    if snapshot is not None:
+        _count(snapshot.market_ns, "the snapshot's instant")
+        unlisted = snapshot.states.keys() - set(snapshot.actors)
+        if unlisted:
+            raise ValueError(f"there is a state of {min(unlisted)}, which is not among the actors")
+        key = f"{record.number}-{record.digest.hex()[:16]}"
+        for actor, state in snapshot.states.items():
+            body = _bytes(state, f"the state of {actor}")
+            blobs[actor] = Blob(key, len(body), crc32(body)), body
+    return Encoded(
+        number=record.number,
+        digest=_bytes(record.digest, "its digest"),
+        steps=steps,
+        # Of several of one session the last counts.
+        documents=tuple(
+            {
+                (document.trading_date, document.session): document_row(document)
+                for document in record.documents
+            }.values()
+        ),
+        signals=tuple(signal_row(signal) for signal in record.signals),
+        audit=tuple(audit_row(entry) for entry in record.audit),
+        facts=tuple(
+            (key, _bytes(value, f"meta {key}"), checksum(key.encode(), value))
+            for key, value in record.meta.items()
+        ),
+        snapshot=snapshot,
+        blobs=blobs,
+    )
+
+
+def _bytes(value: object, what: str) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{what} is no bytes but {type(value).__name__}")
+    return value
+
+
+def _count(value: object, what: str) -> int:
+    # A Lua number holds whole numbers to 2**53; counters stay far below, instants travel as text.
+    if not isinstance(value, int) or not -(2**63) <= value < 2**63:
+        raise ValueError(f"{what} is no whole number of 64 bits: {value!r}")
+    return value
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError(f"{what} is no text without NUL: {value!r}")
+    return value
+
+
+def step_row(step: Step) -> tuple[int, int, bytes, bytes, str, int]:
+    number, market_ns = _count(step.number, "a step"), _count(step.market_ns, "a step's instant")
+    grant, digest = _bytes(step.grant, "a grant"), _bytes(step.digest, "a step's digest")
+    day = step.trading_date.isoformat()
+    crc = checksum(b"%d %d" % (number, market_ns), day.encode(), grant, digest)
+    return number, market_ns, grant, digest, day, crc
+
+
+def document_row(document: Document) -> tuple[str, str, str, int | None, bytes, int]:
+    day, session = document.trading_date.isoformat(), _text(document.session, "a session")
+    status, body = _text(document.status, "a status"), _bytes(document.body, "a document")
+    completed_ns = document.completed_ns
+    if completed_ns is not None and _count(completed_ns, "completed_ns") < 0:
+        raise ValueError(f"completed_ns is {completed_ns}, before 1970")
+    key = f"{day}\0{session}\0{status}\0{completed_ns}"
+    return day, session, status, completed_ns, body, checksum(key.encode(), body)
+
+
+def signal_row(signal: StoredSignal) -> tuple[str, str, str, str, bytes, int]:
+    day, body = signal.trading_date.isoformat(), _bytes(signal.body, "a signal")
+    texts = [_text(part, "a signal's key") for part in (signal.id, signal.session, signal.symbol)]
+    crc = checksum("\0".join([day, *texts]).encode(), body)
+    return signal.id, day, signal.session, signal.symbol, body, crc
+
+
+def audit_row(entry: bytes) -> tuple[bytes, int]:
+    return _bytes(entry, "an audit entry"), checksum(entry)
+
+
+class Head(NamedTuple):
+    """How far a namespace has come and how much it holds, as stored."""
+
+    commit: int = 0
+    step: int = 0
+    digest: bytes = b""
+    epoch: int = 0
+    """The newest snapshot's; 0: there was none."""
+    steps_from: int = 1
+    """The first step that is kept."""
+    signals: int = 0
+    documents: int = 0
+    facts: int = 0
+
+    def seal(self) -> int:
+        """A checksum that Lua can compute too, which in Redis has no crc32 and no bit operations:
+        its numbers are exact up to 2**53.
+        """
+        text = b":".join(part if isinstance(part, bytes) else b"%d" % part for part in self)
+        total = 0
+        for byte in text:
+            total = (total * 257 + byte + 1) % 4294967291
+        return total
+
+
+def check_schema(schema: int, where: str) -> None:
+    if schema > SCHEMA_VERSION:
+        raise StoreError(
+            f"{where}: holds state of version {schema}, this openbell reads up to version "
+            f"{SCHEMA_VERSION}; use the newer openbell"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Turns rows back into values; `where` begins the text of what is wrong with them."""
+
+    where: str
+
+    def step(self, row: tuple[int, int, bytes, bytes, str, int]) -> Step:
+        try:
+            number, market_ns, grant, digest, day, crc = row
+            step = Step(number, market_ns, grant, digest, date.fromisoformat(day))
+            good = step_row(step)[-1] == crc
+        except (TypeError, ValueError):
+            good = False
+        if not good:
+            raise self.corrupt(f"step {row[0]} fails its checksum")
+        return step
+
+    def document(self, row: tuple[str, str, str, int | None, bytes, int]) -> Document:
+        try:
+            day, session, status, completed_ns, body, crc = row
+            document = Document(date.fromisoformat(day), session, status, completed_ns, body)
+            good = document_row(document)[-1] == crc
+        except (TypeError, ValueError):
+            good = False
+        if not good:
+            raise self.corrupt(f'the document of "{row[1]}" on {row[0]} fails its checksum')
+        return document
+
+    def signal(self, cursor: str, row: tuple[str, str, str, str, bytes, int]) -> StoredSignal:
+        try:
+            key, day, session, symbol, body, crc = row
+            signal = StoredSignal(key, date.fromisoformat(day), session, symbol, body)
+            good = signal_row(signal)[-1] == crc
+        except (TypeError, ValueError):
+            good = False
+        if not good:
+            raise self.corrupt(f"the signal at {cursor} fails its checksum")
+        return signal
+
+    def steps(
+        self, rows: Iterable[tuple[Any, ...]], after: int, until: int, head: Head
+    ) -> Iterator[Step]:
+        """Checks that the log has every step from after `after` to `until`."""
+        expected = after + 1
+        for row in rows:
+            step = self.step(row)
+            if step.number != expected:
+                break
+            yield step
+            expected += 1
+        if expected <= min(until, head.step):
+            raise self.corrupt(f"step {expected} is missing from the step log")
+
+    def audit(self, position: int, expected: int, entry: bytes, crc: int) -> bytes:
+        if position != expected:
+            raise self.corrupt(f"entry {expected} is missing from the audit trail")
+        if checksum(entry) != crc:
+            raise self.corrupt(f"entry {position} of the audit trail fails its checksum")
+        return entry
+
+    def fact(self, key: str, value: bytes, crc: int) -> bytes:
+        if checksum(key.encode(), value) != crc:
+            raise self.corrupt(f"meta {key} fails its checksum")
+        return value
+
+    def count(self, found: int, expected: int, what: str) -> None:
+        if found != expected:
+            raise self.corrupt(f"has {found} {what}, not the {expected} committed")
+
+    def first_step(self, after: int, head: Head) -> int:
+        """The step before the first to be read; 0 stands for all that are kept."""
+        if after == 0:
+            return head.steps_from - 1
+        if after < head.steps_from - 1:
+            raise StoreError(
+                f"{self.where}: steps {after + 1} to {head.steps_from - 1} were dropped after "
+                "store.keep_days; ask for later ones"
+            )
+        return after
+
+    def epochs(
+        self, manifests: Mapping[int, bytes | None], newest: int, load: Loads
+    ) -> list[EpochInfo]:
+        """Each with all its states verified; one that several snapshots share is read once."""
+        verdicts: dict[tuple[Blob, str], str | None] = {}
+        infos = []
+        for epoch in sorted({*manifests, *([newest] if newest else [])}, reverse=True):
+            try:
+                manifest = read_manifest(manifests.get(epoch))
+            except Corrupt as error:
+                problem = f"the manifest {error}"
+                infos.append(EpochInfo(epoch, 0, 0, UNKNOWN_DATE, 0, problem))
+                continue
+            for actor, blob in manifest.blobs.items():
+                if (blob, actor) not in verdicts:
+                    verdicts[blob, actor] = blob.problem(load(blob, actor))
+            problems = [
+                f"the state of {actor} {verdicts[blob, actor]}"
+                for actor, blob in manifest.blobs.items()
+                if verdicts[blob, actor]
+            ]
+            infos.append(
+                EpochInfo(
+                    epoch,
+                    manifest.step,
+                    manifest.market_ns,
+                    manifest.trading_date,
+                    manifest.size,
+                    "; ".join(problems) or None,
+                )
+            )
+        return infos
+
+    def states(self, epoch: int, manifest: bytes | None, load: Loads) -> dict[str, bytes]:
+        try:
+            blobs = read_manifest(manifest).blobs
+        except Corrupt as error:
+            raise self.corrupt(f"epoch {epoch}: the manifest {error}") from None
+        states = {}
+        for actor, blob in blobs.items():
+            body = load(blob, actor)
+            problem = blob.problem(body)
+            if problem or body is None:
+                raise self.corrupt(f"epoch {epoch}: the state of {actor} {problem}")
+            states[actor] = body
+        return states
+
+    def corrupt(self, what: str) -> Corrupt:
+        return Corrupt(
+            f"{self.where}: {what}; restore a copy of the store, or remove this state with "
+            "`openbell state delete --yes` and start afresh"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """What a `prune` leaves."""
+
+    epochs: frozenset[int]
+    """That stay."""
+    steps_from: int
+    """The first step that recovery may need: earlier ones go if their day is dropped too."""
+
+
+def plan_pruning(
+    manifests: Mapping[int, Manifest | None], before: date, keep_epochs: int
+) -> Pruning | None:
+    """None: nothing may be dropped, as there is no snapshot to recover from.
+
+    A snapshot whose manifest can't be read is none to recover from; it is kept as evidence for as
+    long as it is newer than the ones that are.
+    """
+    readable = {epoch: manifest for epoch, manifest in manifests.items() if manifest}
+    if not readable:
+        return None
+    recent = sorted(readable, reverse=True)[: max(keep_epochs, 1)]
+    first_of_day: dict[date, int] = {}
+    for epoch in sorted(readable):
+        first_of_day.setdefault(readable[epoch].trading_date, epoch)
+    firsts = {epoch for day, epoch in first_of_day.items() if day >= before}
+    unreadable = {epoch for epoch in manifests.keys() - readable.keys() if epoch > recent[-1]}
+    return Pruning(
+        epochs=frozenset({*recent, *firsts, *unreadable}),
+        steps_from=min(readable[epoch].step for epoch in recent) + 1,
+    )
+
+
+_CURSOR = re.compile(r"([1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})", re.ASCII)
+
+
+def parse_cursor(cursor: str) -> tuple[int, int]:
+    """
+    Raises
+    ------
+    ValueError
+        If it can't be a cursor of any signal log.
+    """
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
+        raise unknown_cursor(cursor)
+    return int(match[1]), int(match[2])
+
+
+def unknown_cursor(cursor: str) -> ValueError:
+    return ValueError(f'"{cursor}" is no cursor of this signal log; use one that it printed')

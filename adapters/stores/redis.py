@@ -1,0 +1,890 @@
+"""State in Redis or Valkey: for production, several processes, and a hot standby.
+
+All keys begin with `openbell:{NAME}:`; the braces keep them in one slot of a cluster. Signals are
+a Stream, `openbell:{NAME}:signals`, that any language reads, with a consumer group or without; its
+entries have the fields id, trading_date, session, symbol and body (a JSON object; crc is ours).
+Leave trimming it to openbell: a log with fewer entries than were committed is taken for damaged.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from functools import cache
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Literal, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+from openbell.adapters.stores.base import (
+    SCHEMA_VERSION,
+    CommitRecord,
+    Conflict,
+    Corrupt,
+    Document,
+    EpochInfo,
+    Gap,
+    Holder,
+    Step,
+    StoredSignal,
+    Unavailable,
+    Usage,
+)
+from openbell.adapters.stores.base import Head as PublicHead
+from openbell.adapters.stores.holders import (
+    Lease,
+    Watch,
+    decode_holder,
+    encode_holder,
+    fenced,
+    held,
+)
+from openbell.adapters.stores.records import (
+    PAGE,
+    Blob,
+    Encoded,
+    Head,
+    Manifest,
+    Reading,
+    audit_row,
+    check_schema,
+    encode,
+    parse_cursor,
+    plan_pruning,
+    read_manifest,
+    readable_manifest,
+    unknown_cursor,
+)
+from openbell.errors import ConfigError, StoreError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SOCKET_SECONDS = 5.0
+"""Without an answer for so long, the store counts as unavailable."""
+
+WAIT_SECONDS = 2.0
+"""How long replicas may take to confirm a commit."""
+
+OLDEST_SERVER = (6, 2)
+
+_KEYS = (
+    "head",
+    "lease",
+    "facts",
+    "epochs",
+    "commits",
+    "steps",
+    "documents",
+    "documents:index",
+    "signals",
+    "signals:ids",
+    "audit",
+    "blobs",
+)
+"""In the order in which head.lua takes them."""
+
+_TEMPORARY = re.compile(
+    r"\b(READONLY|LOADING|MASTERDOWN|TRYAGAIN|CLUSTERDOWN|NOREPLICAS|BUSY|UNKILLABLE)\b"
+)
+"""Refusals that pass: a failover, a server that is loading, a script of somebody else's."""
+
+_HEAD_FIELDS = (*Head._fields, "seal", "fence", "schema", "audit")
+
+_ACQUIRE = """
+local lease = redis.call('HMGET', KEYS[2], 'fence', 'beat', 'token', 'holder')
+if (lease[1] or '') ~= ARGV[1] or (lease[2] or '') ~= ARGV[2] then
+  return {'HELD', lease[1] or '', lease[2] or '', lease[3] or '', lease[4] or ''}
+end
+redis.call('HSETNX', KEYS[1], 'schema', ARGV[5])
+local fence = redis.call('HINCRBY', KEYS[1], 'fence', 1)
+redis.call('HSET', KEYS[2], 'fence', fence, 'beat', 0, 'token', ARGV[3], 'holder', ARGV[4])
+return {'ok', fence}
+"""
+
+_RELEASE = "redis.call('DEL', LEASE) return {'ok'}"
+
+_RENEW = "redis.call('HINCRBY', LEASE, 'beat', 1) return {'ok'}"
+
+_TAKE = """
+local commands = redis.call('LRANGE', KEYS[13], 0, -1)
+redis.call('DEL', KEYS[13])
+return {'ok', commands}
+"""
+
+_AUDIT = """
+redis.call('XLEN', KEYS[2])
+redis.call('HSETNX', KEYS[1], 'schema', ARGV[3])
+local position = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'audit', 1))
+redis.call('XADD', KEYS[2], position .. '-0', 'entry', ARGV[1], 'crc', ARGV[2])
+return {'ok'}
+"""
+
+
+@cache
+def _script(name: str) -> str:
+    return (Path(__file__).parent / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def open_redis(url: str, name: str, *, replicas: int = 0) -> RedisStore:
+    """The state of one name; see `openbell.adapters.stores.open_store`."""
+    return RedisStore(connect(url, name), name, _location(url), replicas=replicas)
+
+
+def connect(url: str, name: str) -> Any:
+    """A client that sends each command once; it connects when it is used.
+
+    Raises
+    ------
+    openbell.errors.ConfigError
+        If the URL can't be used.
+    openbell.errors.StoreError
+        If redis-py is not installed, or the server can't be used.
+    """
+    try:
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError:
+        raise StoreError(
+            f"{_location(url)}: the package redis is not installed; "
+            "run `pip install 'openbell[redis]'`"
+        ) from None
+    try:
+        return redis.Redis.from_url(
+            url,
+            # Retries of the client's repeat commands that the server has already executed. What may
+            # be repeated is known here only.
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=SOCKET_SECONDS,
+            socket_connect_timeout=SOCKET_SECONDS,
+            health_check_interval=0,
+            protocol=2,
+            client_name=f"openbell-{name}",
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"store.url: {error}; write e.g. redis://localhost:6379/0 or unix:///run/redis.sock"
+        ) from None
+
+
+def _location(url: str) -> str:
+    """The URL without user and password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+class RedisStore:
+    """A `Store` on a redis-py client, which must not retry and must return bytes."""
+
+    def __init__(
+        self,
+        client: Any,
+        name: str,
+        location: str,
+        *,
+        replicas: int = 0,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._client = client
+        self._prefix = f"openbell:{{{name}}}:"
+        self._keys = [self._prefix + key for key in _KEYS]
+        self._key = dict(zip(_KEYS, self._keys, strict=True))
+        self._commands = self._prefix + "commands"
+        self._location = location
+        self._where = f'{location} "{name}"'
+        self._replicas = replicas
+        self._reading = Reading(self._where)
+        self._watch = Watch(clock_ns)
+        self._token = token_hex(8)
+        self._acquired = False
+        self._server = self._look_at_server()
+        (schema,) = self._together(("HGET", self._key["head"], "schema"))
+        check_schema(int(schema or 0), self._where)
+
+    def warnings(self) -> Sequence[str]:
+        server = self._server
+        found = []
+        if not server["aof"]:
+            found.append(
+                "appendonly is no: what was acknowledged is lost when the server ends; "
+                "set appendonly yes"
+            )
+        elif server["fsync"] not in ("always", None):
+            found.append(
+                f"appendfsync is {server['fsync']}: a power cut loses what was acknowledged in the "
+                "last second; set appendfsync always (the end of the process alone loses nothing)"
+            )
+        if server["policy"] != "noeviction":
+            found.append(
+                f"maxmemory-policy is {server['policy']}: the server may drop state when its memory "
+                "is full; set maxmemory-policy noeviction"
+            )
+        if server["role"] != "master":
+            found.append(f"the server is a {server['role']}: it can be read but not written to")
+        return [f"{self._location}: {text}" for text in found]
+
+    # The lease.
+
+    def acquire(self, holder: Holder, ttl_ns: int) -> int:
+        self._server = self._look_at_server()
+        if self._server["evicts"]:
+            raise StoreError(
+                f"{self._location}: maxmemory-policy is {self._server['policy']}: the server would "
+                "drop state when its memory is full; set maxmemory-policy noeviction"
+            )
+        self._head()  # a damaged one must not be written over
+        lease = self._lease()
+        if lease and not self._watch.may_replace(lease, self._token, ttl_ns):
+            raise held(self._where, lease, ttl_ns)
+        expected = (lease.fence, lease.beat) if lease else ("", "")
+        values = (*expected, self._token, encode_holder(holder), SCHEMA_VERSION)
+        outcome, *rest = self._evaluate(_ACQUIRE, self._keys[:2], values)
+        if outcome == b"HELD":  # another process was faster, or beat its heart at last
+            now = self._read_lease(rest)
+            raise held(self._where, now, ttl_ns) if now else self._changed()
+        self._acquired = True
+        fence = int(rest[0])
+        self._collect(fence)
+        return fence
+
+    def renew(self, fence: int) -> None:
+        self._as_holder(fence, _RENEW)
+
+    def release(self, fence: int) -> None:
+        outcome, *_ = self._evaluate(self._guarded(_RELEASE), self._keys, self._claim(fence))
+        if outcome == b"CORRUPT":
+            raise self._reading.corrupt("its head is damaged")
+
+    # Commits.
+
+    def commit(self, fence: int, record: CommitRecord) -> Literal["ok", "dup"]:
+        encoded = encode(record)
+        step = encoded.steps[-1][0] if encoded.steps else None
+        manifest, taken_over = b"", ""
+        if encoded.snapshot is not None:
+            # The lease is ours alone, or the script will say so: what is read here still holds then.
+            head = self._head()
+            if encoded.number == head.commit + 1:
+                try:
+                    before = self._to_take_over(encoded, head)
+                    manifest = encoded.manifest(step or head.step, before).encoded()
+                except StoreError:
+                    self.renew(fence)  # being fenced is what matters more
+                    raise
+                taken_over = str(head.epoch) if before else ""
+        staged = {self._blob(blob, actor): body for actor, (blob, body) in encoded.blobs.items()}
+        values = [
+            *self._claim(fence),
+            encoded.number,
+            encoded.digest,
+            "" if encoded.first_step is None else encoded.first_step,
+            "" if step is None else step,
+            manifest,
+            taken_over,
+            *(len(body) for body in staged.values()),
+            *_rows(encoded),
+        ]
+        outcome, *rest = self._evaluate(
+            self._guarded(_script("commit")), [*self._keys, *staged], values, staged
+        )
+        if outcome not in (b"ok", b"dup"):
+            raise self._refused(outcome, rest, fence, encoded)
+        return "ok" if outcome == b"ok" else "dup"
+
+    def _to_take_over(self, encoded: Encoded, head: Head) -> Manifest | None:
+        if not encoded.takes_over() or not head.epoch:
+            return None
+        (data,) = self._together(("HGET", self._key["epochs"], head.epoch))
+        try:
+            return read_manifest(data)
+        except Corrupt as error:
+            raise self._reading.corrupt(
+                f"commit {encoded.number} takes over states of epoch {head.epoch}, whose manifest "
+                f"{error}"
+            ) from None
+
+    def _refused(
+        self, outcome: bytes, rest: list[bytes], fence: int, encoded: Encoded
+    ) -> StoreError:
+        commit = f"{self._where}: commit {encoded.number}"
+        match outcome:
+            case b"FENCED":
+                return fenced(self._where, fence, self._read_lease(rest))
+            case b"PAST":
+                return Gap(
+                    f"{commit} is long past, the last one is {int(rest[0])}; nothing was written; "
+                    "read the state anew"
+                )
+            case b"GAP":
+                return Gap(
+                    f"{commit} does not follow {int(rest[0])}, the last one; nothing was written; "
+                    "read the state anew"
+                )
+            case b"STEPS":
+                return Gap(
+                    f"{commit}: step {encoded.first_step} does not follow {int(rest[0])}, the last "
+                    "one; nothing was written; read the state anew"
+                )
+            case b"CONFLICT":
+                return Conflict(
+                    f"{commit} exists with another content (digest {rest[0].hex()}, now "
+                    f"{encoded.digest.hex()}): two writers, or a run that isn't deterministic; "
+                    "nothing was written; compare them with `openbell replay`"
+                )
+            case b"UNSTAGED":
+                return Unavailable(f"{commit}: {rest[0].decode()} did not arrive; send it again")
+        return self._reading.corrupt(rest[0].decode(errors="replace"))
+
+    # What can be read back.
+
+    def head(self) -> PublicHead:
+        stored, facts, others = self._together(
+            ("HMGET", self._key["head"], *_HEAD_FIELDS),
+            ("HGETALL", self._key["facts"]),
+            self._others(),
+        )
+        head = self._read_head(stored, others)
+        self._reading.count(len(facts), head.facts, "entries of meta")
+        meta = {key.decode(): self._read_fact(key.decode(), value) for key, value in facts.items()}
+        fence, schema = (int(value or 0) for value in stored[-3:-1])
+        check_schema(schema, self._where)
+        return PublicHead(
+            head.commit, head.step, fence, head.digest, meta, schema or SCHEMA_VERSION
+        )
+
+    def epochs(self) -> Sequence[EpochInfo]:
+        head = self._head()
+        (manifests,) = self._together(("HGETALL", self._key["epochs"]))
+        infos = self._reading.epochs(_by_number(manifests), head.epoch, self._load)
+        if not any(info.problem for info in infos):
+            return infos
+        # What was pruned in the meantime has no problem, it is gone.
+        (left,) = self._together(("HKEYS", self._key["epochs"]))
+        numbers = {int(epoch) for epoch in left} | {head.epoch}
+        return [info for info in infos if info.epoch in numbers]
+
+    def states(self, epoch: int) -> Mapping[str, bytes]:
+        head = self._head()
+        (manifest,) = self._together(("HGET", self._key["epochs"], epoch))
+        try:
+            if manifest is not None or epoch == head.epoch:
+                return self._reading.states(epoch, manifest, self._load)
+        except Corrupt:
+            (still,) = self._together(("HEXISTS", self._key["epochs"], epoch))
+            if still or epoch == head.epoch:
+                raise
+        raise StoreError(f"{self._where}: there is no snapshot of epoch {epoch}")
+
+    def steps(self, after: int = 0, until: int | None = None) -> Iterator[Step]:
+        head = self._head()
+        first = self._reading.first_step(after, head)
+        last = head.step if until is None else min(until, head.step)
+        rows = (
+            self._row(f"step {number}", _step, number, entry)
+            for number, _, entry in self._stream("steps", (first, 0), last)
+        )
+        return self._reading.steps(rows, first, last, head)
+
+    def signals(
+        self,
+        after: str | None = None,
+        *,
+        trading_date: date | None = None,
+        symbol: str | None = None,
+        session: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[tuple[str, StoredSignal]]:
+        start = parse_cursor(after) if after is not None else (0, 0)
+        key = self._key["signals"]
+        found, expected, at = self._together(
+            ("XLEN", key),
+            ("HGET", self._key["head"], "signals"),
+            ("XRANGE", key, *2 * [after or "1-0"]),
+        )
+        self._reading.count(found, int(expected or 0), "signals")
+        if after is not None and not at:
+            raise unknown_cursor(after)
+        wanted = {
+            b"trading_date": trading_date.isoformat() if trading_date else None,
+            b"symbol": symbol,
+            b"session": session,
+        }
+        given = {field: text.encode() for field, text in wanted.items() if text is not None}
+        return self._signals(start, given, limit)
+
+    def _signals(
+        self, start: tuple[int, int], given: Mapping[bytes, bytes], limit: int | None
+    ) -> Iterator[tuple[str, StoredSignal]]:
+        left = limit
+        for number, seq, entry in self._stream("signals", start):
+            if left == 0:
+                return
+            cursor = f"{number}-{seq}"
+            row = self._row(f"the signal at {cursor}", _signal, entry)
+            # Verified before it is filtered: a damaged one may be one that is asked for.
+            signal = self._reading.signal(cursor, row)
+            if all(entry[field] == text for field, text in given.items()):
+                yield cursor, signal
+                left = None if left is None else left - 1
+
+    def documents(
+        self,
+        *,
+        trading_date: date | None = None,
+        status: str | None = None,
+        session: str | None = None,
+        completed_since_ns: int | None = None,
+    ) -> Sequence[Document]:
+        if trading_date is not None:
+            begin = ["d", trading_date.isoformat(), *([status] if status is not None else [])]
+            low, high = _span(begin)
+        elif status is not None:
+            low, high = _span(["s", status])
+            if completed_since_ns is not None:
+                low = "\0".join(["[s", status, f"{max(completed_since_ns, 0):020}"]).encode()
+        else:
+            low, high = _span(["d"])
+        expected, documents, entries, members = self._together(
+            ("HGET", self._key["head"], "documents"),
+            ("HLEN", self._key["documents"]),
+            ("ZCARD", self._key["documents:index"]),
+            ("ZRANGEBYLEX", self._key["documents:index"], low, high),
+        )
+        self._reading.count(documents, int(expected or 0), "documents")
+        self._reading.count(entries, 2 * int(expected or 0), "index entries of documents")
+        keys = []
+        for member in members:
+            kind, *parts = member.split(b"\0", 3)
+            day, name = (parts[0], parts[2]) if kind == b"d" else parts[2].split(b"\0", 1)
+            if session is None or name == session.encode():
+                keys.append(day + b"\0" + name)
+        found = [
+            self._read_document(key, value)
+            for begin_at in range(0, len(keys), PAGE)
+            for key, value in self._values("documents", sorted(keys)[begin_at : begin_at + PAGE])
+        ]
+        since_ns = completed_since_ns
+        # The index may be older than the document, by a commit that came between the two readings.
+        return [
+            document
+            for document in found
+            if status in (None, document.status)
+            and (since_ns is None or (document.completed_ns or -1) >= since_ns)
+        ]
+
+    def _values(self, key: str, fields: list[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+        (values,) = self._together(("HMGET", self._key[key], *fields))
+        return zip(fields, values, strict=True)
+
+    def _read_document(self, key: bytes, value: bytes | None) -> Document:
+        day, _, session = key.decode().partition("\0")
+        if value is None:
+            raise self._reading.corrupt(f'the document of "{session}" on {day} is missing')
+
+        row = self._row(f'the document of "{session}" on {day}', _document, day, session, value)
+        return self._reading.document(row)
+
+    def audit(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        (last,) = self._together(("HGET", self._key["head"], "audit"))
+        return self._audit(after, int(last or 0))
+
+    def _audit(self, after: int, last: int) -> Iterator[tuple[int, bytes]]:
+        expected = after + 1
+        for position, _, fields in self._stream("audit", (after, 0), last):
+            entry, crc = self._row(f"entry {position} of the audit trail", _entry, fields)
+            yield position, self._reading.audit(position, expected, entry, crc)
+            expected += 1
+        if expected <= last:
+            raise self._reading.corrupt(f"entry {expected} is missing from the audit trail")
+
+    def append_audit(self, entry: bytes) -> None:
+        keys = [self._key["head"], self._key["audit"]]
+        self._evaluate(_AUDIT, keys, (*audit_row(entry), SCHEMA_VERSION))
+
+    def send_command(self, command: bytes) -> None:
+        self._together(("RPUSH", self._commands, command))
+
+    def take_commands(self, fence: int) -> Sequence[bytes]:
+        commands: list[bytes] = self._as_holder(fence, _TAKE, [self._commands])[0]
+        return commands
+
+    # Upkeep.
+
+    def prune(self, fence: int, before: date, keep_epochs: int) -> None:
+        head = self._head()
+        manifests = self._manifests()
+        plan = plan_pruning(manifests, before, keep_epochs)
+        if plan is None:
+            self.renew(fence)  # refuses who lost the lease
+            return
+        steps_from = head.steps_from
+        limit = min(plan.steps_from, head.step + 1)
+        day = before.isoformat().encode()
+        for number, _, entry in self._stream("steps", (steps_from - 1, 0), limit - 1):
+            if entry.get(b"trading_date", b"") >= day:
+                break
+            steps_from = number + 1
+        kept = {epoch: manifests[epoch] for epoch in plan.epochs}
+        self._drop(fence, head, kept, sorted(manifests.keys() - plan.epochs), steps_from)
+
+    def _collect(self, fence: int) -> None:
+        """Drops states that were staged for a commit that never came."""
+        self._drop(fence, self._head(), self._manifests(), [], None)
+
+    def _drop(
+        self,
+        fence: int,
+        head: Head,
+        kept: Mapping[int, Manifest | None],
+        epochs: list[int],
+        steps_from: int | None,
+    ) -> None:
+        unused: list[str] = []
+        if None not in kept.values():  # what a damaged manifest needs is not known
+            used = {
+                self._blob(blob, actor)
+                for manifest in kept.values()
+                if manifest
+                for actor, blob in manifest.blobs.items()
+            }
+            (stored,) = self._together(("SMEMBERS", self._key["blobs"]))
+            unused = sorted({key.decode() for key in stored} - used)
+        if not unused and steps_from is None:
+            return
+        first_commit = min(kept) if kept else 0
+        self._as_holder(
+            fence,
+            _script("drop"),
+            unused,
+            [
+                head.commit,
+                "" if steps_from is None else steps_from,
+                first_commit,
+                *epochs,
+            ],
+        )
+
+    def usage(self) -> Usage:
+        head = self._head()
+        (blobs,) = self._together(("SMEMBERS", self._key["blobs"]))
+        steps, epochs, audit = self._together(
+            ("XLEN", self._key["steps"]),
+            ("HLEN", self._key["epochs"]),
+            ("XLEN", self._key["audit"]),
+        )
+        counts = {
+            "commits": head.commit,
+            "steps": steps,
+            "epochs": epochs,
+            "documents": head.documents,
+            "signals": head.signals,
+            "audit": audit,
+        }
+        size = self._size([*self._keys, self._commands, *blobs])
+        return Usage(f"{self._location} {self._prefix}*", SCHEMA_VERSION, size, counts)
+
+    def delete(self) -> None:
+        start = self._prefix.encode()
+        with self._errors():
+            self._client.delete(self._key["lease"])  # a writer stops here
+            found = self._client.scan_iter(match=self._prefix + "*", count=1000)
+            keys = [key for key in found if key.startswith(start)]
+            for begin in range(0, len(keys), PAGE):
+                self._client.unlink(*keys[begin : begin + PAGE])
+
+    def close(self) -> None:
+        self._client.close()
+
+    # Commands and errors.
+
+    def _together(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Executes commands at one instant."""
+        with self._errors():
+            pipeline = self._client.pipeline(transaction=len(commands) > 1)
+            for command in commands:
+                pipeline.execute_command(*command)
+            results: list[Any] = pipeline.execute()
+        return results
+
+    def _size(self, keys: Sequence[str | bytes]) -> int:
+        with self._errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.memory_usage(key)
+            # Hosted servers may refuse to tell.
+            sizes = pipeline.execute(raise_on_error=False)
+        return sum(size for size in sizes if isinstance(size, int))
+
+    def _guarded(self, script: str) -> str:
+        return f"{_script('head')}\n{script}"
+
+    def _claim(self, fence: int) -> tuple[int, str]:
+        # The token too: a failover, or state that was deleted, may count the fences anew.
+        return fence, self._token if self._acquired else ""
+
+    def _as_holder(
+        self,
+        fence: int,
+        script: str,
+        keys: Sequence[str] = (),
+        values: Sequence[Any] = (),
+    ) -> list[Any]:
+        outcome, *rest = self._evaluate(
+            self._guarded(script), [*self._keys, *keys], [*self._claim(fence), *values]
+        )
+        match outcome:
+            case b"FENCED":
+                raise fenced(self._where, fence, self._read_lease(rest))
+            case b"CORRUPT":
+                raise self._reading.corrupt(rest[0].decode(errors="replace"))
+            case b"CHANGED":
+                raise self._changed()
+        return rest
+
+    def _evaluate(
+        self,
+        script: str,
+        keys: Sequence[str],
+        values: Sequence[Any],
+        staged: Mapping[str, bytes] | None = None,
+    ) -> list[Any]:
+        """A script's answer, once enough replicas have what it wrote."""
+        with self._errors():
+            pipeline = self._client.pipeline(transaction=False)
+            if staged:
+                pipeline.sadd(self._key["blobs"], *staged)
+                for key, body in staged.items():
+                    pipeline.set(key, body)
+            # EVAL rather than EVALSHA: a server that was restarted does not know the script.
+            pipeline.eval(script, len(keys), *keys, *values)
+            if self._replicas:
+                pipeline.execute_command(*self._wait())
+            results: list[Any] = pipeline.execute(raise_on_error=False)
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
+        if not self._replicas:
+            answer: list[Any] = results[-1]
+            return answer
+        *_, answer, confirmed = results
+        count = confirmed[-1] if isinstance(confirmed, list) else confirmed
+        if answer[0] in (b"ok", b"dup") and count < self._replicas:
+            raise Unavailable(
+                f"{self._where}: {count} of {self._replicas} replicas confirmed within "
+                f"{WAIT_SECONDS:g} s; check the replicas, or lower store.replicas"
+            )
+        return answer
+
+    def _wait(self) -> tuple[Any, ...]:
+        milliseconds = int(WAIT_SECONDS * 1000)
+        if self._server["aof"] and self._server["version"] >= (7, 2):
+            return "WAITAOF", 1, self._replicas, milliseconds
+        return "WAIT", self._replicas, milliseconds
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        from redis import exceptions
+
+        try:
+            yield
+        except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
+            raise StoreError(
+                f"{self._where}: the server refuses the password ({error}); check store.url"
+            ) from error
+        except (
+            exceptions.ConnectionError,
+            exceptions.TimeoutError,
+            exceptions.ReadOnlyError,
+            exceptions.ClusterDownError,
+            exceptions.TryAgainError,
+            exceptions.MasterDownError,
+        ) as error:
+            raise Unavailable(f"{self._where}: no answer ({error})") from error
+        except exceptions.OutOfMemoryError as error:
+            raise StoreError(
+                f"{self._where}: the server's memory is full ({error}); nothing was committed; "
+                "raise maxmemory"
+            ) from error
+        except exceptions.ResponseError as error:
+            text = str(error)
+            if _TEMPORARY.search(text):
+                raise Unavailable(f"{self._where}: not now ({text})") from error
+            if "WRONGTYPE" in text:
+                raise self._reading.corrupt(f"a key is not what openbell wrote ({text})") from error
+            raise StoreError(
+                f"{self._where}: the server refuses ({text}); see its log and its configuration"
+            ) from error
+        except exceptions.RedisError as error:
+            raise StoreError(f"{self._where}: {error}") from error
+
+    def _changed(self) -> Unavailable:
+        return Unavailable(f"{self._where}: the state changed meanwhile; try again")
+
+    def _look_at_server(self) -> dict[str, Any]:
+        from redis import exceptions
+
+        with self._errors():
+            info = self._client.info()
+            try:
+                fsync = self._client.config_get("appendfsync").get("appendfsync")
+            except exceptions.ResponseError:  # hosted servers often refuse CONFIG
+                fsync = None
+        version = tuple(int(part) for part in info["redis_version"].split(".")[:2])
+        if version < OLDEST_SERVER:
+            raise StoreError(
+                f"{self._location}: the server is version {info['redis_version']}; openbell needs "
+                f"Redis {'.'.join(map(str, OLDEST_SERVER))} or any Valkey"
+            )
+        policy = info.get("maxmemory_policy", "noeviction")
+        return {
+            "version": version,
+            "role": info.get("role", "master"),
+            "aof": bool(info.get("aof_enabled", 0)),
+            "fsync": fsync.decode() if isinstance(fsync, bytes) else fsync,
+            "policy": policy,
+            # The volatile policies only drop keys that expire, and none of ours does.
+            "evicts": bool(info.get("maxmemory", 0)) and policy.startswith("allkeys-"),
+        }
+
+    # Rows.
+
+    def _others(self) -> tuple[str, ...]:
+        return "EXISTS", *(
+            key
+            for name, key in self._key.items()
+            if name not in ("head", "lease", "audit", "blobs")
+        )
+
+    def _head(self) -> Head:
+        stored, others = self._together(("HMGET", self._key["head"], *_HEAD_FIELDS), self._others())
+        return self._read_head(stored, others)
+
+    def _read_head(self, stored: list[bytes | None], others: int) -> Head:
+        fields = stored[: len(Head._fields)]
+        if fields[0] is None:
+            if others:
+                raise self._reading.corrupt("its head is missing, but not all else")
+            return Head()
+        try:
+            head = Head(
+                *(
+                    value if name == "digest" else int(value)  # type: ignore[arg-type]
+                    for name, value in zip(Head._fields, fields, strict=True)
+                )
+            )
+            good = head.seal() == int(stored[len(Head._fields)] or -1)
+        except (TypeError, ValueError):
+            good = False
+        if not good:
+            raise self._reading.corrupt("its head fails its checksum")
+        return head
+
+    def _lease(self) -> Lease | None:
+        (stored,) = self._together(
+            ("HMGET", self._key["lease"], "fence", "beat", "token", "holder")
+        )
+        return self._read_lease(stored)
+
+    def _read_lease(self, stored: Sequence[bytes | None]) -> Lease | None:
+        fence, beat, token, holder = stored
+        if not fence:
+            return None
+        try:
+            return Lease(
+                int(fence), int(beat or 0), (token or b"").decode(), decode_holder(holder or b"")
+            )
+        except ValueError:
+            raise self._reading.corrupt("its lease is damaged") from None
+
+    def _blob(self, blob: Blob, actor: str) -> str:
+        return f"{self._prefix}blob:{blob.key}:{actor}"
+
+    def _load(self, blob: Blob, actor: str) -> bytes | None:
+        (body,) = self._together(("GET", self._blob(blob, actor)))
+        return body if body is None or isinstance(body, bytes) else None
+
+    def _manifests(self) -> dict[int, Manifest | None]:
+        (manifests,) = self._together(("HGETALL", self._key["epochs"]))
+        return {epoch: readable_manifest(data) for epoch, data in _by_number(manifests).items()}
+
+    def _read_fact(self, key: str, value: bytes) -> bytes:
+        crc, _, body = value.partition(b":")
+        return self._reading.fact(key, body, int(crc) if crc.isdigit() else -1)
+
+    def _stream(
+        self, name: str, after: tuple[int, int], last: int | None = None
+    ) -> Iterator[tuple[int, int, dict[bytes, bytes]]]:
+        end = "+" if last is None else f"{max(last, 0)}-0"
+        start = f"{after[0]}-{after[1]}"
+        while True:
+            (entries,) = self._together(
+                ("XRANGE", self._key[name], f"({start}", end, "COUNT", PAGE)
+            )
+            for key, fields in entries:
+                start = key.decode()
+                number, _, seq = start.partition("-")
+                yield int(number), int(seq), fields
+            if len(entries) < PAGE:
+                return
+
+    def _row(self, what: str, read: Callable[P, T], *args: P.args, **names: P.kwargs) -> T:
+        try:
+            return read(*args, **names)
+        except (KeyError, ValueError):
+            raise self._reading.corrupt(f"{what} can't be read") from None
+
+
+def _step(number: int, entry: Mapping[bytes, bytes]) -> tuple[int, int, bytes, bytes, str, int]:
+    day = entry[b"trading_date"].decode()
+    crc = int(entry[b"crc"])
+    return number, int(entry[b"market_ns"]), entry[b"grant"], entry[b"digest"], day, crc
+
+
+def _signal(entry: Mapping[bytes, bytes]) -> tuple[str, str, str, str, bytes, int]:
+    fields = (b"id", b"trading_date", b"session", b"symbol")
+    key, day, session, symbol = (entry[field].decode() for field in fields)
+    return key, day, session, symbol, entry[b"body"], int(entry[b"crc"])
+
+
+def _document(day: str, session: str, value: bytes) -> tuple[str, str, str, int | None, bytes, int]:
+    status, completed, crc, body = value.split(b"\0", 3)
+    completed_ns = None if completed == b"-" else int(completed)
+    return day, session, status.decode(), completed_ns, body, int(crc)
+
+
+def _entry(fields: Mapping[bytes, bytes]) -> tuple[bytes, int]:
+    return fields[b"entry"], int(fields[b"crc"])
+
+
+def _rows(encoded: Encoded) -> Iterator[Any]:
+    """In the order in which commit.lua takes them."""
+    yield len(encoded.steps)
+    for row in encoded.steps:
+        yield from row
+    yield len(encoded.documents)
+    for day, session, status, completed_ns, body, crc in encoded.documents:
+        completed = "-" if completed_ns is None else f"{completed_ns:020}"
+        yield from (f"{day}\0{session}", status, completed, crc, body)
+    yield len(encoded.signals)
+    for signal in encoded.signals:
+        yield from signal
+    yield len(encoded.audit)
+    for entry in encoded.audit:
+        yield from entry
+    yield len(encoded.facts)
+    for key, value, crc in encoded.facts:
+        yield from (key, b"%d:%s" % (crc, value))
+
+
+def _span(begin: list[str]) -> tuple[bytes, bytes]:
+    """Bounds of all index entries that begin so."""
+    start = "\0".join([*begin, ""]).encode()
+    return b"[" + start, b"(" + start[:-1] + b"\x01"
+
+
+def _by_number(manifests: Mapping[bytes, bytes]) -> dict[int, bytes | None]:
+    return {int(epoch): data for epoch, data in manifests.items() if epoch.isdigit()}

@@ -1,0 +1,820 @@
+"""State in one SQLite file: the default, without set-up, for one machine.
+
+The file is in WAL mode: any number of readers, in any process, work while the writer writes. It
+must not lie on a network file system, where file locks don't hold. Next to it stand `-wal` and
+`-shm`, parts of it that hold the last commits until they are folded in: copy all three or none.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import date
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Literal, Protocol
+from urllib.parse import quote
+
+from openbell.adapters.stores.base import (
+    SCHEMA_VERSION,
+    CommitRecord,
+    Conflict,
+    Corrupt,
+    Document,
+    EpochInfo,
+    Gap,
+    Holder,
+    LeaseHeld,
+    Step,
+    StoredSignal,
+    Unavailable,
+    Usage,
+)
+from openbell.adapters.stores.base import Head as PublicHead
+from openbell.adapters.stores.holders import (
+    Lease,
+    Watch,
+    decode_holder,
+    encode_holder,
+    fenced,
+    held,
+)
+from openbell.adapters.stores.records import (
+    PAGE,
+    Blob,
+    Encoded,
+    Head,
+    Reading,
+    audit_row,
+    check_schema,
+    encode,
+    parse_cursor,
+    plan_pruning,
+    read_manifest,
+    readable_manifest,
+    unknown_cursor,
+)
+from openbell.errors import StoreError
+
+APPLICATION_ID = 0x6F62656C
+""""obel": tells our files from other programs' databases."""
+
+BUSY_SECONDS = 5.0
+"""How long another process may keep the file locked; its transactions take milliseconds."""
+
+SCHEMA = """
+CREATE TABLE heads (
+    name TEXT PRIMARY KEY, fence INTEGER NOT NULL DEFAULT 0, audit INTEGER NOT NULL DEFAULT 0,
+    number INTEGER NOT NULL DEFAULT 0, step INTEGER NOT NULL DEFAULT 0,
+    digest BLOB NOT NULL DEFAULT x'', epoch INTEGER NOT NULL DEFAULT 0,
+    steps_from INTEGER NOT NULL DEFAULT 1, signals INTEGER NOT NULL DEFAULT 0,
+    documents INTEGER NOT NULL DEFAULT 0, facts INTEGER NOT NULL DEFAULT 0,
+    seal INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE leases (
+    name TEXT PRIMARY KEY, fence INTEGER NOT NULL, beat INTEGER NOT NULL, token TEXT NOT NULL,
+    holder BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE facts (
+    name TEXT, key TEXT, value BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (name, key)
+) WITHOUT ROWID;
+CREATE TABLE commits (
+    name TEXT, number INTEGER, digest BLOB NOT NULL, PRIMARY KEY (name, number)
+) WITHOUT ROWID;
+CREATE TABLE epochs (
+    name TEXT, number INTEGER, manifest BLOB NOT NULL, PRIMARY KEY (name, number)
+);
+CREATE TABLE blobs (
+    name TEXT, actor TEXT, key TEXT, body BLOB NOT NULL, PRIMARY KEY (name, actor, key)
+);
+CREATE TABLE steps (
+    name TEXT, number INTEGER, market_ns INTEGER NOT NULL, grant BLOB NOT NULL,
+    digest BLOB NOT NULL, trading_date TEXT NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (name, number)
+);
+CREATE TABLE documents (
+    name TEXT, trading_date TEXT, session TEXT, status TEXT NOT NULL, completed_ns INTEGER,
+    body BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (name, trading_date, session)
+);
+CREATE INDEX documents_by_status ON documents (name, trading_date, status);
+CREATE INDEX documents_by_completion ON documents (name, status, completed_ns);
+CREATE TABLE signals (
+    name TEXT, number INTEGER, seq INTEGER, id TEXT NOT NULL, trading_date TEXT NOT NULL,
+    session TEXT NOT NULL, symbol TEXT NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (name, number, seq), UNIQUE (name, id)
+);
+CREATE INDEX signals_by_date ON signals (name, trading_date, number, seq);
+CREATE TABLE audit (
+    name TEXT, position INTEGER, entry BLOB NOT NULL, crc INTEGER NOT NULL,
+    PRIMARY KEY (name, position)
+);
+CREATE TABLE commands (id INTEGER PRIMARY KEY, name TEXT NOT NULL, command BLOB NOT NULL);
+"""
+
+_TABLES = (
+    "heads",
+    "leases",
+    "facts",
+    "commits",
+    "epochs",
+    "blobs",
+    "steps",
+    "documents",
+    "signals",
+    "audit",
+    "commands",
+)
+
+_COUNTED = (
+    ("leases", "holder"),
+    ("facts", "value"),
+    ("commits", "digest"),
+    ("epochs", "manifest"),
+    ("blobs", "body"),
+    ("steps", "grant"),
+    ("documents", "body"),
+    ("signals", "body"),
+    ("audit", "entry"),
+    ("commands", "command"),
+)
+"""Tables, and the column that has nearly all of a row's bytes."""
+
+
+class Database(Protocol):
+    """Where the connections of a `SqliteStore` come from."""
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        ...
+
+    def reading(self) -> sqlite3.Connection | None:
+        """None: there is nothing to read yet."""
+        ...
+
+    def writing(self) -> sqlite3.Connection: ...
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held while a connection is in use."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class FileDatabase:
+    """A file: one connection that can only read, another, made when needed, that writes."""
+
+    def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS) -> None:
+        self.path = path
+        # A store is used from one thread at a time, but not always the same one.
+        self.lock = threading.RLock()
+        self._busy_seconds = busy_seconds
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+
+    @property
+    def where(self) -> str:
+        return str(self.path)
+
+    def reading(self) -> sqlite3.Connection | None:
+        if self._reader is None and self.path.exists():
+            self._reader = self._open("ro")
+        return self._reader
+
+    def writing(self) -> sqlite3.Connection:
+        if self._writer is None:
+            if not self.path.exists():
+                self._create()
+            writer = self._open("rw")
+            # FULL: what was acknowledged survives a power cut too.
+            writer.execute("PRAGMA synchronous = FULL")
+            writer.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
+            self._writer = writer
+        return self._writer
+
+    def close(self) -> None:
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._reader = self._writer = None
+
+    def _open(self, mode: str) -> sqlite3.Connection:
+        # An empty file is what SQLite would take for a new database, and what a truncated one is.
+        if self.path.stat().st_size == 0:
+            raise Corrupt(
+                f"{self.path}: the file is empty, openbell never leaves it so; restore a copy of "
+                "it, or remove it to start afresh"
+            )
+        connection = sqlite3.connect(
+            f"file:{quote(os.fspath(self.path))}?mode={mode}",
+            uri=True,
+            timeout=self._busy_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            _check_identity(connection, self.path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _create(self) -> None:
+        """Made aside and linked into place: nobody ever sees it half made, and of two processes
+        that make it one wins."""
+        _make_private(self.path.parent)
+        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}-{token_hex(4)}")
+        os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        try:
+            connection = sqlite3.connect(aside, isolation_level=None)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.executescript(
+                    f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
+                    f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
+                )
+            finally:
+                connection.close()
+            with suppress(FileExistsError):
+                try:
+                    os.link(aside, self.path)
+                except FileExistsError:
+                    raise
+                except OSError:  # a file system without links; only Windows refuses to overwrite
+                    if not self.path.exists():
+                        os.rename(aside, self.path)
+            _sync_folder(self.path.parent)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise StoreError(
+            f"{path}: is a database of another program; give store.url a file of its own"
+        )
+    check_schema(connection.execute("PRAGMA user_version").fetchone()[0], str(path))
+
+
+def _make_private(folder: Path) -> None:
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    for parent in reversed(missing):
+        with suppress(FileExistsError):
+            parent.mkdir(mode=0o700)
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # Windows can't open folders, and needs no such call
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class SqliteStore:
+    """A `Store` in an SQLite database that several names may share."""
+
+    def __init__(
+        self,
+        database: Database,
+        name: str,
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._database = database
+        self._name = name
+        self._where = f'{database.where} "{name}"'
+        self._reading = Reading(self._where)
+        self._watch = Watch(clock_ns)
+        self._token = token_hex(8)
+        self._acquired = False
+        with self._reads():
+            pass  # says now what is wrong with the file
+
+    def warnings(self) -> Sequence[str]:
+        return ()
+
+    # The lease.
+
+    def acquire(self, holder: Holder, ttl_ns: int) -> int:
+        with self._reads() as db:
+            lease = self._lease(db)
+            if lease and not self._watch.may_replace(lease, self._token, ttl_ns):
+                raise held(self._where, lease, ttl_ns)
+        try:
+            with self._writes() as db:
+                now = self._lease(db)
+                if now is not None and now != lease:  # another process was faster
+                    raise held(self._where, now, ttl_ns)
+                self._head(db)  # a damaged one must not be written over
+                db.execute("INSERT OR IGNORE INTO heads (name) VALUES (?)", (self._name,))
+                db.execute("UPDATE heads SET fence = fence + 1 WHERE name = ?", (self._name,))
+                ((fence,),) = self._rows(db, "SELECT fence FROM heads WHERE name = ?")
+                db.execute(
+                    "REPLACE INTO leases (name, fence, beat, token, holder) VALUES (?, ?, 0, ?, ?)",
+                    (self._name, fence, self._token, encode_holder(holder)),
+                )
+        except Unavailable as error:
+            if lease is None:
+                raise
+            raise LeaseHeld(lease.whose(), str(error)) from error
+        self._acquired = True
+        return int(fence)
+
+    def renew(self, fence: int) -> None:
+        with self._writes() as db:
+            self._check_fence(db, fence)
+            self._beat(db)
+
+    def release(self, fence: int) -> None:
+        with self._writes() as db:
+            lease = self._lease(db)
+            if lease and self._is_ours(lease, fence):
+                db.execute("DELETE FROM leases WHERE name = ?", (self._name,))
+
+    # Commits.
+
+    def commit(self, fence: int, record: CommitRecord) -> Literal["ok", "dup"]:
+        encoded = encode(record)
+        with self._writes() as db:
+            self._check_fence(db, fence)
+            head = self._head(db)
+            if encoded.number <= head.commit:
+                self._check_repeated(db, encoded, head)
+                return "dup"
+            if encoded.number != head.commit + 1:
+                raise Gap(
+                    f"{self._where}: commit {encoded.number} does not follow {head.commit}, the "
+                    "last one; nothing was written; read the state anew"
+                )
+            if encoded.first_step not in (None, head.step + 1):
+                raise Gap(
+                    f"{self._where}: commit {encoded.number}: step {encoded.first_step} does not "
+                    f"follow {head.step}, the last one; nothing was written; read the state anew"
+                )
+            self._write(db, encoded, head)
+            self._beat(db)
+        return "ok"
+
+    def _check_repeated(self, db: sqlite3.Connection, encoded: Encoded, head: Head) -> None:
+        row = db.execute(
+            "SELECT digest FROM commits WHERE name = ? AND number = ?",
+            (self._name, encoded.number),
+        ).fetchone()
+        if row is None:
+            raise Gap(
+                f"{self._where}: commit {encoded.number} is long past, the last one is "
+                f"{head.commit}; nothing was written; read the state anew"
+            )
+        if row[0] != encoded.digest:
+            raise Conflict(
+                f"{self._where}: commit {encoded.number} exists with another content (digest "
+                f"{row[0].hex()}, now {encoded.digest.hex()}): two writers, or a run that isn't "
+                "deterministic; nothing was written; compare them with `openbell replay`"
+            )
+
+    def _write(self, db: sqlite3.Connection, encoded: Encoded, head: Head) -> None:
+        name, number = self._name, encoded.number
+        step = encoded.steps[-1][0] if encoded.steps else head.step
+        epoch = head.epoch
+        if encoded.snapshot is not None:
+            before = None
+            if encoded.takes_over() and head.epoch:
+                try:
+                    before = read_manifest(self._manifest(db, head.epoch))
+                except Corrupt as error:
+                    raise self._reading.corrupt(
+                        f"commit {number} takes over states of epoch {head.epoch}, whose manifest "
+                        f"{error}"
+                    ) from None
+            manifest = encoded.manifest(step, before).encoded()
+            epoch = number
+            db.execute("INSERT INTO epochs VALUES (?, ?, ?)", (name, number, manifest))
+            db.executemany(
+                "INSERT INTO blobs VALUES (?, ?, ?, ?)",
+                [(name, actor, blob.key, body) for actor, (blob, body) in encoded.blobs.items()],
+            )
+        db.executemany(
+            "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(name, *row) for row in encoded.steps],
+        )
+        documents = sum(self._put(db, "documents", row) for row in encoded.documents)
+        facts = sum(self._put(db, "facts", row) for row in encoded.facts)
+        appended = 0
+        for row in encoded.signals:
+            appended += db.execute(
+                "INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (name, id) DO NOTHING",
+                (name, number, appended, *row),
+            ).rowcount
+        for entry, crc in encoded.audit:
+            self._append(db, entry, crc)
+        db.execute("INSERT INTO commits VALUES (?, ?, ?)", (name, number, encoded.digest))
+        self._set_head(
+            db,
+            head._replace(
+                commit=number,
+                step=step,
+                digest=encoded.digest,
+                epoch=epoch,
+                signals=head.signals + appended,
+                documents=head.documents + documents,
+                facts=head.facts + facts,
+            ),
+        )
+
+    # What can be read back.
+
+    def head(self) -> PublicHead:
+        with self._reads() as db:
+            head = self._head(db)
+            row = (
+                db
+                and db.execute("SELECT fence FROM heads WHERE name = ?", (self._name,)).fetchone()
+            )
+            facts = self._rows(db, "SELECT key, value, crc FROM facts WHERE name = ?")
+        self._reading.count(len(facts), head.facts, "entries of meta")
+        meta = {row[0]: self._reading.fact(*row) for row in facts}
+        fence = row[0] if row else 0
+        return PublicHead(head.commit, head.step, fence, head.digest, meta, SCHEMA_VERSION)
+
+    def epochs(self) -> Sequence[EpochInfo]:
+        with self._reads() as db:
+            head = self._head(db)
+            return self._reading.epochs(self._manifests(db), head.epoch, self._loads(db))
+
+    def states(self, epoch: int) -> Mapping[str, bytes]:
+        with self._reads() as db:
+            head = self._head(db)
+            manifest = self._manifest(db, epoch)
+            if manifest is None and epoch != head.epoch:
+                raise StoreError(f"{self._where}: there is no snapshot of epoch {epoch}")
+            return self._reading.states(epoch, manifest, self._loads(db))
+
+    def steps(self, after: int = 0, until: int | None = None) -> Iterator[Step]:
+        with self._reads() as db:
+            head = self._head(db)
+        first = self._reading.first_step(after, head)
+        last = head.step if until is None else min(until, head.step)
+        rows = self._pages(
+            "SELECT number, market_ns, grant, digest, trading_date, crc FROM steps "
+            "WHERE name = ? AND number > ? AND number <= ? ORDER BY number",
+            lambda row: (row[0], last),
+            (first, last),
+        )
+        return self._reading.steps(rows, first, last, head)
+
+    def signals(
+        self,
+        after: str | None = None,
+        *,
+        trading_date: date | None = None,
+        symbol: str | None = None,
+        session: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[tuple[str, StoredSignal]]:
+        start = parse_cursor(after) if after is not None else (0, 0)
+        with self._reads() as db:
+            self._reading.count(self._count(db, "signals"), self._head(db).signals, "signals")
+            if after is not None and not self._rows(
+                db, "SELECT 1 FROM signals WHERE name = ? AND number = ? AND seq = ?", start
+            ):
+                raise unknown_cursor(after)
+        wanted = {
+            "trading_date": trading_date and trading_date.isoformat(),
+            "symbol": symbol,
+            "session": session,
+        }
+        given = {column: value for column, value in wanted.items() if value is not None}
+        filters = "".join(f"AND {column} = ? " for column in given)
+        rows = self._pages(
+            "SELECT number, seq, id, trading_date, session, symbol, body, crc FROM signals "
+            f"WHERE name = ? AND (number, seq) > (?, ?) {filters}ORDER BY number, seq",
+            lambda row: (row[0], row[1], *given.values()),
+            (*(start if after is not None else (0, -1)), *given.values()),
+            limit,
+        )
+        return (
+            (cursor := f"{number}-{seq}", self._reading.signal(cursor, tuple(row)))
+            for number, seq, *row in rows
+        )
+
+    def documents(
+        self,
+        *,
+        trading_date: date | None = None,
+        status: str | None = None,
+        session: str | None = None,
+        completed_since_ns: int | None = None,
+    ) -> Sequence[Document]:
+        wanted = {
+            "trading_date = ?": trading_date and trading_date.isoformat(),
+            "status = ?": status,
+            "session = ?": session,
+            "completed_ns >= ?": completed_since_ns,
+        }
+        given = {test: value for test, value in wanted.items() if value is not None}
+        with self._reads() as db:
+            self._reading.count(self._count(db, "documents"), self._head(db).documents, "documents")
+            rows = self._rows(
+                db,
+                "SELECT trading_date, session, status, completed_ns, body, crc FROM documents "
+                f"WHERE name = ? {''.join(f'AND {test} ' for test in given)}"
+                "ORDER BY trading_date, session",
+                tuple(given.values()),
+            )
+        return [self._reading.document(row) for row in rows]
+
+    def audit(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        with self._reads() as db:
+            rows = self._rows(db, "SELECT audit FROM heads WHERE name = ?")
+        last = rows[0][0] if rows else 0
+        entries = self._pages(
+            "SELECT position, entry, crc FROM audit "
+            "WHERE name = ? AND position > ? AND position <= ? ORDER BY position",
+            lambda row: (row[0], last),
+            (after, last),
+        )
+        return self._audit(entries, after, last)
+
+    def _audit(
+        self, rows: Iterator[tuple[Any, ...]], after: int, last: int
+    ) -> Iterator[tuple[int, bytes]]:
+        expected = after + 1
+        for position, entry, crc in rows:
+            yield position, self._reading.audit(position, expected, entry, crc)
+            expected += 1
+        if expected <= last:
+            raise self._reading.corrupt(f"entry {expected} is missing from the audit trail")
+
+    def append_audit(self, entry: bytes) -> None:
+        row = audit_row(entry)
+        with self._writes() as db:
+            db.execute("INSERT OR IGNORE INTO heads (name) VALUES (?)", (self._name,))
+            self._append(db, *row)
+
+    def send_command(self, command: bytes) -> None:
+        with self._writes() as db:
+            db.execute("INSERT INTO commands (name, command) VALUES (?, ?)", (self._name, command))
+
+    def take_commands(self, fence: int) -> Sequence[bytes]:
+        with self._reads() as db:  # asked often, and hardly ever is there one
+            self._check_fence(db, fence)
+            if not self._rows(db, "SELECT 1 FROM commands WHERE name = ? LIMIT 1"):
+                return []
+        with self._writes() as db:
+            self._check_fence(db, fence)
+            rows = self._rows(db, "SELECT command FROM commands WHERE name = ? ORDER BY id")
+            db.execute("DELETE FROM commands WHERE name = ?", (self._name,))
+        return [command for (command,) in rows]
+
+    # Upkeep.
+
+    def prune(self, fence: int, before: date, keep_epochs: int) -> None:
+        with self._writes() as db:
+            self._check_fence(db, fence)
+            head = self._head(db)
+            manifests = {
+                epoch: readable_manifest(data) for epoch, data in self._manifests(db).items()
+            }
+            plan = plan_pruning(manifests, before, keep_epochs)
+            if plan is None:
+                return
+            kept = [manifests[epoch] for epoch in plan.epochs]
+            db.executemany(
+                "DELETE FROM epochs WHERE name = ? AND number = ?",
+                [(self._name, epoch) for epoch in manifests.keys() - plan.epochs],
+            )
+            if None not in kept:  # what a damaged manifest needs is not known
+                used = {
+                    (actor, blob.key) for one in kept if one for actor, blob in one.blobs.items()
+                }
+                stored = set(self._rows(db, "SELECT actor, key FROM blobs WHERE name = ?"))
+                db.executemany(
+                    "DELETE FROM blobs WHERE name = ? AND actor = ? AND key = ?",
+                    [(self._name, *unused) for unused in stored - used],
+                )
+            ((of_days,),) = self._rows(
+                db,
+                "SELECT min(number) FROM steps WHERE name = ? AND trading_date >= ?",
+                (before.isoformat(),),
+            )
+            steps_from = min(plan.steps_from, of_days or head.step + 1)
+            db.execute("DELETE FROM steps WHERE name = ? AND number < ?", (self._name, steps_from))
+            db.execute(
+                "DELETE FROM commits WHERE name = ? AND number < ?", (self._name, min(plan.epochs))
+            )
+            self._set_head(db, head._replace(steps_from=steps_from))
+
+    def usage(self) -> Usage:
+        with self._reads() as db:
+            head = self._head(db)
+            counts = {
+                "commits": head.commit,
+                "steps": self._count(db, "steps"),
+                "epochs": self._count(db, "epochs"),
+                "documents": self._count(db, "documents"),
+                "signals": self._count(db, "signals"),
+                "audit": self._count(db, "audit"),
+            }
+            size = sum(
+                row[0] or 0
+                for table, column in _COUNTED
+                for row in self._rows(
+                    db, f"SELECT sum(length({column})) FROM {table} WHERE name = ?"
+                )
+            )
+        return Usage(self._database.where, SCHEMA_VERSION, size, counts)
+
+    def delete(self) -> None:
+        with self._reads() as db:
+            if db is None:
+                return
+        with self._writes() as db:
+            for table in _TABLES:
+                db.execute(f"DELETE FROM {table} WHERE name = ?", (self._name,))
+
+    def close(self) -> None:
+        with self._database.lock:
+            self._database.close()
+
+    # Connections and errors.
+
+    @contextmanager
+    def _reads(self) -> Iterator[sqlite3.Connection | None]:
+        """One instant of the database; None: there is none yet."""
+        with self._database.lock, self._errors():
+            db = self._database.reading()
+            if db is None or db.in_transaction:
+                yield db
+                return
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                db.execute("ROLLBACK")
+
+    @contextmanager
+    def _writes(self) -> Iterator[sqlite3.Connection]:
+        with self._database.lock, self._errors():
+            db = self._database.writing()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        except OSError as error:
+            raise StoreError(
+                f"{self._where}: {error.strerror or error}; check the path and its permissions"
+            ) from error
+
+    def _explained(self, error: sqlite3.Error) -> StoreError:
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        where = self._where
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Unavailable(f"{where}: the file is locked{self._locker()}")
+        if code == sqlite3.SQLITE_FULL:
+            return StoreError(f"{where}: the disk is full; nothing was written; make room on it")
+        if code == sqlite3.SQLITE_NOTADB:
+            return Corrupt(f"{where}: the file is no SQLite database; give store.url another file")
+        if code == sqlite3.SQLITE_CORRUPT:
+            return self._reading.corrupt(f"the file is damaged ({error})")
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+            return StoreError(f"{where}: {error}; check the path and its permissions")
+        if code == sqlite3.SQLITE_IOERR:
+            kind = getattr(error, "sqlite_errorname", "SQLITE_IOERR")
+            return StoreError(f"{where}: {error} ({kind}); check the disk, and that it isn't full")
+        return StoreError(f"{where}: {error}")
+
+    def _locker(self) -> str:
+        """Who it is likely to be: a process that was stopped within its transaction keeps it."""
+        with suppress(sqlite3.Error, StoreError):
+            reader = self._database.reading()
+            lease = self._lease(reader)
+            if lease and lease.token != self._token:
+                pid = lease.holder.pid if lease.holder else "PID"
+                return (
+                    f" by {lease.whose()}, which holds the lease and may be stopped; wake it with "
+                    f"`kill -CONT {pid}` or end it"
+                )
+        return " by another process; end it, or try again"
+
+    # Rows.
+
+    def _rows(
+        self, db: sqlite3.Connection | None, query: str, values: tuple[object, ...] = ()
+    ) -> list[Any]:
+        return db.execute(query, (self._name, *values)).fetchall() if db else []
+
+    def _pages(
+        self,
+        query: str,
+        resume: Callable[[tuple[Any, ...]], tuple[object, ...]],
+        values: tuple[object, ...],
+        limit: int | None = None,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Reads page after page: an open query would keep the file from being folded."""
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            with self._reads() as db:
+                rows = self._rows(db, f"{query} LIMIT {size}", values)
+            yield from rows
+            if len(rows) < size:
+                return
+            values = resume(rows[-1])
+            left = None if left is None else left - size
+
+    def _count(self, db: sqlite3.Connection | None, table: str) -> int:
+        rows = self._rows(db, f"SELECT count(*) FROM {table} WHERE name = ?")
+        return int(rows[0][0]) if rows else 0
+
+    def _put(self, db: sqlite3.Connection, table: str, row: tuple[object, ...]) -> int:
+        """1 if it is new."""
+        marks = ", ?" * len(row)
+        values = (self._name, *row)
+        new = db.execute(f"INSERT OR IGNORE INTO {table} VALUES (?{marks})", values).rowcount
+        if not new:
+            db.execute(f"REPLACE INTO {table} VALUES (?{marks})", values)
+        return new
+
+    def _head(self, db: sqlite3.Connection | None) -> Head:
+        rows = self._rows(
+            db,
+            "SELECT number, step, digest, epoch, steps_from, signals, documents, facts, seal "
+            "FROM heads WHERE name = ?",
+        )
+        head, seal = (Head(*rows[0][:-1]), rows[0][-1]) if rows else (Head(), 0)
+        if head == Head():
+            for table in ("commits", "steps", "epochs", "signals", "documents", "facts"):
+                if self._rows(db, f"SELECT 1 FROM {table} WHERE name = ? LIMIT 1"):
+                    raise self._reading.corrupt(f"its head is missing, but there are {table}")
+        elif head.seal() != seal:
+            raise self._reading.corrupt("its head fails its checksum")
+        return head
+
+    def _set_head(self, db: sqlite3.Connection, head: Head) -> None:
+        db.execute(
+            "UPDATE heads SET number = ?, step = ?, digest = ?, epoch = ?, steps_from = ?, "
+            "signals = ?, documents = ?, facts = ?, seal = ? WHERE name = ?",
+            (*head, head.seal(), self._name),
+        )
+
+    def _lease(self, db: sqlite3.Connection | None) -> Lease | None:
+        rows = self._rows(db, "SELECT fence, beat, token, holder FROM leases WHERE name = ?")
+        if not rows:
+            return None
+        fence, beat, token, holder = rows[0]
+        return Lease(fence, beat, token, decode_holder(holder))
+
+    def _is_ours(self, lease: Lease, fence: int) -> bool:
+        # The token too: state that was deleted and made anew counts its fences anew.
+        return lease.fence == fence and (not self._acquired or lease.token == self._token)
+
+    def _check_fence(self, db: sqlite3.Connection | None, fence: int) -> None:
+        lease = self._lease(db)
+        if lease is None or not self._is_ours(lease, fence):
+            raise fenced(self._where, fence, lease)
+
+    def _beat(self, db: sqlite3.Connection) -> None:
+        db.execute("UPDATE leases SET beat = beat + 1 WHERE name = ?", (self._name,))
+
+    def _manifest(self, db: sqlite3.Connection | None, epoch: int) -> bytes | None:
+        rows = self._rows(db, "SELECT manifest FROM epochs WHERE name = ? AND number = ?", (epoch,))
+        return rows[0][0] if rows else None
+
+    def _manifests(self, db: sqlite3.Connection | None) -> dict[int, bytes | None]:
+        return dict(self._rows(db, "SELECT number, manifest FROM epochs WHERE name = ?"))
+
+    def _loads(self, db: sqlite3.Connection | None) -> Callable[[Blob, str], bytes | None]:
+        def load(blob: Blob, actor: str) -> bytes | None:
+            rows = self._rows(
+                db,
+                "SELECT body FROM blobs WHERE name = ? AND actor = ? AND key = ?",
+                (actor, blob.key),
+            )
+            return rows[0][0] if rows else None
+
+        return load
+
+    def _append(self, db: sqlite3.Connection, entry: bytes, crc: int) -> None:
+        db.execute("UPDATE heads SET audit = audit + 1 WHERE name = ?", (self._name,))
+        ((position,),) = self._rows(db, "SELECT audit FROM heads WHERE name = ?")
+        db.execute("INSERT INTO audit VALUES (?, ?, ?, ?)", (self._name, position, entry, crc))
