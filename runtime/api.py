@@ -284,7 +284,7 @@ class Runtime:
         self._error: BaseException | None = None
         self._stopped = False
         self._ran = False
-        self._over = False
+        self._over = threading.Event()
         self._followers: list[threading.Thread] = []
         self._closed = False
         self._started_at = time.time()
@@ -383,8 +383,7 @@ class Runtime:
             for signal in _signals_after(log, position):
                 yield signal
                 position += 1
-        if self._error is not None:
-            raise self._error
+        self._raise_what_ended_it()
 
     async def asignals(self, after: str | None = None) -> AsyncIterator[Signal]:
         """As `signals`, without blocking the event loop."""
@@ -412,6 +411,11 @@ class Runtime:
                 await news.wait()
         finally:
             unlisten()
+        self._raise_what_ended_it()
+
+    def _raise_what_ended_it(self) -> None:
+        if self._ran:
+            self._over.wait()  # the log ends a moment before what ended it is known
         if self._error is not None:
             raise self._error
 
@@ -492,7 +496,7 @@ class Runtime:
     def _state(self) -> str:
         if not self._ran and self._thread is None:
             return "ready"
-        if not self._over:
+        if not self._over.is_set():
             return "running"
         if self._error is not None:
             return "failed"
@@ -523,7 +527,7 @@ class Runtime:
                 raise
         finally:
             self._seconds = time.perf_counter() - began
-            self._over = True
+            self._over.set()
 
 
 def backtest(
