@@ -22,6 +22,7 @@ import typer
 
 from openbell import __version__
 from openbell.errors import ConfigError, DayFailed, InputError, OpenbellError
+from openbell.runtime.cli_store import register
 
 if TYPE_CHECKING:
     from openbell.runtime.api import Runtime
@@ -381,6 +382,9 @@ def config_schema() -> None:
     from openbell.runtime.config import config_schema as schema
 
     print(json.dumps(schema(), indent=2, ensure_ascii=False))
+
+
+register(app)
 
 
 def main() -> None:

@@ -33,7 +33,6 @@ from openbell.adapters.stores import (
 )
 from openbell.errors import ConfigError, InputError, StoreError
 from openbell.messages.control import Loaded, Prepared
-from openbell.messages.time import Grant
 from openbell.runtime import steplog
 from openbell.runtime.codec import Undecodable, decode
 from openbell.runtime.config import Config
@@ -52,8 +51,7 @@ class LeaseLost(StoreError):
 class Restored:
     """Where a restart has come: actors' states, and the grants that follow them."""
 
-    def __init__(self, head: Head, epoch: int, step: int, market_ns: int) -> None:
-        self.head = head
+    def __init__(self, epoch: int, step: int, market_ns: int) -> None:
         self.epoch = epoch
         self.step = step
         """The last step that the states hold."""
@@ -131,14 +129,14 @@ class DurableRun:
         heartbeat = threading.Thread(target=self._renew, name="openbell-lease", daemon=True)
         heartbeat.start()
         try:
-            restored = self._restored() if self.head.step else None
-            prepared = self._prepare(restored)
-            self.engine.ledger = self._ledger(restored)
-            if restored is not None:
-                self._say_restored(restored)
+            found = self._restored() if self.head.step else None
+            prepared = restore(self.engine, self.plan, found)
+            self.engine.ledger = self._ledger(found)
+            if found is not None:
+                self._say_restored(found)
                 if not prepared.grants and self._is_over():
                     return False
-            self.engine.run(prepared if restored is not None else None)
+            self.engine.run(prepared if found is not None else None)
             return True
         except Fenced as error:
             raise LeaseLost(f"the lease was lost: {error}") from error
@@ -218,81 +216,12 @@ class DurableRun:
                 )
 
     def _restored(self) -> Restored:
-        """The newest snapshot that can be used, and the steps after it.
-
-        Raises
-        ------
-        Corrupt
-            If there is none, and the step log doesn't reach back to the start either.
-        """
+        """The newest snapshot that can be used, and the steps after it."""
         head = self._store.head()
-        today = self._day_in_progress() if self._whole_days else None
-        for epoch in self._store.epochs():
-            if epoch.problem is not None:
-                logger.warning("snapshot {}: {}; taking the one before", epoch.epoch, epoch.problem)
-                continue
-            if today is not None and epoch.trading_date >= today and not self._is_first(epoch):
-                continue
-            found = Restored(head, epoch.epoch, epoch.step, epoch.market_ns)
-            try:
-                stored = self._store.states(epoch.epoch)
-                found.states = {name: decode(data) for name, data in stored.items()}
-            except (Corrupt, Undecodable) as error:
-                logger.warning("snapshot {}: {}; taking the one before", epoch.epoch, error)
-                continue
-            break
-        else:
-            found = Restored(head, 0, 0, 0)
-        before = max(found.step - 1, 0)
-        steps = list(self._store.steps(after=before))
-        if found.step:
-            found.chain, steps = steps[0].digest, steps[1:]
-        found.steps = tuple(steps)
-        return found
-
-    def _day_in_progress(self) -> date:
-        steps = list(self._store.steps(after=max(self.head.step - 1, 0)))
-        return steps[-1].trading_date
-
-    def _is_first(self, epoch: Any) -> bool:
-        """Whether an epoch lies before its day's open."""
-        states = self._store.states(epoch.epoch)
-        state: day.State = decode(states[day.NAME])
-        return state.phase in ("clear", "initialise", "history", "load")
-
-    def _prepare(self, restored: Restored | None) -> Prepared:
-        if restored is None:
-            return Prepared()
-        cells, loader = self.engine.cells, self.engine.loader
-        for name, state in restored.states.items():
-            if name not in cells:
-                raise StoreError(
-                    f"the snapshot has an actor that this configuration hasn't, {name}"
-                )
-            cells[name].state = state
-            cells[name].step = restored.step
-        days = {planned.date: planned for planned in self.plan.days}
-        of_day: day.State = cells[day.NAME].state
-        handing: prefetch.State = cells[prefetch.NAME].state
-        read: dict[date, Loaded] = {}
-
-        def load(wanted: date) -> Loaded:
-            if wanted not in read:
-                loader.start(days[wanted])
-                read[wanted] = loader.take(wanted)
-            return read[wanted]
-
-        if of_day.position >= 0 and of_day.phase in ("stream", "end"):
-            rows = load(of_day.day.date).data.rows
-            cells[prefetch.NAME].state = replace(handing, rows=rows)
-        grants: list[Grant] = []
-        for step in restored.steps:
-            grants.append(steplog.granted(steplog.read(step.grant), load))
-        for asked in handing.asked:
-            if asked not in read and asked in days:
-                loader.start(days[asked])
-        self.engine.read_again = frozenset(read)
-        return Prepared(grants=tuple(grants))
+        if not self._whole_days:
+            return restored(self._store, head.step)
+        last = next(iter(self._store.steps(after=head.step - 1)))
+        return restored(self._store, first_step(self._store, last.trading_date) - 1)
 
     def _is_over(self) -> bool:
         ended: clock.State = self.engine.cells[clock.NAME].state
@@ -328,6 +257,103 @@ class DurableRun:
                 return
             except Unavailable as error:
                 logger.debug("the lease could not be renewed: {}", error)
+
+
+def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
+    """Put restored states into an engine's actors, and read again what they had read.
+
+    Returns
+    -------
+    Prepared
+        The grants that follow, for the clock.
+    """
+    if restored is None:
+        return Prepared()
+    cells, loader = engine.cells, engine.loader
+    for name, state in restored.states.items():
+        if name not in cells:
+            raise StoreError(f"the snapshot has an actor that this configuration hasn't, {name}")
+        cells[name].state = state
+        cells[name].step = restored.step
+    days = {planned.date: planned for planned in plan.days}
+    of_day: day.State = cells[day.NAME].state
+    handing: prefetch.State = cells[prefetch.NAME].state
+    read: dict[date, Loaded] = {}
+
+    def load(wanted: date) -> Loaded:
+        if wanted not in read:
+            if wanted not in days:
+                raise StoreError(f"{wanted} was run, but the data has no such trading day any more")
+            loader.start(days[wanted])
+            read[wanted] = loader.take(wanted)
+        return read[wanted]
+
+    if of_day.position >= 0 and of_day.phase in ("stream", "end"):
+        cells[prefetch.NAME].state = replace(handing, rows=load(of_day.day.date).data.rows)
+    grants = tuple(steplog.granted(steplog.read(step.grant), load) for step in restored.steps)
+    for asked in handing.asked:
+        if asked not in read and asked in days:
+            loader.start(days[asked])
+    engine.read_again = frozenset(read)
+    return Prepared(grants=grants)
+
+
+def restored(store: Store, step_max: int, until: int | None = None) -> Restored:
+    """The newest snapshot of a step up to one, and the steps after it.
+
+    A snapshot that can't be used is reported, and the one before is taken.
+
+    Parameters
+    ----------
+    until : int, optional
+        The last step wanted; None: all there are.
+
+    Raises
+    ------
+    Corrupt
+        If there is none, and the step log doesn't reach back to the start either.
+    """
+    found = Restored(0, 0, 0)
+    for epoch in store.epochs():
+        if epoch.step > step_max:
+            continue
+        try:
+            if epoch.problem is not None:
+                raise Corrupt(epoch.problem)
+            states = {name: decode(data) for name, data in store.states(epoch.epoch).items()}
+        except (Corrupt, Undecodable) as error:
+            logger.warning("snapshot {}: {}; taking the one before", epoch.epoch, error)
+            continue
+        found = Restored(epoch.epoch, epoch.step, epoch.market_ns)
+        found.states = states
+        break
+    steps = list(store.steps(after=max(found.step - 1, 0), until=until))
+    if found.step:
+        found.chain, steps = steps[0].digest, steps[1:]
+    elif steps and steps[0].number != 1:
+        raise Corrupt(
+            f"no snapshot up to step {step_max} can be used, and the step log begins at "
+            f"{steps[0].number}; start anew under another name:, or restore the store's files"
+        )
+    found.steps = tuple(steps)
+    return found
+
+
+def first_step(store: Store, day: date) -> int:
+    """The first step of a trading day that is in the step log.
+
+    Raises
+    ------
+    InputError
+        If the day was not recorded, or was dropped since.
+    """
+    kept: list[date] = []
+    for step in store.steps():
+        if step.trading_date == day:
+            return step.number
+        kept.append(step.trading_date)
+    span = f"kept: {kept[0]} to {kept[-1]}" if kept else "nothing was"
+    raise InputError(f"{day}: not recorded, or dropped after store.keep_days; {span}")
 
 
 def _acquired(store: Store, config: Config, standby: Callable[[LeaseHeld], None] | None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from datetime import date, time
+from datetime import date, datetime, time
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -135,6 +135,12 @@ Date = Annotated[
     PlainValidator(values.parse_date),
     *_json("string", pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$"),
 ]
+Moment = Annotated[
+    date | datetime,
+    PlainValidator(values.parse_moment),
+    *_json("string", pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2})?$"),
+]
+"""A date, or a minute inside it, local to the exchange."""
 Wall = Annotated[
     time, PlainValidator(values.parse_wall), *_json("string", pattern="^[0-9]{2}:[0-9]{2}$")
 ]
@@ -191,8 +197,9 @@ Problem = tuple[tuple[str | int, ...], str]
 
 
 def _days_in_order(start: date | None, end: date | None) -> Iterator[Problem]:
-    if start is not None and end is not None and end < start:
-        yield ("end",), f"write a day that is not before the start, {start}"
+    first = values.first_date(start)
+    if first is not None and end is not None and end < first:
+        yield ("end",), f"write a day that is not before the start, {first}"
 
 
 class Section(BaseModel):
@@ -353,8 +360,10 @@ class FeedConfig(Section):
     speed: Speed = Field(
         default=0.0, description="Replay: market time a wall time; 0: as fast as it goes."
     )
-    start: Date | None = Field(
-        default=None, description="Replay: first day; null: the first with rows."
+    start: Moment | None = Field(
+        default=None,
+        description="Replay: first day, or a time in it, as `backtest.start`; null: the first with "
+        "rows.",
     )
     end: Date | None = Field(
         default=None, description="Replay: last day; null: the last with rows."
@@ -533,9 +542,10 @@ class SinkConfig(Section):
 class BacktestConfig(Section):
     """What `openbell backtest` does."""
 
-    start: Date | None = Field(
+    start: Moment | None = Field(
         default=None,
-        description="First day; null: the first trading day with a row inside its hours.",
+        description="First day, or a time in it (`2024-07-02T12:45`, local to the exchange): what "
+        "was known before is read first; null: the first trading day with a row inside its hours.",
     )
     end: Date | None = Field(
         default=None,
@@ -660,6 +670,16 @@ class Config(Section):
         """The rules that hold for a session: `breakout`, with the session's own keys over it."""
         own = {key: value for key, value in session.breakout if value is not None}
         return self.breakout.model_copy(update=own)
+
+    def determining(self) -> dict[str, Any]:
+        """The keys that determine the answers, as they take effect: all but DIGEST_LEAVES_OUT."""
+        kept = self.model_dump(
+            mode="json",
+            exclude={key: True if of is None else set(of) for key, of in DIGEST_LEAVES_OUT.items()},
+        )
+        for session, written in zip(self.sessions, kept["sessions"], strict=True):
+            written["breakout"] = self.breakout_for(session).model_dump(mode="json")
+        return kept
 
     def determining(self) -> dict[str, Any]:
         """The keys that determine the answers, as they take effect: all but DIGEST_LEAVES_OUT."""

@@ -1,0 +1,174 @@
+"""Runs a recorded day again: to compare it with what was committed, or to look at an instant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from openbell.actors import breakout
+from openbell.actors.effects import Commit, Settled
+from openbell.adapters.sources import open_source
+from openbell.adapters.stores import Step, Store
+from openbell.errors import ConfigError, InputError, StoreError
+from openbell.market.windows import resolve
+from openbell.messages.control import Prepared
+from openbell.messages.time import Grant
+from openbell.runtime import steplog
+from openbell.runtime.config import Config
+from openbell.runtime.durable import first_step, restore, restored
+from openbell.runtime.engine import Engine
+from openbell.runtime.ledger import Ledger, market_time, what_differs
+from openbell.runtime.planning import data_options, plan
+from openbell.runtime.recording import Recorder
+from openbell.runtime.words import in_words
+
+CUT_STEP = 2**62
+"""Number of a step that is cut short to look at an instant: no recorded one has it."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a day came to when it was run again."""
+
+    engine: Engine
+    trading_date: date
+    steps: int
+    reached_ns: int
+    """Market time that was reached."""
+    differs: str | None
+    """The first difference from what was committed, in words; None: there is none."""
+
+    @property
+    def verdict(self) -> str:
+        if self.differs is not None:
+            return self.differs
+        return f"{self.trading_date}: {self.steps} steps, equal to what was committed"
+
+    def show(self, what: str) -> Iterator[str]:
+        """Lines about the state that was reached: `levels`, or one actor's whole state.
+
+        Raises
+        ------
+        InputError
+            If there is no such actor.
+        """
+        cells = self.engine.cells
+        yield f"at {market_time(self.reached_ns)}"
+        if what != "levels":
+            if what not in cells:
+                raise InputError(f"--show {what}: write levels, or one of {', '.join(cells)}")
+            yield from in_words(cells[what].state)
+            return
+        watched: breakout.State = cells[breakout.NAME].state
+        if watched.opened is None:
+            return
+        symbols = watched.opened.symbols
+        names = [name for name in cells if name.startswith("session:")]
+        for watch in watched.watches:
+            session = names[watch.session].removeprefix("session:")
+            high, low = watch.armed.level
+            for place, symbol in enumerate(symbols):
+                broken = watch.armed.broken[:, place]
+                yield (
+                    f"{session:<20} {symbol:<12} high {high[place]!s:>12} low {low[place]!s:>12} "
+                    f"broken {broken[0]} up, {broken[1]} down"
+                )
+
+
+class _Comparing(Ledger):
+    """Takes steps in and compares them; nothing is written, and nobody sees them."""
+
+    def __init__(self, engine: Engine, expected: dict[int, Step], chain: bytes, last: int) -> None:
+        self._engine = engine
+        self._compared = dict(expected)
+        self._chain = chain
+        self._last = last
+        self._brought: dict[int, Commit] = {}
+        self.differs: str | None = None
+        self.reached_ns = 0
+
+    def brought(self, commit: Commit) -> None:
+        self._brought[commit.step] = commit
+
+    def settled(self, settled: Settled) -> None:
+        grant = settled.grant
+        self.reached_ns = grant.until_ns
+        now = steplog.parts(self._brought.pop(grant.step, None))
+        before = self._compared.get(grant.step)
+        if before is not None:
+            self._chain = steplog.chained(self._chain, grant, now)
+            if self._chain != before.digest:
+                self.differs = what_differs(grant, steplog.read(before.grant), now)
+        if self.differs is not None or grant.step >= self._last:
+            self._engine.dispatcher.finish()
+
+    def drain(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+def replay_day(config: Config, store: Store, day: date, until: str | None = None) -> Replayed:
+    """Run a recorded day again, from its first snapshot.
+
+    Parameters
+    ----------
+    until : str, optional
+        Local time of the day to stop at, "10:42"; what was known then is in the actors.
+
+    Raises
+    ------
+    InputError
+        If the day was not recorded, or was dropped since.
+    """
+    if config.data.path is None:
+        raise ConfigError("data.path is missing; name the data that the day was run on")
+    first = first_step(store, day)
+    found = restored(store, first - 1)
+    found.steps = tuple(step for step in found.steps if step.trading_date <= day)
+    source = open_source(config.data.path, data_options(config))
+    try:
+        planned = plan(config, source, config.feed.start, config.feed.end)
+        engine = Engine(planned, source, Recorder(()))
+        prepared = restore(engine, planned, found)
+        grants: tuple[Any, ...] = prepared.grants
+        if until is not None:
+            grants = _up_to(grants, _instant(planned.days, day, until))
+        if not grants:
+            raise StoreError(f"{day}: nothing was run before {until}; ask for a later time")
+        comparing = _Comparing(
+            engine,
+            {step.number: step for step in found.steps},
+            found.chain,
+            grants[-1].step,
+        )
+        engine.ledger = comparing
+        engine.run(Prepared(grants=grants))
+        count = sum(step.trading_date == day for step in found.steps)
+        return Replayed(engine, day, count, comparing.reached_ns, comparing.differs)
+    finally:
+        source.close()
+
+
+def _instant(days: Any, day: date, until: str) -> int:
+    for planned in days:
+        if planned.date == day:
+            try:
+                return resolve(planned, until)
+            except ValueError as error:
+                raise InputError(f"--until: {error}") from None
+    raise InputError(f"{day} is no trading day of the data")
+
+
+def _up_to(grants: tuple[Grant, ...], instant_ns: int) -> tuple[Grant, ...]:
+    """The grants up to an instant, the last one cut there: a cut changes no answer."""
+    kept = tuple(grant for grant in grants if grant.until_ns <= instant_ns)
+    rest = [grant for grant in grants if grant.until_ns > instant_ns]
+    if not rest or not kept or rest[0].from_ns >= instant_ns:
+        return kept
+    # Its own step number would be compared with the whole step's content.
+    cut = Grant(step=CUT_STEP, from_ns=rest[0].from_ns, until_ns=instant_ns)
+    return (*kept, cut)
