@@ -681,16 +681,6 @@ class Config(Section):
             written["breakout"] = self.breakout_for(session).model_dump(mode="json")
         return kept
 
-    def determining(self) -> dict[str, Any]:
-        """The keys that determine the answers, as they take effect: all but DIGEST_LEAVES_OUT."""
-        kept = self.model_dump(
-            mode="json",
-            exclude={key: True if of is None else set(of) for key, of in DIGEST_LEAVES_OUT.items()},
-        )
-        for session, written in zip(self.sessions, kept["sessions"], strict=True):
-            written["breakout"] = self.breakout_for(session).model_dump(mode="json")
-        return kept
-
     def digest(self) -> str:
         """Hex digest of what determines the answers; equal for equal answers from equal input.
 
