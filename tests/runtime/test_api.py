@@ -277,7 +277,7 @@ def test_no_reader_mistakes_a_failed_run_for_one_that_has_ended(walk: pa.Table) 
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        for _ in range(20):
+        for _ in range(8):
             with (
                 runtime(walk, sinks=(Broken(),)) as rt,
                 pytest.raises(OSError, match="no space left"),

@@ -1,0 +1,165 @@
+"""The clock: one grant at a time, and nothing enters but through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import pytest
+from runs import of_cases, one_day
+
+from openbell.actors import clock
+from openbell.actors.clock import State
+from openbell.actors.effects import Await, Effect, Effects, Finish, Publish
+from openbell.messages.base import Message
+from openbell.messages.control import Loaded, Pause, Resume, Roll, Start, StepOnce
+from openbell.messages.session import AwaitLoad, DayOpened, RunEnded
+from openbell.messages.time import Grant, Reached
+
+CASE = one_day(date(2021, 3, 1), "bars")
+DAY = CASE.day
+RUN = of_cases([CASE])
+DATA = RUN.data[DAY.date]
+SETTINGS = clock.Settings(speakers=frozenset({"day", "keeper"}))
+BOUNDARIES = (DAY.open_ns + 60, DAY.close_ns)
+OPENED = DayOpened(
+    day=DAY,
+    symbols=DATA.symbols,
+    kind="bars",
+    interval_ns=CASE.interval_ns,
+    boundaries=BOUNDARIES,
+    counts=DATA.counts,
+    bad=(),
+    live_from_ns=DAY.open_ns,
+)
+START, LOADED = Start(days=(DAY,)), Loaded(date=DAY.date, data=DATA)
+
+
+def told(state: State, *messages: Message) -> tuple[State, list[Effect]]:
+    effects: list[Effect] = []
+    for message in messages:
+        more: Effects
+        state, more = clock.update(SETTINGS, state, message)
+        effects += more
+    return state, effects
+
+
+def grants(effects: Sequence[Effect]) -> list[Grant]:
+    return [e.message for e in effects if isinstance(e, Publish) and isinstance(e.message, Grant)]
+
+
+def over(state: State) -> tuple[Reached, Reached]:
+    """The step that is under way, over."""
+    step = state.step
+    return Reached(step=step, sender="day"), Reached(step=step, sender="keeper")
+
+
+def opened() -> State:
+    """A clock with the day's boundaries ahead and no step under way; held, so that it waits."""
+    state, _ = told(State(), START)
+    state, _ = told(state, AwaitLoad(date=DAY.date), *over(state), LOADED)
+    state, _ = told(state, OPENED, Pause(token="test"), *over(state))
+    return state
+
+
+def test_the_start_enters_with_the_first_grant_at_the_first_open() -> None:
+    state, effects = told(State(), START)
+
+    (grant,) = grants(effects)
+    assert (grant.step, grant.from_ns, grant.until_ns) == (1, DAY.open_ns, DAY.open_ns)
+    assert grant.inputs == (START,)
+    assert effects[-1] == Publish(Reached(step=1, sender="clock"))
+    assert state.step == 1
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_no_grant_follows_before_all_who_speak_back_have_reached(order: tuple[int, int]) -> None:
+    state, _ = told(State(), START, AwaitLoad(date=DAY.date))
+    reached = over(state)
+
+    state, early = told(state, LOADED, reached[order[0]])
+    _, effects = told(state, reached[order[1]])
+
+    assert grants(early) == []
+    (grant,) = grants(effects)
+    assert (grant.step, grant.inputs) == (2, (LOADED,))
+
+
+def test_rows_that_are_awaited_are_asked_for_once() -> None:
+    state, _ = told(State(), START, AwaitLoad(date=DAY.date))
+
+    state, effects = told(state, *over(state), Pause(token="a"), Resume(token="a"))
+
+    assert [e for e in effects if isinstance(e, Await)] == [Await(DAY.date)]
+    assert grants(effects) == []
+
+
+def test_grants_go_from_boundary_to_boundary_and_never_beyond() -> None:
+    state = opened()
+
+    state, first = told(state, Resume(token="test"))
+    state, second = told(state, *over(state))
+    state, third = told(state, *over(state))
+
+    spans = [(g.from_ns, g.until_ns, g.inputs) for g in grants([*first, *second, *third])]
+    assert spans == [
+        (DAY.open_ns, BOUNDARIES[0], ()),
+        (BOUNDARIES[0], DAY.close_ns, ()),
+        (DAY.close_ns, DAY.close_ns, (Roll(),)),
+    ]
+
+
+def test_what_comes_in_during_a_step_waits_for_the_next_grant_and_moves_no_time() -> None:
+    state, _ = told(opened(), Resume(token="test"))
+
+    state, early = told(state, LOADED)
+    _, effects = told(state, *over(state))
+
+    assert grants(early) == []
+    (grant,) = grants(effects)
+    assert (grant.from_ns, grant.until_ns, grant.inputs) == (*BOUNDARIES[:1] * 2, (LOADED,))
+
+
+def test_it_grants_when_nobody_holds_it_any_more() -> None:
+    state, effects = told(
+        opened(), Pause(token="scan"), Resume(token="test"), Resume(token="unknown")
+    )
+    assert grants(effects) == []
+
+    _, effects = told(state, Resume(token="scan"))
+
+    assert len(grants(effects)) == 1
+
+
+def test_a_pause_lets_the_step_under_way_end() -> None:
+    state, _ = told(opened(), Resume(token="test"))
+
+    state, effects = told(state, Pause(token="operator"), *over(state))
+    assert grants(effects) == []
+
+    _, effects = told(state, Resume(token="operator"))
+    assert len(grants(effects)) == 1
+
+
+def test_one_step_may_be_granted_by_hand() -> None:
+    state, effects = told(opened(), StepOnce())
+    assert [g.until_ns for g in grants(effects)] == [BOUNDARIES[0]]
+
+    _, effects = told(state, *over(state))
+    assert grants(effects) == []
+
+
+def test_after_the_last_day_it_finishes() -> None:
+    state, _ = told(State(), Start(days=()))
+
+    state, effects = told(state, RunEnded(), *over(state))
+
+    assert Finish() in effects
+    assert grants(effects) == []
+
+
+def test_a_word_out_of_turn_is_an_error() -> None:
+    state, _ = told(State(), START)
+
+    with pytest.raises(ValueError, match="clock at step 1: unexpected"):
+        told(state, Reached(step=7, sender="keeper"))
