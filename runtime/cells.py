@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from openbell.actors.effects import Effect, Effects, Publish
+from openbell.errors import OpenbellError
 from openbell.messages.base import Message
 from openbell.messages.time import Reached
 from openbell.runtime.wiring import AnyActor, Wiring
@@ -73,7 +74,8 @@ class Cell:
         Raises
         ------
         ActorFailed
-            If the actor raised, with what it raised as the cause.
+            If the actor raised, with what it raised as the cause; an OpenbellError is raised as
+            it is.
         """
         outcome = Outcome()
         message = letter.message
@@ -106,6 +108,8 @@ class Cell:
         effects: Effects
         try:
             self.state, effects = self.actor.update(self.state, message)
+        except OpenbellError:
+            raise  # its text is meant for people as it is
         except Exception as error:
             raise ActorFailed(self.actor.name, self.step, message) from error
         for effect in effects:
