@@ -263,7 +263,7 @@ def calendar(
         reports.print_calendar(opened, first, last)
 
 
-@data_app.command("check", epilog=_example("openbell data check minutes/ --exchange XNSE"))
+@data_app.command("check", epilog=_example("openbell data check minutes/ --exchange XNYS"))
 def data_check(
     path: Annotated[str, typer.Argument(help="File or folder with the data.", metavar="PATH")],
     exchange: Exchange = None,
@@ -325,6 +325,7 @@ def data_sample(
 ) -> None:
     """Make minute bars (or ticks) of invented symbols, one Parquet file a day."""
     from openbell.adapters import sample
+    from openbell.runtime.reports import counted
 
     if ticks and dirt:
         raise InputError("--ticks and --dirt can't go together; faults are made in bars only")
@@ -352,7 +353,9 @@ def data_sample(
         else:
             files = sample.write_sample(out, **wanted)
     what = "ticks" if ticks else "minute bars"
-    print(f"{len(files)} files with {what} of {symbols} symbols in {out}{faults}")
+    print(
+        f"{counted(len(files), 'file')} with {what} of {counted(symbols, 'symbol')} in {out}{faults}"
+    )
 
 
 @config_app.command("check", epilog=_example("openbell config check config.yaml"))

@@ -48,6 +48,11 @@ def one_line(value: Mapping[str, Any]) -> str:
     return orjson.dumps(value).decode()
 
 
+def counted(number: int, what: str) -> str:
+    """A number with its noun: 1 day, 2 days."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 @contextmanager
 def progress_bar(unit: str) -> Iterator[Advance]:
     """A bar on stderr."""
@@ -102,20 +107,20 @@ def print_backtest(account: Mapping[str, Any], out: Path | None) -> None:
         table.add_row(name, *(f"{of[key]:,}" for key in keys))
     _show(table)
     rows = account["rows"]
-    counted = _table(f"Rows: {rows['rows']:,}")
-    counted.show_header = False
-    _add_number(counted)
-    counted.add_column()
+    kinds = _table(f"Rows: {rows['rows']:,}")
+    kinds.show_header = False
+    _add_number(kinds)
+    kinds.add_column()
     for key, meaning in _COUNTS.items():
-        counted.add_row(f"{rows[key]:,}", meaning)
+        kinds.add_row(f"{rows[key]:,}", meaning)
     if rows["late"]:
-        counted.add_row(f"{rows['late']:,}", "late")
-    _show(counted)
+        kinds.add_row(f"{rows['late']:,}", "late")
+    _show(kinds)
     days, quality = account["trading_days"], account["quality_pct"]
     span = f", {account['first_day']} to {account['last_day']}" if days else ""
     _show(
-        f"{account['exchange']}{span}: {_counted(days, 'trading day')}, "
-        f"{_counted(len(account['symbols']), 'symbol')}, {_counted(account['signals'], 'signal')}"
+        f"{account['exchange']}{span}: {counted(days, 'trading day')}, "
+        f"{counted(len(account['symbols']), 'symbol')}, {counted(account['signals'], 'signal')}"
     )
     _show(
         f"Quality {'unknown' if quality is None else f'{quality:.2f} %'}, "
@@ -127,7 +132,7 @@ def print_backtest(account: Mapping[str, Any], out: Path | None) -> None:
     ):
         if account[key]:
             found = list(account[key])
-            _show(f"{_counted(len(found), 'day')} {title}: {_listed(found)}")
+            _show(f"{counted(len(found), 'day')} {title}: {_listed(found)}")
     splits = account["possible_splits"]
     for split in splits[:_LISTED]:
         _show(
@@ -267,19 +272,19 @@ def print_check(check: Check) -> None:
     first, last = check.days[0].quality.trading_date, check.days[-1].quality.trading_date
     rows = sum(day.rows for day in check.days)
     _show(
-        f"{first} to {last}: {_counted(len(check.days), 'trading day')}, "
-        f"{_counted(len(check.plan.symbols), 'symbol')}, {_counted(rows, 'row')}"
+        f"{first} to {last}: {counted(len(check.days), 'trading day')}, "
+        f"{counted(len(check.plan.symbols), 'symbol')}, {counted(rows, 'row')}"
     )
     good = len(check.days) - len(odd)
-    _show(f"{_counted(good, 'day')} of {len(check.days):,} without a gap or an odd row")
+    _show(f"{counted(good, 'day')} of {len(check.days):,} without a gap or an odd row")
     if outside := sum(day.ohlc_outside for day in check.days):
-        _show(f"{_counted(outside, 'bar')} with open or close outside [low, high], which are used")
+        _show(f"{counted(outside, 'bar')} with open or close outside [low, high], which are used")
     if check.without_data:
         days = [str(day) for day in check.without_data]
-        _show(f"{_counted(len(days), 'trading day')} without data: {_listed(days)}")
+        _show(f"{counted(len(days), 'trading day')} without data: {_listed(days)}")
     if off := check.plan.not_trading:
         found = [f"{day} ({count:,})" for day, count in off.items()]
-        _show(f"{_counted(sum(off.values()), 'row')} on no trading day: {_listed(found)}")
+        _show(f"{counted(sum(off.values()), 'row')} on no trading day: {_listed(found)}")
     bad = [row for day in check.days for row in day.bad]
     for row in bad[:_LISTED]:
         _show(f"{row.file}, row {row.row}: {row.symbol}: {row.reason}")
@@ -373,10 +378,6 @@ def _table(title: str, *columns: str) -> Table:
 
 def _add_number(table: Table, name: str = "") -> None:
     table.add_column(name, justify="right", no_wrap=True)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _explained(calendar: Calendar, first: date, last: date) -> Iterator[tuple[date, Explanation]]:

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,6 +121,8 @@ def at_terminal(
     )
     os.close(theirs)
     shown = bytearray()
+    late = threading.Timer(60, process.kill)
+    late.start()
     while True:
         try:
             some = os.read(ours, 65536)
@@ -131,5 +134,6 @@ def at_terminal(
     os.close(ours)
     piped = process.stdout.read() if process.stdout else b""
     code = process.wait()
+    late.cancel()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
     return Ran(code, text if out_is_terminal else piped.decode(), text)
