@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Publish
-from openbell.market.bars import Rows
+from openbell.market.bars import BarBlock, Rows
 from openbell.market.breakouts import (
     Armed,
     BreakRules,
@@ -166,8 +166,16 @@ def _signals(
         gap=np.concatenate([b.gap for _, b in found])[order],
         ambiguous=np.concatenate([b.ambiguous for _, b in found])[order],
         complete=np.concatenate([b.complete for _, b in found])[order],
-        backfilled=known_at[order] <= opened.live_from_ns,
+        backfilled=_is_past(rows, known_at[order], opened.live_from_ns),
     )
+
+
+def _is_past(
+    rows: Rows, known_at: np.ndarray[tuple[int], np.dtype[np.int64]], live_from_ns: int
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Known before the run came to be live: a tick at that very instant belongs to what follows."""
+    past = known_at <= live_from_ns if isinstance(rows, BarBlock) else known_at < live_from_ns
+    return np.asarray(past, np.bool_)
 
 
 def _ranks(names: tuple[str, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

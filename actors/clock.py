@@ -16,6 +16,7 @@ from openbell.messages.control import (
     LoadTimedOut,
     Pause,
     Prepared,
+    Recover,
     Resume,
     Roll,
     Start,
@@ -37,6 +38,7 @@ HEARS: frozenset[type[Message]] = frozenset(
         Pause,
         Prepared,
         Reached,
+        Recover,
         Resume,
         RunEnded,
         Start,
@@ -103,6 +105,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             state = replace(state, now_ns=first, inputs=(*state.inputs, message))
         case Loaded() | LoadTimedOut() | LoadFailed():
             state = replace(state, inputs=(*state.inputs, message), awaiting=None, waiting=False)
+        case Recover():
+            state = replace(state, inputs=(*state.inputs, message), ended=None)
         case Woke(at_ns=at):
             state = replace(state, awake_ns=max(state.awake_ns, at))
         case Pause(token=token):
@@ -214,6 +218,7 @@ def _given_again(settings: Settings, state: State) -> tuple[State, Effects]:
     if agenda and grant.until_ns >= agenda[0]:
         agenda = agenda[1:]
     awaiting = None if any(isinstance(i, LOADS) for i in grant.inputs) else state.awaiting
+    ended = None if any(isinstance(i, Recover) for i in grant.inputs) else state.ended
     state = replace(
         state,
         again=tuple(rest),
@@ -223,6 +228,7 @@ def _given_again(settings: Settings, state: State) -> tuple[State, Effects]:
         granted=grant,
         agenda=agenda,
         awaiting=awaiting,
+        ended=ended,
     )
     return state, (Publish(grant), Publish(Reached(step=grant.step, sender=NAME)))
 

@@ -11,7 +11,14 @@ from openbell.market.bars import DayData
 from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.market.windows import SessionSpec, Window, boundaries, session_window
 from openbell.messages.base import Message
-from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut, Roll, Start
+from openbell.messages.control import (
+    Loaded,
+    LoadFailed,
+    LoadTimedOut,
+    Recover,
+    Roll,
+    Start,
+)
 from openbell.messages.data import Load
 from openbell.messages.session import (
     AwaitLoad,
@@ -77,6 +84,9 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                     case LoadTimedOut(date=date, data=data) if date == state.day.date:
                         state = _opened(settings, state, data, state.live_from_ns, said)
                         state = replace(state, without_rows=True)
+                    case Recover() if state.state == "ERROR":
+                        again = replace(state, position=state.position - 1)
+                        state = _begun(settings, again, said)
                     case LoadFailed(date=date, reason=reason):
                         state = _failed(state, grant, f"{date}: {reason}", said)
                     case _:

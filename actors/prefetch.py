@@ -10,7 +10,7 @@ import numpy as np
 from openbell.actors.effects import Actor, Effects, Fetch, Publish
 from openbell.market.bars import BarBlock, Rows
 from openbell.messages.base import Message
-from openbell.messages.control import Loaded, LoadTimedOut
+from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
 from openbell.messages.data import Batch, Load
 from openbell.messages.session import DayCleared
 from openbell.messages.time import Grant
@@ -45,6 +45,9 @@ def update(state: State, message: Message) -> tuple[State, Effects]:
             for entered in grant.inputs:
                 if isinstance(entered, Loaded | LoadTimedOut):
                     state = replace(state, rows=entered.data.rows, handed_out=0)
+                elif isinstance(entered, LoadFailed):
+                    left = tuple(day for day in state.asked if day != entered.date)
+                    state = replace(state, asked=left)
             return _handed_out(state, grant)
         case _:
             raise ValueError(f"prefetch: unexpected {message!r}")

@@ -49,6 +49,10 @@ class Roll(Input):
     """The next trading day is due."""
 
 
+class Recover(Input):
+    """Leave ERROR: try the day once more."""
+
+
 class Woke(Message):
     """Wall time has come as far as was asked for."""
 

@@ -110,7 +110,7 @@ class Cell:
             self.state, effects = self.actor.update(self.state, message)
         except OpenbellError:
             raise  # its text is meant for people as it is
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ActorFailed(self.actor.name, self.step, message) from error
         for effect in effects:
             if isinstance(effect, Publish):

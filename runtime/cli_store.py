@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
     )
     app.command(epilog="Example: openbell status --config config.yaml")(status)
     app.command(epilog="Example: openbell audit --config config.yaml --json")(audit)
+    app.command(epilog="Example: openbell recover --config config.yaml")(recover)
     app.command(epilog="Example: openbell replay --config config.yaml --date 2024-07-01")(replay)
     app.add_typer(snapshots_app, name="snapshots")
     app.add_typer(state_app, name="state")
@@ -196,21 +197,35 @@ def status(
         head = opened.head()
         steps = list(opened.steps(after=max(head.step - 1, 0))) if head.step else []
         usage = opened.usage()
-        found = {
+        found: dict[str, Any] = {
             "commits": head.commit,
             "steps": head.step,
             "trading_date": str(steps[-1].trading_date) if steps else None,
             "market_time": market_time(steps[-1].market_ns) if steps else None,
             "signals": usage.counts.get("signals", 0),
             "location": usage.location,
+            "dead_letter": orjson.loads(head.meta["error"]) if head.meta.get("error") else None,
         }
         if json:
             print(orjson.dumps(found).decode())
         elif not head.step:
             print(f"Nothing was ever run here: {usage.location}")
         else:
+            dead = found.pop("dead_letter")
             for key, value in found.items():
                 print(f"{key.replace('_', ' '):<14} {value}")
+            if dead is not None:
+                print(f"ERROR: {dead['actor']}, step {dead['step']}, {dead['message']}")
+                print(dead["traceback"])
+
+
+def recover(config: ConfigFile = None, store: StoreUrl = None, name: Name = None) -> None:
+    """Leave ERROR: the next `openbell run` tries again."""
+    from openbell.runtime.durable import RECOVER
+
+    with _reading(config, store, name) as opened:
+        opened.send_command(RECOVER)
+    print("The next `openbell run` tries again")
 
 
 def audit(

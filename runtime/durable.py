@@ -6,10 +6,13 @@ grants after it, given again. What those bring must be what was committed, diges
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -19,8 +22,10 @@ from loguru import logger
 
 from openbell import __version__
 from openbell.actors import clock, day, prefetch
+from openbell.actors.effects import Commit
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import (
+    CommitRecord,
     Corrupt,
     Fenced,
     Head,
@@ -31,9 +36,10 @@ from openbell.adapters.stores import (
     open_store,
     this_process,
 )
-from openbell.errors import ConfigError, InputError, StoreError
-from openbell.messages.control import Loaded, Prepared
+from openbell.errors import ConfigError, DayFailed, InputError, StoreError
+from openbell.messages.control import Loaded, Prepared, Recover
 from openbell.runtime import steplog
+from openbell.runtime.cells import ActorFailed
 from openbell.runtime.codec import Undecodable, decode
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
@@ -42,6 +48,8 @@ from openbell.runtime.planning import Plan, data_options, plan
 from openbell.runtime.recording import DaySink, Recorder
 
 STORE_TOKEN = "store"
+RECOVER = b"recover"
+"""The command that leaves ERROR."""
 
 
 class LeaseLost(StoreError):
@@ -96,24 +104,23 @@ class DurableRun:
         self._store = store
         self._whole_days = whole_days
         self._source: Source = open_source(config.data.path, data_options(config))
-        speed = config.feed.speed
         self.plan: Plan = plan(
-            config, self._source, config.feed.start, config.feed.end, paced=speed > 0
+            config,
+            self._source,
+            config.feed.start,
+            config.feed.end,
+            paced=config.feed.speed > 0,
         )
         self.recorder = Recorder(sinks)
         self.fence = _acquired(store, config, standby)
         self._ended = threading.Event()
+        self._stopped = False
+        self._failures: deque[float] = deque()
+        self._failed_on: set[tuple[str, int, str]] = set()
         try:
             self.head = store.head()
             self._check_identity(self.head)
-            self.engine = Engine(
-                self.plan,
-                self._source,
-                self.recorder,
-                dispatcher="threads" if speed else "inline",
-                speed=speed,
-                load_timeout=config.prefetch.timeout_seconds.seconds,
-            )
+            self.engine = self._engine()
         except BaseException:
             store.release(self.fence)
             self._source.close()
@@ -122,22 +129,28 @@ class DurableRun:
     def run(self) -> bool:
         """Run to the last day's end; False if it had ended before.
 
+        An actor that raises has all of them begin again from the last snapshot. What fails twice
+        on the same message, or more than `supervision.restarts` times, puts the day in ERROR.
+
         Raises
         ------
-        LeaseLost, ReplayError, StoreError, DayFailed, InputError
+        DayFailed
+            If the day is in ERROR, now or since an earlier run; `openbell recover` leaves it.
+        LeaseLost, ReplayError, StoreError, InputError
         """
         heartbeat = threading.Thread(target=self._renew, name="openbell-lease", daemon=True)
         heartbeat.start()
         try:
-            found = self._restored() if self.head.step else None
-            prepared = restore(self.engine, self.plan, found)
-            self.engine.ledger = self._ledger(found)
-            if found is not None:
-                self._say_restored(found)
-                if not prepared.grants and self._is_over():
-                    return False
-            self.engine.run(prepared if found is not None else None)
-            return True
+            recover = RECOVER in self._store.take_commands(self.fence)
+            self._leave_error(recover)
+            while True:
+                try:
+                    return self._run_once(recover)
+                except ActorFailed as failure:
+                    self.engine.close()
+                    self._supervise(failure)
+                    self.engine = self._engine()
+                    recover = False
         except Fenced as error:
             raise LeaseLost(f"the lease was lost: {error}") from error
         finally:
@@ -150,8 +163,101 @@ class DurableRun:
                 logger.warning("the lease could not be given back: {}", error)
             self._source.close()
 
+    def _engine(self) -> Engine:
+        speed = self.config.feed.speed
+        return Engine(
+            self.plan,
+            self._source,
+            self.recorder,
+            dispatcher="threads" if speed else "inline",
+            speed=speed,
+            load_timeout=self.config.prefetch.timeout_seconds.seconds,
+        )
+
+    def _run_once(self, recover: bool) -> bool:
+        self.head = self._store.head()
+        found = self._restored() if self.head.step else None
+        prepared = restore(self.engine, self.plan, found)
+        self.engine.ledger = self._ledger(found)
+        if self._stopped:
+            return True
+        if found is not None:
+            self._say_restored(found)
+            ended: clock.State = self.engine.cells[clock.NAME].state
+            if not prepared.grants and ended.ended is not None and not recover:
+                if ended.ended.error is not None:
+                    raise DayFailed(f"{ended.ended.error}; in ERROR, `openbell recover` leaves it")
+                return False
+        if recover:
+            self.engine.tell_clock(Recover())
+        self.engine.run(prepared if found is not None else None)
+        return True
+
+    def _leave_error(self, recover: bool) -> None:
+        """Refuse to run on in ERROR, or take it back.
+
+        Raises
+        ------
+        DayFailed
+        """
+        error = self.head.meta.get("error")
+        if not error:
+            return
+        if not recover:
+            dead = json.loads(error)
+            raise DayFailed(
+                f"{dead['actor']} failed at step {dead['step']} on {dead['message']}: "
+                f"{dead['error']}; in ERROR, `openbell recover` leaves it"
+            )
+        self._note({"error": b""}, {"what": "recover", "why": "`openbell recover`"})
+
+    def _supervise(self, failure: ActorFailed) -> None:
+        """Let the actors begin again, or give up.
+
+        Raises
+        ------
+        DayFailed
+        """
+        supervision, now = self.config.supervision, time.monotonic()
+        cause = failure.__cause__
+        about = (failure.actor, failure.step, type(failure.message).__name__)
+        poison = about in self._failed_on
+        self._failed_on.add(about)
+        self._failures.append(now)
+        while now - self._failures[0] > supervision.within.seconds:
+            self._failures.popleft()
+        logger.opt(exception=cause).error("{}: {!r}", failure, cause)
+        if not poison and len(self._failures) <= supervision.restarts:
+            entry = {"what": "restart", "why": f"{failure}: {cause!r}"}
+            self._store.append_audit(orjson.dumps({**entry, "wall_time": _wall_time()}))
+            return
+        why = "twice on the same message" if poison else f"{len(self._failures)} times"
+        dead = {
+            "actor": failure.actor,
+            "step": failure.step,
+            "message": type(failure.message).__name__,
+            "error": repr(cause),
+            "why": why,
+            "traceback": "".join(traceback.format_exception(cause)) if cause else "",
+        }
+        entry = {"what": "day", "to": "ERROR", "why": f"{failure} {why}: {cause!r}"}
+        self._note({"error": orjson.dumps(dead)}, entry)
+        raise DayFailed(
+            f"{failure}, {why}: {cause!r}; everything before is kept, `openbell status` shows the "
+            "message and `openbell recover` tries again"
+        ) from failure
+
+    def _note(self, meta: Mapping[str, bytes], entry: Mapping[str, Any]) -> None:
+        """Make facts durable that belong to no step."""
+        head = self._store.head()
+        line = orjson.dumps({"from": None, "to": None, **entry, "wall_time": _wall_time()})
+        digest = hashlib.blake2b(line, digest_size=16).digest()
+        record = CommitRecord(head.commit + 1, digest, audit=(line,), meta=meta)
+        self._store.commit(self.fence, record)
+
     def stop(self) -> None:
         """End after the step under way; what was settled is committed."""
+        self._stopped = True
         self.engine.stop()
 
     def _ledger(self, restored: Restored | None) -> Ledger:
@@ -172,9 +278,9 @@ class DurableRun:
             fail=self.engine.dispatcher.fail,
         )
 
-    def _seen(self, commit: Any) -> None:
-        self.recorder.commit(commit)
-        if commit.closed is not None:
+    def _seen(self, commit: Commit, before: bool) -> None:
+        self.recorder.commit(commit, seen_before=before)
+        if commit.closed is not None and not before:
             keep_from = self._days_back(commit.closed)
             self._store.prune(self.fence, keep_from, self.config.snapshot.keep)
 
@@ -223,10 +329,6 @@ class DurableRun:
         last = next(iter(self._store.steps(after=head.step - 1)))
         return restored(self._store, first_step(self._store, last.trading_date) - 1)
 
-    def _is_over(self) -> bool:
-        ended: clock.State = self.engine.cells[clock.NAME].state
-        return ended.ended is not None
-
     def _say_restored(self, restored: Restored) -> None:
         again = len(restored.steps)
         logger.info(
@@ -242,7 +344,7 @@ class DurableRun:
             "epoch": restored.epoch,
             "market_time": market_time(restored.market_ns),
             "steps": again,
-            "wall_time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "wall_time": _wall_time(),
             "why": "a restart",
         }
         self._store.append_audit(orjson.dumps(entry))
@@ -365,6 +467,11 @@ def _acquired(store: Store, config: Config, standby: Callable[[LeaseHeld], None]
                 raise LeaseLost(str(held)) from None
             standby(held)
             time.sleep(config.lease.ttl.seconds / 4)
+
+
+def _wall_time() -> str:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return now.replace("+00:00", "Z")
 
 
 def _changes(was: Any, now: Any, key: str = "") -> Any:

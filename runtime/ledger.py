@@ -66,7 +66,8 @@ class Ledger:
     Parameters
     ----------
     seen : callable
-        Gets each step's commit when it is durable, in order; on the ledger's thread.
+        Gets each step's commit when it is durable, in order, and whether it was so before this
+        process came to it. On the ledger's thread, or where steps are given again on the clock's.
     hold, release : callable
         Stop the clock while more than `backlog` bytes wait, and let it go again.
     fail : callable
@@ -91,7 +92,7 @@ class Ledger:
         expected: Mapping[int, Step],
         snapshot_every: float,
         backlog: int,
-        seen: Callable[[Commit], None],
+        seen: Callable[[Commit, bool], None],
         hold: Callable[[], None],
         release: Callable[[], None],
         fail: Callable[[BaseException], None],
@@ -185,7 +186,7 @@ class Ledger:
             was = steplog.read(before.grant)
             raise ReplayError(what_differs(grant, was, brought))
         if commit is not None:
-            self._seen(commit)
+            self._seen(commit, True)
 
     def _states(self, settled: Settled, commit: Commit | None) -> Mapping[str, Any] | None:
         """States are frozen, so that they can be written later: what is here stays as it is."""
@@ -239,7 +240,7 @@ class Ledger:
             self._kept = states
         for done in taken:
             if done.commit is not None:
-                self._seen(done.commit)
+                self._seen(done.commit, False)
 
     def _sent(self, record: CommitRecord) -> None:
         """Send a record until the store has it."""

@@ -142,8 +142,8 @@ class Recorder:
         self._signals: list[SignalBatch] = []
         self._bars: dict[int, list[DerivedBars]] = {}
 
-    def commit(self, commit: Commit) -> None:
-        """Take a step in."""
+    def commit(self, commit: Commit, *, seen_before: bool = False) -> None:
+        """Take a step in; the signals of one that was seen before are not shown again."""
         for transition in commit.transitions:
             _log_transition(transition)
         for nothing in commit.without_data:
@@ -164,7 +164,8 @@ class Recorder:
             self._bars.setdefault(bars.interval_minutes, []).append(bars)
         for batch in commit.signals:
             self._signals.append(batch)
-            self.log.append(batch)
+            if not seen_before:
+                self.log.append(batch)
         if commit.closed is not None and commit.quality is not None and self._opened is not None:
             day = DayResult(
                 trading_date=commit.closed,

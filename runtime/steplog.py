@@ -18,7 +18,7 @@ from openbell.actors.effects import Commit
 from openbell.market.assembly import no_rows
 from openbell.market.bars import BarBlock
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
-from openbell.messages.control import Input, Loaded, LoadFailed, LoadTimedOut, Roll, Start
+from openbell.messages.control import Input, Loaded, LoadFailed, LoadTimedOut, Recover, Roll, Start
 from openbell.messages.time import Grant
 from openbell.runtime.codec import decode, encode
 
@@ -115,7 +115,7 @@ def _written_input(entered: Input) -> list[Any]:
             return ["loaded", day.isoformat()]
         case LoadTimedOut(date=day):
             return ["timed_out", day.isoformat()]
-        case Start() | Roll() | LoadFailed():
+        case Start() | Roll() | Recover() | LoadFailed():
             return ["message", encode(entered)]
     raise TypeError(f"{type(entered).__name__} can't be written to the step log")
 
