@@ -301,7 +301,10 @@ def _walk(
     watched_all, broken_all = state.watched.copy(), state.broken.copy()
     inside_all = state.inside.copy()
     watched_all[side, symbols], broken_all[side, symbols] = watched, broken
-    inside_all[side, symbols] = np.where(watched, 0, run_after)
+    left = ~watched & (broken > 0)
+    if rules.rearms_max is not None:
+        left &= broken <= rules.rearms_max
+    inside_all[side, symbols] = np.where(left, run_after, 0)
     state = replace(state, watched=watched_all, broken=broken_all, inside=inside_all)
     if not found:
         nothing = np.empty(0, np.intp)

@@ -367,9 +367,6 @@ def still_counting(state: Armed, rules: BreakRules) -> Armed:
     return replace(state, inside=np.where(left, state.inside, 0))
 
 
-@pytest.mark.xfail(
-    reason="closes inside are counted on within a batch, but not in the next", strict=True
-)
 def test_a_side_that_cannot_break_again_has_one_state_however_the_rows_are_cut() -> None:
     prices = flat(102.0, 100.0, 102.0, 100.0)
     rules = BreakRules(inside_bars=1, rearms_max=1)
