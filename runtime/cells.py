@@ -8,8 +8,8 @@ one, which is how a step's result can't depend on threads.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from time import perf_counter
+from typing import NamedTuple
 
 from openbell.actors.effects import Effect, Effects, Publish
 from openbell.errors import OpenbellError
@@ -18,8 +18,7 @@ from openbell.messages.time import Reached
 from openbell.runtime.wiring import AnyActor, Wiring
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """A message on its way from one actor (or from outside) to another."""
 
     sender: str
@@ -27,12 +26,15 @@ class Letter:
     message: Message
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What follows from a message: letters to other actors, and what the runtime has to do."""
 
-    letters: list[Letter] = field(default_factory=list)
-    effects: list[Effect] = field(default_factory=list)
+    letters: list[Letter]
+    effects: list[Effect]
+
+
+NOTHING = Outcome([], [])
+"""Follows from most messages, which only wait for the end of the step; nobody adds to it."""
 
 
 class ActorFailed(Exception):
@@ -57,9 +59,9 @@ class Cell:
         self.busy = 0.0
         """Seconds spent in the actor."""
         self._upstream = wires.upstream[actor.name]
-        self._downstream = wires.downstream[actor.name]
-        self._receivers = (*self._downstream, *wires.back.get(actor.name, ()))
+        self._receivers = (*wires.downstream[actor.name], *wires.back.get(actor.name, ()))
         self._heard = heard
+        self._known_hearers: dict[type[Message], tuple[str, ...]] = {Reached: self._receivers}
         self._waiting = set(self._upstream)
         self._said: dict[str, list[Message]] = {sender: [] for sender in self._upstream}
 
@@ -67,6 +69,11 @@ class Cell:
     def idle(self) -> bool:
         """Whether nothing of an unfinished step is kept here."""
         return len(self._waiting) == len(self._upstream) and not any(self._said.values())
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Who upstream has not reached, in the order of the wiring."""
+        return tuple(sender for sender in self._upstream if sender in self._waiting)
 
     def receive(self, letter: Letter) -> Outcome:
         """Take a message in; whatever follows from it.
@@ -77,22 +84,21 @@ class Cell:
             If the actor raised, with what it raised as the cause; an OpenbellError is raised as
             it is.
         """
-        outcome = Outcome()
-        message = letter.message
+        sender, _, message = letter
         if not self._upstream:
+            outcome = Outcome([], [])
             self._update(message, outcome)
-        elif not isinstance(message, Reached):
-            self._said[letter.sender].append(message)
-        else:
-            self.step = message.step
-            self._waiting.discard(letter.sender)
-            if not self._waiting:
-                began = perf_counter()
-                self._end_step(message.step, outcome)
-                self.busy += perf_counter() - began
-        return outcome
+            return outcome
+        if not isinstance(message, Reached):
+            self._said[sender].append(message)
+            return NOTHING
+        self._waiting.discard(sender)
+        return NOTHING if self._waiting else self._end_step(message.step)
 
-    def _end_step(self, step: int, outcome: Outcome) -> None:
+    def _end_step(self, step: int) -> Outcome:
+        began = perf_counter()
+        outcome = Outcome([], [])
+        self.step = step
         for said in self._said.values():  # in the order of the wiring
             for message in said:
                 self._update(message, outcome)
@@ -100,9 +106,10 @@ class Cell:
         reached = Reached(step=step, sender=self.actor.name)
         if Reached in self.actor.hears:
             self._update(reached, outcome)
-        self._waiting = set(self._upstream)
-        for receiver in self._receivers:
-            outcome.letters.append(Letter(self.actor.name, receiver, reached))
+        self._waiting.update(self._upstream)
+        self._publish(reached, outcome)
+        self.busy += perf_counter() - began
+        return outcome
 
     def _update(self, message: Message, outcome: Outcome) -> None:
         effects: Effects
@@ -114,14 +121,22 @@ class Cell:
             raise ActorFailed(self.actor.name, self.step, message) from error
         for effect in effects:
             if isinstance(effect, Publish):
-                kind = type(effect.message)
-                outcome.letters.extend(
-                    Letter(self.actor.name, receiver, effect.message)
-                    for receiver in self._receivers
-                    if kind is Reached or kind in self._heard[receiver]
-                )
+                self._publish(effect.message, outcome)
             else:
                 outcome.effects.append(effect)
+
+    def _publish(self, message: Message, outcome: Outcome) -> None:
+        name = self.actor.name
+        outcome.letters.extend(
+            [Letter(name, receiver, message) for receiver in self._hearers(type(message))]
+        )
+
+    def _hearers(self, kind: type[Message]) -> tuple[str, ...]:
+        if kind not in self._known_hearers:
+            self._known_hearers[kind] = tuple(
+                receiver for receiver in self._receivers if kind in self._heard[receiver]
+            )
+        return self._known_hearers[kind]
 
 
 def cells(actors: tuple[AnyActor, ...], wires: Wiring) -> dict[str, Cell]:

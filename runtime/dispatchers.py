@@ -213,25 +213,16 @@ class Inline:
         self._outside.put(Letter(OUTSIDE, receiver, message))
 
     def run(self) -> None:
+        cells, carry_out, send = self.cells, self._carry_out, self._send
         while not self._finished:
-            letter = self._next()
-            while letter is None:
-                if self._finished:
-                    return
-                try:
-                    entered = self._outside.get(timeout=0.2)
-                except queue.Empty:
-                    if self._finished:
-                        return
-                    continue
-                if isinstance(entered, BaseException):
-                    raise entered
-                letter = entered
-            outcome = self.cells[letter.receiver].receive(letter)
-            for effect in outcome.effects:
-                self._carry_out(effect)
-            for following in outcome.letters:
-                self._send(following)
+            letter = self._next() or self._from_outside()
+            if letter is None:
+                return
+            letters, effects = cells[letter.receiver].receive(letter)
+            for effect in effects:
+                carry_out(effect)
+            for following in letters:
+                send(following)
 
     def finish(self) -> None:
         self._finished = True
@@ -248,6 +239,25 @@ class Inline:
             self._queue.append(letter)
         else:
             self._lines.setdefault((letter.sender, letter.receiver), deque()).append(letter)
+
+    def _from_outside(self) -> Letter | None:
+        """The next letter from outside, waited for; None when `finish` was called."""
+        if stuck := {name: cell.waits_for for name, cell in self.cells.items() if not cell.idle}:
+            # Whatever came from outside, the step could not end.
+            raise RunError(
+                "the step can't end: "
+                + "; ".join(f"{name} waits for {', '.join(who)}" for name, who in stuck.items())
+                + "; this is a fault of openbell's own, please report it"
+            )
+        while not self._finished:
+            try:
+                entered = self._outside.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if isinstance(entered, BaseException):
+                raise entered
+            return entered
+        return None
 
     def _next(self) -> Letter | None:
         if self._queue:

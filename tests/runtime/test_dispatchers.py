@@ -12,6 +12,7 @@ import pytest
 from runs import Found, MemorySource, drained, of_cases, plain, plan_of, some_days
 
 from openbell.actors.effects import Actor, Effect, Effects, Finish, Publish
+from openbell.errors import RunError
 from openbell.messages.base import Message
 from openbell.messages.time import Reached
 from openbell.runtime.cells import ActorFailed, cells
@@ -311,3 +312,27 @@ def test_an_engine_that_never_ran_leaves_no_thread(dispatcher: Name) -> None:
     engine = Engine(plan_of(cases), MemorySource(cases), Found().recorder, dispatcher=dispatcher)
 
     engine.close()
+
+
+def test_a_step_that_can_never_end_is_an_error_and_says_who_waits_for_whom() -> None:
+    wires = Wiring(
+        downstream={"first": ("left", "right"), "left": ("last",), "right": ("last",), "last": ()},
+        upstream={
+            "first": (),
+            "left": ("first",),
+            "right": ("first", "lost"),
+            "last": ("left", "right"),
+        },
+        back={},
+    )
+
+    def passed_on(state: None, message: Message) -> tuple[None, Effects]:
+        reached = Reached(step=1, sender="first")
+        return None, (Publish(reached),) if isinstance(message, Go) else ()
+
+    actors = (Actor(name, None, passed_on, frozenset({Go})) for name in wires.downstream)
+    inline = Inline(cells(tuple(actors), wires), lambda effect: None)
+    inline.post("first", Go(number=1))
+
+    with pytest.raises(RunError, match="right waits for lost; last waits for right; "):
+        inline.run()
