@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -84,18 +84,26 @@ class TradingDay:
         -------
         starts, ends : (n,) int64, ns UTC
             The last bar of a segment ends at the segment's close, even when that cuts it short.
+            Read-only.
         """
-        starts = np.concatenate(
-            [np.arange(s.open_ns, s.close_ns, interval_ns, dtype=np.int64) for s in self.segments]
-        )
-        closes = np.concatenate(
-            [
-                np.full(-(-(s.close_ns - s.open_ns) // interval_ns), s.close_ns, dtype=np.int64)
-                for s in self.segments
-            ]
-        )
-        return starts, np.minimum(starts + interval_ns, closes)
+        return _grid(self.segments, interval_ns)
 
     def minutes_expected(self) -> int:
         """Minutes inside the day's hours: 390 on a regular New York day."""
         return sum(-(-(s.close_ns - s.open_ns) // MINUTE_NS) for s in self.segments)
+
+
+@lru_cache(maxsize=32)  # a day's few grids are asked for some thirty times
+def _grid(segments: tuple[Segment, ...], interval_ns: int) -> tuple[Nanoseconds, Nanoseconds]:
+    starts = np.concatenate(
+        [np.arange(s.open_ns, s.close_ns, interval_ns, dtype=np.int64) for s in segments]
+    )
+    closes = np.concatenate(
+        [
+            np.full(-(-(s.close_ns - s.open_ns) // interval_ns), s.close_ns, dtype=np.int64)
+            for s in segments
+        ]
+    )
+    ends = np.minimum(starts + interval_ns, closes)
+    starts.flags.writeable = ends.flags.writeable = False
+    return starts, ends

@@ -46,17 +46,17 @@ def derive(
     holds its start.
     """
     starts, ends = day.grid(interval_minutes * MINUTE_NS)
-    finished = int(np.searchsorted(ends, watermark_ns, side="right"))
-    numbers = np.searchsorted(starts, rows.ts, side="right") - 1
+    finished = int(ends.searchsorted(watermark_ns, side="right"))
+    numbers = starts.searchsorted(rows.ts, side="right") - 1
     if len(rows) == 0:
         grid = _of_open_bucket(state)
     elif isinstance(rows, BarBlock):
         grid = _from_bars(state, rows, numbers)
     else:
         grid = _from_ticks(state, rows, numbers)
-    done = grid.number < finished
+    done = int(grid.number.searchsorted(finished))
     bars = _flat(grid, done, starts, interval_minutes, rows.symbols)
-    if len(grid.number) and not done[-1]:
+    if done < len(grid.number):
         state = Bucket(
             int(grid.number[-1]),
             grid.open[-1],
@@ -108,24 +108,23 @@ def _of_open_bucket(state: Bucket) -> _Grid:
 
 
 def _from_bars(state: Bucket, bars: BarBlock, numbers: NDArray[np.intp]) -> _Grid:
-    heads = np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1]))
-    stops = np.append(heads[1:], len(numbers))
-    number = numbers[heads].astype(np.int64)
+    changes = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
+    edges = [0, *changes.tolist(), len(numbers)]
     parts: list[_Grid] = []
     first = 0
-    if state.number == number[0]:
-        parts.append(_continued(state, _folded(bars, 0, int(stops[0]), number[:1], state.volume)))
+    if state.number == numbers[0]:
+        parts.append(_continued(state, _folded(bars, 0, edges[1], numbers[:1], state.volume)))
         first = 1
     elif state.number != NO_BUCKET:
         parts.append(_of_open_bucket(state))
-    while first < len(heads):
+    while first < len(edges) - 1:
         # Buckets of the same length are folded in one go: all but the cut ones at the ends.
-        lengths = stops[first:] - heads[first:]
-        other = np.flatnonzero(lengths != lengths[0])
-        count = int(other[0]) if len(other) else len(lengths)
-        start, stop = int(heads[first]), int(stops[first + count - 1])
-        parts.append(_folded(bars, start, stop, number[first : first + count], None))
-        first += count
+        start, length = edges[first], edges[first + 1] - edges[first]
+        first += 1
+        while first < len(edges) - 1 and edges[first + 1] - edges[first] == length:
+            first += 1
+        stop = edges[first]
+        parts.append(_folded(bars, start, stop, numbers[start:stop:length], None))
     return _stacked(parts)
 
 
@@ -145,7 +144,8 @@ def _folded(
     present, volume = cube(bars.present), cube(bars.volume)
     opens, closes = cube(bars.open), cube(bars.close)
     if present.all():
-        open_, close = opens[:, 0], closes[:, -1]
+        # Copies: what is said of a bucket must not keep the whole day's columns in memory.
+        open_, close = opens[:, 0].copy(), closes[:, -1].copy()
     else:
         volume = np.where(present, volume, 0.0)
         first = present.argmax(axis=1)[:, None]
@@ -165,11 +165,12 @@ def _folded(
 
 
 def _summed(volume: Prices) -> Prices:
-    """(b, k, s) summed over k, row after row: numpy's sum may add in pairs."""
-    total = volume[:, 0].copy()
-    for row in range(1, volume.shape[1]):
-        total += volume[:, row]
-    return total
+    """(b, k, s) summed over k, row after row."""
+    if volume.shape[2] > 1:
+        total: Prices = np.add.reduce(volume, axis=1)
+        return total
+    # Along the fast axis in memory, numpy would add in pairs.
+    return np.add.accumulate(volume, axis=1)[:, -1]
 
 
 def _continued(state: Bucket, grid: _Grid) -> _Grid:
@@ -239,21 +240,18 @@ def _from_ticks(state: Bucket, ticks: TickBatch, numbers: NDArray[np.intp]) -> _
 
 
 def _flat(
-    grid: _Grid,
-    done: NDArray[np.bool_],
-    starts: Nanoseconds,
-    interval_minutes: int,
-    symbols: tuple[str, ...],
+    grid: _Grid, count: int, starts: Nanoseconds, interval_minutes: int, symbols: tuple[str, ...]
 ) -> DerivedBars:
-    count = int(np.count_nonzero(done))  # finished buckets come first
+    """The first `count` buckets as bars."""
     present = ~np.isnan(grid.open[:count])
     whole = bool(present.all())
+    begins = starts[grid.number[:count]]
     if whole:
-        row = np.repeat(np.arange(count), len(symbols))
+        ts = begins.repeat(len(symbols))
         symbol = np.tile(np.arange(len(symbols), dtype=np.int32), count)
     else:
-        row, found = np.nonzero(present)
-        symbol = found.astype(np.int32)
+        row, found = present.nonzero()
+        ts, symbol = begins[row], found.astype(np.int32)
 
     def column(values: Prices) -> Prices:
         return values[:count].reshape(-1) if whole else values[:count][present]
@@ -262,7 +260,7 @@ def _flat(
         interval_minutes=interval_minutes,
         symbols=symbols,
         symbol=symbol,
-        ts=starts[grid.number[row]],
+        ts=ts,
         open=column(grid.open),
         high=column(grid.high),
         low=column(grid.low),
