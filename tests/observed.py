@@ -42,10 +42,10 @@ class Keeping(Recorder):
     def write_day(self, day: DayResult) -> None:
         self.days.append(day)
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit, *, seen_before: bool = False) -> None:
         self.commits.append(commit)
         self.committed_at.append(time.monotonic())
-        super().commit(commit)
+        super().commit(commit, seen_before=seen_before)
 
 
 @dataclass
