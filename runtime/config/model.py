@@ -334,7 +334,8 @@ class DataConfig(Section):
     )
     timezone: TimeZone | None = Field(
         default=None,
-        description="Time zone of times that carry none, e.g. `Asia/Kolkata`; such files need it.",
+        description="Time zone of times that carry none, e.g. `Asia/Kolkata`; null: files with such "
+        "times are refused.",
     )
     columns: DataColumns = DataColumns()
     symbol: Symbol | None = Field(
