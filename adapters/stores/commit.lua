@@ -66,7 +66,6 @@ local function accepts(stream, id)
   end
 end
 
-local audited = redis.call('HGET', HEAD, 'audit') or '0'
 for stream, id in pairs({[COMMITS] = number, [SIGNALS] = number, [AUDIT] = tonumber(audited) + 1,
     [STEPS] = first_step ~= '' and first_step or nil}) do
   if not accepts(stream, id) then return {'CORRUPT', stream .. ' has later entries'} end

@@ -25,7 +25,7 @@ local function read_head()
   local head = {commit = '0', step = '0', digest = '', epoch = '0', steps_from = '1',
     signals = '0', documents = '0', facts = '0'}
   if not stored[1] then
-    local others = redis.call('EXISTS', FACTS, EPOCHS, COMMITS, STEPS, DOCUMENTS, INDEX, SIGNALS, IDS)
+    local others = redis.call('EXISTS', FACTS, EPOCHS, COMMITS, STEPS, DOCUMENTS, INDEX, IDS)
     return head, others > 0 and 'its head is missing, but not all else' or nil
   end
   for i, field in ipairs(FIELDS) do
@@ -48,4 +48,7 @@ if lease[1] ~= ARGV[1] or (ARGV[2] ~= '' and lease[3] ~= ARGV[2]) then
   return {'FENCED', lease[1] or '', lease[2] or '', lease[3] or '', lease[4] or ''}
 end
 local head, wrong = read_head()
+local audited = redis.call('HGET', HEAD, 'audit') or '0'
+if not string.match(audited, '^%d+$') then wrong = 'its count of audit entries is damaged' end
+if not string.match(lease[2] or '', '^%d+$') then wrong = 'its lease is damaged' end
 if wrong then return {'CORRUPT', wrong} end

@@ -34,6 +34,9 @@ UNKNOWN_DATE = date.min
 PAGE = 1000
 """Rows read at a time: between pages a reader holds nothing that a writer could wait for."""
 
+_UNREADABLE = (TypeError, ValueError, AttributeError)
+"""What values of types that were never written raise."""
+
 Loads = Callable[["Blob", str], bytes | None]
 """Finds an actor's state by where its manifest says that it is."""
 
@@ -58,6 +61,8 @@ class Blob(NamedTuple):
     def problem(self, body: bytes | None) -> str | None:
         if body is None:
             return "is missing"
+        if not isinstance(body, bytes):  # SQLite columns have no types
+            return "is damaged"
         if len(body) != self.length:
             return f"has {len(body)} bytes, not the {self.length} written"
         if crc32(body) != self.crc:
@@ -94,7 +99,7 @@ def read_manifest(data: bytes | None) -> Manifest:
     """
     if data is None:
         raise Corrupt("is missing")
-    if data[:8] != b"%08x" % crc32(data[8:]):
+    if not isinstance(data, bytes) or data[:8] != b"%08x" % crc32(data[8:]):
         raise Corrupt("fails its checksum")
     step, market_ns, trading_date, blobs = orjson.loads(data[8:])
     return Manifest(
@@ -306,7 +311,7 @@ class Reading:
             number, market_ns, grant, digest, day, crc = row
             step = Step(number, market_ns, grant, digest, date.fromisoformat(day))
             good = step_row(step)[-1] == crc
-        except (TypeError, ValueError):
+        except _UNREADABLE:
             good = False
         if not good:
             raise self.corrupt(f"step {row[0]} fails its checksum")
@@ -317,7 +322,7 @@ class Reading:
             day, session, status, completed_ns, body, crc = row
             document = Document(date.fromisoformat(day), session, status, completed_ns, body)
             good = document_row(document)[-1] == crc
-        except (TypeError, ValueError):
+        except _UNREADABLE:
             good = False
         if not good:
             raise self.corrupt(f'the document of "{row[1]}" on {row[0]} fails its checksum')
@@ -328,7 +333,7 @@ class Reading:
             key, day, session, symbol, body, crc = row
             signal = StoredSignal(key, date.fromisoformat(day), session, symbol, body)
             good = signal_row(signal)[-1] == crc
-        except (TypeError, ValueError):
+        except _UNREADABLE:
             good = False
         if not good:
             raise self.corrupt(f"the signal at {cursor} fails its checksum")
@@ -351,13 +356,17 @@ class Reading:
     def audit(self, position: int, expected: int, entry: bytes, crc: int) -> bytes:
         if position != expected:
             raise self.corrupt(f"entry {expected} is missing from the audit trail")
-        if checksum(entry) != crc:
+        if not isinstance(entry, bytes) or checksum(entry) != crc:
             raise self.corrupt(f"entry {position} of the audit trail fails its checksum")
         return entry
 
     def fact(self, key: str, value: bytes, crc: int) -> bytes:
-        if checksum(key.encode(), value) != crc:
-            raise self.corrupt(f"meta {key} fails its checksum")
+        try:
+            good = checksum(key.encode(), value) == crc
+        except _UNREADABLE:
+            good = False
+        if not good:
+            raise self.corrupt(f"meta {key!r} fails its checksum")
         return value
 
     def count(self, found: int, expected: int, what: str) -> None:

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -177,6 +178,20 @@ def _location(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """How a server is set up."""
+
+    role: str
+    aof: bool
+    fsync: str | None
+    """`appendfsync`; None: it does not tell."""
+    policy: str
+    evicts: bool
+    """Whether it drops state when its memory is full. The volatile policies only drop keys that
+    expire, and none of ours does."""
+
+
 class RedisStore:
     """A `Store` on a redis-py client, which must not retry and must return bytes."""
 
@@ -203,37 +218,37 @@ class RedisStore:
         self._acquired = False
         self._server = self._look_at_server()
         (schema,) = self._together(("HGET", self._key["head"], "schema"))
-        check_schema(int(schema or 0), self._where)
+        check_schema(self._number(schema), self._where)
 
     def warnings(self) -> Sequence[str]:
         server = self._server
         found = []
-        if not server["aof"]:
+        if not server.aof:
             found.append(
                 "appendonly is no: what was acknowledged is lost when the server ends; "
                 "set appendonly yes"
             )
-        elif server["fsync"] not in ("always", None):
+        elif server.fsync not in ("always", None):
             found.append(
-                f"appendfsync is {server['fsync']}: a power cut loses what was acknowledged in the "
+                f"appendfsync is {server.fsync}: a power cut loses what was acknowledged in the "
                 "last second; set appendfsync always (the end of the process alone loses nothing)"
             )
-        if server["policy"] != "noeviction":
+        if server.policy != "noeviction":
             found.append(
-                f"maxmemory-policy is {server['policy']}: the server may drop state when its memory "
+                f"maxmemory-policy is {server.policy}: the server may drop state when its memory "
                 "is full; set maxmemory-policy noeviction"
             )
-        if server["role"] != "master":
-            found.append(f"the server is a {server['role']}: it can be read but not written to")
+        if server.role != "master":
+            found.append(f"the server is a {server.role}: it can be read but not written to")
         return [f"{self._location}: {text}" for text in found]
 
     # The lease.
 
     def acquire(self, holder: Holder, ttl_ns: int) -> int:
         self._server = self._look_at_server()
-        if self._server["evicts"]:
+        if self._server.evicts:
             raise StoreError(
-                f"{self._location}: maxmemory-policy is {self._server['policy']}: the server would "
+                f"{self._location}: maxmemory-policy is {self._server.policy}: the server would "
                 "drop state when its memory is full; set maxmemory-policy noeviction"
             )
         self._head()  # a damaged one must not be written over
@@ -350,7 +365,7 @@ class RedisStore:
         head = self._read_head(stored, others)
         self._reading.count(len(facts), head.facts, "entries of meta")
         meta = {key.decode(): self._read_fact(key.decode(), value) for key, value in facts.items()}
-        fence, schema = (int(value or 0) for value in stored[-3:-1])
+        fence, schema = (self._number(value) for value in stored[-3:-1])
         check_schema(schema, self._where)
         return PublicHead(
             head.commit, head.step, fence, head.digest, meta, schema or SCHEMA_VERSION
@@ -405,7 +420,7 @@ class RedisStore:
             ("HGET", self._key["head"], "signals"),
             ("XRANGE", key, *2 * [after or "1-0"]),
         )
-        self._reading.count(found, int(expected or 0), "signals")
+        self._reading.count(found, self._number(expected), "signals")
         if after is not None and not at:
             raise unknown_cursor(after)
         wanted = {
@@ -454,8 +469,8 @@ class RedisStore:
             ("ZCARD", self._key["documents:index"]),
             ("ZRANGEBYLEX", self._key["documents:index"], low, high),
         )
-        self._reading.count(documents, int(expected or 0), "documents")
-        self._reading.count(entries, 2 * int(expected or 0), "index entries of documents")
+        self._reading.count(documents, self._number(expected), "documents")
+        self._reading.count(entries, 2 * self._number(expected), "index entries of documents")
         keys = []
         for member in members:
             kind, *parts = member.split(b"\0", 3)
@@ -490,11 +505,11 @@ class RedisStore:
 
     def audit(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
         (last,) = self._together(("HGET", self._key["head"], "audit"))
-        return self._audit(after, int(last or 0))
+        return self._audit(after, self._number(last))
 
     def _audit(self, after: int, last: int) -> Iterator[tuple[int, bytes]]:
         expected = after + 1
-        for position, _, fields in self._stream("audit", (after, 0), last):
+        for position, _, fields in self._stream("audit", (after, 0)):
             entry, crc = self._row(f"entry {position} of the audit trail", _entry, fields)
             yield position, self._reading.audit(position, expected, entry, crc)
             expected += 1
@@ -662,7 +677,9 @@ class RedisStore:
             # EVAL rather than EVALSHA: a server that was restarted does not know the script.
             pipeline.eval(script, len(keys), *keys, *values)
             if self._replicas:
-                pipeline.execute_command(*self._wait())
+                # Not WAITAOF: replicas tell what is on their disks once a second only (measured),
+                # and so a commit would take that long.
+                pipeline.execute_command("WAIT", self._replicas, int(WAIT_SECONDS * 1000))
             results: list[Any] = pipeline.execute(raise_on_error=False)
             for result in results:
                 if isinstance(result, Exception):
@@ -671,19 +688,12 @@ class RedisStore:
             answer: list[Any] = results[-1]
             return answer
         *_, answer, confirmed = results
-        count = confirmed[-1] if isinstance(confirmed, list) else confirmed
-        if answer[0] in (b"ok", b"dup") and count < self._replicas:
+        if answer[0] in (b"ok", b"dup") and confirmed < self._replicas:
             raise Unavailable(
-                f"{self._where}: {count} of {self._replicas} replicas confirmed within "
+                f"{self._where}: {confirmed} of {self._replicas} replicas confirmed within "
                 f"{WAIT_SECONDS:g} s; check the replicas, or lower store.replicas"
             )
         return answer
-
-    def _wait(self) -> tuple[Any, ...]:
-        milliseconds = int(WAIT_SECONDS * 1000)
-        if self._server["aof"] and self._server["version"] >= (7, 2):
-            return "WAITAOF", 1, self._replicas, milliseconds
-        return "WAIT", self._replicas, milliseconds
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -724,7 +734,7 @@ class RedisStore:
     def _changed(self) -> Unavailable:
         return Unavailable(f"{self._where}: the state changed meanwhile; try again")
 
-    def _look_at_server(self) -> dict[str, Any]:
+    def _look_at_server(self) -> _Server:
         from redis import exceptions
 
         with self._errors():
@@ -739,24 +749,23 @@ class RedisStore:
                 f"{self._location}: the server is version {info['redis_version']}; openbell needs "
                 f"Redis {'.'.join(map(str, OLDEST_SERVER))} or any Valkey"
             )
-        policy = info.get("maxmemory_policy", "noeviction")
-        return {
-            "version": version,
-            "role": info.get("role", "master"),
-            "aof": bool(info.get("aof_enabled", 0)),
-            "fsync": fsync.decode() if isinstance(fsync, bytes) else fsync,
-            "policy": policy,
-            # The volatile policies only drop keys that expire, and none of ours does.
-            "evicts": bool(info.get("maxmemory", 0)) and policy.startswith("allkeys-"),
-        }
+        policy = str(info.get("maxmemory_policy", "noeviction"))
+        return _Server(
+            role=str(info.get("role", "master")),
+            aof=bool(info.get("aof_enabled", 0)),
+            fsync=fsync.decode() if isinstance(fsync, bytes) else fsync,
+            policy=policy,
+            evicts=bool(info.get("maxmemory", 0)) and policy.startswith("allkeys-"),
+        )
 
     # Rows.
 
     def _others(self) -> tuple[str, ...]:
+        # Not the signals: a consumer may have made its group, and so the stream, before the first.
         return "EXISTS", *(
             key
             for name, key in self._key.items()
-            if name not in ("head", "lease", "audit", "blobs")
+            if name not in ("head", "lease", "signals", "audit", "blobs")
         )
 
     def _head(self) -> Head:
@@ -782,6 +791,13 @@ class RedisStore:
         if not good:
             raise self._reading.corrupt("its head fails its checksum")
         return head
+
+    def _number(self, stored: bytes | None) -> int:
+        if stored is None:
+            return 0
+        if not stored.isdigit():
+            raise self._reading.corrupt("its head is damaged")
+        return int(stored)
 
     def _lease(self) -> Lease | None:
         (stored,) = self._together(

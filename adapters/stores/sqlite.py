@@ -18,6 +18,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
+from zlib import crc32
 
 from openbell.adapters.stores.base import (
     SCHEMA_VERSION,
@@ -408,12 +409,13 @@ class SqliteStore:
         )
         documents = sum(self._put(db, "documents", row) for row in encoded.documents)
         facts = sum(self._put(db, "facts", row) for row in encoded.facts)
+        # The cursor goes into the crc: here it is columns, which may be damaged like the others.
         appended = 0
-        for row in encoded.signals:
+        for *row, crc in encoded.signals:
             appended += db.execute(
                 "INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (name, id) DO NOTHING",
-                (name, number, appended, *row),
+                (name, number, appended, *row, crc ^ crc32(b"%d-%d" % (number, appended))),
             ).rowcount
         for entry, crc in encoded.audit:
             self._append(db, entry, crc)
@@ -483,7 +485,8 @@ class SqliteStore:
     ) -> Iterator[tuple[str, StoredSignal]]:
         start = parse_cursor(after) if after is not None else (0, 0)
         with self._reads() as db:
-            self._reading.count(self._count(db, "signals"), self._head(db).signals, "signals")
+            committed = self._head(db).signals
+            self._reading.count(self._count(db, "signals"), committed, "signals")
             if after is not None and not self._rows(
                 db, "SELECT 1 FROM signals WHERE name = ? AND number = ? AND seq = ?", start
             ):
@@ -502,10 +505,21 @@ class SqliteStore:
             (*(start if after is not None else (0, -1)), *given.values()),
             limit,
         )
-        return (
-            (cursor := f"{number}-{seq}", self._reading.signal(cursor, tuple(row)))
-            for number, seq, *row in rows
-        )
+        whole = after is None and limit is None and not given
+        return self._signals(rows, committed if whole else 0)
+
+    def _signals(
+        self, rows: Iterator[tuple[Any, ...]], least: int
+    ) -> Iterator[tuple[str, StoredSignal]]:
+        found = 0
+        for number, seq, *row, crc in rows:
+            cursor = f"{number}-{seq}"
+            if not isinstance(crc, int):
+                raise self._reading.corrupt(f"the signal at {cursor} is damaged")
+            yield cursor, self._reading.signal(cursor, (*row, crc ^ crc32(cursor.encode())))
+            found += 1
+        if found < least:  # found by another index than they were counted with
+            self._reading.count(found, least, "signals")
 
     def documents(
         self,
@@ -523,7 +537,8 @@ class SqliteStore:
         }
         given = {test: value for test, value in wanted.items() if value is not None}
         with self._reads() as db:
-            self._reading.count(self._count(db, "documents"), self._head(db).documents, "documents")
+            expected = self._head(db).documents
+            self._reading.count(self._count(db, "documents"), expected, "documents")
             rows = self._rows(
                 db,
                 "SELECT trading_date, session, status, completed_ns, body, crc FROM documents "
@@ -531,6 +546,8 @@ class SqliteStore:
                 "ORDER BY trading_date, session",
                 tuple(given.values()),
             )
+        if not given:  # found by another index than they were counted with
+            self._reading.count(len(rows), expected, "documents")
         return [self._reading.document(row) for row in rows]
 
     def audit(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
@@ -539,9 +556,9 @@ class SqliteStore:
         last = rows[0][0] if rows else 0
         entries = self._pages(
             "SELECT position, entry, crc FROM audit "
-            "WHERE name = ? AND position > ? AND position <= ? ORDER BY position",
-            lambda row: (row[0], last),
-            (after, last),
+            "WHERE name = ? AND position > ? ORDER BY position",
+            lambda row: (row[0],),
+            (after,),
         )
         return self._audit(entries, after, last)
 
@@ -680,6 +697,8 @@ class SqliteStore:
             yield
         except sqlite3.Error as error:
             raise self._explained(error) from error
+        except UnicodeDecodeError as error:  # of a message about a damaged table, too
+            raise self._reading.corrupt("the file is damaged (a text is not UTF-8)") from error
         except OSError as error:
             raise StoreError(
                 f"{self._where}: {error.strerror or error}; check the path and its permissions"
@@ -762,6 +781,8 @@ class SqliteStore:
             "FROM heads WHERE name = ?",
         )
         head, seal = (Head(*rows[0][:-1]), rows[0][-1]) if rows else (Head(), 0)
+        if any(type(found) is not type(usual) for found, usual in zip(head, Head(), strict=True)):
+            raise self._reading.corrupt("its head is damaged")
         if head == Head():
             for table in ("commits", "steps", "epochs", "signals", "documents", "facts"):
                 if self._rows(db, f"SELECT 1 FROM {table} WHERE name = ? LIMIT 1"):
@@ -801,7 +822,8 @@ class SqliteStore:
         return rows[0][0] if rows else None
 
     def _manifests(self, db: sqlite3.Connection | None) -> dict[int, bytes | None]:
-        return dict(self._rows(db, "SELECT number, manifest FROM epochs WHERE name = ?"))
+        rows = self._rows(db, "SELECT number, manifest FROM epochs WHERE name = ?")
+        return {epoch: manifest for epoch, manifest in rows if isinstance(epoch, int)}
 
     def _loads(self, db: sqlite3.Connection | None) -> Callable[[Blob, str], bytes | None]:
         def load(blob: Blob, actor: str) -> bytes | None:
