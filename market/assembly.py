@@ -39,6 +39,52 @@ def assemble(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
     interval_ns : int or None
         Bar length, None for ticks.
     """
+    whole = None if interval_ns is None else _whole_day(raw, day, interval_ns)
+    return whole or _sorted_out(raw, day, interval_ns)
+
+
+def _whole_day(raw: RawRows, day: TradingDay, interval_ns: int) -> DayData | None:
+    """The day, if its rows are usable bars of all symbols for all minutes in just that order.
+
+    Most files are such, and to see that takes a third of the time of sorting their rows out.
+    """
+    starts, _ = day.grid(interval_ns)
+    m, s = len(starts), len(raw.symbols)
+    ts, code = raw.ts, raw.code
+    if len(ts) != m * s or not len(ts) or not _is_sorted(ts):
+        return None
+    by_minute, codes = ts.reshape(m, s), code.reshape(m, s)
+    # As times are in order, all between two equal ones are equal too.
+    if not ((by_minute[:, 0] == starts).all() and (by_minute[:, -1] == starts).all()):
+        return None
+    if not (codes == np.arange(s, dtype=codes.dtype)).all():
+        return None
+    o, h, l, c = (raw.columns[name] for name in BAR_COLUMNS[:4])
+    upper, lower = np.maximum(o, c), np.minimum(o, c)
+    # The smallest of numbers among which one is NaN is NaN, and no comparison with it is true.
+    usable = l.min() > 0 and lower.min() > 0 and max(h.max(), upper.max()) < np.inf
+    if not (usable and (h >= l).all()):
+        return None
+    none = np.zeros(s, np.int64)
+    odd: Mask = (upper > h) | (lower < l)
+    counts = RowCounts(
+        rows=np.full(s, m),
+        outside_hours=none,
+        out_of_order=none,
+        duplicates=none,
+        bad_rows=none,
+        ohlc_outside=odd.reshape(m, s).sum(axis=0, dtype=np.int64) if odd.any() else none,
+    )
+    columns = {name: column.reshape(m, s) for name, column in raw.columns.items()}
+    block = _bar_block(raw.symbols, day, interval_ns, columns, np.ones((m, s), np.bool_))
+    return DayData(day=day, rows=block, counts=counts, bad=())
+
+
+def _is_sorted(ts: Nanoseconds) -> bool:
+    return bool((ts[1:] >= ts[:-1]).all())
+
+
+def _sorted_out(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
     inside = _inside(raw.ts, day)
     s = len(raw.symbols)
     outside = np.zeros(s, np.int64) if inside.all() else np.bincount(raw.code[~inside], minlength=s)
@@ -131,7 +177,7 @@ def _ohlc_outside(bars: BarBlock) -> NDArray[np.int64]:
 
 def _out_of_order(code: Codes, ts: Nanoseconds, s: int) -> NDArray[np.int64]:
     """Rows per symbol whose time lies before that of an earlier row of the symbol."""
-    if len(ts) < 2 or not (ts[1:] < ts[:-1]).any():
+    if _is_sorted(ts):
         return np.zeros(s, np.int64)
     order = np.argsort(code, kind="stable")
     # One running maximum serves all symbols: a later symbol's keys are all above the one before.
@@ -151,46 +197,50 @@ def _block(
     slot: NDArray[np.int64],
     columns: dict[str, Prices],
 ) -> tuple[BarBlock, NDArray[np.int64]]:
-    starts, ends = day.grid(interval_ns)
+    starts, _ = day.grid(interval_ns)
     m, s = len(starts), len(symbols)
     cell = slot * s + code
-    whole = len(cell) == m * s and cell[0] == 0 and bool((np.diff(cell) == 1).all())
     duplicates = np.zeros(s, np.int64)
-    if whole:
-        present = np.ones((m, s), np.bool_)
-    else:
-        filled = np.zeros(m * s, np.bool_)
-        filled[cell] = True
-        present = filled.reshape(m, s)
-        if np.count_nonzero(filled) < len(cell):
-            duplicates = np.bincount(code, minlength=s) - present.sum(axis=0)
-            order = np.argsort(cell, kind="stable")
-            last = np.append(cell[order][1:] != cell[order][:-1], True)
-            winners = order[last]
-            cell, columns = cell[winners], {k: v[winners] for k, v in columns.items()}
+    filled = np.zeros(m * s, np.bool_)
+    filled[cell] = True
+    present = filled.reshape(m, s)
+    if np.count_nonzero(filled) < len(cell):
+        duplicates = np.bincount(code, minlength=s) - present.sum(axis=0)
+        order = np.argsort(cell, kind="stable")
+        last = np.append(cell[order][1:] != cell[order][:-1], True)
+        winners = order[last]
+        cell, columns = cell[winners], {k: v[winners] for k, v in columns.items()}
 
     def grid(column: Prices) -> Prices:
-        if whole:
-            return _read_only(column.reshape(m, s))
         flat = np.full(m * s, np.nan)
         flat[cell] = column
-        return _read_only(flat.reshape(m, s))
+        return flat.reshape(m, s)
 
-    present.flags.writeable = False
-    block = BarBlock(
+    grids = {name: grid(column) for name, column in columns.items()}
+    return _bar_block(symbols, day, interval_ns, grids, present), duplicates
+
+
+def _bar_block(
+    symbols: tuple[str, ...],
+    day: TradingDay,
+    interval_ns: int,
+    grids: dict[str, Prices],
+    present: Mask,
+) -> BarBlock:
+    starts, ends = day.grid(interval_ns)
+    return BarBlock(
         day=day,
         symbols=symbols,
         interval_ns=interval_ns,
         ts=starts,
         ends=ends,
-        open=grid(columns["open"]),
-        high=grid(columns["high"]),
-        low=grid(columns["low"]),
-        close=grid(columns["close"]),
-        volume=grid(columns["volume"]),
-        present=present,
+        open=_read_only(grids["open"]),
+        high=_read_only(grids["high"]),
+        low=_read_only(grids["low"]),
+        close=_read_only(grids["close"]),
+        volume=_read_only(grids["volume"]),
+        present=_read_only(present),
     )
-    return block, duplicates
 
 
 def _ticks(
@@ -201,7 +251,7 @@ def _ticks(
     columns: dict[str, Prices],
 ) -> TickBatch:
     price, size = columns["price"], columns["size"]
-    if len(ts) > 1 and (ts[1:] < ts[:-1]).any():
+    if not _is_sorted(ts):
         order = np.argsort(ts, kind="stable")
         code, ts, price, size = code[order], ts[order], price[order], size[order]
     return TickBatch(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from reference import Used, clean, no_counts
 from strategies import Case, cases
 
 from openbell.market.assembly import assemble
-from openbell.market.bars import BarBlock, DayData, RawRows, TickBatch
+from openbell.market.bars import BarBlock, DayData, Prices, RawRows, TickBatch
 from openbell.market.days import MINUTE_NS, SECOND_NS, Segment, TradingDay
 
 FIVE = 5 * MINUTE_NS
@@ -164,3 +166,34 @@ def test_a_bar_cut_short_by_the_close_ends_there() -> None:
 
     assert isinstance(data.rows, BarBlock)
     assert data.rows.ends.tolist() == [OPEN + FIVE, OPEN + 7 * MINUTE_NS]
+
+
+ODD = st.sampled_from([1.0, 2.0, 3.0] * 6 + [0.0, -1.0, math.nan, math.inf])
+
+
+@given(prices=arrays(np.float64, (4, 6), elements=ODD))
+def test_a_day_in_just_the_blocks_order_gives_what_another_order_gives(prices: Prices) -> None:
+    ordered = RawRows(
+        kind="bars",
+        symbols=("A", "B", "C"),
+        code=np.tile(np.arange(3, dtype=np.int32), 2),
+        ts=np.repeat(OPEN + np.arange(2) * MINUTE_NS, 3),
+        columns={
+            **dict(zip(("open", "high", "low", "close"), prices, strict=True)),
+            "volume": np.arange(6.0),
+        },
+        locate=lambda i: ("day.csv", i + 1),
+    )
+    turned = replace(
+        ordered,
+        code=ordered.code[::-1],
+        ts=ordered.ts[::-1],
+        columns={name: column[::-1] for name, column in ordered.columns.items()},
+    )
+
+    one, other = (assemble(raw, a_day(2), MINUTE_NS) for raw in (ordered, turned))
+
+    assert used_of(one) == used_of(other)
+    for name in ("rows", "outside_hours", "duplicates", "bad_rows", "ohlc_outside"):
+        assert getattr(one.counts, name).tolist() == getattr(other.counts, name).tolist()
+    assert [row.reason for row in one.bad] == [row.reason for row in other.bad][::-1]
