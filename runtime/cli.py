@@ -143,7 +143,7 @@ def backtest(
             help="Market time a wall time: 60 is an hour a minute; 0: as fast as it goes."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results.", metavar="DIR")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder for the results.", metavar="DIR")] = None,
     force: Force = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse unusable rows and duplicate bars.")
@@ -163,6 +163,7 @@ def backtest(
     from openbell.runtime.api import run_backtest
 
     _logging(log_level, log_json)
+    folder = _folder(out) if out is not None else None
     file = _config_file(config)
     if file is None and not _environment_configures():
         raise InputError(
@@ -199,7 +200,7 @@ def backtest(
 
         runtime, account = run_backtest(
             settings,
-            out=out,
+            out=folder,
             force=force,
             strict=strict,
             on_day=on_day,
@@ -208,7 +209,7 @@ def backtest(
     if json:
         print(reports.one_line(account))
     else:
-        reports.print_backtest(account, out)
+        reports.print_backtest(account, folder)
         if metrics:
             reports.print_metrics(account["timing"]["metrics"])
     done, kept = account["trading_days"], ""
@@ -309,7 +310,7 @@ def data_check(
     epilog=_example("openbell data sample --out sample/ --symbols 20 --days 21 --seed 7"),
 )
 def data_sample(
-    out: Annotated[Path, typer.Option(help="Folder for the files.", metavar="DIR")],
+    out: Annotated[str, typer.Option(help="Folder for the files.", metavar="DIR")],
     symbols: Annotated[int, typer.Option(min=1, help="How many symbols.")] = 20,
     days: Annotated[int, typer.Option(min=1, help="How many trading days.")] = 21,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 7,
@@ -327,6 +328,7 @@ def data_sample(
     from openbell.adapters import sample
     from openbell.runtime.reports import counted
 
+    folder = _folder(out)
     if ticks and dirt:
         raise InputError("--ticks and --dirt can't go together; faults are made in bars only")
     with _progress("files") as on_day:
@@ -342,16 +344,16 @@ def data_sample(
         }
         faults = ""
         if dirt:
-            files, injected = sample.write_dirty_sample(out, **wanted)
+            files, injected = sample.write_dirty_sample(folder, **wanted)
             counts = (
                 f"{sum(injected[kind].to_pylist()):,} {kind.replace('_', ' ')}"
                 for kind in sample.DIRT_RATES
             )
             faults = f"; faults: {', '.join(counts)}"
         elif ticks:
-            files = sample.write_tick_sample(out, **wanted)
+            files = sample.write_tick_sample(folder, **wanted)
         else:
-            files = sample.write_sample(out, **wanted)
+            files = sample.write_sample(folder, **wanted)
     what = "ticks" if ticks else "minute bars"
     print(
         f"{counted(len(files), 'file')} with {what} of {counted(symbols, 'symbol')} in {out}{faults}"
@@ -498,6 +500,13 @@ def _naming(file: Path | None) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}" if file is not None else str(error)) from None
+
+
+def _folder(given: str) -> Path:
+    """What --out names; a variable that a shell script forgot to set names nothing."""
+    if not given.strip():
+        raise InputError('--out is ""; write the path of a folder, e.g. out/ (or . for this one)')
+    return Path(given)
 
 
 def _day(flag: str, given: str | None) -> date | None:

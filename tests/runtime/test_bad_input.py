@@ -317,6 +317,10 @@ WRONG: dict[str, tuple[Callable[[], Wrong], tuple[str, ...]]] = {
         lambda: ("--data", "minutes", "--out", "us.yaml/out"),
         ("us.yaml/out: can't be written", "pass another folder to --out"),
     ),
+    "no name for the folder of results": (
+        lambda: ("--data", "minutes", "--out", ""),
+        ('--out is ""', "write the path of a folder"),
+    ),
     "a file for the folder of results": (
         lambda: ("--data", "minutes", "--out", "us.yaml"),
         ("us.yaml: can't be written", "pass another folder to --out"),
