@@ -58,6 +58,8 @@ OWN_NAMES = re.compile(
 """Names that belong to openbell in the folder; all others are someone else's."""
 
 SUMMARY = "summary.json"
+HIDDEN = ".openbell-"
+"""Begins the name of the folder that files are written in; the writer's pid follows."""
 
 ROW_GROUP = 100_000
 """Rows gathered, in whole days, before a row group is written."""
@@ -113,7 +115,8 @@ class RunFiles:
                 if not folder.is_dir():
                     folder.mkdir()
                     self._made.append(folder)
-            self._hidden = Path(tempfile.mkdtemp(prefix=".openbell-", dir=out))
+            _remove_left_behind(out)
+            self._hidden = Path(tempfile.mkdtemp(prefix=f"{HIDDEN}{os.getpid()}-", dir=out))
         except OSError as error:
             self._remove_made()
             raise InputError(
@@ -358,6 +361,24 @@ class _ParquetFile(Generic[P]):
 
 def _signals_table(days: Sequence[tuple[SignalBatch, pa.StringArray]]) -> pa.Table:
     return signals_table([batch for batch, _ in days], [ids for _, ids in days])
+
+
+def _remove_left_behind(out: Path) -> None:
+    """Remove hidden folders of runs that were killed."""
+    for folder in out.glob(f"{HIDDEN}*"):
+        pid = folder.name.removeprefix(HIDDEN).partition("-")[0]
+        if pid.isdecimal() and not _lives(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _own_files(out: Path) -> list[Path]:

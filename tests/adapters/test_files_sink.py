@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -408,3 +411,17 @@ def test_a_failure_in_the_background_is_raised_and_stays(tmp_path: Path) -> None
                 files.finish({})
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_hidden_is_removed_by_the_next(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child.wait()
+    left = tmp_path / f".openbell-{child.pid}-abc"
+    mine = tmp_path / f".openbell-{os.getpid()}-abc"
+    for folder in (left, mine):
+        folder.mkdir()
+
+    RunFiles(tmp_path, (5,)).abandon()
+
+    assert not left.exists()
+    assert mine.exists()
