@@ -241,7 +241,7 @@ def check_lines(check: Check) -> Iterator[str]:
                     "symbol": symbol,
                     "expected": int(quality.expected[i]),
                     "actual": int(quality.actual[i]),
-                    "quality_pct": round(100 * quality.actual[i] / quality.expected[i], 4),
+                    "quality_pct": round(100 * float(quality.actual[i] / quality.expected[i]), 4),
                     "gaps": int(quality.gaps[i]),
                     "missing": int(quality.missing[i]),
                     "out_of_order": int(quality.out_of_order[i]),
