@@ -159,6 +159,9 @@ def backtest(
     log_json: LogJson = False,
 ) -> None:
     """Run the sessions of a configuration over stored data and report their breakouts."""
+    from openbell.runtime import process
+
+    process.start_up()
     from openbell.runtime import reports
     from openbell.runtime.api import run_backtest
 
@@ -193,6 +196,7 @@ def backtest(
     ):
 
         def started(runtime: Runtime) -> None:
+            process.go_on()
             interruption.watch(runtime)
             on_day(None, 0, len(runtime.plan.days), 0)
             if paced:
