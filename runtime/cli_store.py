@@ -84,7 +84,7 @@ def run(
                 made,
                 store,
                 sinks=(parts,) if parts is not None else (),
-                whole_days=parts is not None,
+                written=parts.last if parts is not None else None,
                 standby=_say_standby if waits else None,
             )
             caught.append(runner.stop)

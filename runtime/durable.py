@@ -85,6 +85,9 @@ class DurableRun:
 
     Parameters
     ----------
+    written : callable, optional
+        The last day whose results are written; where sinks take whole days, a restart begins with
+        the day after.
     standby : callable, optional
         Called, again and again, while another process holds the lease; None: refuse then.
     """
@@ -95,14 +98,14 @@ class DurableRun:
         store: Store,
         *,
         sinks: tuple[DaySink, ...] = (),
-        whole_days: bool = False,
+        written: Callable[[], date | None] | None = None,
         standby: Callable[[LeaseHeld], None] | None = None,
     ) -> None:
         if config.data.path is None:
             raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
         self.config = config
         self._store = store
-        self._whole_days = whole_days
+        self._written = written
         self._source: Source = open_source(config.data.path, data_options(config))
         self.plan: Plan = plan(
             config,
@@ -324,10 +327,12 @@ class DurableRun:
     def _restored(self) -> Restored:
         """The newest snapshot that can be used, and the steps after it."""
         head = self._store.head()
-        if not self._whole_days:
+        if self._written is None:
             return restored(self._store, head.step)
-        last = next(iter(self._store.steps(after=head.step - 1)))
-        return restored(self._store, first_step(self._store, last.trading_date) - 1)
+        # One commit may hold a day's end and the next one's opening, and be the last before a kill.
+        last = self._written()
+        missing = (s.number for s in self._store.steps() if last is None or s.trading_date > last)
+        return restored(self._store, next(missing, head.step + 1) - 1)
 
     def _say_restored(self, restored: Restored) -> None:
         again = len(restored.steps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,9 @@ class DayParts:
                 f"{out}: can't be written, {error.strerror}; name another --out"
             ) from None
 
-    def has(self, day: object) -> bool:
-        """Whether a day is written."""
-        return (self._days / str(day)).is_dir()
+    def last(self) -> date | None:
+        """The last day that is written."""
+        return max((date.fromisoformat(day.name) for day in self._written()), default=None)
 
     def write_day(self, day: DayResult) -> None:
         """Write a day; it is on disk when this returns.
@@ -74,7 +75,7 @@ class DayParts:
 
     def put_together(self, account: Mapping[str, Any]) -> None:
         """Make the files on top from all days that are written."""
-        days = sorted(path for path in self._days.iterdir() if path.suffix != ".part")
+        days = self._written()
         if not days:
             return
         names = sorted({file.name for day in days for file in day.iterdir()})
@@ -88,6 +89,9 @@ class DayParts:
             else:
                 _texts(parts, beside, header=name.endswith(".csv"))
             os.replace(beside, self.out / name)
+
+    def _written(self) -> list[Path]:
+        return sorted(path for path in self._days.iterdir() if path.suffix != ".part")
 
     def _bytes(self) -> int:
         return sum(file.stat().st_size for file in self._days.rglob("*") if file.is_file())
