@@ -32,6 +32,7 @@ __all__ = [
     "coverage",
     "open_calendar",
     "overlay_version",
+    "timezone",
 ]
 
 SEGMENTS = ("equity", "equity_fno", "index", "futures")
@@ -146,6 +147,17 @@ class Calendar:
         for rules in self._rules:
             rules.lay_over(dates, self.exchange, self.tz)
         return dates
+
+
+def timezone(exchange: str) -> str:
+    """IANA name of an exchange's time zone; takes no time, as no date is worked out.
+
+    Raises
+    ------
+    CalendarError
+        If the exchange is unknown.
+    """
+    return _open_library(exchange).tz
 
 
 def open_calendar(

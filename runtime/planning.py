@@ -14,7 +14,7 @@ from openbell.adapters.indicators import indicator_functions
 from openbell.adapters.sources import DataOptions, Source
 from openbell.errors import CalendarError, ConfigError, DataError
 from openbell.market.breakouts import BreakRules
-from openbell.market.calendar import Calendar, open_calendar
+from openbell.market.calendar import Calendar, open_calendar, timezone
 from openbell.market.days import MINUTE_NS, SECOND_NS, TradingDay, local_instant
 from openbell.market.indicators import Indicator
 from openbell.market.windows import NoWindow, SessionSpec, session_window
@@ -86,7 +86,7 @@ def plan(
     ConfigError, DataError, CalendarError
         If the configuration, the data and the calendar don't go together.
     """
-    zone = _zone(config)
+    zone = timezone(config.exchange)
     live_from_ns = 0
     if isinstance(start, datetime):
         moment = start.astimezone(ZoneInfo(zone)) if start.tzinfo else start
@@ -215,14 +215,7 @@ def calendar_for(config: Config, first: date, last: date) -> Calendar:
     )
 
 
-def _zone(config: Config) -> str:
-    """The exchange's time zone, without building its calendar for the whole range."""
-    return calendar_for(config, _NEUTRAL, _NEUTRAL).tz
-
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NEUTRAL = date(2024, 7, 1)
-"""A day that every calendar covers."""
 
 
 def _calendar(

@@ -20,6 +20,7 @@ from openbell.market.calendar import (
     coverage,
     open_calendar,
     overlay_version,
+    timezone,
 )
 from openbell.market.days import TradingDay
 
@@ -579,3 +580,13 @@ def test_nse_traded_in_2021_on_the_days_of_the_calendar() -> None:
 
     assert inside == [d.date for d in year.days()]
     assert len(inside) == 248
+
+
+@pytest.mark.parametrize(
+    ("exchange", "zone"),
+    [("XNYS", "America/New_York"), ("XNSE", "Asia/Kolkata"), ("24/7", "UTC")],
+)
+def test_an_exchange_has_a_time_zone_whatever_the_date(exchange: str, zone: str) -> None:
+    assert timezone(exchange) == zone
+    with pytest.raises(CalendarError, match="XNYZ"):
+        timezone("XNYZ")
