@@ -6,7 +6,18 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 
-from openbell.actors.effects import Actor, Anchor, Await, Effects, Finish, Publish, Settled, WakeAt
+from openbell.actors.effects import (
+    Actor,
+    Anchor,
+    Await,
+    Effects,
+    Finish,
+    GoOn,
+    Halt,
+    Publish,
+    Settled,
+    WakeAt,
+)
 from openbell.market.days import TradingDay
 from openbell.messages.base import Message
 from openbell.messages.control import (
@@ -110,7 +121,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case Woke(at_ns=at):
             state = replace(state, awake_ns=max(state.awake_ns, at))
         case Pause(token=token):
-            return replace(state, tokens=state.tokens | {token}), ()
+            halts = settings.paced and not state.tokens
+            return replace(state, tokens=state.tokens | {token}), (Halt(),) if halts else ()
         case Resume(token=token) if token in state.tokens:
             return _resumed(settings, replace(state, tokens=state.tokens - {token}))
         case Resume():
@@ -160,12 +172,12 @@ def _opened(settings: Settings, state: State, opened: DayOpened) -> tuple[State,
 
 def _resumed(settings: Settings, state: State) -> tuple[State, Effects]:
     """The clock goes on; where it is paced, the time it was held for is not caught up."""
-    if state.tokens or not settings.paced or state.day is None:
+    if state.tokens or not settings.paced:
         return _granted(settings, state)
     over = max(state.now_ns, state.live_from_ns)
-    state = replace(state, awake_ns=0, asked_ns=0)
-    state, effects = _granted(settings, state)
-    return state, (Anchor(traded_ns(state.day, over)), *effects) if state.day else effects
+    going_on = GoOn(traded_ns(state.day, over) if state.day is not None else 0)
+    state, effects = _granted(settings, replace(state, awake_ns=0, asked_ns=0))
+    return state, (going_on, *effects)
 
 
 def _granted(settings: Settings, state: State) -> tuple[State, Effects]:

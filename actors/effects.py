@@ -54,6 +54,19 @@ class Anchor:
     traded_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Let wall time pass without counting, from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Let wall time count again, from where it was halted."""
+
+    traded_ns: int
+    """So much of the day's trading time is over at least: single steps may have gone further."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Commit:
     """Make one step durable: all of it, or nothing."""
@@ -90,7 +103,7 @@ class Finish:
     """Why it could not go on to its last day."""
 
 
-Effect = Publish | Fetch | Await | WakeAt | Anchor | Commit | Settled | Finish
+Effect = Publish | Fetch | Await | WakeAt | Anchor | Halt | GoOn | Commit | Settled | Finish
 Effects = tuple[Effect, ...]
 
 

@@ -15,6 +15,8 @@ from openbell.actors.effects import (
     Effect,
     Fetch,
     Finish,
+    GoOn,
+    Halt,
     Publish,
     Settled,
     WakeAt,
@@ -158,6 +160,10 @@ class Engine:
                 self._pacer.wake_at(at, traded)
             case Anchor(traded_ns=traded) if self._pacer is not None:
                 self._pacer.anchor(traded)
+            case Halt() if self._pacer is not None:
+                self._pacer.halt()
+            case GoOn(traded_ns=traded) if self._pacer is not None:
+                self._pacer.go_on(traded)
             case Commit():
                 if self.ledger is None:
                     self._recorder.commit(effect)
@@ -171,7 +177,7 @@ class Engine:
                 if self.ledger is not None:
                     self.ledger.drain()
                 self.dispatcher.finish()
-            case WakeAt() | Anchor():
+            case WakeAt() | Anchor() | Halt() | GoOn():
                 raise AssertionError("a clock that isn't paced asks for no wall time")
             case Publish():
                 raise AssertionError("the cell publishes")

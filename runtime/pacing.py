@@ -29,6 +29,8 @@ class Pacer:
         self._anchor = time.monotonic()
         self._anchor_traded_ns = 0
         self._wanted: tuple[float, int] | None = None
+        self._halted_ns: int | None = None
+        """How much of the day's trading time was over when time was halted."""
         self._closed = False
         self.drifts: list[float] = []
         """Seconds by which each wake came late."""
@@ -39,8 +41,25 @@ class Pacer:
         """So much of the day's trading time is over as of now."""
         with self._changed:
             self._anchor, self._anchor_traded_ns = time.monotonic(), traded_ns
+            if self._halted_ns is not None:
+                self._halted_ns = traded_ns
             self._wanted = None
             self._changed.notify()
+
+    def halt(self) -> None:
+        """Wake nobody, and count no time, until `go_on`."""
+        with self._changed:
+            passed = time.monotonic() - self._anchor
+            self._halted_ns = self._anchor_traded_ns + round(passed * 1e9 * self._speed)
+            self._wanted = None
+            self._changed.notify()
+
+    def go_on(self, traded_ns: int) -> None:
+        """Count time from where it was halted, or from later if so much is over."""
+        with self._changed:
+            self._anchor = time.monotonic()
+            self._anchor_traded_ns = max(traded_ns, self._halted_ns or 0)
+            self._halted_ns = None
 
     def wake_at(self, at_ns: int, traded_ns: int) -> None:
         """Wake the clock at a market time; a later call replaces an earlier one."""
