@@ -56,9 +56,10 @@ def open_parquet(path: Path, options: DataOptions) -> Source:
 def _scan(files: list[StoredFile], options: DataOptions) -> Scan:
     opened = [_ParquetFile(file, options) for file in files]
     distinct: dict[tuple[str, ...], tuple[str, ...]] = {}  # days of the same symbols share a tuple
+    known: dict[bytes, tuple[str, ...]] = {}
     pieces = []
     for file in opened:
-        for piece in file.pieces():
+        for piece in file.pieces(known):
             piece.symbols = distinct.setdefault(piece.symbols, piece.symbols)
             pieces.append(piece)
     return Scan(tuple(pieces), tuple(file.watched.identity for file in opened))
@@ -97,8 +98,12 @@ class _ParquetFile:
         self._options = options
         self.watched = Watched(file.path, footer_digest)
 
-    def pieces(self) -> Iterator[Piece]:
-        """The row groups that have rows."""
+    def pieces(self, known: dict[bytes, tuple[str, ...]]) -> Iterator[Piece]:
+        """The row groups that have rows.
+
+        `known` has the symbols of columns read so far, by a digest of what is stored of them:
+        files of whole days in one order hold the same column, which is read but once.
+        """
         parquet = self._open([])
         schema = parquet.schema_arrow
         symbol = self._options.columns.get("symbol", "symbol")
@@ -117,7 +122,7 @@ class _ParquetFile:
             if group.num_rows:
                 yield Piece(
                     rows=group.num_rows,
-                    symbols=self._symbols(plan, group, leaves, number, first_row),
+                    symbols=self._symbols(plan, schema, group, leaves, number, first_row, known),
                     bounds=_time_bounds(plan, schema, group, leaves),
                     load=partial(self._load, plan, number, first_row),
                     times=partial(self._times, plan, number, first_row),
@@ -126,20 +131,44 @@ class _ParquetFile:
             first_row += group.num_rows
 
     def _symbols(
-        self, plan: Plan, group: Any, leaves: dict[str, int], number: int, first_row: int
+        self,
+        plan: Plan,
+        schema: Any,
+        group: Any,
+        leaves: dict[str, int],
+        number: int,
+        first_row: int,
+        known: dict[bytes, tuple[str, ...]],
     ) -> tuple[str, ...]:
         if plan.symbol is not None:
             return (plan.symbol,)
-        statistics = _statistics(group, leaves, plan.names["symbol"])
+        name = plan.names["symbol"]
+        statistics = _statistics(group, leaves, name)
         if statistics is not None:
             low, high = statistics.min_raw, statistics.max_raw
             # Long texts may have been cut short by the writer.
             if isinstance(low, bytes) and low == high and 0 < len(low) < 32:
                 return (low.decode(),)
-        table = self._read(plan, number, ["symbol"])
-        symbols, code = decode_symbols(plan, table, first_row)
-        used = np.bincount(code, minlength=len(symbols)) > 0
-        return tuple(symbols[i] for i in np.flatnonzero(used))
+        stored = self._stored(group.column(leaves[name]), f"{schema.field(name)!r}")
+        if stored not in known:
+            table = self._read(plan, number, ["symbol"])
+            symbols, code = decode_symbols(plan, table, first_row)
+            used = np.bincount(code, minlength=len(symbols)) > 0
+            known[stored] = tuple(symbols[i] for i in np.flatnonzero(used))
+        return known[stored]
+
+    def _stored(self, column: Any, form: str) -> bytes:
+        """Digest of a column's pages and of what else it takes to decode them."""
+        form = f"{form} {column.num_values} {column.compression} {column.physical_type}"
+        digest = blake2b(form.encode(), digest_size=16)
+        offsets = (column.dictionary_page_offset, column.data_page_offset)
+        try:
+            with self._file.path.open("rb") as file:
+                file.seek(min(offset for offset in offsets if offset))
+                digest.update(file.read(column.total_compressed_size))
+        except OSError as error:
+            raise unreadable(self._file.name, error) from None
+        return digest.digest()
 
     def _load(self, plan: Plan, number: int, first_row: int) -> Decoded:
         ours = ["symbol", "ts", *plan.options.value_columns]

@@ -279,6 +279,20 @@ def test_only_symbols_that_have_rows_are_listed(tmp_path: Path) -> None:
     assert source.read(*FOREVER, ["MSFT"]).columns["volume"].tolist() == list(range(1, 90, 3))
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_files_alike_but_for_a_symbol_are_told_apart(plain: bool, tmp_path: Path) -> None:
+    days = [("AAA", "BBB"), ("AAA", "BBB"), ("AAA", "BBC"), ("BBB", "AAA")]
+    for number, symbols in enumerate(days):
+        table = minutes(1, symbols)
+        write(table, tmp_path / f"{number}.parquet", use_dictionary=not plain)
+        alone = open_source(tmp_path / f"{number}.parquet").info()
+        assert alone.symbols == tuple(sorted(symbols))
+
+    source = open_source(tmp_path)
+
+    assert source.info().symbols == ("AAA", "BBB", "BBC")
+
+
 def test_files_without_the_symbol_asked_for_are_not_opened(tmp_path: Path) -> None:
     folder = file_a_symbol(minutes(), tmp_path)
     source = open_source(folder)
