@@ -116,8 +116,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             state = replace(state, now_ns=first, inputs=(*state.inputs, message))
         case Loaded() | LoadTimedOut() | LoadFailed():
             state = replace(state, inputs=(*state.inputs, message), awaiting=None, waiting=False)
-        case Recover():
-            state = replace(state, inputs=(*state.inputs, message), ended=None)
+        case Recover():  # which may come before the failure has been given again
+            state = replace(state, inputs=(*state.inputs, message))
         case Woke(at_ns=at):
             state = replace(state, awake_ns=max(state.awake_ns, at))
         case Pause(token=token):
@@ -257,6 +257,7 @@ def _grant(
         awaited=settings.speakers,
         granted=grant,
         inputs=(),
+        ended=None if any(isinstance(i, Recover) for i in inputs) else state.ended,
         steps_allowed=max(0, state.steps_allowed - 1) if state.tokens else 0,
     )
     return after, (Publish(grant), Publish(Reached(step=step, sender=NAME)))
