@@ -92,6 +92,8 @@ class DurableRun:
         Called, again and again, while another process holds the lease; None: refuse then.
     """
 
+    ledger_kind: type[Ledger] = Ledger
+
     def __init__(
         self,
         config: Config,
@@ -101,19 +103,10 @@ class DurableRun:
         written: Callable[[], date | None] | None = None,
         standby: Callable[[LeaseHeld], None] | None = None,
     ) -> None:
-        if config.data.path is None:
-            raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
         self.config = config
         self._store = store
         self._written = written
-        self._source: Source = open_source(config.data.path, data_options(config))
-        self.plan: Plan = plan(
-            config,
-            self._source,
-            config.feed.start,
-            config.feed.end,
-            paced=config.feed.speed > 0,
-        )
+        self._source, self.plan = self._opened()
         self.recorder = Recorder(sinks)
         self.fence = _acquired(store, config, standby)
         self._ended = threading.Event()
@@ -166,6 +159,15 @@ class DurableRun:
                 logger.warning("the lease could not be given back: {}", error)
             self._source.close()
 
+    def _opened(self) -> tuple[Source, Plan]:
+        """Where rows come from, and what will be run over them."""
+        config = self.config
+        if config.data.path is None:
+            raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
+        source = open_source(config.data.path, data_options(config))
+        paced = config.feed.speed > 0
+        return source, plan(config, source, config.feed.start, config.feed.end, paced=paced)
+
     def _engine(self) -> Engine:
         speed = self.config.feed.speed
         return Engine(
@@ -181,7 +183,8 @@ class DurableRun:
         self.head = self._store.head()
         found = self._restored() if self.head.step else None
         prepared = restore(self.engine, self.plan, found)
-        self.engine.ledger = self._ledger(found)
+        self.engine.ledger = ledger = self._ledger(found)
+        ledger.start()
         if self._stopped:
             return True
         if found is not None:
@@ -191,9 +194,8 @@ class DurableRun:
                 if ended.ended.error is not None:
                     raise DayFailed(f"{ended.ended.error}; in ERROR, `openbell recover` leaves it")
                 return False
-        if recover:
-            self.engine.tell_clock(Recover())
-        self.engine.run(prepared if found is not None else None)
+        then = (Recover(),) if recover else ()
+        self.engine.run(prepared if found is not None else None, *then)
         return True
 
     def _leave_error(self, recover: bool) -> None:
@@ -265,7 +267,7 @@ class DurableRun:
 
     def _ledger(self, restored: Restored | None) -> Ledger:
         config = self.config
-        return Ledger(
+        return self.ledger_kind(
             self._store,
             self.fence,
             self.engine.cells,
@@ -356,14 +358,19 @@ class DurableRun:
 
     def _renew(self) -> None:
         pause = self.config.lease.ttl.seconds / 3
-        while not self._ended.wait(pause):
-            try:
-                self._store.renew(self.fence)
-            except Fenced as error:
-                self.engine.dispatcher.fail(LeaseLost(f"the lease was lost: {error}"))
-                return
-            except Unavailable as error:
-                logger.debug("the lease could not be renewed: {}", error)
+        while not self._ended.wait(pause) and self._beat():
+            pass
+
+    def _beat(self) -> bool:
+        """Show that this process lives; False if the lease is somebody else's."""
+        try:
+            self._store.renew(self.fence)
+        except Fenced as error:
+            self.engine.dispatcher.fail(LeaseLost(f"the lease was lost: {error}"))
+            return False
+        except Unavailable as error:
+            logger.debug("the lease could not be renewed: {}", error)
+        return True
 
 
 def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:

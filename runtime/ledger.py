@@ -120,6 +120,9 @@ class Ledger:
         self.outages: list[float] = []
         """Seconds of each time that the store did not answer."""
         self._thread = threading.Thread(target=self._run, name="openbell-ledger", daemon=True)
+
+    def start(self) -> None:
+        """Commit on a thread of its own from now on, as steps are settled."""
         self._thread.start()
 
     def brought(self, commit: Commit) -> None:
@@ -176,7 +179,8 @@ class Ledger:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _again(
         self, before: Step, grant: Grant, commit: Commit | None, brought: steplog.Parts
@@ -205,23 +209,30 @@ class Ledger:
             while True:
                 with self._changed:
                     self._changed.wait_for(lambda: self._queue or self._closed)
-                    if self._closed:
-                        return
-                    taken = self._taken()
-                    self._busy = True
-                self._commit(taken)
-                with self._changed:
-                    self._busy = False
-                    self._waiting -= sum(done.size for done in taken)
-                    if self._holding and self._waiting <= self._backlog // 2:
-                        self._holding = False
-                        self._release()
-                    self._changed.notify_all()
+                if not self.commit_waiting():
+                    return
         except BaseException as error:  # noqa: BLE001 it ends the run
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
             self._fail(error)
+
+    def commit_waiting(self) -> bool:
+        """Make durable what was settled so far; False if there is nothing, or it was closed."""
+        with self._changed:
+            if self._closed or not self._queue:
+                return False
+            taken = self._taken()
+            self._busy = True
+        self._commit(taken)
+        with self._changed:
+            self._busy = False
+            self._waiting -= sum(done.size for done in taken)
+            if self._holding and self._waiting <= self._backlog // 2:
+                self._holding = False
+                self._release()
+            self._changed.notify_all()
+        return True
 
     def _taken(self) -> list[_Done]:
         """What goes into the next commit: all that waits, up to the last snapshot in it."""
@@ -253,12 +264,8 @@ class Ledger:
                 if began is None:
                     began = time.monotonic()
                     logger.warning("the store does not answer: {}; trying again", error)
-                with self._changed:
-                    self._changed.wait_for(
-                        lambda: self._closed, RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
-                    )
-                    if self._closed:
-                        raise
+                if self._wait(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]):
+                    raise
                 tries += 1
                 continue
             if began is not None:
@@ -266,6 +273,11 @@ class Ledger:
                 self.outages.append(seconds)
                 logger.warning("the store answers again after {:.1f} s", seconds)
             return
+
+    def _wait(self, seconds: float) -> bool:
+        """Between two tries; True at once if the ledger is closed."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed, seconds)
 
     def _record(self, taken: list[_Done]) -> tuple[CommitRecord, Mapping[str, Any] | None]:
         steps: list[Step] = []
@@ -294,7 +306,7 @@ class Ledger:
                     body=document_line(document, ()),
                 )
             for batch in done.commit.signals:
-                for place, (identity, line) in enumerate(_lines(batch)):
+                for place, (identity, line) in enumerate(identified_lines(batch)):
                     signals.append(
                         StoredSignal(
                             id=identity,
@@ -347,7 +359,7 @@ def what_differs(grant: Grant, was: steplog.Entry, brought: steplog.Parts) -> st
     )
 
 
-def _lines(batch: SignalBatch) -> Iterable[tuple[str, bytes]]:
+def identified_lines(batch: SignalBatch) -> Iterable[tuple[str, bytes]]:
     """Each signal's id and its JSON."""
     lines = b"".join(bytes(part) for part in signal_lines(batch)).splitlines()
     return zip(signal_ids(batch).to_pylist(), lines, strict=True)

@@ -12,21 +12,29 @@ _MAX_SLEEP_SECONDS = 60.0
 
 
 class Pacer:
-    """Wakes the clock when wall time has come as far as was asked for; one thread.
+    """Wakes the clock when wall time has come as far as was asked for.
 
     Parameters
     ----------
     speed : float
         Market time a wall time, above 0.
     deliver : callable
-        Gets Woke, on the pacer's thread.
+        Gets Woke, on the thread that `start` starts, or of whoever calls `left`.
+    now : callable
+        Seconds of a clock that never goes back.
     """
 
-    def __init__(self, speed: float, deliver: Callable[[Woke], None]) -> None:
+    def __init__(
+        self,
+        speed: float,
+        deliver: Callable[[Woke], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._speed = speed
         self._deliver = deliver
         self._changed = threading.Condition()
-        self._anchor = time.monotonic()
+        self._now = now
+        self._anchor = now()
         self._anchor_traded_ns = 0
         self._wanted: tuple[float, int] | None = None
         self._halted_ns: int | None = None
@@ -35,12 +43,15 @@ class Pacer:
         self.drifts: list[float] = []
         """Seconds by which each wake came late."""
         self._thread = threading.Thread(target=self._run, name="openbell-pacer", daemon=True)
+
+    def start(self) -> None:
+        """Look at the clock on a thread of its own from now on."""
         self._thread.start()
 
     def anchor(self, traded_ns: int) -> None:
         """So much of the day's trading time is over as of now."""
         with self._changed:
-            self._anchor, self._anchor_traded_ns = time.monotonic(), traded_ns
+            self._anchor, self._anchor_traded_ns = self._now(), traded_ns
             if self._halted_ns is not None:
                 self._halted_ns = traded_ns
             self._wanted = None
@@ -49,7 +60,7 @@ class Pacer:
     def halt(self) -> None:
         """Wake nobody, and count no time, until `go_on`."""
         with self._changed:
-            passed = time.monotonic() - self._anchor
+            passed = self._now() - self._anchor
             self._halted_ns = self._anchor_traded_ns + round(passed * 1e9 * self._speed)
             self._wanted = None
             self._changed.notify()
@@ -57,7 +68,7 @@ class Pacer:
     def go_on(self, traded_ns: int) -> None:
         """Count time from where it was halted, or from later if so much is over."""
         with self._changed:
-            self._anchor = time.monotonic()
+            self._anchor = self._now()
             self._anchor_traded_ns = max(traded_ns, self._halted_ns or 0)
             self._halted_ns = None
 
@@ -72,21 +83,28 @@ class Pacer:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def left(self) -> float | None:
+        """Seconds until the clock is to be woken, None: not asked for; wakes it when it is time."""
+        with self._changed:
+            if self._wanted is None:
+                return None
+            due, at_ns = self._wanted
+            left = due - self._now()
+            if left > 0:
+                return left
+            self._wanted = None
+        self.drifts.append(-left)
+        self._deliver(Woke(at_ns=at_ns))
+        return None
 
     def _run(self) -> None:
         while True:
             with self._changed:
                 if self._closed:
                     return
-                if self._wanted is None:
-                    self._changed.wait()
-                    continue
-                due, at_ns = self._wanted
-                left = due - time.monotonic()
-                if left > 0:
-                    self._changed.wait(min(left, _MAX_SLEEP_SECONDS))
-                    continue
-                self._wanted = None
-            self.drifts.append(-left)
-            self._deliver(Woke(at_ns=at_ns))
+                left = self.left()
+                if left is not None or self._wanted is None:
+                    self._changed.wait(left and min(left, _MAX_SLEEP_SECONDS))
