@@ -35,6 +35,8 @@ SPLIT_CHANGE = 0.4
 class Settings:
     intervals_minutes: tuple[int, ...]
     indicators: tuple[tuple[IndicatorSpec, Indicator], ...] = ()
+    measures_quality: bool = True
+    """If not, every expected minute counts as there."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -81,7 +83,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             state = replace(state, today=today)
             if batch.watermark_ns < today.opened.day.close_ns:
                 return state, said
-            report = Publish(_report(today, dict(state.closes)))
+            report = Publish(_report(settings, today, dict(state.closes)))
             return replace(state, closes=_closes(state, today)), (*said, report)
         case _:
             return state, ()
@@ -147,7 +149,7 @@ def _ends(rows: Rows) -> tuple[Prices, Prices]:
     return first, last
 
 
-def _report(today: Open, closes: dict[str, float]) -> QualityReport:
+def _report(settings: Settings, today: Open, closes: dict[str, float]) -> QualityReport:
     opened = today.opened
     s = len(opened.symbols)
     before = np.array([closes.get(symbol, np.nan) for symbol in opened.symbols])
@@ -157,7 +159,7 @@ def _report(today: Open, closes: dict[str, float]) -> QualityReport:
             opened.day,
             opened.symbols,
             opened.interval_ns or MINUTE_NS,
-            today.seen,
+            today.seen if settings.measures_quality else np.ones_like(today.seen),
             opened.counts,
             late=np.zeros(s, np.int64),
         ),

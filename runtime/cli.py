@@ -282,24 +282,7 @@ def data_check(
     from openbell.runtime import reports
     from openbell.runtime.checking import check
 
-    file = _config_file(config)
-    if file is None and exchange is None and not _environment_configures():
-        raise InputError(
-            "no exchange; pass --exchange NAME, e.g. XNYS or XNSE, or --config FILE to read the "
-            "data as a configuration says"
-        )
-    settings = _config(
-        file,
-        {
-            "data.path": path,
-            "data.kind": kind.value if kind else None,
-            "exchange": exchange,
-            "backtest.start": start,
-            "backtest.end": end,
-            # The configuration's own have no bearing on what the data holds.
-            "sessions": [{"name": "Day", "start": "open", "end": "close", "closed": "left"}],
-        },
-    )
+    file, settings = _of_data(path, exchange, start, end, kind, config)
     with _naming(file), _progress() as on_day:
         found = check(settings, on_day)
     if json:
@@ -307,6 +290,35 @@ def data_check(
             print(line)
     else:
         reports.print_check(found)
+
+
+@data_app.command(
+    "quality", epilog=_example("openbell data quality minutes/ --exchange XNYS --to 2024-01-31")
+)
+def data_quality(
+    path: Annotated[str, typer.Argument(help="File or folder with the data.", metavar="PATH")],
+    exchange: Exchange = None,
+    start: From = None,
+    end: To = None,
+    symbols: Annotated[
+        str | None, typer.Option(help="Symbols, separated by commas.", metavar="A,B")
+    ] = None,
+    kind: Annotated[DataKind | None, typer.Option(help="What the rows are.")] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Show how much of each day and symbol is there, as a map, and where it is missing."""
+    from openbell.runtime import reports
+    from openbell.runtime.checking import quality_map
+
+    file, settings = _of_data(path, exchange, start, end, kind, config, symbols)
+    with _naming(file), _progress() as on_day:
+        days = quality_map(settings, on_day)
+    if json:
+        for line in reports.quality_lines(days):
+            print(line)
+    else:
+        reports.print_quality(days)
 
 
 @data_app.command(
@@ -468,6 +480,38 @@ def _config_file(given: Path | None) -> Path | None:
 
 def _environment_configures() -> bool:
     return any(name in os.environ for name in ("OPENBELL_EXCHANGE", "OPENBELL_SESSIONS"))
+
+
+def _of_data(
+    path: str,
+    exchange: str | None,
+    start: str | None,
+    end: str | None,
+    kind: DataKind | None,
+    config: Path | None,
+    symbols: str | None = None,
+) -> tuple[Path | None, Config]:
+    """The configuration's file, and what it comes to for a look at stored data."""
+    file = _config_file(config)
+    if file is None and exchange is None and not _environment_configures():
+        raise InputError(
+            "no exchange; pass --exchange NAME, e.g. XNYS or XNSE, or --config FILE to read the "
+            "data as a configuration says"
+        )
+    settings = _config(
+        file,
+        {
+            "data.path": path,
+            "data.kind": kind.value if kind else None,
+            "exchange": exchange,
+            "symbols": symbols,
+            "backtest.start": start,
+            "backtest.end": end,
+            # The configuration's own have no bearing on what the data holds.
+            "sessions": [{"name": "Day", "start": "open", "end": "close", "closed": "left"}],
+        },
+    )
+    return file, settings
 
 
 _FLAGS = {

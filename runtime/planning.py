@@ -182,6 +182,7 @@ def settings(config: Config, *, paced: bool = False) -> Settings:
             if config.upkeep.enabled
             else ()
         ),
+        measures_quality=config.history.enable_quality,
     )
 
 

@@ -51,6 +51,7 @@ def summary(
         "signals": sum(of["HIGH_BREAK"] + of["LOW_BREAK"] for of in tally.sessions.values()),
         "sessions": tally.sessions,
         "rows": counts,
+        "quality": "measured" if plan.settings.measures_quality else "not measured",
         "quality_pct": round(100 * tally.actual / tally.expected, 4) if tally.expected else None,
         "days_without_data": [str(day) for day in without_data],
         "not_trading_days": {str(day): rows for day, rows in plan.not_trading.items()},

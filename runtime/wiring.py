@@ -37,6 +37,7 @@ class Settings:
     days_ahead: int
     derived_minutes: tuple[int, ...]
     indicators: tuple[tuple[IndicatorSpec, Indicator], ...] = ()
+    measures_quality: bool = True
     paced: bool = False
     """Whether wall time decides when market time moves."""
 
@@ -53,7 +54,11 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
         ),
         prefetch.prefetch(),
         *(session.session(spec) for spec in settings.sessions),
-        upkeep.upkeep(upkeep.Settings(settings.derived_minutes, settings.indicators)),
+        upkeep.upkeep(
+            upkeep.Settings(
+                settings.derived_minutes, settings.indicators, settings.measures_quality
+            )
+        ),
         breakout.breakout(
             breakout.Settings(settings.exchange, names, settings.rules, settings.companions)
         ),

@@ -463,7 +463,8 @@ class HistoryConfig(Section):
         default={}, description="Indicators by name, ready when a day begins."
     )
     enable_quality: bool = Field(
-        default=True, description="Whether the quality of history is reported."
+        default=True,
+        description="Whether quality is measured; if not, it is 100 % and marked `not measured`.",
     )
 
 
