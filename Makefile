@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint server soak bench clean
+.PHONY: demo test lint server soak soak-crash bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -41,3 +41,8 @@ bench: $(STAMP)
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info
+
+# kill -9 of runs and servers, N times on each store; a failure prints the seed that repeats it.
+N ?= 200
+soak-crash: $(STAMP) server
+	CRASHES=$(N) $(BIN)/pytest tests/faults/test_crash.py

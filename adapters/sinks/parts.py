@@ -36,9 +36,8 @@ class DayParts:
                 f"{out}: holds results of something else than this run; name another --out"
             )
         try:
+            # Unfinished days stay: they may be those of a process that still runs.
             self._days.mkdir(parents=True, exist_ok=True)
-            for unfinished in self._days.glob("*.part"):
-                shutil.rmtree(unfinished)
         except OSError as error:
             raise InputError(
                 f"{out}: can't be written, {error.strerror}; name another --out"
