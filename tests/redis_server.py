@@ -13,7 +13,6 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
 from types import TracebackType
 from typing import Self
 
@@ -68,10 +67,13 @@ class RedisServer:
 
     def kill(self) -> None:
         """As a crash: at once, whatever it was doing."""
-        self._end(SIGKILL)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def stop(self) -> None:
-        self._end(SIGTERM)
+        self.kill()  # asked to, a replica may take its time
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -105,12 +107,6 @@ class RedisServer:
                 stdout=log,
                 stderr=log,
             )
-
-    def _end(self, signal: int) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal)
-            self._process.wait()
-            self._process = None
 
     def _answers(self) -> bool:
         try:

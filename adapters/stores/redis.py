@@ -671,23 +671,27 @@ class RedisStore:
         with self._errors():
             pipeline = self._client.pipeline(transaction=False)
             if staged:
+                # Executed at once: one by one, states would be flushed to the disk one by one.
+                pipeline.execute_command("MULTI")
                 pipeline.sadd(self._key["blobs"], *staged)
                 for key, body in staged.items():
                     pipeline.set(key, body)
             # EVAL rather than EVALSHA: a server that was restarted does not know the script.
             pipeline.eval(script, len(keys), *keys, *values)
+            if staged:
+                pipeline.execute_command("EXEC")
             if self._replicas:
                 # Not WAITAOF: replicas tell what is on their disks once a second only (measured),
                 # and so a commit would take that long.
                 pipeline.execute_command("WAIT", self._replicas, int(WAIT_SECONDS * 1000))
-            results: list[Any] = pipeline.execute(raise_on_error=False)
+            results = pipeline.execute(raise_on_error=False)
             for result in results:
                 if isinstance(result, Exception):
                     raise result
-        if not self._replicas:
-            answer: list[Any] = results[-1]
-            return answer
-        *_, answer, confirmed = results
+            confirmed = results.pop() if self._replicas else 0
+            answer: list[Any] = results[-1][-1] if staged else results[-1]
+            if isinstance(answer, Exception):
+                raise answer
         if answer[0] in (b"ok", b"dup") and confirmed < self._replicas:
             raise Unavailable(
                 f"{self._where}: {confirmed} of {self._replicas} replicas confirmed within "
@@ -714,13 +718,13 @@ class RedisStore:
             exceptions.MasterDownError,
         ) as error:
             raise Unavailable(f"{self._where}: no answer ({error})") from error
-        except exceptions.OutOfMemoryError as error:
-            raise StoreError(
-                f"{self._where}: the server's memory is full ({error}); nothing was committed; "
-                "raise maxmemory"
-            ) from error
         except exceptions.ResponseError as error:
             text = str(error)
+            if isinstance(error, exceptions.OutOfMemoryError) or re.search(r"\bOOM\b", text):
+                raise StoreError(
+                    f"{self._where}: the server's memory is full ({text}); nothing was committed; "
+                    "raise maxmemory"
+                ) from error
             if _TEMPORARY.search(text):
                 raise Unavailable(f"{self._where}: not now ({text})") from error
             if "WRONGTYPE" in text:

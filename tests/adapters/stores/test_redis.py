@@ -361,7 +361,7 @@ def test_a_commit_counts_when_the_replicas_have_it(
     with pytest.raises(Unavailable, match=r"0 of 1 replicas confirmed.*store\.replicas"):
         taken(alone)
 
-    with RedisServer(server_binary(), "--replicaof", f"127.0.0.1 {leader.port}") as follower:
+    with RedisServer(server_binary(), "--replicaof", "127.0.0.1", str(leader.port)) as follower:
         store = open_store(leader.url, "bot", replicas=1)
         fence = _when_available(lambda: taken(alone))  # its own lease, though it was told nothing
         assert alone.commit(fence, a_full_record(1)) == "ok"
