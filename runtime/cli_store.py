@@ -423,6 +423,8 @@ def _terminable() -> Iterator[list[Any]]:
 
     def stop(number: int, frame: object) -> None:
         if not caught:
+            if number == signal.SIGTERM:  # as it waits for the lease, or still begins
+                raise SystemExit(0)
             raise KeyboardInterrupt
         caught.append(signal.Signals(number))
         caught[0]()

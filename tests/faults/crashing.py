@@ -196,6 +196,7 @@ class Nursery:
 
     def start(self, *arguments: object, point: str | None = None, nth: int = 1) -> Child:
         said = self._folder / f"said-{self._count}"
+        said.touch()
         self._count += 1
         assert self._process.stdin is not None
         asked = {"arguments": [*map(str, arguments)], "point": point, "nth": nth, "said": str(said)}
@@ -400,7 +401,7 @@ def _live(asked: dict[str, Any]) -> None:
 
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    said = os.open(asked["said"], os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND, 0o600)
+    said = os.open(asked["said"], os.O_WRONLY | os.O_APPEND)
     os.dup2(said, 1)
     os.dup2(said, 2)
     os.close(0)

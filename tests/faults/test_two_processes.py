@@ -1,0 +1,156 @@
+"""Two processes on one state: one runs, the other waits or refuses, and nothing is doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults.crashing import KILLED, Child, Nursery, Setting, assert_same, left, setting
+
+from openbell.adapters.stores import open_store
+
+PACED: dict[str, Any] = {
+    "feed": {"type": "replay", "speed": 12_000, "end": "2024-01-02"},  # a day in two seconds
+    "lease": {"ttl": "0.5s"},
+}
+
+
+@pytest.fixture(scope="module")
+def expected(children: Nursery, minutes: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("whole")
+    feed = {**PACED["feed"], "speed": 0}
+    alone = setting(folder, minutes, f"sqlite:///{folder}/whole.db", "whole", feed=feed)
+    code, said = children.run("run", "--config", alone.config)
+    assert code == 0, said
+    return left(alone)
+
+
+@pytest.fixture
+def paced(minutes: Path, store_url: str, store_kind: str, tmp_path: Path) -> Setting:
+    return setting(tmp_path, minutes, store_url, f"two-{os.getpid()}-{time.time_ns()}", **PACED)
+
+
+@pytest.fixture
+def leader(children: Nursery, paced: Setting) -> Iterator[Child]:
+    """It has come into the day."""
+    child = children.start("run", "--config", paced.config)
+    wait_until(lambda: steps_of(paced) > 20)
+    yield child
+    if children.is_running(child):
+        os.kill(child.pid, signal.SIGKILL)
+        children.ended(child)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def steps_of(of: Setting) -> int:
+    store = open_store(of.url, of.name)
+    try:
+        return store.head().step
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
+def test_a_second_process_on_sqlite_refuses_and_names_the_holder(
+    children: Nursery, paced: Setting, leader: Child, expected: Any
+) -> None:
+    code, said = children.run("run", "--config", paced.config)
+
+    assert code == 4
+    assert f"process {leader.pid}" in said
+    assert len(said.splitlines()) == 1
+    assert children.ended(leader) == 0, leader.err
+    assert_same(left(paced), expected, "after the refusal")
+
+
+def test_a_second_process_refuses_without_standby(
+    children: Nursery, paced: Setting, leader: Child, expected: Any
+) -> None:
+    code, said = children.run("run", "--config", paced.config, "--no-standby")
+
+    assert code == 4
+    assert f"process {leader.pid}" in said
+    assert children.ended(leader) == 0, leader.err
+    assert_same(left(paced), expected, "after the refusal")
+
+
+@pytest.mark.parametrize("store_kind", ["redis"], indirect=True)
+def test_a_standby_waits_and_ends_with_nothing_left_to_do(
+    children: Nursery, paced: Setting, leader: Child, expected: Any
+) -> None:
+    standby = children.start("run", "--config", paced.config)
+
+    assert children.ended(leader) == 0, leader.err
+    assert children.ended(standby) == 0, standby.err
+    assert "waiting" in standby.err
+    assert "had ended before" in standby.err
+    assert_same(left(paced), expected, "after both")
+
+
+@pytest.mark.parametrize("store_kind", ["redis"], indirect=True)
+def test_a_standby_takes_over_from_a_killed_leader_and_finishes(
+    children: Nursery, paced: Setting, leader: Child, expected: Any
+) -> None:
+    standby = children.start("run", "--config", paced.config)
+    wait_until(lambda: "waiting" in standby.err)
+    os.kill(leader.pid, signal.SIGKILL)
+
+    assert children.ended(leader) == KILLED
+    assert children.ended(standby) == 0, standby.err
+    assert_same(left(paced), expected, "after the takeover")
+
+
+@pytest.mark.parametrize("store_kind", ["redis"], indirect=True)
+def test_a_leader_that_was_stopped_past_its_lease_steps_down(
+    children: Nursery, paced: Setting, leader: Child, expected: Any
+) -> None:
+    standby = children.start("run", "--config", paced.config)
+    wait_until(lambda: "waiting" in standby.err)
+
+    os.kill(leader.pid, signal.SIGSTOP)
+    before = steps_of(paced)
+    wait_until(lambda: steps_of(paced) > before + 3)
+    os.kill(leader.pid, signal.SIGCONT)
+
+    assert children.ended(leader) == 4, leader.err
+    assert "lease" in leader.err
+    assert "Traceback" not in leader.err
+    assert children.ended(standby) == 0, standby.err
+    assert_same(left(paced), expected, "after the takeover")
+
+
+@pytest.mark.parametrize("store_kind", ["redis"], indirect=True)
+def test_a_standby_ends_on_sigterm_as_a_supervisor_expects(
+    children: Nursery, paced: Setting, leader: Child
+) -> None:
+    standby = children.start("run", "--config", paced.config)
+    wait_until(lambda: "waiting" in standby.err)
+
+    os.kill(standby.pid, signal.SIGTERM)
+
+    assert children.ended(standby) == 0, standby.err
+    assert children.is_running(leader)
+
+
+@pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
+def test_a_process_on_sqlite_takes_over_from_a_killed_one_at_once(
+    children: Nursery, paced: Setting, leader: Child, expected: Any
+) -> None:
+    os.kill(leader.pid, signal.SIGKILL)
+    assert children.ended(leader) == KILLED
+
+    code, said = children.run("run", "--config", paced.config)
+
+    assert code == 0, said
+    assert_same(left(paced), expected, "after the takeover")
