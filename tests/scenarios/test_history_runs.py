@@ -274,6 +274,25 @@ def test_a_period_longer_than_the_data_is_null_and_no_error(
     assert said["reasons"][0].startswith("AAA: 0 of 250 trading days before 2024-06-03 have data")
 
 
+def test_an_indicator_of_symbols_that_are_not_run_is_null(month: pa.Table) -> None:
+    found = {
+        granularity: values_by_day(
+            config(indicators={"it": {**MEAN, "granularity": granularity, "apply_to": ["ZZZ"]}}),
+            month,
+            start=date(2024, 7, 5),
+        )["2024-07-05"]
+        for granularity in ("daily", "intraday")
+    }
+
+    assert {name: of.values.shape for name, of in found.items()} == {
+        "daily": (1,),
+        "intraday": (390, 1),
+    }
+    for of in found.values():
+        assert np.isnan(of.values).all()
+        assert of.reasons == {"ZZZ": "not among the symbols of the run"}
+
+
 def test_indicators_are_registered_anew_each_day(month: pa.Table) -> None:
     got = values_by_day(config(indicators={"mean": {**MEAN, "period": "3d"}}), month)
 
