@@ -225,6 +225,44 @@ def backtest(
         raise _Interrupted(f"interrupted after {done} of {len(runtime.plan.days)} days{kept}")
 
 
+@app.command(
+    epilog=_example("openbell export --config examples/us.yaml --data minutes/ --csv minutes.csv")
+)
+def export(
+    csv: Annotated[Path, typer.Option("--csv", help="The file to write.", metavar="FILE")],
+    config: ConfigFile = None,
+    data: Annotated[
+        str | None, typer.Option(help="File or folder with the data.", metavar="PATH")
+    ] = None,
+    exchange: Exchange = None,
+    start: From = None,
+    end: To = None,
+    symbols: Annotated[
+        str | None, typer.Option(help="Symbols, separated by commas.", metavar="A,B")
+    ] = None,
+    kind: Annotated[DataKind | None, typer.Option(help="What the rows are.")] = None,
+    force: Force = False,
+) -> None:
+    """Write one row a minute and symbol, with hours, sessions, levels and indicators, as CSV."""
+    from openbell.runtime.exporting import export_csv
+
+    file = _config_file(config)
+    settings = _config(
+        file,
+        {
+            "data.path": data,
+            "data.kind": kind.value if kind else None,
+            "exchange": exchange,
+            "symbols": symbols,
+            "backtest.start": start,
+            "backtest.end": end,
+        },
+    )
+    with _naming(file), _progress() as on_day:
+        rows = export_csv(settings, csv, force=force, on_day=on_day)
+    print(f"{rows:,} rows in {csv}")
+
+
 @app.command(epilog=_example("openbell calendar XNSE --from 2024-11-01 --to 2024-11-01"))
 def calendar(
     exchange: Annotated[
