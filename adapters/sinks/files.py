@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
 from datetime import date
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Generic, Self, TypeVar
@@ -66,6 +66,8 @@ ROW_GROUP = 100_000
 
 DAYS_WAITING = 2
 
+Writes = list[Callable[[], object]]
+
 P = TypeVar("P")
 """What a Parquet file gathers: a day's part of its table, or a step's."""
 
@@ -88,10 +90,10 @@ class DayResult:
 class RunFiles:
     """Writes the `--out` folder of one run; complete, or not at all.
 
-    Everything goes to a hidden folder inside `out` and is moved into place by `finish`. Days are
-    written by a thread of their own, so that this overlaps the computation of the next day; what
-    goes wrong there is raised by the next `write_day` or `finish`. Leaving a `with` block without
-    `finish` abandons the files.
+    Everything goes to a hidden folder inside `out` and is moved into place by `finish`. A thread
+    writes what `write_day` has encoded, so that this overlaps the computation of the next day;
+    what goes wrong there is raised by the next `write_day` or `finish`. Leaving a `with` block
+    without `finish` abandons the files.
 
     Parameters
     ----------
@@ -151,7 +153,10 @@ class RunFiles:
             If an earlier day could not be written: disk full, folder gone.
         """
         self._wait(DAYS_WAITING - 1)
-        self._waiting.append(self._thread.submit(self._days.write, day))
+        # Encoding is many short calls. On another thread they and the caller's would keep taking
+        # Python's lock from each other, which took twice the time of encoding.
+        writes = self._days.encoded(day)
+        self._waiting.append(self._thread.submit(_carry_out, writes))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write what is left and `summary.json`, and move all files into place.
@@ -245,17 +250,22 @@ class _DayFiles:
             self._quality.write(f"{','.join(QUALITY_SCHEMA.names)}\n".encode())
             self._open = self._open.pop_all()
 
-    def write(self, day: DayResult) -> None:
-        ids = self._write_signals(day.signals)
-        self._session_lines.write(document_lines(day.documents, ids))
+    def encoded(self, day: DayResult) -> Writes:
+        """What is left to do for a day: a few long calls, to be made in order on any thread."""
+        lines, ids = self._encoded_signals(day.signals)
         levels = shown_levels(day.documents, day.symbols)
-        self._levels.write(levels, sum(len(of.symbols) for _, of in levels))
+        writes: Writes = [
+            *lines,
+            partial(self._session_lines.write, document_lines(day.documents, ids)),
+            *self._levels.gathered(levels, sum(len(of.symbols) for _, of in levels)),
+            partial(self._quality.write, _quality_lines(day.quality)),
+        ]
         for minutes, file in self._bars.items():
             bars = day.bars.get(minutes, ())
-            file.write(bars, sum(map(len, bars)))
-        self._quality.write(_quality_lines(day.quality))
+            writes += file.gathered(bars, sum(map(len, bars)))
         if day.bad:
-            self._write_bad(day.bad)
+            writes.append(partial(self._write_bad, day.bad))
+        return writes
 
     def close(self) -> None:
         parquet: tuple[_ParquetFile[Any], ...] = (self._signals, self._levels, *self._bars.values())
@@ -267,17 +277,18 @@ class _DayFiles:
         with suppress(OSError):  # what could not be written is thrown away
             self._open.close()
 
-    def _write_signals(self, batches: Sequence[SignalBatch]) -> dict[str, bytes]:
-        """Returns the ids by session, as JSON arrays."""
+    def _encoded_signals(self, batches: Sequence[SignalBatch]) -> tuple[Writes, dict[str, bytes]]:
+        """How to write them, and their ids by session, as JSON arrays."""
         if not any(map(len, batches)):
-            return {}
+            return [], {}
         batch = day_signals(batches)
         ids = signal_ids(batch)
         escaped = escaped_ids(batch, ids)
-        for lines in signal_lines(batch, escaped):
-            self._signal_lines.write(lines)
-        self._signals.write([(batch, ids)], len(batch))
-        return ids_by_session(batch, escaped)
+        writes: Writes = [
+            partial(self._signal_lines.write, lines) for lines in signal_lines(batch, escaped)
+        ]
+        writes += self._signals.gathered([(batch, ids)], len(batch))
+        return writes, ids_by_session(batch, escaped)
 
     def _write_bad(self, rows: Sequence[BadRow]) -> None:
         path = self._folder / "bad_rows.csv"
@@ -335,15 +346,19 @@ class _ParquetFile(Generic[P]):
             store_schema=False,  # with it, text would read as dictionaries
         )
 
-    def write(self, parts: Sequence[P], rows: int) -> None:
-        """Take in what a whole day yields, so many rows."""
+    def gathered(self, parts: Sequence[P], rows: int) -> Writes:
+        """Take in what a whole day yields, so many rows; how to write the row group if it is full."""
         self._waiting += parts
         self._rows += rows
-        if self._rows >= ROW_GROUP:
-            self._write_group()
+        if self._rows < ROW_GROUP:
+            return []
+        write = partial(self._write, self._waiting, self._rows)
+        self._waiting, self._rows = [], 0
+        return [write]
 
     def close(self) -> None:
-        self._write_group()
+        self._write(self._waiting, self._rows)
+        self._waiting, self._rows = [], 0
         self._writer.close()
 
     def abandon(self) -> None:
@@ -351,12 +366,14 @@ class _ParquetFile(Generic[P]):
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
 
-    def _write_group(self) -> None:
-        if self._rows:
-            table = self._table(self._waiting)
-            self._writer.write_table(table, row_group_size=self._rows)
-        self._waiting.clear()
-        self._rows = 0
+    def _write(self, parts: list[P], rows: int) -> None:
+        if rows:
+            self._writer.write_table(self._table(parts), row_group_size=rows)
+
+
+def _carry_out(writes: Writes) -> None:
+    for write in writes:
+        write()
 
 
 def _signals_table(days: Sequence[tuple[SignalBatch, pa.StringArray]]) -> pa.Table:
