@@ -66,6 +66,11 @@ class Cell:
         self._said: dict[str, list[Message]] = {sender: [] for sender in self._upstream}
 
     @property
+    def senders(self) -> int:
+        """How many have to reach before a step ends here; 0: what comes is heard at once."""
+        return len(self._upstream)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing of an unfinished step is kept here."""
         return len(self._waiting) == len(self._upstream) and not any(self._said.values())

@@ -19,6 +19,7 @@ import pykka
 from openbell.actors.effects import Effect
 from openbell.errors import RunError
 from openbell.messages.base import Message
+from openbell.messages.time import Reached
 from openbell.runtime.cells import ActorFailed, Cell, Letter
 
 OUTSIDE = "outside"
@@ -55,19 +56,36 @@ class Dispatcher(Protocol):
 
 
 class _Inbox:
-    """A mailbox with a lane of its own for control messages, which are always taken first."""
+    """A mailbox with a lane of its own for control messages, which are always taken first.
+
+    Letters are handed on once all senders have reached: before that the actor could do nothing
+    with them, and to wake its thread for each of them took longer than a step.
+    """
 
     def __init__(self) -> None:
+        self.senders = 0
+        """Whose Reached make a step; 0: each letter is handed on at once."""
+        self._lock = threading.Lock()
+        self._reached = 0
+        self._waiting: list[Any] = []
         self._letters: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._control: deque[Any] = deque()
         self._held: deque[Any] = deque()
 
     def put(self, envelope: Any) -> None:
-        if isinstance(envelope.message, Letter):
-            self._letters.put(envelope)
-        else:
+        letter = envelope.message
+        if not isinstance(letter, Letter):
             self._control.append(envelope)
             self._letters.put(None)  # wakes whoever waits
+            return
+        with self._lock:
+            self._waiting.append(envelope)
+            self._reached += isinstance(letter.message, Reached)
+            if self._reached < self.senders:
+                return
+            step, self._waiting, self._reached = self._waiting, [], 0
+        for waited in step:
+            self._letters.put(waited)
 
     def get(self) -> Any:
         while True:
@@ -101,6 +119,8 @@ class _Host(pykka.ThreadingActor):
     def __init__(self, cell: Cell, dispatcher: Threads) -> None:
         super().__init__()
         self.cell = cell
+        inbox: Any = self.actor_inbox
+        inbox.senders = cell.senders
         self.thread = threading.Thread(
             target=self._actor_loop, name=f"openbell-{cell.actor.name}", daemon=True
         )
