@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,7 +85,7 @@ def run(
                 store,
                 sinks=(parts,) if parts is not None else (),
                 written=parts.last if parts is not None else None,
-                standby=_say_standby if waits else None,
+                standby=_saying_once() if waits else None,
             )
             caught.append(runner.stop)
             before = runner.head.step
@@ -412,8 +412,15 @@ def _date(text: str | None) -> Any:
         raise InputError(f"--date {text}: write a day as 2024-07-01") from None
 
 
-def _say_standby(held: LeaseHeld) -> None:
-    print(f"openbell: waiting: {held}", file=sys.stderr)
+def _saying_once() -> Callable[[LeaseHeld], None]:
+    said: set[str] = set()
+
+    def say(held: LeaseHeld) -> None:
+        if str(held) not in said:
+            said.add(str(held))
+            print(f"openbell: waiting: {held}", file=sys.stderr)
+
+    return say
 
 
 @contextmanager

@@ -471,14 +471,29 @@ def first_step(store: Store, day: date) -> int:
 
 
 def _acquired(store: Store, config: Config, standby: Callable[[LeaseHeld], None] | None) -> int:
+    """The fencing token of the lease.
+
+    Without `standby` it is waited for only where the holder can't be seen from here, and no longer
+    than it takes to tell by its heartbeat whether it lives: a container that was killed and started
+    again finds a lease that nobody gave back.
+    """
+    ttl = config.lease.ttl
+    began = time.monotonic()
+    waited = False
     while True:
         try:
-            return store.acquire(this_process(), config.lease.ttl.ns)
+            return store.acquire(this_process(), ttl.ns)
         except LeaseHeld as held:
-            if standby is None:
+            if standby is not None:
+                standby(held)
+            elif held.lives or time.monotonic() - began > 1.5 * ttl.seconds:
                 raise LeaseLost(str(held)) from None
-            standby(held)
-            time.sleep(config.lease.ttl.seconds / 4)
+            waited = True
+        except Unavailable as error:
+            if not waited:
+                raise
+            logger.warning("waiting for the lease: {}", error)
+        time.sleep(ttl.seconds / 4)
 
 
 def _wall_time() -> str:

@@ -39,9 +39,12 @@ class Unavailable(StoreError):
 class LeaseHeld(StoreError):
     """Another process holds the lease."""
 
-    def __init__(self, holder: str, detail: str) -> None:
+    def __init__(self, holder: str, detail: str, *, lives: bool = True) -> None:
         super().__init__(detail)
         self.holder = holder
+        self.lives = lives
+        """Whether the process is known to live: one on another host, or in another container,
+        shows it by its heartbeat only."""
 
 
 class Corrupt(StoreError):

@@ -26,9 +26,7 @@ def this_process() -> Holder:
 
 def is_certainly_dead(holder: Holder) -> bool:
     """Whether its process, on this host and since its boot, is gone; False when in doubt."""
-    if not holder.boot_id or not holder.started:
-        return False
-    if (holder.host, holder.boot_id) != (socket.gethostname(), _boot_id()):
+    if not _is_here(holder):
         return False
     try:
         os.kill(holder.pid, 0)
@@ -39,6 +37,13 @@ def is_certainly_dead(holder: Holder) -> bool:
     started = _started(holder.pid)
     # None: /proc may hide others' processes (hidepid), or it ended this instant.
     return started is not None and started != holder.started
+
+
+def _is_here(holder: Holder) -> bool:
+    """Whether its process would be seen from this one."""
+    if not holder.boot_id or not holder.started:
+        return False
+    return (holder.host, holder.boot_id) == (socket.gethostname(), _boot_id())
 
 
 @cache
@@ -112,6 +117,7 @@ def held(where: str, lease: Lease, ttl_ns: int) -> LeaseHeld:
         lease.whose(),
         f"{where}: {lease.whose()} holds the lease; stop it, or wait until its heartbeat has stood "
         f"still for {ttl_ns / 1e9:g} s",
+        lives=lease.holder is not None and _is_here(lease.holder),
     )
 
 

@@ -815,7 +815,7 @@ class RedisStore:
             return None
         try:
             return Lease(
-                int(fence), int(beat or 0), (token or b"").decode(), decode_holder(holder or b"")
+                int(fence), int(beat or b""), (token or b"").decode(), decode_holder(holder or b"")
             )
         except ValueError:
             raise self._reading.corrupt("its lease is damaged") from None

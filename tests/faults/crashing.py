@@ -206,11 +206,12 @@ class Nursery:
             assert self._heard.wait_for(lambda: self._pids, timeout=30)
             return Child(self._pids.pop(), said)
 
-    def ended(self, child: Child, timeout: float = 60) -> int:
+    def ended(self, child: Child, timeout: float = 20) -> int:
         """Its exit code; that of a signal is negative."""
         with self._heard:
             if not self._heard.wait_for(lambda: child.pid in self._codes, timeout):
                 os.kill(child.pid, signal.SIGKILL)
+                self._heard.wait_for(lambda: child.pid in self._codes, timeout)
                 pytest.fail(f"it does not end: {child.err}")
             return self._codes[child.pid]
 

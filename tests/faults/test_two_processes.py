@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from faults.crashing import KILLED, Child, Nursery, Setting, assert_same, left, setting
 
-from openbell.adapters.stores import open_store
+from openbell.adapters.stores import Holder, open_store
 
 PACED: dict[str, Any] = {
-    "feed": {"type": "replay", "speed": 12_000, "end": "2024-01-02"},  # a day in two seconds
+    "feed": {"type": "replay", "speed": 20_000, "end": "2024-01-02"},  # a day in one second
     "lease": {"ttl": "0.5s"},
 }
 
@@ -149,6 +149,20 @@ def test_a_process_on_sqlite_takes_over_from_a_killed_one_at_once(
 ) -> None:
     os.kill(leader.pid, signal.SIGKILL)
     assert children.ended(leader) == KILLED
+
+    code, said = children.run("run", "--config", paced.config)
+
+    assert code == 0, said
+    assert_same(left(paced), expected, "after the takeover")
+
+
+@pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
+def test_a_lease_of_a_container_that_was_killed_is_taken_when_its_heart_stands_still(
+    children: Nursery, paced: Setting, expected: Any
+) -> None:
+    store = open_store(paced.url, paced.name)
+    store.acquire(Holder("another-host", "another boot", 1, "1"), 10**9)
+    store.close()
 
     code, said = children.run("run", "--config", paced.config)
 
