@@ -219,9 +219,9 @@ def indicator_values(
     else:
         values = np.full(shape, np.nan)
 
-    null = np.isnan(values)
+    null: Mask = np.isnan(values)
     if null.ndim == 2:
-        null = null.all(axis=0)
+        null = np.asarray(null.all(axis=0))
     reasons = {
         symbols[n]: _reason(spec, today.date, int(have[n]), len(expected), len(days))
         for n in np.flatnonzero(null).tolist()

@@ -422,15 +422,16 @@ def config_check(
     """Check a configuration; print what it comes to."""
     from openbell.runtime import reports
     from openbell.runtime.config.values import first_date
-    from openbell.runtime.planning import check_config
+    from openbell.runtime.planning import check_config, check_data
 
     settings = _config(file, {})
     with _naming(file):
+        doubt = check_data(settings)
         check_config(settings, first_date(settings.backtest.start) or date.today())  # noqa: DTZ011
     if json:
         print(reports.one_line(settings.model_dump(mode="json")))
     else:
-        reports.print_config(settings, file)
+        reports.print_config(settings, file, doubt=doubt)
 
 
 @config_app.command("schema", epilog=_example("openbell config schema > openbell.schema.json"))

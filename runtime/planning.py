@@ -11,14 +11,15 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from openbell.adapters.indicators import indicator_functions
-from openbell.adapters.sources import DataOptions, Source
+from openbell.adapters.sources import DataOptions, Source, open_source
 from openbell.errors import CalendarError, ConfigError, DataError
 from openbell.market.breakouts import BreakRules
 from openbell.market.calendar import Calendar, open_calendar, timezone
-from openbell.market.days import MINUTE_NS, SECOND_NS, TradingDay, local_instant
+from openbell.market.days import MINUTE_NS, SECOND_NS, Nanoseconds, TradingDay, local_instant
 from openbell.market.indicators import Indicator
 from openbell.market.windows import NoWindow, SessionSpec, session_window
 from openbell.runtime.config import BreakoutConfig, Config
+from openbell.runtime.config.values import Duration
 from openbell.runtime.trailing import TrailingSettings, trailing_settings
 from openbell.runtime.wiring import Settings
 
@@ -147,6 +148,27 @@ def check_config(config: Config, today: date) -> None:
     """
     calendar = calendar_for(config, today, today + timedelta(days=14))
     _refuse_windows_outside(config, settings(config), calendar.days(calendar.first, calendar.last))
+
+
+def check_data(config: Config) -> str | None:
+    """Why what a configuration says of its data can't be held against the data; None: it agrees.
+
+    Raises
+    ------
+    ConfigError, CalendarError
+        If the two contradict each other.
+    """
+    if config.data.path is None or not config.data.path.exists():
+        return "the data is not there to look at"
+    try:
+        source = open_source(config.data.path, data_options(config))
+        try:
+            plan(config, source, config.backtest.start, config.backtest.end)
+        finally:
+            source.close()
+    except DataError as error:
+        return f"the data can't be run: {error}"
+    return None
 
 
 def settings(config: Config, *, paced: bool = False) -> Settings:
@@ -305,11 +327,20 @@ def _refuse_windows_outside(config: Config, made: Settings, days: tuple[TradingD
 def _refuse_another_interval(
     config: Config, made: Settings, source: Source, day: TradingDay, symbols: tuple[str, ...]
 ) -> None:
-    """Bars of another length, or with times inside the minute, fit the grid nowhere."""
+    """Bars of another length, or with times inside the minute, fit the grid nowhere.
+
+    Longer bars fit it, but leave gaps between them everywhere.
+    """
     if made.interval_ns is None:
         return
     starts, _ = day.grid(made.interval_ns)
     ts = np.concatenate([source.read(s.open_ns, s.close_ns, symbols).ts for s in day.segments])
+    apart = _spacing(day, ts)
+    if apart is not None and apart != made.interval_ns:
+        raise ConfigError(
+            f"data.interval is {config.data.interval}, but the bars of {_where(config)} on "
+            f"{day.date} are {Duration(apart)} apart; write data.interval: {Duration(apart)}"
+        )
     off = ts[~np.isin(ts, starts)]
     if 2 * len(off) <= len(ts):
         return
@@ -319,6 +350,25 @@ def _refuse_another_interval(
         f"{config.data.interval} from the open, such as {first:%H:%M:%S} UTC; correct data.interval"
         " or data.bar_label"
     )
+
+
+_FEWEST = 6
+"""Of fewer bars a day nobody can tell how long they are."""
+
+
+def _spacing(day: TradingDay, ts: Nanoseconds) -> int | None:
+    """How far apart bars are (ns); None where that can't be told.
+
+    It can where they begin with the segments and fill half of the places that it makes.
+    """
+    of_segments = [np.unique(ts[(ts >= s.open_ns) & (ts < s.close_ns)]) for s in day.segments]
+    held = sum(map(len, of_segments))
+    if held < _FEWEST:
+        return None
+    apart = int(np.gcd.reduce(np.concatenate([np.diff(of) for of in of_segments])))
+    starts = day.grid(apart)[0] if apart else np.empty(0, np.int64)
+    fits = np.isin(np.concatenate(of_segments), starts).all()
+    return apart if fits and 2 * held >= len(starts) else None
 
 
 def _symbols(config: Config, source: Source) -> tuple[str, ...]:

@@ -444,8 +444,14 @@ def _told(minutes: int) -> int | None:
     return None if minutes == NOT_TOLD else int(minutes)
 
 
-def print_config(config: Config, file: Path) -> None:
-    """What a configuration comes to, defaults included."""
+def print_config(config: Config, file: Path, *, doubt: str | None) -> None:
+    """What a configuration comes to, defaults included.
+
+    Parameters
+    ----------
+    doubt : str, optional
+        Why its data could not be looked at: what it says of the data is taken for true.
+    """
     table = _table(f"{file} is in order", "session")
     for name in ("start", "end", "confirm", "check", "sides"):
         table.add_column(name, no_wrap=True)
@@ -462,8 +468,14 @@ def print_config(config: Config, file: Path) -> None:
         f"{config.exchange} ({config.segment}), {what} from {data.path or '(no path)'}, "
         f"symbols: {'all' if config.symbols == 'all' else ', '.join(config.symbols)}"
     )
-    derived = ", ".join(str(interval) for interval in config.upkeep.derived_intervals)
-    _show(f"Derived bars: {derived if derived and config.upkeep.enabled else 'none'}")
+    streamed = "ticks" if data.kind == "ticks" else str(data.interval)
+    generated = [
+        str(interval)
+        for interval in config.upkeep.derived_intervals
+        if config.upkeep.enabled and (data.kind == "ticks" or interval != data.interval)
+    ]
+    unknown = f"; as configured: {doubt}" if doubt else ""
+    _show(f"Streamed: {streamed}; generated: {', '.join(generated) or 'none'}{unknown}")
 
 
 def _show(what: Table | str) -> None:

@@ -248,7 +248,7 @@ WRONG: dict[str, tuple[Callable[[], Wrong], tuple[str, ...]]] = {
     ),
     "bars that are shorter than configured": (
         lambda: configured(US + "data: {path: minutes, interval: 5m}\n"),
-        ("of 780 bars on 2024-01-02 are not at a multiple of 5m", "correct data.interval"),
+        ("data.interval is 5m", "on 2024-01-02 are 1m apart; write data.interval: 1m"),
     ),
     # Configuration
     "an unknown exchange": (
