@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -220,34 +221,32 @@ def _each_key(prefix: str, client: Any) -> dict[str, Callable[[], object]]:
     found: dict[str, Callable[[], object]] = {}
     for key in sorted(client.keys(f"{prefix}*")):
         short = key.decode().removeprefix(prefix)
-        kind = client.type(key).decode()
-        found[f"{short} is gone"] = lambda key=key: client.delete(key)
-        found[f"{short} is of another type"] = lambda key=key: (
-            client.delete(key),
-            client.rpush(key, "x"),
-        )
-        match kind:
+        found[f"{short} is gone"] = partial(client.delete, key)
+        found[f"{short} is of another type"] = partial(_retyped, client, key)
+        match client.type(key).decode():
             case "string":
-                found[f"{short} altered"] = lambda key=key: client.setrange(key, 3, b"\xff\x00")
-                found[f"{short} cut"] = lambda key=key: client.set(key, client.get(key)[:-1])
+                found[f"{short} altered"] = partial(client.setrange, key, 3, b"\xff\x00")
+                found[f"{short} cut"] = partial(client.set, key, client.get(key)[:-1])
             case "hash":
-                for field in sorted(client.hkeys(key)):
+                for field, value in sorted(client.hgetall(key).items()):
                     about = f"{short}[{field.decode(errors='replace')}]"
-                    found[f"{about} is gone"] = lambda key=key, field=field: client.hdel(key, field)
-                    found[f"{about} altered"] = lambda key=key, field=field: client.hset(
-                        key, field, _flip(client.hget(key, field), random.Random(1))
-                    )
+                    altered = _flip(value, random.Random(1))
+                    found[f"{about} is gone"] = partial(client.hdel, key, field)
+                    found[f"{about} altered"] = partial(client.hset, key, field, altered)
             case "stream":
-                ids = [entry[0] for entry in client.xrange(key)]
-                for name, place in (("first", 0), ("last", -1)):
-                    found[f"the {name} of {short} is gone"] = lambda key=key, at=ids[place]: (
-                        client.xdel(key, at)
-                    )
+                entries = client.xrange(key)
+                found[f"the first of {short} is gone"] = partial(client.xdel, key, entries[0][0])
+                found[f"the last of {short} is gone"] = partial(client.xdel, key, entries[-1][0])
             case "set":
-                found[f"{short} lacks one"] = lambda key=key: client.spop(key)
+                found[f"{short} lacks one"] = partial(client.spop, key)
             case "zset":
-                found[f"{short} lacks one"] = lambda key=key: client.zpopmin(key)
+                found[f"{short} lacks one"] = partial(client.zpopmin, key)
     return found
+
+
+def _retyped(client: Any, key: bytes) -> None:
+    client.delete(key)
+    client.rpush(key, "x")
 
 
 def test_damaged_redis_keys_are_recovered_rightly_or_refused(
