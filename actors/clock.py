@@ -115,7 +115,9 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             first = days[0].open_ns if days else 0
             state = replace(state, now_ns=first, inputs=(*state.inputs, message))
         case Loaded() | LoadTimedOut() | LoadFailed():
-            state = replace(state, inputs=(*state.inputs, message), awaiting=None, waiting=False)
+            state = replace(state, inputs=(*state.inputs, message))
+            if message.date == state.awaiting:  # not rows of a day before, come late
+                state = replace(state, awaiting=None, waiting=False)
         case Recover():  # which may come before the failure has been given again
             state = replace(state, inputs=(*state.inputs, message))
         case Woke(at_ns=at):
@@ -142,8 +144,9 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                 state, effects = _granted(settings, replace(state, granted=None))
                 return state, (settled, *effects)
             return state, ()
-        case Prepared(grants=grants):
-            state = replace(state, again=tuple(g for g in grants if isinstance(g, Grant)))
+        case Prepared(grants=grants, inputs=inputs):
+            again = tuple(g for g in grants if isinstance(g, Grant))
+            state = replace(state, again=again, inputs=(*state.inputs, *inputs))
         case _:
             raise ValueError(f"clock at step {state.step}: unexpected {message!r}")
     return _granted(settings, state)
@@ -229,7 +232,8 @@ def _given_again(settings: Settings, state: State) -> tuple[State, Effects]:
     agenda = state.agenda
     if agenda and grant.until_ns >= agenda[0]:
         agenda = agenda[1:]
-    awaiting = None if any(isinstance(i, LOADS) for i in grant.inputs) else state.awaiting
+    there = any(isinstance(i, LOADS) and i.date == state.awaiting for i in grant.inputs)
+    awaiting = None if there else state.awaiting
     ended = None if any(isinstance(i, Recover) for i in grant.inputs) else state.ended
     state = replace(
         state,

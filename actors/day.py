@@ -79,7 +79,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                         state = _begun(settings, State(plan=days, live_from_ns=live_from), said)
                     case Roll():
                         state = _begun(settings, state, said)
-                    case Loaded(date=date) if date == state.day.date:
+                    case Loaded(date=date) if date == state.day.date and state.phase != "end":
                         state = _loaded(settings, state, grant, entered, said)
                     case LoadTimedOut(date=date, data=data) if date == state.day.date:
                         state = _opened(settings, state, data, state.live_from_ns, said)
@@ -87,7 +87,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                     case Recover() if state.state == "ERROR":
                         again = replace(state, position=state.position - 1)
                         state = _begun(settings, again, said)
-                    case LoadFailed(date=date, reason=reason):
+                    case LoadFailed(date=date, reason=reason) if date == state.day.date:
                         state = _failed(state, grant, f"{date}: {reason}", said)
                     case _:
                         pass  # rows of a day that is over

@@ -44,6 +44,8 @@ def update(state: State, message: Message) -> tuple[State, Effects]:
         case Grant() as grant:
             for entered in grant.inputs:
                 if isinstance(entered, Loaded | LoadTimedOut):
+                    if entered.date != (state.asked or (entered.date,))[0]:
+                        continue  # of a day that is over, come late
                     state = replace(state, rows=entered.data.rows, handed_out=0)
                 elif isinstance(entered, LoadFailed):
                     left = tuple(day for day in state.asked if day != entered.date)

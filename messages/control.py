@@ -84,3 +84,5 @@ class Prepared(Message):
 
     grants: tuple[Message, ...] = ()
     """Grants, in order; those that the restored states don't hold yet."""
+    inputs: tuple[Input, ...] = ()
+    """What enters with the first grant after them."""

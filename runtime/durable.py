@@ -36,8 +36,16 @@ from openbell.adapters.stores import (
     open_store,
     this_process,
 )
-from openbell.errors import ConfigError, DayFailed, InputError, StoreError
-from openbell.messages.control import Loaded, Prepared, Recover
+from openbell.errors import (
+    ConfigError,
+    DayFailed,
+    InputError,
+    OpenbellError,
+    RunError,
+    StoreError,
+)
+from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut, Prepared, Recover, Roll
+from openbell.messages.time import Grant
 from openbell.runtime import steplog
 from openbell.runtime.cells import ActorFailed
 from openbell.runtime.codec import Undecodable, decode
@@ -194,8 +202,9 @@ class DurableRun:
                 if ended.ended.error is not None:
                     raise DayFailed(f"{ended.ended.error}; in ERROR, `openbell recover` leaves it")
                 return False
-        then = (Recover(),) if recover else ()
-        self.engine.run(prepared if found is not None else None, *then)
+        if recover:
+            prepared = Prepared(grants=prepared.grants, inputs=(*prepared.inputs, Recover()))
+        self.engine.run(prepared if found is not None else None)
         return True
 
     def _leave_error(self, recover: bool) -> None:
@@ -379,7 +388,13 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
     Returns
     -------
     Prepared
-        The grants that follow, for the clock.
+        The grants that follow, for the clock; and a day's rows, if it had to open without them and
+        they had not come yet.
+
+    Raises
+    ------
+    RunError
+        If the source does not give again what it gave before.
     """
     if restored is None:
         return Prepared()
@@ -399,17 +414,40 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
             if wanted not in days:
                 raise StoreError(f"{wanted} was run, but the data has no such trading day any more")
             loader.start(days[wanted])
-            read[wanted] = loader.take(wanted)
+            try:
+                read[wanted] = loader.take(wanted)
+            except OpenbellError:
+                raise
+            except Exception as error:
+                raise RunError(
+                    f"{wanted}: its rows can't be read again, {error}; start once more when the "
+                    "source answers"
+                ) from error
         return read[wanted]
 
     if of_day.position >= 0 and of_day.phase in ("stream", "end"):
-        cells[prefetch.NAME].state = replace(handing, rows=load(of_day.day.date).data.rows)
+        today = load(of_day.day.date)
+        opened = steplog.timed_out(today) if of_day.without_rows else today
+        cells[prefetch.NAME].state = replace(handing, rows=opened.data.rows)
     grants = tuple(steplog.granted(steplog.read(step.grant), load) for step in restored.steps)
     for asked in handing.asked:
         if asked not in read and asked in days:
             loader.start(days[asked])
     engine.read_again = frozenset(read)
-    return Prepared(grants=grants)
+    late = _late(of_day, grants)
+    return Prepared(grants=grants, inputs=(load(late),) if late is not None else ())
+
+
+def _late(of_day: day.State, grants: tuple[Grant, ...]) -> date | None:
+    """The date whose rows had not come when a process ended that ran it without them."""
+    late = of_day.day.date if of_day.without_rows else None
+    for entered in (entered for grant in grants for entered in grant.inputs):
+        match entered:
+            case LoadTimedOut(date=opened):
+                late = opened
+            case Loaded() | LoadFailed() | Roll():
+                late = None
+    return late
 
 
 def restored(store: Store, step_max: int, until: int | None = None) -> Restored:

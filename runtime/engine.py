@@ -90,10 +90,8 @@ class Engine:
                 self._metrics.loaded()
             self.dispatcher.post(clock.NAME, message)
 
-    def run(self, going_on: Prepared | None = None, *then: Message) -> None:
+    def run(self, going_on: Prepared | None = None) -> None:
         """Run to the end of the plan, from its start or from where a restart has come.
-
-        `then` is told to the clock behind what begins it.
 
         Raises
         ------
@@ -108,8 +106,7 @@ class Engine:
             if self._pacer is not None:
                 self._pacer.start()
             start = Start(days=self._plan.days, live_from_ns=self._plan.live_from_ns)
-            for message in (going_on or start, *then):
-                self.tell_clock(message)
+            self.tell_clock(going_on or start)
             self.dispatcher.run()
         finally:
             self.close()

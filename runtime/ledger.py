@@ -119,6 +119,8 @@ class Ledger:
         self._chain = digest or steplog.START
         self.outages: list[float] = []
         """Seconds of each time that the store did not answer."""
+        self.now: Callable[[], float] = time.monotonic
+        """Seconds, by which `snapshot_every` is counted."""
         self._thread = threading.Thread(target=self._run, name="openbell-ledger", daemon=True)
 
     def start(self) -> None:
@@ -194,7 +196,7 @@ class Ledger:
 
     def _states(self, settled: Settled, commit: Commit | None) -> Mapping[str, Any] | None:
         """States are frozen, so that they can be written later: what is here stays as it is."""
-        now = time.monotonic()
+        now = self.now()
         boundary = commit is not None and bool(
             commit.documents or commit.opened or commit.closed or commit.transitions
         )

@@ -127,8 +127,11 @@ def _read_input(entry: list[Any], load: Callable[[date], Loaded]) -> Input:
         assert isinstance(message, Input)
         return message
     loaded = load(date.fromisoformat(content))
-    if kind == "loaded":
-        return loaded
+    return loaded if kind == "loaded" else timed_out(loaded)
+
+
+def timed_out(loaded: Loaded) -> LoadTimedOut:
+    """What was said when a day's rows, which are there by now, were not there in time."""
     rows = loaded.data.rows
     interval_ns = rows.interval_ns if isinstance(rows, BarBlock) else None
     nothing = no_rows(loaded.data.symbols, loaded.data.day, interval_ns)

@@ -12,7 +12,17 @@ from openbell.actors import clock
 from openbell.actors.clock import State
 from openbell.actors.effects import Await, Effect, Effects, Finish, Publish
 from openbell.messages.base import Message
-from openbell.messages.control import Loaded, Pause, Resume, Roll, Start, StepOnce
+from openbell.messages.control import (
+    Loaded,
+    LoadFailed,
+    Pause,
+    Prepared,
+    Recover,
+    Resume,
+    Roll,
+    Start,
+    StepOnce,
+)
 from openbell.messages.session import AwaitLoad, DayOpened, RunEnded
 from openbell.messages.time import Grant, Reached
 
@@ -156,6 +166,32 @@ def test_after_the_last_day_it_finishes() -> None:
 
     assert Finish() in effects
     assert grants(effects) == []
+
+
+def test_rows_of_a_day_before_that_come_late_are_not_those_it_waits_for() -> None:
+    late = Loaded(date=date(2021, 2, 26), data=DATA)
+    state, _ = told(State(), START)
+    state, _ = told(state, AwaitLoad(date=DAY.date), *over(state))
+
+    state, effects = told(state, late)
+    state, after = told(state, *over(state))
+
+    assert [grant.inputs for grant in grants(effects)] == [(late,)]
+    assert grants(after) == []
+    assert state.awaiting == DAY.date
+
+
+def test_a_failure_that_is_given_again_does_not_end_the_run_that_is_to_recover() -> None:
+    failed = LoadFailed(date=DAY.date, reason="the source does not answer")
+    first = Grant(step=1, from_ns=DAY.open_ns, until_ns=DAY.open_ns, inputs=(START,))
+    second = Grant(step=2, from_ns=DAY.open_ns, until_ns=DAY.open_ns, inputs=(failed,))
+
+    state, _ = told(State(), Prepared(grants=(first, second), inputs=(Recover(),)))
+    state, _ = told(state, AwaitLoad(date=DAY.date), *over(state))
+    state, effects = told(state, RunEnded(error=failed.reason), *over(state))
+
+    assert [(grant.step, grant.inputs) for grant in grants(effects)] == [(3, (Recover(),))]
+    assert state.ended is None
 
 
 def test_a_word_out_of_turn_is_an_error() -> None:

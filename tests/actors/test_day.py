@@ -10,9 +10,9 @@ from runs import of_cases, some_days
 from openbell.actors import day
 from openbell.actors.day import Settings, State
 from openbell.actors.effects import Effects, Publish
-from openbell.market.assembly import assemble
+from openbell.market.assembly import assemble, no_rows
 from openbell.messages.base import Message
-from openbell.messages.control import Input, Loaded, Roll, Start
+from openbell.messages.control import Input, Loaded, LoadFailed, LoadTimedOut, Roll, Start
 from openbell.messages.data import Load
 from openbell.messages.session import (
     AwaitLoad,
@@ -99,6 +99,28 @@ def test_a_day_ends_at_its_close_and_not_before() -> None:
     assert phases(said) == ["end"]
     assert kinds(said) == [DayClosed]
     assert {m.at_ns for m in said if isinstance(m, StateChanged)} == {FIRST.close_ns}
+
+
+def test_rows_that_come_after_the_close_do_not_open_the_day_again() -> None:
+    without = LoadTimedOut(
+        date=FIRST.date, data=no_rows(("A", "B", "C"), FIRST, SETTINGS.interval_ns)
+    )
+    state, _ = granted(started(), without)
+    state, _ = granted(state, until_ns=FIRST.close_ns)
+
+    after, said = granted(state, loaded(0), until_ns=FIRST.close_ns)
+
+    assert (after, said) == (state, [])
+
+
+def test_a_day_that_is_over_can_not_fail_any_more() -> None:
+    state, _ = granted(started(), loaded(0))
+    state, _ = granted(state, until_ns=FIRST.close_ns)
+    state, _ = granted(state, Roll())
+
+    after, said = granted(state, LoadFailed(date=FIRST.date, reason="too late"))
+
+    assert (after, said) == (state, [])
 
 
 def test_the_next_day_clears_the_one_before() -> None:

@@ -101,6 +101,17 @@ def test_a_grant_that_moves_no_time_hands_out_nothing() -> None:
     assert effects == ()
 
 
+def test_rows_of_a_day_that_is_over_are_not_handed_out() -> None:
+    state, _ = prefetch.update(State(), Load(days=(SECOND, THIRD)))
+    today = Loaded(date=SECOND.date, data=RUN.data[SECOND.date])
+    state, _ = granted(state, SECOND.open_ns, SECOND.open_ns, today)
+
+    late = Loaded(date=FIRST.date, data=RUN.data[FIRST.date])
+    state, _ = granted(state, SECOND.open_ns, SECOND.open_ns, late)
+
+    assert state.rows is today.data.rows
+
+
 def test_a_cleared_day_is_let_go_of() -> None:
     state, _ = prefetch.update(with_rows("bars"), DayCleared(date=SECOND.date))
 
