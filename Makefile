@@ -33,8 +33,10 @@ server: $(STAMP)
 test: lint server
 	$(BIN)/pytest -m 'not slow'
 
+# SEEDS: how many runs with drawn faults are simulated; one that fails prints what repeats it.
+SEEDS ?= 5000
 soak: $(STAMP) server
-	$(BIN)/pytest
+	SEEDS=$(SEEDS) $(BIN)/pytest
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/backtest_speed.py
