@@ -90,9 +90,12 @@ def run(
             caught.append(runner.stop)
             before = runner.head.step
             runner.run()
-        after = store.head().step
         if parts is not None:
             parts.put_together({"exchange": made.exchange, "config": made.digest()})
+        if len(caught) > 1:
+            print("openbell: stopped; start it again to go on", file=sys.stderr)
+            raise typer.Exit(EXIT_INTERRUPTED if caught[1] is signal.SIGINT else 0)
+        after = store.head().step
         count = sum(1 for _ in store.signals())
         if len(caught) > 1:
             print(f"openbell: stopped after step {after}; start it again to go on", file=sys.stderr)

@@ -296,7 +296,10 @@ class DurableRun:
         self.recorder.commit(commit, seen_before=before)
         if commit.closed is not None and not before:
             keep_from = self._days_back(commit.closed)
-            self._store.prune(self.fence, keep_from, self.config.snapshot.keep)
+            try:
+                self._store.prune(self.fence, keep_from, self.config.snapshot.keep)
+            except Unavailable as error:
+                logger.warning("old state was not dropped, the next day's end will: {}", error)
 
     def _days_back(self, closed: date) -> date:
         dates = [d.date for d in self.plan.days if d.date <= closed]

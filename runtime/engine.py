@@ -126,6 +126,8 @@ class Engine:
     def stop(self) -> None:
         """Make `run` return; the step under way is not waited for, a slow read not for long."""
         self._stopped = True
+        if self.ledger is not None:
+            self.ledger.leave()
         self.dispatcher.finish()
 
     def pause(self, token: str) -> None:

@@ -163,7 +163,7 @@ class Ledger:
             self._changed.notify_all()
 
     def drain(self) -> None:
-        """Wait until all steps that were settled are durable.
+        """Wait until all steps that were settled are durable, or somebody closes the ledger.
 
         Raises
         ------
@@ -171,16 +171,20 @@ class Ledger:
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: self._error is not None or (not self._queue and not self._busy)
+                lambda: self._error or self._closed or (not self._queue and not self._busy)
             )
             if self._error is not None:
                 raise self._error
 
-    def close(self) -> None:
-        """Commit nothing more; a commit that is under way ends first."""
+    def leave(self) -> None:
+        """Commit nothing more, and wait for nothing: a signal handler may call this."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Commit nothing more; a commit that is under way ends first."""
+        self.leave()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -214,6 +218,9 @@ class Ledger:
                 if not self.commit_waiting():
                     return
         except BaseException as error:  # noqa: BLE001 it ends the run
+            if self._closed and isinstance(error, Unavailable):
+                logger.warning("stopped without the store: a restart runs again what it lacks")
+                return
             with self._changed:
                 self._error = error
                 self._changed.notify_all()

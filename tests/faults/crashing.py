@@ -252,6 +252,13 @@ def nursery(folder: Path) -> Iterator[Nursery]:
         made.close()
 
 
+def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 # What a run leaves
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.crashing import KILLED, Child, Nursery, Setting, assert_same, left, setting
+from faults.crashing import KILLED, Child, Nursery, Setting, assert_same, left, setting, wait_until
 
 from openbell.adapters.stores import Holder, open_store
 
@@ -44,13 +44,6 @@ def leader(children: Nursery, paced: Setting) -> Iterator[Child]:
     if children.is_running(child):
         os.kill(child.pid, signal.SIGKILL)
         children.ended(child)
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def steps_of(of: Setting) -> int:
