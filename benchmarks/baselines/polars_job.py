@@ -12,6 +12,7 @@ the file shows them, and tables are kept as columns until the end. It does witho
 from __future__ import annotations
 
 import argparse
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -192,7 +193,7 @@ def levels_query(bars: pl.LazyFrame, windows: list[Window]) -> pl.LazyFrame:
 
 
 def breaks_query(bars: pl.LazyFrame, levels: pl.LazyFrame, windows: list[Window]) -> pl.LazyFrame:
-    """One row a symbol, for each window the minutes of its breaks and of its next bar."""
+    """One row a symbol, for each window the minutes of its breaks and the open of its next bar."""
     limits = [f"{kind}{w.number}" for w in windows for kind in ("high", "low")]
     close, minute = pl.col("close"), pl.col("minute")
     columns = []
@@ -202,10 +203,13 @@ def breaks_query(bars: pl.LazyFrame, levels: pl.LazyFrame, windows: list[Window]
         columns += [
             pl.when(after & above).then("minute").min().alias(f"HIGH_BREAK{w.number}"),
             pl.when(after & below).then("minute").min().alias(f"LOW_BREAK{w.number}"),
-            pl.when(after).then("minute").min().alias(f"next{w.number}"),
+            pl.col("open")
+            .filter(after)
+            .get(minute.filter(after).arg_min())
+            .alias(f"next{w.number}"),
         ]
     return (
-        bars.select("symbol", "minute", "close")
+        bars.select("symbol", "minute", "open", "close")
         .join(levels.select("symbol", *limits), on="symbol")
         .group_by("symbol")
         .agg(columns)
@@ -309,11 +313,14 @@ def signal_rows(
             pl.lit(w.number).alias("number"),
             pl.lit(side).alias("side"),
             pl.col(f"{level}{w.number}").alias("level"),
-            (pl.col(f"{side}{w.number}") == pl.col(f"next{w.number}")).alias("gap"),
+            gapped(pl.col(f"next{w.number}"), pl.col(f"{level}{w.number}")).alias("gap"),
             (pl.col(f"count{w.number}") == w.stop - w.first).alias("complete"),
         )
         for w in windows
-        for side, level in (("HIGH_BREAK", "high"), ("LOW_BREAK", "low"))
+        for side, level, gapped in (
+            ("HIGH_BREAK", "high", operator.gt),
+            ("LOW_BREAK", "low", operator.lt),
+        )
     ).drop_nulls("minute")
     prefix = f"{exchange}:{hours.date}"
     return (
