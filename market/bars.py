@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, Self
 
 import numpy as np
@@ -68,6 +69,11 @@ class BarBlock:
 
     def __len__(self) -> int:
         return len(self.ts)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether every symbol has a bar in every row, as mostly: then much need not be searched."""
+        return bool(self.present.all())
 
     def rows(self, start: int, stop: int) -> Self:
         """The rows [start, stop) as a view; nothing is copied."""

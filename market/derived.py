@@ -141,12 +141,12 @@ def _folded(
     def cube(column: NDArray[Any]) -> NDArray[Any]:
         return column[start:stop].reshape(b, -1, s)
 
-    present, volume = cube(bars.present), cube(bars.volume)
-    opens, closes = cube(bars.open), cube(bars.close)
-    if present.all():
+    volume, opens, closes = cube(bars.volume), cube(bars.open), cube(bars.close)
+    if bars.whole:
         # Copies: what is said of a bucket must not keep the whole day's columns in memory.
         open_, close = opens[:, 0].copy(), closes[:, -1].copy()
     else:
+        present = cube(bars.present)
         volume = np.where(present, volume, 0.0)
         first = present.argmax(axis=1)[:, None]
         last = present.shape[1] - 1 - present[:, ::-1].argmax(axis=1)[:, None]

@@ -66,15 +66,20 @@ def levels(seen: Extremes, symbols: tuple[str, ...]) -> Levels:
 
 def _with_bars(seen: Extremes, bars: BarBlock, window: Window) -> Extremes:
     present = bars.present
-    some = present.any(axis=0)
-    first = bars.ts[present.argmax(axis=0)]
-    last = bars.ts[len(bars) - 1 - present[::-1].argmax(axis=0)]
     slots = seen.seen.copy()
-    slots[np.searchsorted(window.slots, bars.ts)] |= present
+    slots[window.slots.searchsorted(bars.ts)] |= present
+    some: Mask
+    if bars.whole:
+        some, count = present[0], np.int64(len(bars))
+        first, last = bars.ts[:1], bars.ts[-1:]
+    else:
+        some, count = np.logical_or.reduce(present, axis=0), present.sum(axis=0)
+        first = bars.ts[present.argmax(axis=0)]
+        last = bars.ts[len(bars) - 1 - present[::-1].argmax(axis=0)]
     return Extremes(
         high=np.fmax(seen.high, np.fmax.reduce(bars.high, axis=0)),
         low=np.fmin(seen.low, np.fmin.reduce(bars.low, axis=0)),
-        count=seen.count + present.sum(axis=0),
+        count=seen.count + count,
         first_ts=np.where(some & (seen.first_ts == NO_TIME), first, seen.first_ts),
         last_ts=np.where(some, last, seen.last_ts),
         seen=slots,
@@ -114,7 +119,7 @@ def minutes_seen(seen: Mask, rows: Rows, starts: Nanoseconds) -> Mask:
         return seen
     after = seen.copy()
     if isinstance(rows, BarBlock):
-        slot = np.searchsorted(starts, rows.ts)
+        slot = starts.searchsorted(rows.ts)
         if slot[-1] - slot[0] == len(slot) - 1:
             after[slot[0] : slot[-1] + 1] |= rows.present
         else:
