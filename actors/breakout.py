@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -178,6 +178,7 @@ def _is_past(
     return np.asarray(past, np.bool_)
 
 
+@lru_cache(maxsize=4)  # days share their symbols
 def _ranks(names: tuple[str, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Each name's place in the sorted order: sorting positions by it sorts the texts."""
     ranks = np.empty(len(names), np.int64)

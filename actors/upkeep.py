@@ -140,6 +140,8 @@ def _ends(rows: Rows) -> tuple[Prices, Prices]:
     if len(rows) == 0:
         return first, last
     if isinstance(rows, BarBlock):
+        if rows.whole:
+            return rows.open[0], rows.close[-1]
         who = np.arange(s)
         first = rows.open[rows.present.argmax(axis=0), who]
         last = rows.close[len(rows) - 1 - rows.present[::-1].argmax(axis=0), who]

@@ -158,8 +158,10 @@ def _with_first_prices(state: Armed, rows: Rows) -> tuple[Armed, Positions, Posi
         nothing = np.empty(0, np.intp)
         return state, nothing, nothing
     if isinstance(rows, BarBlock):
-        new = np.flatnonzero(~state.looked & rows.present.any(axis=0))
-        first: Positions = rows.present[:, new].argmax(axis=0)
+        new = np.flatnonzero(~state.looked & (rows.whole or rows.present.any(axis=0)))
+        first = np.zeros(len(new), np.intp)
+        if not rows.whole:
+            first = rows.present[:, new].argmax(axis=0)
         price, known_at = rows.open[first, new], rows.ends[first]
     else:
         symbols, at = np.unique(rows.code, return_index=True)
@@ -203,11 +205,10 @@ def _first_only(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, lis
         threshold = state.threshold[side]
         if isinstance(rows, BarBlock):
             prices = _confirming(rows, rules, side)
-            watched = np.flatnonzero(state.watched[side])
             # One pass over the batch finds the few columns worth a second look.
             extreme = np.fmax if side == HIGH_BREAK else np.fmin
             peak = extreme.reduce(prices, axis=0)
-            symbol = watched[_beyond(peak[watched], threshold[watched], side)]
+            symbol = np.flatnonzero(state.watched[side] & _beyond(peak, threshold, side))
             row = _beyond(prices[:, symbol], threshold[symbol], side).argmax(axis=0)
         else:
             aim = np.where(state.watched[side], threshold, np.nan)
