@@ -40,6 +40,7 @@ soak: $(STAMP) server
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/backtest_speed.py
+	$(BIN)/python benchmarks/long_run.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

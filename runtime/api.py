@@ -243,6 +243,8 @@ class Runtime:
         Market time a wall time inside trading hours; 0: as fast as it goes.
     indicators : mapping, optional
         Functions `(Trailing) -> values` for indicator types of your own, by type.
+    keep_signals : bool
+        Whether `signals` and its like will be used; if not, a long run needs less memory.
     """
 
     def __init__(
@@ -257,6 +259,7 @@ class Runtime:
         sinks: tuple[DaySink, ...] = (),
         on_day: OnDay | None = None,
         indicators: Mapping[str, Indicator] | None = None,
+        keep_signals: bool = True,
     ) -> None:
         self.config = config
         where = config.data.path if data is None else data
@@ -271,7 +274,7 @@ class Runtime:
             self._source.close()
             raise
         self._on_day = on_day
-        self._recorder = Recorder(sinks, self._day_over)
+        self._recorder = Recorder(sinks, self._day_over, keep_signals=keep_signals)
         self._engine = Engine(
             self.plan,
             self._source,
@@ -614,6 +617,7 @@ def run_backtest(
             sinks=(*all_sinks, *sinks),
             on_day=on_day,
             indicators=indicators,
+            keep_signals=False,
         ) as runtime:
             if started is not None:
                 started(runtime)

@@ -28,9 +28,17 @@ class DaySink(Protocol):
 
 
 class SignalLog:
-    """All signals of a run in the order in which they were committed; any thread may read it."""
+    """All signals of a run in the order in which they were committed; any thread may read it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    keep : bool
+        Whether anybody will read it; if not, signals are counted only, and a long run stays small.
+    """
+
+    def __init__(self, *, keep: bool = True) -> None:
+        self._keep = keep
+        self._count = 0
         self._batches: list[SignalBatch] = []
         self._ends: list[int] = []
         self._changed = threading.Condition()
@@ -38,12 +46,14 @@ class SignalLog:
         self._over = False
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return self._count
 
     def append(self, batch: SignalBatch) -> None:
         with self._changed:
-            self._batches.append(batch)
-            self._ends.append(len(self) + len(batch))
+            self._count += len(batch)
+            if self._keep:
+                self._batches.append(batch)
+                self._ends.append(self._count)
         self._tell()
 
     def close(self) -> None:
@@ -129,8 +139,10 @@ class Recorder:
         self,
         sinks: Sequence[DaySink],
         on_day: Callable[[DayResult, Tally], None] | None = None,
+        *,
+        keep_signals: bool = True,
     ) -> None:
-        self.log = SignalLog()
+        self.log = SignalLog(keep=keep_signals)
         self.tally = Tally()
         self.last_day: DayResult | None = None
         self.last_indicators: tuple[IndicatorValues, ...] = ()
