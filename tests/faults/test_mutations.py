@@ -1,0 +1,142 @@
+"""Bugs planted one at a time, each of which the simulation finds within its default seeds.
+
+A mutant that lives means that the net has a hole: draw the faults that would show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+from faults import simulation
+from faults.simulation import simulate
+from faults.test_simulation import SEEDS
+
+from openbell.actors import prefetch
+from openbell.adapters.stores import Gap
+from openbell.adapters.stores.sqlite import SqliteStore
+from openbell.runtime import durable, ledger, steplog
+
+
+@pytest.fixture(autouse=True)
+def _expected_anew() -> Iterator[None]:
+    """What a mutant leaves without faults is its own: only faults may tell it from others."""
+    simulation.undisturbed.cache_clear()
+    yield
+    simulation.undisturbed.cache_clear()
+
+
+def first_failure() -> str:
+    for seed in range(min(SEEDS, 500)):
+        try:
+            simulate(seed)
+        except AssertionError as error:
+            return str(error)
+    raise LookupError(f"no seed up to {SEEDS} shows the planted bug")
+
+
+def test_a_commit_that_is_executed_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def repeated(store: Any, db: Any, encoded: Any, head: Any) -> None:
+        for entry, crc in encoded.audit:
+            store._append(db, entry, crc)
+
+    monkeypatch.setattr(SqliteStore, "_check_repeated", repeated)
+
+    assert "transitions" in first_failure()
+
+
+def test_a_commit_that_is_refused_when_repeated_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def repeated(store: Any, db: Any, encoded: Any, head: Any) -> None:
+        raise Gap("not the next one")
+
+    monkeypatch.setattr(SqliteStore, "_check_repeated", repeated)
+
+    assert "not the next one" in first_failure()
+
+
+def test_a_store_without_a_fence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SqliteStore, "_check_fence", lambda store, db, fence: None)
+
+    first_failure()
+
+
+def test_a_snapshot_one_step_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The states of the step before stand for those of the step."""
+    states = ledger.Ledger._states
+    before: dict[int, Any] = {}
+
+    def early(self: Any, settled: Any, commit: Any) -> Any:
+        found = states(self, settled, commit)
+        now = {name: cell.state for name, cell in self._cells.items()} | {"clock": settled.clock}
+        earlier = before.get(id(self), now)
+        before.clear()
+        before[id(self)] = now
+        return None if found is None else earlier
+
+    monkeypatch.setattr(ledger.Ledger, "_states", early)
+
+    first_failure()
+
+
+def test_a_snapshot_one_step_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The states are taken when they are written, when the next step may have changed them."""
+    snapshot = ledger.Ledger._snapshot
+
+    def late(self: Any, done: Any) -> Any:
+        now = {name: cell.state for name, cell in self._cells.items() if name != "clock"}
+        return snapshot(self, replace(done, states={**done.states, **now}))
+
+    monkeypatch.setattr(ledger.Ledger, "_snapshot", late)
+
+    first_failure()
+
+
+def test_signals_numbered_on_arrival_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ledger.identified_lines
+    started = durable.DurableRun._ledger
+    numbers = count(1)
+
+    def anew(self: Any, restored: Any) -> Any:
+        nonlocal numbers
+        numbers = count(1)
+        return started(self, restored)
+
+    def numbered(batch: Any) -> Any:
+        return [(f"{next(numbers)}", line) for _, line in lines(batch)]
+
+    monkeypatch.setattr(durable.DurableRun, "_ledger", anew)
+    monkeypatch.setattr(ledger, "identified_lines", numbered)
+    # These know the ids that signals should have; faults alone are to tell.
+    monkeypatch.setattr(simulation.World, "check_durable", lambda world, commit: None)
+    monkeypatch.setattr(simulation, "check_replay", lambda world: None)
+
+    assert "signals" in first_failure()
+
+
+def test_a_batch_that_is_applied_twice_after_a_recovery_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    restore = durable.restore
+
+    def again(engine: Any, plan: Any, restored: Any) -> Any:
+        prepared = restore(engine, plan, restored)
+        cell = engine.cells[prefetch.NAME]
+        if cell.state.handed_out:
+            cell.state = replace(cell.state, handed_out=cell.state.handed_out - 1)
+        return prepared
+
+    monkeypatch.setattr(durable, "restore", again)
+
+    first_failure()
+
+
+def test_rows_given_to_a_day_that_opened_without_them_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bug that was there."""
+    monkeypatch.setattr(steplog, "timed_out", lambda loaded: loaded)
+
+    first_failure()
