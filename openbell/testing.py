@@ -285,7 +285,10 @@ def round_trip(cells: Mapping[str, Any], settled: Settled) -> None:
     """
     for name, cell in cells.items():
         state: Any = settled.clock if name == clock.NAME else cell.state
-        data = encode(state)
+        try:
+            data = encode(state)
+        except TypeError as error:
+            raise RunError(f"{name}: its state can't be written, {error}") from error
         again = decode(data)
         if encode(again) != data:
             raise RunError(f"{name}: its state at step {settled.grant.step} doesn't come back")
@@ -568,10 +571,9 @@ class _Rehearsed(InlineRun):
             pacer.left()
 
     def _opened(self) -> tuple[Source, Plan]:
-        rows = self.of.rows
-        if isinstance(rows, FailingSource):
-            source: Source = rows
-        else:
-            source = open_source(rows, data_options(self.config))
-        feed = self.config.feed
-        return source, plan(self.config, source, feed.start, feed.end, paced=feed.speed > 0)
+        rows, feed = self.of.rows, self.config.feed
+        # What is read to plan the run is read well: a run that can't be planned doesn't begin.
+        failing = rows if isinstance(rows, FailingSource) else None
+        source = failing.source if failing else open_source(rows, data_options(self.config))
+        planned = plan(self.config, source, feed.start, feed.end, paced=feed.speed > 0)
+        return failing or source, planned
