@@ -61,7 +61,7 @@ SUMMARY = "summary.json"
 HIDDEN = ".openbell-"
 """Begins the name of the folder that files are written in; the writer's pid follows."""
 
-ROW_GROUP = 100_000
+ROW_GROUP = 50_000
 """Rows gathered, in whole days, before a row group is written."""
 
 DAYS_WAITING = 2
