@@ -91,6 +91,8 @@ class Cell:
         """
         sender, _, message = letter
         if not self._upstream:
+            if isinstance(message, Reached):
+                self.step = message.step
             outcome = Outcome([], [])
             self._update(message, outcome)
             return outcome

@@ -165,3 +165,11 @@ def test_a_failure_names_the_actor_the_step_and_the_message() -> None:
     assert (caught.value.actor, caught.value.step) == ("last", 7)
     assert caught.value.message == Said(word="fail")
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_failure_of_the_first_one_names_the_step_that_it_heard_of_last() -> None:
+    first = troupe()["first"]
+    first.receive(Letter("last", "first", Reached(step=4, sender="last")))
+
+    with pytest.raises(ActorFailed, match="first failed at step 4 on Said"):
+        first.receive(Letter("outside", "first", Said(word="fail")))
