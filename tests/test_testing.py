@@ -147,6 +147,18 @@ def test_after_damage_the_snapshot_before_is_taken(
     assert rehearsal.signals() == expected
 
 
+def test_a_store_that_does_not_answer_when_old_days_are_dropped_ends_nothing(
+    rows: pa.Table, expected: list[dict[str, Any]]
+) -> None:
+    faults = in_turn({"prune": [Fail(Unavailable("no answer"))]})
+    store = FailingStore(open_store("memory://", "pruned"), faults)
+    rehearsal = Rehearsal(CONFIG, rows, store=store)
+    rehearsal.run()
+
+    assert rehearsal.signals() == expected
+    assert rehearsal.sessions()[0]["status"] == "COMPLETED"
+
+
 def test_an_error_that_is_no_answer_to_a_commit_ends_the_process(rows: pa.Table) -> None:
     faults = in_turn({"take_commands": [Fail(Unavailable("no answer"))]})
     rehearsal = Rehearsal(CONFIG, rows, store=FailingStore(open_store("memory://", "x"), faults))
