@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -242,7 +242,7 @@ def _signal_pieces(
     yield numbers.slice(len(ts))
     yield '"companion":'
     yield companions
-    yield pa.array(map(_flags_text, range(1 << len(FLAGS)))).take(pa.array(flags))
+    yield _flags_texts().take(pa.array(flags))
 
 
 @lru_cache(maxsize=4)  # days share their symbols
@@ -273,9 +273,14 @@ def _companion_texts(batch: SignalBatch, rows: slice) -> pa.StringArray | str:
     return pc.if_else(pa.array(absent), "null", present)
 
 
-def _flags_text(flags: int) -> str:
-    fields = (f'"{name}":{_bool(flags >> bit & 1)}' for bit, name in enumerate(FLAGS))
-    return f",{','.join(fields)}}}\n"
+@cache
+def _flags_texts() -> pa.StringArray:
+    """How a line ends, for each combination of flags."""
+    ends = []
+    for flags in range(1 << len(FLAGS)):
+        fields = (f'"{name}":{_bool(flags >> bit & 1)}' for bit, name in enumerate(FLAGS))
+        ends.append(f",{','.join(fields)}}}\n")
+    return pa.array(ends)
 
 
 @lru_cache(maxsize=4)  # days share their symbols

@@ -244,8 +244,7 @@ def quality_table(quality: Quality) -> pa.Table:
 
 def quality_percent(expected: Counts, actual: Counts) -> Prices:
     """100 × actual ÷ expected to 4 decimals; NaN where nothing was expected."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        percent: Prices = np.round(100.0 * actual / expected, 4)
+    percent: Prices = np.round(100.0 * actual / np.maximum(expected, 1), 4)
     percent[expected == 0] = np.nan
     return percent
 

@@ -419,8 +419,9 @@ def _quality_lines(quality: Quality) -> pa.Buffer:
     counts = {name: getattr(quality, name) for name in QUALITY_SCHEMA.names if name in _COUNTS}
     heads, run = runs(*counts.values())
     few = {name: column[heads] for name, column in counts.items()}
+    texts = pa.array(np.concatenate(list(few.values()))).cast(pa.string())
+    text = {name: texts.slice(i * len(heads), len(heads)) for i, name in enumerate(few)}
     percent = format_floats(quality_percent(few["expected"], few["actual"]))
-    text = {name: pa.array(column).cast(pa.string()) for name, column in few.items()}
     rows = pc.binary_join_element_wise(
         *(text.pop("expected"), ",", text.pop("actual"), ","),
         pc.if_else(pc.equal(percent, "null,"), ",", percent),
