@@ -117,8 +117,9 @@ def test_steps_come_on_time_and_the_drift_is_told(bars: pa.Table) -> None:
             due = began + (batch.known_at - open_ns) / SECOND_NS / HALF_A_SECOND
             late += list(at - due)
     assert len(late) > 4
-    assert min(late) > -0.005
-    assert np.median(late) < 0.1
+    # Wide, for a machine that does other things too: an unpaced run would be half a second early.
+    assert min(late) > -0.2
+    assert np.median(late) < 0.4
     drift = found.engine.metrics()["drift"]
     assert drift["count"] == 2 * 30
     assert 0 <= drift["mean"] <= drift["max"]
@@ -129,7 +130,7 @@ def test_nights_are_skipped(bars: pa.Table) -> None:
 
     observe(config(), bars, speed=HALF_A_SECOND)
 
-    assert 1.0 <= time.monotonic() - began < 3.0
+    assert 1.0 <= time.monotonic() - began < 10.0
 
 
 def test_the_command_line_paces_and_says_how_late_steps_came(
