@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from openbell.adapters.stores import LeaseHeld, Store
     from openbell.runtime.config import Config
 
-EXIT_ERROR_STATE, EXIT_LEASE, EXIT_INTERRUPTED = 3, 4, 130
+EXIT_DIFFERS, EXIT_ERROR_STATE, EXIT_LEASE, EXIT_INTERRUPTED = 1, 3, 4, 130
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration's file.", metavar="FILE")
@@ -374,6 +374,8 @@ def replay(
         found = replay_day(made, store, _date(day), until=until)
         if show is None:
             print(found.verdict)
+            if found.differs is not None:
+                raise typer.Exit(EXIT_DIFFERS)
         else:
             for line in found.show(show):
                 print(line)

@@ -323,13 +323,7 @@ class DurableRun:
         """
         if not head.step:
             return
-        was, now = json.loads(head.meta["config"]), self.config.determining()
-        if changes := list(_changes(was, now)):
-            lines = "; ".join(f"{key} was {before}, is {after}" for key, before, after in changes)
-            raise ConfigError(
-                f"the state of {self.config.name!r} was made with another configuration: {lines}; "
-                "go on with the old one, or give this one another name:"
-            )
+        check_configuration(self.config, head)
         held = json.loads(head.meta["files"])
         for file in self._source.info().files:
             if file.path in held and held[file.path] != [file.size, file.digest]:
@@ -383,6 +377,23 @@ class DurableRun:
         except Unavailable as error:
             logger.debug("the lease could not be renewed: {}", error)
         return True
+
+
+def check_configuration(config: Config, head: Head) -> None:
+    """Refuse a configuration that gives other answers than the one that the state was made with.
+
+    Raises
+    ------
+    ConfigError
+        Naming each key that differs, with both values.
+    """
+    was, now = json.loads(head.meta["config"]), config.determining()
+    if changes := list(_changes(was, now)):
+        lines = "; ".join(f"{key} was {before}, is {after}" for key, before, after in changes)
+        raise ConfigError(
+            f"the state of {config.name!r} was made with another configuration: {lines}; "
+            "go on with the old one, or give this one another name:"
+        )
 
 
 def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:

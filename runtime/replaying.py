@@ -11,13 +11,13 @@ from openbell.actors import breakout
 from openbell.actors.effects import Commit, Settled
 from openbell.adapters.sources import open_source
 from openbell.adapters.stores import Step, Store
-from openbell.errors import ConfigError, InputError, StoreError
+from openbell.errors import ConfigError, InputError
 from openbell.market.windows import resolve
 from openbell.messages.control import Prepared
 from openbell.messages.time import Grant
 from openbell.runtime import steplog
 from openbell.runtime.config import Config
-from openbell.runtime.durable import first_step, restore, restored
+from openbell.runtime.durable import check_configuration, first_step, restore, restored
 from openbell.runtime.engine import Engine
 from openbell.runtime.ledger import Ledger, market_time, what_differs
 from openbell.runtime.planning import data_options, plan
@@ -127,6 +127,7 @@ def replay_day(config: Config, store: Store, day: date, until: str | None = None
     if config.data.path is None:
         raise ConfigError("data.path is missing; name the data that the day was run on")
     first = first_step(store, day)
+    check_configuration(config, store.head())
     found = restored(store, first - 1)
     found.steps = tuple(step for step in found.steps if step.trading_date <= day)
     source = open_source(config.data.path, data_options(config))
@@ -137,8 +138,8 @@ def replay_day(config: Config, store: Store, day: date, until: str | None = None
         grants: tuple[Any, ...] = prepared.grants
         if until is not None:
             grants = _up_to(grants, _instant(planned.days, day, until))
-        if not grants:
-            raise StoreError(f"{day}: nothing was run before {until}; ask for a later time")
+        if not grants or (grants[-1].step < first):
+            raise InputError(f"{day}: nothing was run before {until}; ask for a later time")
         comparing = _Comparing(
             engine,
             {step.number: step for step in found.steps},
@@ -147,7 +148,7 @@ def replay_day(config: Config, store: Store, day: date, until: str | None = None
         )
         engine.ledger = comparing
         engine.run(Prepared(grants=grants))
-        count = sum(step.trading_date == day for step in found.steps)
+        count = sum(first <= grant.step < CUT_STEP for grant in grants)
         return Replayed(engine, day, count, comparing.reached_ns, comparing.differs)
     finally:
         source.close()

@@ -6,6 +6,7 @@ identity the store keeps.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import msgpack
 from openbell.actors.effects import Commit
 from openbell.market.assembly import no_rows
 from openbell.market.bars import BarBlock
-from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
+from openbell.messages.base import Message
 from openbell.messages.control import Input, Loaded, LoadFailed, LoadTimedOut, Recover, Roll, Start
 from openbell.messages.time import Grant
 from openbell.runtime.codec import decode, encode
@@ -26,7 +27,7 @@ START = b"\0" * 16
 """What the chain begins with."""
 
 Parts = dict[str, bytes]
-"""Digest of each thing that a step brought, by what it is: `signals`, `document Morning`, …"""
+"""Digest of each field of what a step brought: `breakout: signals 0: price`, …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +39,36 @@ class Entry:
 
 
 def parts(commit: Commit | None) -> Parts:
-    """What a step brought to the market's record, digested thing by thing."""
+    """What a step brought to the market's record, digested field by field."""
     if commit is None:
         return {}
     found: Parts = {}
     for document in commit.documents:
-        found[f"session {document.session_name}: document"] = _digest(document)
+        _digest(found, f"session {document.session_name}: document", document)
     for number, batch in enumerate(commit.signals):
-        found[f"breakout: signals {number}"] = _digest(batch)
+        _digest(found, f"breakout: signals {number}", batch)
     for bars in commit.bars:
-        found[f"upkeep: {bars.interval_minutes}-minute bars"] = _digest(bars)
+        _digest(found, f"upkeep: {bars.interval_minutes}-minute bars", bars)
     if commit.quality is not None:
-        found["upkeep: quality"] = _digest(commit.quality)
+        _digest(found, "upkeep: quality", commit.quality)
     if commit.indicators is not None:
-        found["upkeep: indicators"] = _digest(commit.indicators)
+        _digest(found, "upkeep: indicators", commit.indicators)
     if commit.transitions:
-        found["day: transitions"] = _digest(commit.transitions)
+        _digest(found, "day: transitions", commit.transitions)
     if commit.without_data:
-        found["day: without data"] = _digest(commit.without_data)
+        _digest(found, "day: without data", commit.without_data)
     return found
 
 
-def _digest(value: SessionDocument | SignalBatch | DerivedBars | Any) -> bytes:
-    return hashlib.blake2b(encode(value), digest_size=8).digest()
+def _digest(found: Parts, about: str, value: Any) -> None:
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            _digest(found, f"{about}: {field.name}", getattr(value, field.name))
+    elif isinstance(value, Message):
+        for name in type(value).model_fields:
+            _digest(found, f"{about}: {name}", getattr(value, name))
+    else:
+        found[about] = hashlib.blake2b(encode(value), digest_size=8).digest()
 
 
 def chained(before: bytes, grant: Grant, brought: Parts) -> bytes:
