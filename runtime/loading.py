@@ -73,8 +73,9 @@ class Loader:
         self._shut = threading.Event()
         self._lock = threading.Lock()
         self._reading: dict[date, tuple[TradingDay, Future[Loaded]]] = {}
-        self._submitted: list[Future[Loaded]] = []
-        self._timers: list[threading.Timer] = []
+        # Neither keeps what was read: a future and a timer go once the day is there.
+        self._unread: set[Future[Loaded]] = set()
+        self._timers: set[threading.Timer] = set()
 
     def start(self, day: TradingDay) -> None:
         """Read a day after those that were started before; does nothing if it was."""
@@ -82,8 +83,8 @@ class Loader:
             if day.date not in self._reading:
                 reading = self._pool.submit(self._read, day)
                 self._reading[day.date] = (day, reading)
-                self._submitted = [other for other in self._submitted if not other.done()]
-                self._submitted.append(reading)
+                self._unread.add(reading)
+                reading.add_done_callback(self._unread.discard)
 
     @property
     def running(self) -> tuple[date, ...]:
@@ -123,9 +124,9 @@ class Loader:
         if timeout is not None:
             timer = threading.Timer(timeout, self._late, (day, reading, say))
             timer.daemon = True
-            self._timers.append(timer)
+            self._timers.add(timer)
             timer.start()
-            reading.add_done_callback(lambda _: timer.cancel())
+            reading.add_done_callback(lambda _: self._in_time(timer))
         reading.add_done_callback(lambda done: self._say(date, done, say))
 
     def shutdown(self, patience_seconds: float | None = None) -> None:
@@ -134,14 +135,18 @@ class Loader:
         After `patience_seconds` such a read is left to end by itself.
         """
         self._shut.set()
-        for timer in self._timers:
+        for timer in tuple(self._timers):
             timer.cancel()
         if patience_seconds is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
-            _, unfinished = wait(self._submitted, patience_seconds)
+            _, unfinished = wait(tuple(self._unread), patience_seconds)
             if unfinished:
                 return
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _in_time(self, timer: threading.Timer) -> None:
+        timer.cancel()
+        self._timers.discard(timer)
 
     def _late(
         self, day: TradingDay, reading: Future[Loaded], say: Callable[[Delivery], None]

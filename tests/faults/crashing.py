@@ -49,6 +49,10 @@ def _has_snapshot(store: Any, fence: int, record: Any) -> bool:
     return record.snapshot is not None
 
 
+def _has_no_snapshot(store: Any, fence: int, record: Any) -> bool:
+    return record.snapshot is None
+
+
 def _encoded_snapshot(store: Any, db: Any, encoded: Any, head: Any) -> bool:
     return encoded.snapshot is not None
 
@@ -70,6 +74,7 @@ POINTS = {
     "commit, half of it": Point((f"{_SQLITE}._set_head", "tests:half of what is sent")),
     "commit, unanswered": Point((f"{_SQLITE}._beat", "tests:all of what is sent"), after=True),
     "commit, before it is seen": Point(("runtime.durable:DurableRun._seen",)),
+    "commit, after one without a snapshot": Point(_COMMIT, after=True, only=_has_no_snapshot),
     # During a snapshot.
     "snapshot, encoding it": Point(("runtime.ledger:encode",), after=True),
     "snapshot, before": Point(_COMMIT, only=_has_snapshot),

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from faults.crashing import KILLED, POINTS, Nursery, Setting, assert_same, left, setting
 from redis_server import RedisServer
 
@@ -73,21 +74,38 @@ class Chain:
         self.setting = of()
         self.history: list[str] = []
 
+    def killed_between_snapshots(self) -> None:
+        """So that a recovery has steps to give again, however slow this machine is."""
+        keys = yaml.safe_load(self.setting.config.read_text())
+        keys["snapshot"] = {"every": "60s"}
+        keys["feed"]["speed"] = 36_000  # a step a commit
+        config = self.setting.config.with_suffix(".paced.yaml")
+        config.write_text(yaml.safe_dump(keys))
+        point, nth = "commit, after one without a snapshot", self.rng.randrange(1, 40)
+        self.history.append(f"{point} × {nth}, paced")
+        run = ("run", "--config", config, "--out", self.setting.out)
+        self.account(*self.children.run(*run, point=point, nth=nth))
+
     def killed_at(self, point: str, nth: int) -> bool:
         self.history.append(f"{point} × {nth}")
         if not point.startswith("recovery"):
             return self.account(*self.children.run(*self.setting.run, point=point, nth=nth))
         # A run with --out goes back to the day's opening, on the first day to the very beginning.
         code, said = self.children.run(*self.setting.run[:3], point=point, nth=nth)
-        return code != 0 and self.account(code, said)
+        return self.account(code, said, files=False)
 
-    def account(self, code: int, said: str) -> bool:
+    def account(self, code: int, said: str, files: bool = True) -> bool:
+        """Whether it was killed; if not, it has ended, and another run takes its place."""
         assert code in (KILLED, 0), f"{self}: exit code {code}: {said}"
         assert "Traceback" not in said, f"{self}: {said}"
         if code == KILLED:
             self.kills += 1
             return True
-        assert_same(left(self.setting), self.expected, str(self))
+        found, expected = left(self.setting), self.expected
+        if not files:
+            in_store = [name for name in expected if "." not in name]
+            found, expected = ({name: of[name] for name in in_store} for of in (found, expected))
+        assert_same(found, expected, str(self))
         self.ends += 1
         self.setting, self.history = self._of(), []
         return False
@@ -122,10 +140,11 @@ def test_kills_at_every_point_lose_and_repeat_nothing(chain: Chain) -> None:
     chain.rng.shuffle(points)
 
     for point in points:
-        # A recovery takes a kill before it; a run that is nearly over comes to little.
-        for nth in (chain.rng.randrange(1, 5), 1, 1):
+        # A recovery takes a kill before it, and not each one has steps to give again; a run that
+        # is nearly over comes to little.
+        for nth in (chain.rng.randrange(1, 5), *[1] * 9):
             if not chain.history:
-                chain.killed_at("commit, before it is seen", chain.rng.randrange(5, 20))
+                chain.killed_between_snapshots()
             if chain.killed_at(point, nth):
                 break
         else:
@@ -141,7 +160,7 @@ def test_a_kill_at_each_point_on_fresh_state_loses_and_repeats_nothing(
     point: str, chain: Chain
 ) -> None:
     if point.startswith("recovery"):
-        chain.killed_at("commit, before it is seen", 20)
+        chain.killed_between_snapshots()
 
     for nth in (1, chain.rng.randrange(2, 12), chain.rng.randrange(2, 40)):
         chain.killed_at(point, nth)
