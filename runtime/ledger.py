@@ -47,14 +47,15 @@ STATES_BYTES = 4096
 """What a step without arrays is counted as in the backlog."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class _Done:
-    """One settled step on its way into the store."""
+    """One settled step on its way into the store.
 
-    grant: Grant
+    It may wait for long: neither the rows of its grant nor states that nobody will write are kept.
+    """
+
+    step: Step
     commit: Commit | None
-    trading_date: date
-    parts: steplog.Parts
     states: Mapping[str, Any] | None
     """Every actor's state, where a snapshot is due."""
     size: int
@@ -111,6 +112,8 @@ class Ledger:
         self._kept: Mapping[str, Any] = {}
         self._changed = threading.Condition()
         self._queue: deque[_Done] = deque()
+        self._last_with_states: _Done | None = None
+        """In the queue: a commit holds one snapshot, so that earlier ones need not wait there."""
         self._waiting = 0
         self._busy = False
         self._holding = False
@@ -146,16 +149,21 @@ class Ledger:
             self._again(before, grant, commit, brought)
             return
         days: day_actor.State = self._cells[day_actor.NAME].state
-        done = _Done(
-            grant=grant,
-            commit=commit,
+        self._chain = steplog.chained(self._chain, grant, brought)
+        step = Step(
+            number=grant.step,
+            market_ns=grant.until_ns,
+            grant=steplog.written(grant, brought),
+            digest=self._chain,
             trading_date=days.day.date,
-            parts=brought,
-            states=self._states(settled, commit),
-            size=_size(commit),
         )
+        done = _Done(step, commit, self._states(settled, commit), _size(commit))
         with self._changed:
             self._queue.append(done)
+            if done.states is not None:
+                if self._last_with_states is not None:
+                    self._last_with_states.states = None
+                self._last_with_states = done
             self._waiting += done.size
             if self._waiting > self._backlog and not self._holding:
                 self._holding = True
@@ -250,6 +258,7 @@ class Ledger:
         count = ends[-1] + 1 if ends else len(waiting)
         for _ in range(count):
             self._queue.popleft()
+        self._last_with_states = None
         return waiting[:count]
 
     def _commit(self, taken: list[_Done]) -> None:
@@ -289,21 +298,10 @@ class Ledger:
             return self._changed.wait_for(lambda: self._closed, seconds)
 
     def _record(self, taken: list[_Done]) -> tuple[CommitRecord, Mapping[str, Any] | None]:
-        steps: list[Step] = []
         documents: dict[tuple[date, str], Document] = {}
         signals: list[StoredSignal] = []
         audit: list[bytes] = []
         for done in taken:
-            self._chain = steplog.chained(self._chain, done.grant, done.parts)
-            steps.append(
-                Step(
-                    number=done.grant.step,
-                    market_ns=done.grant.until_ns,
-                    grant=steplog.written(done.grant, done.parts),
-                    digest=self._chain,
-                    trading_date=done.trading_date,
-                )
-            )
             if done.commit is None:
                 continue
             for document in done.commit.documents:
@@ -328,11 +326,12 @@ class Ledger:
             audit += [audit_entry(transition) for transition in done.commit.transitions]
         last = taken[-1]
         snapshot = self._snapshot(last) if last.states is not None else None
+        steps = tuple(done.step for done in taken)
         parts = [step.digest for step in steps]
         record = CommitRecord(
             number=self._number + 1,
             digest=hashlib.blake2b(msgpack.packb(parts), digest_size=16).digest(),
-            steps=tuple(steps),
+            steps=steps,
             snapshot=snapshot,
             documents=tuple(documents.values()),
             signals=tuple(signals),
@@ -350,8 +349,8 @@ class Ledger:
             if name not in self._kept or self._kept[name] is not state
         }
         return Snapshot(
-            market_ns=done.grant.until_ns,
-            trading_date=done.trading_date,
+            market_ns=done.step.market_ns,
+            trading_date=done.step.trading_date,
             states=changed,
             actors=tuple(done.states),
         )
