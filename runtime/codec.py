@@ -1,4 +1,4 @@
-"""Actors' states as bytes: msgpack, with columns as raw little-endian arrays.
+"""Actors' states as bytes: msgpack, with columns as raw little-endian arrays, behind a crc32.
 
 Only types that are known here are read back, so that a store that others can write to executes
 nothing. A dataclass or message is written with its name and fields; a field that is missing when
@@ -13,6 +13,7 @@ import importlib
 from datetime import date
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 import msgpack
 import numpy as np
@@ -48,21 +49,27 @@ _MODULES = (
 
 _TYPE, _ARRAY, _DATE, _SET, _MAP = "t", "a", "d", "s", "m"
 
+_NUMBERS = "biuf"
+"""Kinds of arrays that bytes alone can give back."""
+
+_SEAL = 4
+"""Bytes of the checksum. Flipped bits in a column would make another state, and no error."""
+
 
 class Undecodable(StoreError):
     """Bytes that no state can be made of."""
 
 
 def encode(value: Any) -> bytes:
-    """A state as bytes; equal states give equal bytes.
+    """A state as bytes; equal states give equal bytes, if their mappings have one order.
 
     Raises
     ------
     TypeError
-        If it holds something that is not known here.
+        If it holds something that is not known here, or that would come back as something else.
     """
     packed: bytes = msgpack.packb([SCHEMA, _packed(value)], use_bin_type=True)
-    return packed
+    return crc32(packed).to_bytes(_SEAL, "big") + packed
 
 
 def decode(data: bytes) -> Any:
@@ -71,12 +78,17 @@ def decode(data: bytes) -> Any:
     Raises
     ------
     Undecodable
-        If the bytes are damaged, or of a newer program; the text says which.
+        If the bytes are damaged, or of a newer program; the text, one line, says which.
     """
+    packed = memoryview(data)[_SEAL:]
+    if int.from_bytes(data[:_SEAL], "big") != crc32(packed):
+        raise Undecodable("damaged: it fails its checksum")
     try:
-        schema, value = msgpack.unpackb(data, raw=False, strict_map_key=False)
+        schema, value = msgpack.unpackb(packed, raw=False, strict_map_key=False)
     except Exception as error:
-        raise Undecodable(f"not a state: {error}") from error
+        raise _unreadable(error) from error
+    if type(schema) is not int or schema < 1:
+        raise Undecodable(f"not a state of this program: its schema is {schema!r}")
     if schema > SCHEMA:
         raise Undecodable(
             f"written with schema {schema}, this program reads up to {SCHEMA}; "
@@ -87,24 +99,28 @@ def decode(data: bytes) -> Any:
     except Undecodable:
         raise
     except Exception as error:
-        raise Undecodable(f"not a state of this program: {error}") from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> Undecodable:
+    return Undecodable(f"not a state of this program: {' '.join(str(error).split())}")
 
 
 def _packed(value: Any) -> Any:
     match value:
         case None | bool() | str() | bytes() | int() | float():
             return value
-        case tuple() | list():
+        case tuple() if type(value) is tuple:  # a named one has a type of its own
             return [_packed(item) for item in value]
-        case np.ndarray():
+        case np.ndarray() if value.dtype.kind in _NUMBERS:
             little = np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<"), copy=False)
             return {_ARRAY: [little.dtype.str, list(value.shape), little.tobytes()]}
-        case np.generic():
+        case np.generic() if value.dtype.kind in _NUMBERS:
             return value.item()
-        case date():
+        case date() if type(value) is date:  # a datetime is one too
             return {_DATE: value.isoformat()}
         case frozenset():
-            return {_SET: sorted(_packed(item) for item in value)}
+            return {_SET: sorted((_packed(item) for item in value), key=msgpack.packb)}
         case dict():
             return {_MAP: [[_packed(key), _packed(item)] for key, item in value.items()]}
     tag = f"{type(value).__module__.removeprefix('openbell.')}.{type(value).__name__}"
@@ -122,8 +138,11 @@ def _unpacked(value: Any) -> Any:
     ((kind, content),) = value.items()
     match kind:
         case "a":
-            dtype, shape, raw = content
-            return np.frombuffer(raw, np.dtype(dtype)).reshape(shape)
+            text, shape, raw = content
+            array = np.frombuffer(raw, _numbers(text)).reshape(shape)
+            if list(array.shape) != shape:  # -1 would have meant: whatever fits
+                raise Undecodable(f"an array of shape {shape}")
+            return array
         case "d":
             return date.fromisoformat(content)
         case "s":
@@ -134,9 +153,16 @@ def _unpacked(value: Any) -> Any:
             tag, fields = content
             known = _types().get(tag)
             if known is None:
-                raise Undecodable(f"of a type that this program doesn't know, {tag}")
+                raise Undecodable(f"of a type that this program doesn't know, {tag!r}")
             return known(**{name: _unpacked(item) for name, item in fields.items()})
     raise Undecodable(f"of an unknown kind {kind!r}")
+
+
+def _numbers(text: Any) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.dtype(text)
+    if dtype.kind not in _NUMBERS or dtype.str != text:
+        raise Undecodable(f"an array of {text!r}")
+    return dtype
 
 
 @cache
