@@ -136,14 +136,6 @@ def ids_by_session(batch: SignalBatch, ids: pa.StringArray) -> dict[str, bytes]:
     }
 
 
-def document_line(document: SessionDocument, signal_ids: Sequence[str]) -> bytes:
-    """A session document as a JSON line, UTF-8.
-
-    `signal_ids` are those of the session's signals on the document's day.
-    """
-    return document_lines((document,), {document.session_name: orjson.dumps(list(signal_ids))})
-
-
 def document_lines(documents: Sequence[SessionDocument], ids: Mapping[str, bytes]) -> bytes:
     """Session documents as JSON lines, UTF-8, in the order given.
 

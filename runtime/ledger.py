@@ -10,7 +10,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -21,19 +21,19 @@ from loguru import logger
 
 from openbell.actors import day as day_actor
 from openbell.actors.effects import Commit, Settled
-from openbell.adapters.jsonlines import document_line, signal_lines
+from openbell.adapters.jsonlines import document_lines, escaped_ids, signal_lines
 from openbell.adapters.stores import (
     CommitRecord,
     Document,
+    SignalRows,
     Snapshot,
     Step,
     Store,
-    StoredSignal,
     Unavailable,
 )
-from openbell.adapters.tables import signal_ids
+from openbell.adapters.tables import day_signals, signal_ids
 from openbell.errors import ReplayError
-from openbell.market.results import SignalBatch
+from openbell.market.results import SessionDocument, SignalBatch
 from openbell.messages.session import PhaseEntered, StateChanged
 from openbell.messages.time import Grant
 from openbell.runtime import steplog
@@ -298,31 +298,15 @@ class Ledger:
             return self._changed.wait_for(lambda: self._closed, seconds)
 
     def _record(self, taken: list[_Done]) -> tuple[CommitRecord, Mapping[str, Any] | None]:
-        documents: dict[tuple[date, str], Document] = {}
-        signals: list[StoredSignal] = []
+        documents: dict[tuple[date, str], SessionDocument] = {}
+        batches: list[SignalBatch] = []
         audit: list[bytes] = []
         for done in taken:
             if done.commit is None:
                 continue
             for document in done.commit.documents:
-                documents[document.trading_date, document.session_name] = Document(
-                    trading_date=document.trading_date,
-                    session=document.session_name,
-                    status=document.status,
-                    completed_ns=document.completed_at,
-                    body=document_line(document, ()),
-                )
-            for batch in done.commit.signals:
-                for place, (identity, line) in enumerate(identified_lines(batch)):
-                    signals.append(
-                        StoredSignal(
-                            id=identity,
-                            trading_date=batch.trading_date,
-                            session=batch.sessions[batch.session[place]],
-                            symbol=batch.symbols[batch.symbol[place]],
-                            body=line,
-                        )
-                    )
+                documents[document.trading_date, document.session_name] = document
+            batches += done.commit.signals
             audit += [audit_entry(transition) for transition in done.commit.transitions]
         last = taken[-1]
         snapshot = self._snapshot(last) if last.states is not None else None
@@ -333,8 +317,8 @@ class Ledger:
             digest=hashlib.blake2b(msgpack.packb(parts), digest_size=16).digest(),
             steps=steps,
             snapshot=snapshot,
-            documents=tuple(documents.values()),
-            signals=tuple(signals),
+            documents=tuple(stored_documents(documents.values())),
+            signals=tuple(map(stored_signals, joined_batches(batches))),
             audit=tuple(audit),
             meta=self._meta,
         )
@@ -367,10 +351,44 @@ def what_differs(grant: Grant, was: steplog.Entry, brought: steplog.Parts) -> st
     )
 
 
-def identified_lines(batch: SignalBatch) -> Iterable[tuple[str, bytes]]:
-    """Each signal's id and its JSON."""
-    lines = b"".join(bytes(part) for part in signal_lines(batch)).splitlines()
-    return zip(signal_ids(batch).to_pylist(), lines, strict=True)
+def stored_documents(documents: Iterable[SessionDocument]) -> Iterator[Document]:
+    """Session documents as stores keep them, without their signals, which are in the log."""
+    given = list(documents)
+    for document, line in zip(given, document_lines(given, {}).splitlines(), strict=True):
+        yield Document(
+            trading_date=document.trading_date,
+            session=document.session_name,
+            status=document.status,
+            completed_ns=document.completed_at,
+            body=line,
+        )
+
+
+def joined_batches(batches: Iterable[SignalBatch]) -> Iterator[SignalBatch]:
+    """The same signals in the same order in fewer batches: one takes as long as a large one."""
+    run: list[SignalBatch] = []
+    for batch in filter(len, batches):
+        if run and not (
+            batch.trading_date == run[-1].trading_date and batch.ts[0] > run[-1].ts[-1]
+        ):
+            yield day_signals(run)
+            run = []
+        run.append(batch)
+    if run:
+        yield day_signals(run)
+
+
+def stored_signals(batch: SignalBatch) -> SignalRows:
+    """A batch as stores take it; each body is a signal's JSON."""
+    ids = signal_ids(batch)
+    lines = b"".join(signal_lines(batch, escaped_ids(batch, ids)))
+    return SignalRows(
+        trading_date=batch.trading_date,
+        ids=ids.to_pylist(),
+        sessions=[batch.sessions[place] for place in batch.session.tolist()],
+        symbols=[batch.symbols[place] for place in batch.symbol.tolist()],
+        bodies=lines.splitlines(),
+    )
 
 
 def audit_entry(transition: StateChanged | PhaseEntered) -> bytes:

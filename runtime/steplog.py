@@ -11,9 +11,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import cache, lru_cache
 from typing import Any
 
 import msgpack
+import numpy as np
 
 from openbell.actors.effects import Commit
 from openbell.market.assembly import no_rows
@@ -61,14 +63,47 @@ def parts(commit: Commit | None) -> Parts:
 
 
 def _digest(found: Parts, about: str, value: Any) -> None:
-    if dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            _digest(found, f"{about}: {field.name}", getattr(value, field.name))
-    elif isinstance(value, Message):
-        for name in type(value).model_fields:
+    names = _names(type(value))
+    if names is not None:
+        for name in names:
             _digest(found, f"{about}: {name}", getattr(value, name))
+    elif isinstance(value, np.ndarray):
+        header = f"{value.dtype.str}{value.shape}".encode()
+        digest = hashlib.blake2b(header, digest_size=8)
+        digest.update(np.ascontiguousarray(value))
+        found[about] = digest.digest()
+    elif isinstance(value, tuple) and value:
+        found[about] = _of_tuple(_ById(value))
     else:
         found[about] = hashlib.blake2b(encode(value), digest_size=8).digest()
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...] | None:
+    """Of its fields; None: it has none."""
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    return tuple(kind.model_fields) if issubclass(kind, Message) else None
+
+
+class _ById:
+    """A tuple that is the same one, not an equal one: 1 and True are equal."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: tuple[Any, ...]) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+@lru_cache(maxsize=32)  # a day's messages share their tuples of symbols
+def _of_tuple(held: _ById) -> bytes:
+    return hashlib.blake2b(encode(held.value), digest_size=8).digest()
 
 
 def chained(before: bytes, grant: Grant, brought: Parts) -> bytes:

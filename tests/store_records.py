@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from hashlib import blake2b
+from itertools import groupby
+from operator import attrgetter
 
 from openbell.adapters.stores import (
     CommitRecord,
     Document,
+    SignalRows,
     Snapshot,
     Step,
     Store,
@@ -33,6 +36,16 @@ def a_signal(
     key: str, *, day: date = DAY, session: str = "Lunch Break", symbol: str = "NIFTY"
 ) -> StoredSignal:
     return StoredSignal(key, day, session, symbol, b'{"id":"%s"}' % key.encode())
+
+
+def rows_of(signals: Iterable[StoredSignal]) -> tuple[SignalRows, ...]:
+    """In the order given: those of a day that follow each other together."""
+    runs = [[*run] for _, run in groupby(signals, key=attrgetter("trading_date"))]
+    columns = ("id", "session", "symbol", "body")
+    return tuple(
+        SignalRows(run[0].trading_date, *([getattr(s, name) for s in run] for name in columns))
+        for run in runs
+    )
 
 
 def a_document(
@@ -74,7 +87,7 @@ def a_record(
         steps=(a_step(number),) if steps is None else steps,
         snapshot=snapshot,
         documents=documents,
-        signals=signals,
+        signals=rows_of(signals),
         audit=audit,
         meta=meta or {},
     )

@@ -97,6 +97,28 @@ class StoredSignal:
 
 
 @dataclass(frozen=True, slots=True)
+class SignalRows:
+    """Signals of one trading day on their way into the log, in its order, as columns.
+
+    All columns are of the same length.
+    """
+
+    trading_date: date
+    ids: Sequence[str]
+    sessions: Sequence[str]
+    symbols: Sequence[str]
+    bodies: Sequence[bytes]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[StoredSignal]:
+        rows = zip(self.ids, self.sessions, self.symbols, self.bodies, strict=True)
+        for key, session, symbol, body in rows:
+            yield StoredSignal(key, self.trading_date, session, symbol, body)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Every actor's state at one instant of market time: what makes a commit an epoch.
 
@@ -123,7 +145,7 @@ class CommitRecord:
     """Each is one more than the one before, the first one more than the last that is stored."""
     snapshot: Snapshot | None = None
     documents: tuple[Document, ...] = ()
-    signals: tuple[StoredSignal, ...] = ()
+    signals: tuple[SignalRows, ...] = ()
     """Signals whose id the log has are skipped."""
     audit: tuple[bytes, ...] = ()
     """JSON objects."""

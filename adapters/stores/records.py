@@ -7,13 +7,15 @@ and the head, which carries a crc too, knows how many there are of everything th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 from typing import Any, NamedTuple
 from zlib import crc32
 
+import msgpack
 import orjson
 
 from openbell.adapters.stores.base import (
@@ -22,6 +24,7 @@ from openbell.adapters.stores.base import (
     Corrupt,
     Document,
     EpochInfo,
+    SignalRows,
     Snapshot,
     Step,
     StoredSignal,
@@ -127,8 +130,7 @@ class Encoded:
     """number, market_ns, grant, digest, trading_date, crc"""
     documents: tuple[tuple[str, str, str, int | None, bytes, int], ...]
     """trading_date, session, status, completed_ns, body, crc"""
-    signals: tuple[tuple[str, str, str, str, bytes, int], ...]
-    """id, trading_date, session, symbol, body, crc"""
+    signals: tuple[SignalRows, ...]
     audit: tuple[tuple[bytes, int], ...]
     facts: tuple[tuple[str, bytes, int], ...]
     """The record's `meta`."""
@@ -208,7 +210,7 @@ def _encode(record: CommitRecord) -> Encoded:
                 for document in record.documents
             }.values()
         ),
-        signals=tuple(signal_row(signal) for signal in record.signals),
+        signals=tuple(_checked(rows) for rows in record.signals if len(rows)),
         audit=tuple(audit_row(entry) for entry in record.audit),
         facts=tuple(
             (key, _bytes(value, f"meta {key}"), checksum(key.encode(), value))
@@ -256,11 +258,34 @@ def document_row(document: Document) -> tuple[str, str, str, int | None, bytes, 
     return day, session, status, completed_ns, body, checksum(key.encode(), body)
 
 
-def signal_row(signal: StoredSignal) -> tuple[str, str, str, str, bytes, int]:
-    day, body = signal.trading_date.isoformat(), _bytes(signal.body, "a signal")
-    texts = [_text(part, "a signal's key") for part in (signal.id, signal.session, signal.symbol)]
-    crc = checksum("\0".join([day, *texts]).encode(), body)
-    return signal.id, day, signal.session, signal.symbol, body, crc
+def _checked(rows: SignalRows) -> SignalRows:
+    """All rows at once: there may be tens of thousands in a commit."""
+    count = len(rows)
+    for column in (rows.ids, rows.sessions, rows.symbols):
+        if len(column) != count or join_texts(column).count(b"\0") != count - 1:
+            raise ValueError("a signal's key is no text without NUL")
+    if len(rows.bodies) != count or not all(type(body) is bytes for body in rows.bodies):
+        raise TypeError("a signal's body is no bytes")
+    return rows
+
+
+def join_texts(column: Sequence[str]) -> bytes:
+    """With NULs between them, which none of them holds."""
+    return "\0".join(column).encode()
+
+
+def signal_crc(key: str, day: str, session: str, symbol: str, body: bytes) -> int:
+    return crc32(body, crc32(f"{key}\0{day}\0{session}\0{symbol}\0".encode()))
+
+
+def pack_signals(rows: SignalRows) -> bytes:
+    """Compressed: their texts repeat, and less has to be flushed to the disk."""
+    columns = [list(column) for column in (rows.ids, rows.sessions, rows.symbols, rows.bodies)]
+    return zlib.compress(msgpack.packb(columns, use_bin_type=True), 1)
+
+
+def block_crc(number: int, seq: int, count: int, day: str, packed: bytes) -> int:
+    return checksum(b"%d-%d %d" % (number, seq, count), day.encode(), packed)
 
 
 def audit_row(entry: bytes) -> tuple[bytes, int]:
@@ -332,12 +357,24 @@ class Reading:
         try:
             key, day, session, symbol, body, crc = row
             signal = StoredSignal(key, date.fromisoformat(day), session, symbol, body)
-            good = signal_row(signal)[-1] == crc
+            good = signal_crc(key, day, session, symbol, body) == crc
         except _UNREADABLE:
             good = False
         if not good:
             raise self.corrupt(f"the signal at {cursor} fails its checksum")
         return signal
+
+    def signal_rows(self, block: tuple[int, int, int, str, bytes, int]) -> SignalRows:
+        """Signals that `pack_signals` packed."""
+        number, seq, count, day, packed, crc = block
+        try:
+            good = block_crc(number, seq, count, day, packed) == crc
+            columns = msgpack.unpackb(zlib.decompress(packed)) if good else ()
+        except (*_UNREADABLE, zlib.error):
+            good = False
+        if not good:
+            raise self.corrupt(f"the signals from {number}-{seq} on fail their checksum")
+        return SignalRows(date.fromisoformat(day), *columns)
 
     def steps(
         self, rows: Iterable[tuple[Any, ...]], after: int, until: int, head: Head

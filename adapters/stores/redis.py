@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from itertools import repeat
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -53,10 +54,12 @@ from openbell.adapters.stores.records import (
     audit_row,
     check_schema,
     encode,
+    join_texts,
     parse_cursor,
     plan_pruning,
     read_manifest,
     readable_manifest,
+    signal_crc,
     unknown_cursor,
 )
 from openbell.errors import ConfigError, StoreError
@@ -890,8 +893,14 @@ def _rows(encoded: Encoded) -> Iterator[Any]:
         completed = "-" if completed_ns is None else f"{completed_ns:020}"
         yield from (f"{day}\0{session}", status, completed, crc, body)
     yield len(encoded.signals)
-    for signal in encoded.signals:
-        yield from signal
+    for rows in encoded.signals:
+        day = rows.trading_date.isoformat()
+        keys = (rows.ids, repeat(day), rows.sessions, rows.symbols)
+        crcs = map(signal_crc, *keys, rows.bodies)
+        yield from (day, *map(join_texts, (rows.ids, rows.sessions, rows.symbols)))
+        yield join_texts([*map(str, crcs)])
+        yield join_texts([str(len(body)) for body in rows.bodies])
+        yield b"".join(rows.bodies)
     yield len(encoded.audit)
     for entry in encoded.audit:
         yield from entry

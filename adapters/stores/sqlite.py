@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import quote
-from zlib import crc32
 
 from openbell.adapters.stores.base import (
     SCHEMA_VERSION,
@@ -30,6 +31,7 @@ from openbell.adapters.stores.base import (
     Gap,
     Holder,
     LeaseHeld,
+    SignalRows,
     Step,
     StoredSignal,
     Unavailable,
@@ -51,8 +53,10 @@ from openbell.adapters.stores.records import (
     Head,
     Reading,
     audit_row,
+    block_crc,
     check_schema,
     encode,
+    pack_signals,
     parse_cursor,
     plan_pruning,
     read_manifest,
@@ -104,9 +108,8 @@ CREATE TABLE documents (
 CREATE INDEX documents_by_status ON documents (name, trading_date, status);
 CREATE INDEX documents_by_completion ON documents (name, status, completed_ns);
 CREATE TABLE signals (
-    name TEXT, number INTEGER, seq INTEGER, id TEXT NOT NULL, trading_date TEXT NOT NULL,
-    session TEXT NOT NULL, symbol TEXT NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL,
-    PRIMARY KEY (name, number, seq), UNIQUE (name, id)
+    name TEXT, number INTEGER, seq INTEGER, count INTEGER NOT NULL, trading_date TEXT NOT NULL,
+    packed BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (name, number, seq)
 );
 CREATE INDEX signals_by_date ON signals (name, trading_date, number, seq);
 CREATE TABLE audit (
@@ -138,11 +141,19 @@ _COUNTED = (
     ("blobs", "body"),
     ("steps", "grant"),
     ("documents", "body"),
-    ("signals", "body"),
+    ("signals", "packed"),
     ("audit", "entry"),
     ("commands", "command"),
 )
 """Tables, and the column that has nearly all of a row's bytes."""
+
+
+_BLOCK = "number, seq, count, trading_date, packed, crc"
+
+BLOCKS = 50
+"""Blocks of signals read at a time: each has those of a step, or of several."""
+
+T = TypeVar("T")
 
 
 class Database(Protocol):
@@ -280,6 +291,29 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    """Ids of the last day's signals in the log, as of a commit."""
+
+    commit: int
+    ids: dict[date, set[str]]
+
+
+def _unknown(rows: SignalRows, known: set[str]) -> SignalRows:
+    """Those whose id the log hasn't yet; of several alike the first."""
+    if known.isdisjoint(rows.ids) and len(set(rows.ids)) == len(rows):
+        return rows
+    fresh = {key: place for place, key in reversed([*enumerate(rows.ids)]) if key not in known}
+    places = sorted(fresh.values())
+    return SignalRows(
+        rows.trading_date,
+        ids=[rows.ids[place] for place in places],
+        sessions=[rows.sessions[place] for place in places],
+        symbols=[rows.symbols[place] for place in places],
+        bodies=[rows.bodies[place] for place in places],
+    )
+
+
 class SqliteStore:
     """A `Store` in an SQLite database that several names may share."""
 
@@ -297,6 +331,7 @@ class SqliteStore:
         self._watch = Watch(clock_ns)
         self._token = token_hex(8)
         self._acquired = False
+        self._recent: _Recent | None = None
         with self._reads():
             pass  # says now what is wrong with the file
 
@@ -409,14 +444,7 @@ class SqliteStore:
         )
         documents = sum(self._put(db, "documents", row) for row in encoded.documents)
         facts = sum(self._put(db, "facts", row) for row in encoded.facts)
-        # The cursor goes into the crc: here it is columns, which may be damaged like the others.
-        appended = 0
-        for *row, crc in encoded.signals:
-            appended += db.execute(
-                "INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (name, id) DO NOTHING",
-                (name, number, appended, *row, crc ^ crc32(b"%d-%d" % (number, appended))),
-            ).rowcount
+        appended = self._append_signals(db, encoded, head)
         for entry, crc in encoded.audit:
             self._append(db, entry, crc)
         db.execute("INSERT INTO commits VALUES (?, ?, ?)", (name, number, encoded.digest))
@@ -432,6 +460,40 @@ class SqliteStore:
                 facts=head.facts + facts,
             ),
         )
+
+    def _append_signals(self, db: sqlite3.Connection, encoded: Encoded, head: Head) -> int:
+        """How many are new. They lie in blocks: a row for each took a third of a run's time."""
+        recent, self._recent = self._recent, None
+        known = recent.ids if recent is not None and recent.commit == head.commit else {}
+        appended = 0
+        for given in encoded.signals:
+            ids = known.get(given.trading_date)
+            if ids is None:
+                ids = known[given.trading_date] = self._ids_of(db, given.trading_date)
+            rows = _unknown(given, ids)
+            if not len(rows):
+                continue
+            ids.update(rows.ids)
+            block = (encoded.number, appended, len(rows), given.trading_date.isoformat())
+            packed = pack_signals(rows)
+            db.execute(
+                "INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (self._name, *block, packed, block_crc(*block, packed)),
+            )
+            appended += len(rows)
+        if known:
+            last = max(known)
+            self._recent = _Recent(encoded.number, {last: known[last]})
+        return appended
+
+    def _ids_of(self, db: sqlite3.Connection, day: date) -> set[str]:
+        """An id holds its date: no other day's signal can have the same."""
+        blocks = self._rows(
+            db,
+            f"SELECT {_BLOCK} FROM signals WHERE name = ? AND trading_date = ?",
+            (day.isoformat(),),
+        )
+        return {key for block in blocks for key in self._reading.signal_rows(block).ids}
 
     # What can be read back.
 
@@ -487,38 +549,49 @@ class SqliteStore:
         with self._reads() as db:
             committed = self._head(db).signals
             self._reading.count(self._count(db, "signals"), committed, "signals")
-            if after is not None and not self._rows(
-                db, "SELECT 1 FROM signals WHERE name = ? AND number = ? AND seq = ?", start
-            ):
+            block = self._rows(
+                db,
+                "SELECT seq FROM signals WHERE name = ? AND number = ? AND seq <= ? "
+                "AND seq + count > ?",
+                (*start, start[1]),
+            )
+            if after is not None and not block:
                 raise unknown_cursor(after)
-        wanted = {
-            "trading_date": trading_date and trading_date.isoformat(),
-            "symbol": symbol,
-            "session": session,
-        }
-        given = {column: value for column, value in wanted.items() if value is not None}
-        filters = "".join(f"AND {column} = ? " for column in given)
-        rows = self._pages(
-            "SELECT number, seq, id, trading_date, session, symbol, body, crc FROM signals "
-            f"WHERE name = ? AND (number, seq) > (?, ?) {filters}ORDER BY number, seq",
-            lambda row: (row[0], row[1], *given.values()),
-            (*(start if after is not None else (0, -1)), *given.values()),
-            limit,
+        of_day = () if trading_date is None else (trading_date.isoformat(),)
+        blocks = self._pages(
+            f"SELECT {_BLOCK} FROM signals WHERE name = ? AND (number, seq) >= (?, ?) "
+            f"{'AND trading_date = ? ' if of_day else ''}ORDER BY number, seq",
+            lambda row: (row[0], row[1] + 1, *of_day),
+            (start[0], block[0][0] if block else 0, *of_day),
+            size=BLOCKS,
         )
-        whole = after is None and limit is None and not given
-        return self._signals(rows, committed if whole else 0)
+        wanted = (
+            (cursor, signal)
+            for cursor, signal in self._signals(blocks, start if after is not None else None)
+            if (symbol is None or signal.symbol == symbol)
+            and (session is None or signal.session == session)
+        )
+        if limit is not None:
+            return islice(wanted, limit)
+        whole = after is None and not of_day and symbol is None and session is None
+        return self._counted(wanted, committed) if whole else wanted
 
     def _signals(
-        self, rows: Iterator[tuple[Any, ...]], least: int
+        self, blocks: Iterator[Any], after: tuple[int, int] | None
     ) -> Iterator[tuple[str, StoredSignal]]:
+        for block in blocks:
+            number, first = block[:2]
+            for seq, signal in enumerate(self._reading.signal_rows(block), first):
+                if after is None or (number, seq) > after:
+                    yield f"{number}-{seq}", signal
+
+    def _counted(self, rows: Iterator[T], least: int) -> Iterator[T]:
+        """They are counted by another index than they are found with."""
         found = 0
-        for number, seq, *row, crc in rows:
-            cursor = f"{number}-{seq}"
-            if not isinstance(crc, int):
-                raise self._reading.corrupt(f"the signal at {cursor} is damaged")
-            yield cursor, self._reading.signal(cursor, (*row, crc ^ crc32(cursor.encode())))
+        for row in rows:
+            yield row
             found += 1
-        if found < least:  # found by another index than they were counted with
+        if found < least:
             self._reading.count(found, least, "signals")
 
     def documents(
@@ -747,22 +820,21 @@ class SqliteStore:
         query: str,
         resume: Callable[[tuple[Any, ...]], tuple[object, ...]],
         values: tuple[object, ...],
-        limit: int | None = None,
+        *,
+        size: int = PAGE,
     ) -> Iterator[tuple[Any, ...]]:
         """Reads page after page: an open query would keep the file from being folded."""
-        left = limit
-        while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
+        while True:
             with self._reads() as db:
                 rows = self._rows(db, f"{query} LIMIT {size}", values)
             yield from rows
             if len(rows) < size:
                 return
             values = resume(rows[-1])
-            left = None if left is None else left - size
 
     def _count(self, db: sqlite3.Connection | None, table: str) -> int:
-        rows = self._rows(db, f"SELECT count(*) FROM {table} WHERE name = ?")
+        count = "coalesce(sum(count), 0)" if table == "signals" else "count(*)"
+        rows = self._rows(db, f"SELECT {count} FROM {table} WHERE name = ?")
         return int(rows[0][0]) if rows else 0
 
     def _put(self, db: sqlite3.Connection, table: str, row: tuple[object, ...]) -> int:

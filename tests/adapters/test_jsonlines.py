@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from drawn_results import DAY, OPEN_NS, chosen, documents, signal_batches, some_signals
 from hypothesis import given
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from openbell.adapters.jsonlines import (
     ROWS_AT_ONCE,
-    document_line,
+    document_lines,
     format_floats,
     format_instants,
     signal_lines,
@@ -123,7 +124,8 @@ def test_a_line_reads_as_the_object_made_one_by_one(batch: SignalBatch) -> None:
 def test_a_document_reads_as_the_object_made_one_by_one(
     document: SessionDocument, signal_ids: list[str]
 ) -> None:
-    line = document_line(document, signal_ids).decode()
+    ids = {document.session_name: orjson.dumps(signal_ids)}
+    line = document_lines([document], ids).decode()
 
     expected = document_reference(document, signal_ids)
     assert json.loads(line) == expected

@@ -34,7 +34,6 @@ from runs import MemorySource, joined, plain
 from strategies import Case
 
 from openbell.actors.effects import Commit, Effects
-from openbell.adapters.jsonlines import document_line
 from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sources import SourceInfo
 from openbell.adapters.stores import Holder, LeaseHeld, Store, Unavailable
@@ -51,7 +50,7 @@ from openbell.runtime.codec import decode
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.durable import RECOVER, LeaseLost, Restored, restore
 from openbell.runtime.engine import Engine
-from openbell.runtime.ledger import Ledger, identified_lines
+from openbell.runtime.ledger import Ledger, stored_documents, stored_signals
 from openbell.runtime.planning import Plan, settings
 from openbell.runtime.recording import Recorder
 from openbell.runtime.trailing import TrailingSettings
@@ -674,12 +673,12 @@ def check_replay(world: World) -> None:
     engine.ledger = ledger = Given(engine, found.steps)
     engine.run(prepared)
     batches = [batch for commit in ledger.found for batch in commit.signals]
-    signals = [entry for batch in batches for entry in identified_lines(batch)]
-    assert signals == [(signal.id, signal.body) for _, signal in store.signals()]
+    signals = [signal for batch in batches for signal in stored_signals(batch)]
+    assert signals == [signal for _, signal in store.signals()]
     documents = {
-        (document.trading_date, document.session_name): document_line(document, ())
+        (document.trading_date, document.session): document.body
         for commit in ledger.found
-        for document in commit.documents
+        for document in stored_documents(commit.documents)
     }
     held = {(d.trading_date, d.session): d.body for d in store.documents()}
     assert documents == held

@@ -95,7 +95,7 @@ def test_a_snapshot_one_step_late_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_signals_numbered_on_arrival_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = ledger.identified_lines
+    stored = ledger.stored_signals
     started = durable.DurableRun._ledger
     numbers = count(1)
 
@@ -105,10 +105,10 @@ def test_signals_numbered_on_arrival_are_found(monkeypatch: pytest.MonkeyPatch) 
         return started(self, restored)
 
     def numbered(batch: Any) -> Any:
-        return [(f"{next(numbers)}", line) for _, line in lines(batch)]
+        return replace(stored(batch), ids=[f"{next(numbers)}" for _ in range(len(batch))])
 
     monkeypatch.setattr(durable.DurableRun, "_ledger", anew)
-    monkeypatch.setattr(ledger, "identified_lines", numbered)
+    monkeypatch.setattr(ledger, "stored_signals", numbered)
     # These know the ids that signals should have; faults alone are to tell.
     monkeypatch.setattr(simulation.World, "check_durable", lambda world, commit: None)
     monkeypatch.setattr(simulation, "check_replay", lambda world: None)

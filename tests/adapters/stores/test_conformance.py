@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import chain
 from signal import SIGCONT, SIGSTOP
 
 import pytest
@@ -26,6 +27,7 @@ from store_records import (
     a_step,
     check_everything,
     digest,
+    rows_of,
     taken,
 )
 
@@ -65,7 +67,9 @@ def test_a_first_commit_is_read_back(store: Store, place: Place) -> None:
     check_everything(place.open(), 1)
     assert store.head().digest == digest(1)
     assert list(store.steps()) == [a_step(1)]
-    assert [signal for _, signal in store.signals()] == list(a_full_record(1).signals)
+    assert [signal for _, signal in store.signals()] == [
+        *chain.from_iterable(a_full_record(1).signals)
+    ]
 
 
 def test_commits_follow_one_another(store: Store) -> None:
@@ -136,7 +140,7 @@ def test_a_commit_that_cannot_be_stored_leaves_nothing(store: Store) -> None:
     broken = [
         replace(good, audit=(b"{}", None)),  # type: ignore[arg-type]
         replace(good, steps=(replace(a_step(2), market_ns=2**70),)),
-        replace(good, signals=(*good.signals, replace(a_signal("x"), symbol=None))),  # type: ignore[arg-type]
+        replace(good, signals=rows_of([replace(a_signal("x"), symbol=None)])),  # type: ignore[arg-type]
         replace(good, documents=(*good.documents, replace(a_document("x"), body="text"))),  # type: ignore[arg-type]
         replace(good, meta={"day": 7}),  # type: ignore[dict-item]
         replace(good, snapshot=replace(good.snapshot, states={"clock": bytearray(9)})),  # type: ignore[dict-item]

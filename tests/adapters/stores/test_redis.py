@@ -23,6 +23,7 @@ from store_records import (
     a_snapshot,
     check_everything,
     digest,
+    rows_of,
     taken,
 )
 
@@ -509,7 +510,7 @@ def _committed(store: Store, fence: int) -> str:
         a_full_record(COMMITS + 1),
         digest=digest(COMMITS + 1),
         snapshot=a_snapshot({"clock": b"c", "keeper": b"k", "breakout": b"b"}),
-        signals=(a_signal("1:0"), a_signal("new")),
+        signals=rows_of([a_signal("1:0"), a_signal("new")]),
     )
     try:
         store.commit(fence, record)

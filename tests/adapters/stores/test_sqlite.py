@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from signal import SIGSTOP
 
 import pytest
-from store_records import a_full_record, a_record, a_signal, check_everything, taken
+from store_records import a_full_record, a_record, a_signal, check_everything, rows_of, taken
 
 from openbell.adapters.stores import (
     Corrupt,
@@ -153,7 +154,8 @@ def test_a_full_disk_is_named_and_nothing_is_written(path: Path) -> None:
     store = SqliteStore(database, "bot")
     fence = taken(store)
     database.writing().execute("PRAGMA max_page_count = 1")  # as many as it has
-    large = replace(a_full_record(2), signals=(replace(a_signal("x"), body=bytes(2**20)),))
+    body = random.Random(7).randbytes(2**20)  # it can't be compressed
+    large = replace(a_full_record(2), signals=rows_of([replace(a_signal("x"), body=body)]))
 
     with pytest.raises(StoreError, match=rf"{path} .*the disk is full") as refusal:
         store.commit(fence, large)
