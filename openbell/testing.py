@@ -260,7 +260,7 @@ class InlineLedger(Ledger):
     cells_to_round_trip: Mapping[str, Any] | None = None
 
     def start(self) -> None:
-        return
+        self._gather = 0.0
 
     def settled(self, settled: Settled) -> None:
         super().settled(settled)

@@ -95,8 +95,8 @@ def run(
         if len(caught) > 1:
             print("openbell: stopped; start it again to go on", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED if caught[1] is signal.SIGINT else 0)
-        after = store.head().step
-        count = sum(1 for _ in store.signals())
+        head = store.head()
+        after, count = head.step, head.signals
         if len(caught) > 1:
             print(f"openbell: stopped after step {after}; start it again to go on", file=sys.stderr)
             raise typer.Exit(EXIT_INTERRUPTED if caught[1] is signal.SIGINT else 0)

@@ -56,6 +56,9 @@ from openbell.runtime.planning import Plan, data_options, plan
 from openbell.runtime.recording import DaySink, Recorder
 
 STORE_TOKEN = "store"
+GATHER_SECONDS = 0.1
+"""How long steps are gathered into one commit where they follow each other at once."""
+
 RECOVER = b"recover"
 """The command that leaves ERROR."""
 
@@ -290,6 +293,7 @@ class DurableRun:
             hold=lambda: self.engine.pause(STORE_TOKEN),
             release=lambda: self.engine.resume(STORE_TOKEN),
             fail=self.engine.dispatcher.fail,
+            gather=0.0 if config.feed.speed else min(GATHER_SECONDS, config.snapshot.every.seconds),
         )
 
     def _seen(self, commit: Commit, before: bool) -> None:

@@ -61,6 +61,15 @@ class _Done:
     size: int
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Encoded:
+    """A commit, ready to be sent, and what it was made from."""
+
+    record: CommitRecord
+    steps: list[_Done]
+    states: Mapping[str, Any] | None
+
+
 class Ledger:
     """Takes settled steps in and commits them on a thread of its own.
 
@@ -79,6 +88,11 @@ class Ledger:
         Steps that are given again, by number, as they were committed.
     meta : mapping
         Facts that go into the next commit.
+    gather : float
+        Seconds for which the thread that settles steps gathers them, and then encodes them itself;
+        0: the ledger's thread does both as soon as the commit before is durable. Where steps follow
+        each other at once, two threads would keep taking Python's lock from each other, and only
+        the store's I/O, which needs none, is better off elsewhere.
     """
 
     def __init__(
@@ -97,6 +111,7 @@ class Ledger:
         hold: Callable[[], None],
         release: Callable[[], None],
         fail: Callable[[BaseException], None],
+        gather: float = 0.0,
     ) -> None:
         self._store = store
         self._fence = fence
@@ -115,7 +130,13 @@ class Ledger:
         self._last_with_states: _Done | None = None
         """In the queue: a commit holds one snapshot, so that earlier ones need not wait there."""
         self._waiting = 0
+        self._gather = gather
+        self._encode_at = time.monotonic() + gather
+        self._ready: _Encoded | None = None
+        """Encoded where its steps were settled."""
         self._busy = False
+        """Whether a commit is being encoded or sent: there is one at a time."""
+        self._draining = False
         self._holding = False
         self._closed = False
         self._error: BaseException | None = None
@@ -169,6 +190,15 @@ class Ledger:
                 self._holding = True
                 self._hold()
             self._changed.notify_all()
+            if not self._gather or self._busy or time.monotonic() < self._encode_at:
+                return
+            self._busy = True
+            taken = self._taken()
+        encoded = self._encoded(taken)
+        with self._changed:
+            self._ready = encoded
+            self._encode_at = time.monotonic() + self._gather
+            self._changed.notify_all()
 
     def drain(self) -> None:
         """Wait until all steps that were settled are durable, or somebody closes the ledger.
@@ -178,6 +208,8 @@ class Ledger:
         What ended the ledger.
         """
         with self._changed:
+            self._draining = True
+            self._changed.notify_all()
             self._changed.wait_for(
                 lambda: self._error or self._closed or (not self._queue and not self._busy)
             )
@@ -222,9 +254,11 @@ class Ledger:
         try:
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._queue or self._closed)
-                if not self.commit_waiting():
-                    return
+                    # Who gathers may be waiting for something else than time to go by.
+                    self._changed.wait_for(self._is_due, 3 * self._gather or None)
+                    if self._closed:
+                        return
+                self.commit_waiting()
         except BaseException as error:  # noqa: BLE001 it ends the run
             if self._closed and isinstance(error, Unavailable):
                 logger.warning("stopped without the store: a restart runs again what it lacks")
@@ -234,17 +268,25 @@ class Ledger:
                 self._changed.notify_all()
             self._fail(error)
 
+    def _is_due(self) -> bool:
+        """Whether there is something for the ledger's thread to do."""
+        at_once = not self._gather or self._holding or self._draining
+        waits = at_once and self._queue and not self._busy
+        return bool(self._ready or waits or self._closed)
+
     def commit_waiting(self) -> bool:
         """Make durable what was settled so far; False if there is nothing, or it was closed."""
         with self._changed:
-            if self._closed or not self._queue:
+            encoded, self._ready = self._ready, None
+            if self._closed or (encoded is None and (self._busy or not self._queue)):
                 return False
-            taken = self._taken()
             self._busy = True
-        self._commit(taken)
+            taken = self._taken() if encoded is None else []
+        encoded = encoded or self._encoded(taken)
+        self._commit(encoded)
         with self._changed:
             self._busy = False
-            self._waiting -= sum(done.size for done in taken)
+            self._waiting -= sum(done.size for done in encoded.steps)
             if self._holding and self._waiting <= self._backlog // 2:
                 self._holding = False
                 self._release()
@@ -261,13 +303,12 @@ class Ledger:
         self._last_with_states = None
         return waiting[:count]
 
-    def _commit(self, taken: list[_Done]) -> None:
-        record, states = self._record(taken)
-        self._sent(record)
-        self._number = record.number
-        if states is not None:
-            self._kept = states
-        for done in taken:
+    def _commit(self, encoded: _Encoded) -> None:
+        self._sent(encoded.record)
+        self._number = encoded.record.number
+        if encoded.states is not None:
+            self._kept = encoded.states
+        for done in encoded.steps:
             if done.commit is not None:
                 self._seen(done.commit, False)
 
@@ -297,7 +338,7 @@ class Ledger:
         with self._changed:
             return self._changed.wait_for(lambda: self._closed, seconds)
 
-    def _record(self, taken: list[_Done]) -> tuple[CommitRecord, Mapping[str, Any] | None]:
+    def _encoded(self, taken: list[_Done]) -> _Encoded:
         documents: dict[tuple[date, str], SessionDocument] = {}
         batches: list[SignalBatch] = []
         audit: list[bytes] = []
@@ -323,7 +364,7 @@ class Ledger:
             meta=self._meta,
         )
         self._meta = {}
-        return record, last.states
+        return _Encoded(record, taken, last.states)
 
     def _snapshot(self, done: _Done) -> Snapshot:
         assert done.states is not None

@@ -63,14 +63,15 @@ def parts(commit: Commit | None) -> Parts:
 
 
 def _digest(found: Parts, about: str, value: Any) -> None:
-    names = _names(type(value))
+    kind: type = type(value)
+    names = _names(kind)
     if names is not None:
         for name in names:
             _digest(found, f"{about}: {name}", getattr(value, name))
     elif isinstance(value, np.ndarray):
         header = f"{value.dtype.str}{value.shape}".encode()
         digest = hashlib.blake2b(header, digest_size=8)
-        digest.update(np.ascontiguousarray(value))
+        digest.update(np.ascontiguousarray(value).data)
         found[about] = digest.digest()
     elif isinstance(value, tuple) and value:
         found[about] = _of_tuple(_ById(value))

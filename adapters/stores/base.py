@@ -165,6 +165,8 @@ class Head:
     digest: bytes
     meta: Mapping[str, bytes]
     schema: int
+    signals: int
+    """How many the log has."""
 
 
 @dataclass(frozen=True, slots=True)

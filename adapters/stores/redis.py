@@ -371,7 +371,13 @@ class RedisStore:
         fence, schema = (self._number(value) for value in stored[-3:-1])
         check_schema(schema, self._where)
         return PublicHead(
-            head.commit, head.step, fence, head.digest, meta, schema or SCHEMA_VERSION
+            head.commit,
+            head.step,
+            fence,
+            head.digest,
+            meta,
+            schema or SCHEMA_VERSION,
+            head.signals,
         )
 
     def epochs(self) -> Sequence[EpochInfo]:

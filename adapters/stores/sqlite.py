@@ -508,7 +508,9 @@ class SqliteStore:
         self._reading.count(len(facts), head.facts, "entries of meta")
         meta = {row[0]: self._reading.fact(*row) for row in facts}
         fence = row[0] if row else 0
-        return PublicHead(head.commit, head.step, fence, head.digest, meta, SCHEMA_VERSION)
+        return PublicHead(
+            head.commit, head.step, fence, head.digest, meta, SCHEMA_VERSION, head.signals
+        )
 
     def epochs(self) -> Sequence[EpochInfo]:
         with self._reads() as db:
