@@ -23,10 +23,13 @@ from openbell.market.bars import BarBlock
 from openbell.messages.base import Message
 from openbell.messages.control import Input, Loaded, LoadFailed, LoadTimedOut, Recover, Roll, Start
 from openbell.messages.time import Grant
-from openbell.runtime.codec import decode, encode
+from openbell.runtime.codec import Undecodable, decode, encode
 
 START = b"\0" * 16
 """What the chain begins with."""
+
+GRANT = ("step", "from_ns", "until_ns", "inputs")
+"""What an entry keeps of a grant."""
 
 Parts = dict[str, bytes]
 """Digest of each field of what a step brought: `breakout: signals 0: price`, …"""
@@ -68,7 +71,10 @@ def _digest(found: Parts, about: str, value: Any) -> None:
     if names is not None:
         for name in names:
             _digest(found, f"{about}: {name}", getattr(value, name))
-    elif isinstance(value, np.ndarray):
+        return
+    while about in found:  # two of a name: neither may hide the other
+        about += " again"
+    if isinstance(value, np.ndarray):
         header = f"{value.dtype.str}{value.shape}".encode()
         digest = hashlib.blake2b(header, digest_size=8)
         digest.update(np.ascontiguousarray(value).data)
@@ -137,9 +143,19 @@ def written(grant: Grant, brought: Parts) -> bytes:
 
 
 def read(entry: bytes) -> Entry:
-    """An entry from its bytes."""
-    fields = msgpack.unpackb(entry, raw=False)
-    return Entry({k: v for k, v in fields.items() if k != "parts"}, fields["parts"])
+    """An entry from its bytes.
+
+    Raises
+    ------
+    Undecodable
+        If it is none of this program's.
+    """
+    try:
+        fields = msgpack.unpackb(entry, raw=False)
+        brought = fields.pop("parts")
+        return Entry({name: fields[name] for name in GRANT}, brought)
+    except Exception as error:
+        raise Undecodable(f"an entry of the step log can't be read: {error!r}") from error
 
 
 def granted(entry: Entry, load: Callable[[date], Loaded]) -> Grant:
@@ -165,13 +181,14 @@ def _written_input(entered: Input) -> list[Any]:
 
 
 def _read_input(entry: list[Any], load: Callable[[date], Loaded]) -> Input:
-    kind, content = entry
-    if kind == "message":
-        message = decode(content)
-        assert isinstance(message, Input)
-        return message
-    loaded = load(date.fromisoformat(content))
-    return loaded if kind == "loaded" else timed_out(loaded)
+    match entry:
+        case ["message", bytes(content)] if isinstance(message := decode(content), Input):
+            return message
+        case ["loaded", str(day)]:
+            return load(date.fromisoformat(day))
+        case ["timed_out", str(day)]:
+            return timed_out(load(date.fromisoformat(day)))
+    raise Undecodable(f"the step log has an input that this program doesn't know, {entry!r:.80}")
 
 
 def timed_out(loaded: Loaded) -> LoadTimedOut:
