@@ -38,9 +38,10 @@ SEEDS ?= 5000
 soak: $(STAMP) server
 	SEEDS=$(SEEDS) $(BIN)/pytest
 
-bench: $(STAMP)
+bench: $(STAMP) server
 	$(BIN)/python benchmarks/backtest_speed.py
 	$(BIN)/python benchmarks/long_run.py
+	$(BIN)/python benchmarks/persistence.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

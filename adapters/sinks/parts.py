@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -20,8 +21,9 @@ from openbell.adapters.sinks.files import DayResult, RunFiles
 from openbell.errors import InputError, RunError
 
 DAYS = ".days"
-AT_EVERY_DAY_BYTES = 32 * 2**20
-"""Below this much the files on top are renewed at the end of each day, else when the run ends."""
+RENEWAL_SHARE = 0.1
+"""The files on top are renewed at a day's end unless that has taken more than this share of the
+time so far; when the run ends they always are. A run as long as a day renews them each day."""
 
 
 class DayParts:
@@ -31,6 +33,8 @@ class DayParts:
         self.out = out
         self._intervals = tuple(intervals)
         self._days = out / DAYS
+        self._began = time.monotonic()
+        self._renewing = 0.0
         if (out / "summary.json").exists() and not self._days.is_dir():
             raise InputError(
                 f"{out}: holds results of something else than this run; name another --out"
@@ -69,8 +73,10 @@ class DayParts:
             _synced(self._days)
         except OSError as error:
             raise RunError(f"{final}: can't be written, {error}; free some space there") from error
-        if self._bytes() < AT_EVERY_DAY_BYTES:
+        now = time.monotonic()
+        if self._renewing <= RENEWAL_SHARE * (now - self._began):
             self.put_together({})
+            self._renewing += time.monotonic() - now
 
     def put_together(self, account: Mapping[str, Any]) -> None:
         """Make the files on top from all days that are written."""
@@ -91,9 +97,6 @@ class DayParts:
 
     def _written(self) -> list[Path]:
         return sorted(path for path in self._days.iterdir() if path.suffix != ".part")
-
-    def _bytes(self) -> int:
-        return sum(file.stat().st_size for file in self._days.rglob("*") if file.is_file())
 
 
 def _account(account: Mapping[str, Any], days: Sequence[Path], to: Path) -> None:

@@ -1,0 +1,22 @@
+"""`openbell run` with one snapshot a day, at its close: what steps and signals alone cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from openbell.actors.effects import Commit, Settled
+from openbell.runtime import durable
+from openbell.runtime.cli import main
+from openbell.runtime.ledger import Ledger
+
+
+class Daily(Ledger):
+    def _states(self, settled: Settled, commit: Commit | None) -> Mapping[str, Any] | None:
+        if commit is None or commit.closed is None:
+            return None
+        return super()._states(settled, commit)
+
+
+durable.DurableRun.ledger_kind = Daily
+main()
