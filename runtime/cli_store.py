@@ -97,9 +97,6 @@ def run(
             raise typer.Exit(EXIT_INTERRUPTED if caught[1] is signal.SIGINT else 0)
         head = store.head()
         after, count = head.step, head.signals
-        if len(caught) > 1:
-            print(f"openbell: stopped after step {after}; start it again to go on", file=sys.stderr)
-            raise typer.Exit(EXIT_INTERRUPTED if caught[1] is signal.SIGINT else 0)
         if before and before == after:
             print(f"This run had ended before: {after:,} steps, {count:,} signals")
         else:
