@@ -1,0 +1,74 @@
+"""Makes `tests/data/snapshots/VERSION`: what this version leaves when it is killed inside a day.
+
+Run it when what stores keep or how states are spelled changes (`SCHEMA_VERSION`, the codec's
+`SCHEMA`), and keep the folders of the versions before: they must stay readable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+CONFIG = """\
+name: kept
+exchange: XNYS
+sessions:
+  - {name: Morning Opening, start: "09:30", end: "09:35"}
+  - {name: Lunch Break, start: "11:50", end: "12:20"}
+breakout: {rearm: inside}
+history: {indicators: {usual_close: {type: trailing_average, field: close, period: 1d}}}
+data: {path: minutes}
+feed: {type: replay, speed: 0}
+clock: {step: bar}
+snapshot: {every: 1h}
+store: {url: "sqlite:///state.db"}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("version", help="of this openbell, e.g. v1")
+    kept = HERE / parser.parse_args().version
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        openbell = [sys.executable, "-m", "openbell"]
+        sample = ("--symbols", "3", "--days", "2", "--seed", "7", "--out", folder / "minutes")
+        subprocess.run([*openbell, "data", "sample", *sample], check=True)
+        (folder / "config.yaml").write_text(CONFIG)
+        paced = folder / "paced.yaml"
+        paced.write_text(CONFIG.replace("speed: 0", "speed: 7200"))
+        run = subprocess.Popen([*openbell, "run", "--config", paced])
+        # On the second day, of 390 minutes like the first, between its two sessions.
+        while steps(folder / "state.db") < 500:
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        kept.mkdir(exist_ok=True)
+        (kept / "state.db").unlink(missing_ok=True)
+        with closing(sqlite3.connect(folder / "state.db")) as state:
+            state.execute("VACUUM INTO ?", (str(kept / "state.db"),))
+        shutil.copytree(folder / "minutes", kept / "minutes", dirs_exist_ok=True)
+        shutil.copy(folder / "config.yaml", kept)
+
+
+def steps(state: Path) -> int:
+    if not state.exists():
+        return 0
+    with closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as db:
+        (last,) = db.execute("SELECT max(number) FROM steps").fetchone()
+        return last or 0
+
+
+if __name__ == "__main__":
+    main()
