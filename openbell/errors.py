@@ -8,8 +8,9 @@ OpenbellError
 ├── RunError            a failure while running; the command line exits with 1
 │   └── DayFailed       the day is in ERROR; what was complete stays; exits with 3
 ├── ReplayError         a replay that comes to something else than was committed
-└── StoreError          a store that refuses or can't be reached; its kinds are in
-                        openbell.adapters.stores
+└── StoreError          a store that refuses or can't be reached; further kinds are in
+    │                   openbell.adapters.stores
+    └── LeaseLost       another process has the lease; exits with 4
 """
 
 from __future__ import annotations
@@ -49,3 +50,7 @@ class ReplayError(OpenbellError):
 
 class StoreError(OpenbellError):
     """A store that refuses, or can't be reached."""
+
+
+class LeaseLost(StoreError):
+    """The lease is somebody else's: refused at the start, or lost on the way."""

@@ -23,6 +23,7 @@ from loguru import logger
 from openbell import __version__
 from openbell.actors import clock, day, prefetch
 from openbell.actors.effects import Commit
+from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import (
     CommitRecord,
@@ -44,6 +45,7 @@ from openbell.errors import (
     RunError,
     StoreError,
 )
+from openbell.errors import LeaseLost as LeaseLost  # noqa: PLC0414 where others look for it
 from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut, Prepared, Recover, Roll
 from openbell.messages.time import Grant
 from openbell.runtime import steplog
@@ -53,7 +55,7 @@ from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
 from openbell.runtime.ledger import Ledger, market_time
 from openbell.runtime.planning import Plan, data_options, plan
-from openbell.runtime.recording import DaySink, Recorder
+from openbell.runtime.recording import DaySink, Recorder, Tally
 
 STORE_TOKEN = "store"
 GATHER_SECONDS = 0.1
@@ -61,10 +63,6 @@ GATHER_SECONDS = 0.1
 
 RECOVER = b"recover"
 """The command that leaves ERROR."""
-
-
-class LeaseLost(StoreError):
-    """The lease is somebody else's: refused at the start, or lost on the way."""
 
 
 class Restored:
@@ -101,6 +99,8 @@ class DurableRun:
         the day after.
     standby : callable, optional
         Called, again and again, while another process holds the lease; None: refuse then.
+    on_day : callable, optional
+        Gets each day that has ended, after the sinks, and the counts so far.
     """
 
     ledger_kind: type[Ledger] = Ledger
@@ -113,19 +113,27 @@ class DurableRun:
         sinks: tuple[DaySink, ...] = (),
         written: Callable[[], date | None] | None = None,
         standby: Callable[[LeaseHeld], None] | None = None,
+        on_day: Callable[[DayResult, Tally], None] | None = None,
     ) -> None:
         self.config = config
         self._store = store
         self._written = written
         self._source, self.plan = self._opened()
-        self.recorder = Recorder(sinks)
+        # Signals are read from the store, which has those of earlier processes too.
+        self.recorder = Recorder(sinks, on_day, keep_signals=False)
         self.fence = _acquired(store, config, standby)
         self._ended = threading.Event()
         self._stopped = False
         self._failures: deque[float] = deque()
         self._failed_on: set[tuple[str, int, str]] = set()
+        self._heartbeat = threading.Thread(target=self._renew, name="openbell-lease", daemon=True)
+        self._controls = threading.Lock()
+        self._held_by: set[str] = set()
+        self._steps_asked = 0
+        self._hears = False
         try:
             self.head = store.head()
+            self._shown = self.head.step
             self._check_identity(self.head)
             self.engine = self._engine()
         except BaseException:
@@ -145,8 +153,7 @@ class DurableRun:
             If the day is in ERROR, now or since an earlier run; `openbell recover` leaves it.
         LeaseLost, ReplayError, StoreError, InputError
         """
-        heartbeat = threading.Thread(target=self._renew, name="openbell-lease", daemon=True)
-        heartbeat.start()
+        self.keep_lease()
         try:
             recover = RECOVER in self._store.take_commands(self.fence)
             self._leave_error(recover)
@@ -154,6 +161,8 @@ class DurableRun:
                 try:
                     return self._run_once(recover)
                 except ActorFailed as failure:
+                    with self._controls:
+                        self._hears = False
                     self.engine.close()
                     self._supervise(failure)
                     self.engine = self._engine()
@@ -161,14 +170,48 @@ class DurableRun:
         except Fenced as error:
             raise LeaseLost(f"the lease was lost: {error}") from error
         finally:
-            self._ended.set()
-            heartbeat.join()
-            self.engine.close()
-            try:
-                self._store.release(self.fence)
-            except StoreError as error:
-                logger.warning("the lease could not be given back: {}", error)
-            self._source.close()
+            self.close()
+
+    def keep_lease(self) -> None:
+        """Renew the lease from now on until `close`; `run` does it by itself."""
+        if self._heartbeat.ident is None:
+            self._heartbeat.start()
+
+    def close(self) -> None:
+        """Give the lease back and let go of threads; after `run` there is nothing left to do."""
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        if self._heartbeat.ident is not None:
+            self._heartbeat.join()
+        self.engine.close()
+        try:
+            self._store.release(self.fence)
+        except StoreError as error:
+            logger.warning("the lease could not be given back: {}", error)
+        self._source.close()
+
+    def pause(self, token: str) -> None:
+        """Grant no further step until the token is given back, whatever is restarted meanwhile."""
+        with self._controls:
+            self._held_by.add(token)
+            if self._hears:
+                self.engine.pause(token)
+
+    def resume(self, token: str) -> None:
+        """Give a pause token back."""
+        with self._controls:
+            self._held_by.discard(token)
+            if self._hears:
+                self.engine.resume(token)
+
+    def step(self) -> None:
+        """Grant one step although the run is paused."""
+        with self._controls:
+            if self._hears:
+                self.engine.step()
+            else:
+                self._steps_asked += 1
 
     def _opened(self) -> tuple[Source, Plan]:
         """Where rows come from, and what will be run over them."""
@@ -207,8 +250,19 @@ class DurableRun:
                 return False
         if recover:
             prepared = Prepared(grants=prepared.grants, inputs=(*prepared.inputs, Recover()))
+        self._let_hear()
         self.engine.run(prepared if found is not None else None)
         return True
+
+    def _let_hear(self) -> None:
+        """Tell the engine what was asked for when its actors' states were not in place yet."""
+        with self._controls:
+            self._hears = True
+            for token in self._held_by:
+                self.engine.pause(token)
+            for _ in range(self._steps_asked):
+                self.engine.step()
+            self._steps_asked = 0
 
     def _leave_error(self, recover: bool) -> None:
         """Refuse to run on in ERROR, or take it back.
@@ -297,7 +351,9 @@ class DurableRun:
         )
 
     def _seen(self, commit: Commit, before: bool) -> None:
-        self.recorder.commit(commit, seen_before=before)
+        # Not `before`: what was stored without an answer is given again, and was not shown yet.
+        self.recorder.commit(commit, seen_before=commit.step <= self._shown)
+        self._shown = max(self._shown, commit.step)
         if commit.closed is not None and not before:
             keep_from = self._days_back(commit.closed)
             try:
