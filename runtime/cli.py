@@ -23,6 +23,17 @@ import typer
 from openbell import __version__
 from openbell.errors import ConfigError, DayFailed, InputError, OpenbellError
 from openbell.runtime.cli_store import register
+from openbell.runtime.options import (
+    ConfigFile,
+    Interrupted,
+    Json,
+    LogJson,
+    LogLevel,
+    example,
+    given_day,
+    given_folder,
+    log_if_asked,
+)
 
 if TYPE_CHECKING:
     from openbell.runtime.api import Runtime
@@ -35,11 +46,6 @@ EXIT_FAILURE, EXIT_INPUT, EXIT_DAY_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
-def _example(command: str) -> str:
-    """The end of a command's help; the control character keeps the line whole."""
-    return f"\b\nExample: {command}"
-
-
 app = typer.Typer(
     name="openbell",
     help="Watch markets by the clock and report each breakout exactly once.",
@@ -48,27 +54,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=_example("openbell data sample --out minutes/"),
+    epilog=example("openbell data sample --out minutes/"),
 )
 data_app = typer.Typer(
     help="Look at stored data, or make some.",
     no_args_is_help=True,
-    epilog=_example("openbell data check minutes/ --exchange XNYS"),
+    epilog=example("openbell data check minutes/ --exchange XNYS"),
 )
 config_app = typer.Typer(
     help="Check a configuration, or see what one may hold.",
     no_args_is_help=True,
-    epilog=_example("openbell config check config.yaml"),
+    epilog=example("openbell config check config.yaml"),
 )
 app.add_typer(data_app, name="data")
 app.add_typer(config_app, name="config")
-
-
-class Level(StrEnum):
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 class Dispatcher(StrEnum):
@@ -81,10 +80,6 @@ class DataKind(StrEnum):
     TICKS = "ticks"
 
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The configuration's file.", metavar="FILE")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 From = Annotated[
     str | None, typer.Option("--from", help="First day, e.g. 2024-07-01.", metavar="DATE")
 ]
@@ -92,8 +87,6 @@ To = Annotated[str | None, typer.Option("--to", help="Last day.", metavar="DATE"
 Exchange = Annotated[
     str | None, typer.Option(help="Whose calendar is followed, e.g. XNYS.", metavar="NAME")
 ]
-LogLevel = Annotated[Level | None, typer.Option(help="Log to stderr from this level on.")]
-LogJson = Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 
 
@@ -116,7 +109,7 @@ def _options(
 
 
 @app.command(
-    epilog=_example("openbell backtest --config examples/us.yaml --data minutes/ --out out/")
+    epilog=example("openbell backtest --config examples/us.yaml --data minutes/ --out out/")
 )
 def backtest(
     config: ConfigFile = None,
@@ -165,8 +158,8 @@ def backtest(
     from openbell.runtime import reports
     from openbell.runtime.api import run_backtest
 
-    _logging(log_level, log_json)
-    folder = _folder(out) if out is not None else None
+    log_if_asked(log_level, log_json)
+    folder = given_folder(out) if out is not None else None
     file = _config_file(config)
     if file is None and not _environment_configures():
         raise InputError(
@@ -222,11 +215,11 @@ def backtest(
     if account["error"]:
         raise DayFailed(f"{account['error']}{kept}")
     if account["interrupted"]:
-        raise _Interrupted(f"interrupted after {done} of {len(runtime.plan.days)} days{kept}")
+        raise Interrupted(f"interrupted after {done} of {len(runtime.plan.days)} days{kept}")
 
 
 @app.command(
-    epilog=_example("openbell export --config examples/us.yaml --data minutes/ --csv minutes.csv")
+    epilog=example("openbell export --config examples/us.yaml --data minutes/ --csv minutes.csv")
 )
 def export(
     csv: Annotated[Path, typer.Option("--csv", help="The file to write.", metavar="FILE")],
@@ -263,7 +256,7 @@ def export(
     print(f"{rows:,} rows in {csv}")
 
 
-@app.command(epilog=_example("openbell calendar XNSE --from 2024-11-01 --to 2024-11-01"))
+@app.command(epilog=example("openbell calendar XNSE --from 2024-11-01 --to 2024-11-01"))
 def calendar(
     exchange: Annotated[
         str | None, typer.Argument(help="A MIC such as XNYS, or another calendar's name.")
@@ -285,7 +278,7 @@ def calendar(
     from openbell.runtime import reports
     from openbell.runtime.planning import calendar_for
 
-    asked = _day("--from", start), _day("--to", end)
+    asked = given_day("--from", start), given_day("--to", end)
     first = asked[0] or asked[1] or date.today()  # noqa: DTZ011 a default for people at a terminal
     last = asked[1] or first
     if last < first:
@@ -306,7 +299,7 @@ def calendar(
         reports.print_calendar(opened, first, last)
 
 
-@data_app.command("check", epilog=_example("openbell data check minutes/ --exchange XNYS"))
+@data_app.command("check", epilog=example("openbell data check minutes/ --exchange XNYS"))
 def data_check(
     path: Annotated[str, typer.Argument(help="File or folder with the data.", metavar="PATH")],
     exchange: Exchange = None,
@@ -331,7 +324,7 @@ def data_check(
 
 
 @data_app.command(
-    "quality", epilog=_example("openbell data quality minutes/ --exchange XNYS --to 2024-01-31")
+    "quality", epilog=example("openbell data quality minutes/ --exchange XNYS --to 2024-01-31")
 )
 def data_quality(
     path: Annotated[str, typer.Argument(help="File or folder with the data.", metavar="PATH")],
@@ -361,7 +354,7 @@ def data_quality(
 
 @data_app.command(
     "sample",
-    epilog=_example("openbell data sample --out sample/ --symbols 20 --days 21 --seed 7"),
+    epilog=example("openbell data sample --out sample/ --symbols 20 --days 21 --seed 7"),
 )
 def data_sample(
     out: Annotated[str, typer.Option(help="Folder for the files.", metavar="DIR")],
@@ -382,7 +375,7 @@ def data_sample(
     from openbell.adapters import sample
     from openbell.runtime.reports import counted
 
-    folder = _folder(out)
+    folder = given_folder(out)
     if ticks and dirt:
         raise InputError("--ticks and --dirt can't go together; faults are made in bars only")
     with _progress("files") as on_day:
@@ -392,7 +385,7 @@ def data_sample(
             "days": days,
             "seed": seed,
             "exchange": exchange,
-            "start": _day("--from", start) or sample.FIRST_DAY,
+            "start": given_day("--from", start) or sample.FIRST_DAY,
             "force": force,
             "progress": lambda done, total: on_day(None, done, total, 0),
         }
@@ -414,7 +407,7 @@ def data_sample(
     )
 
 
-@config_app.command("check", epilog=_example("openbell config check config.yaml"))
+@config_app.command("check", epilog=example("openbell config check config.yaml"))
 def config_check(
     file: Annotated[Path, typer.Argument(help="The configuration's file.", metavar="FILE")],
     json: Json = False,
@@ -434,7 +427,7 @@ def config_check(
         reports.print_config(settings, file, doubt=doubt)
 
 
-@config_app.command("schema", epilog=_example("openbell config schema > openbell.schema.json"))
+@config_app.command("schema", epilog=example("openbell config schema > openbell.schema.json"))
 def config_schema() -> None:
     """Print the JSON schema of configurations, for editors."""
     import json
@@ -455,7 +448,7 @@ def main() -> None:
     try:
         code = app(prog_name="openbell", standalone_mode=False)
         sys.stdout.flush()
-    except _Interrupted as interrupted:
+    except Interrupted as interrupted:
         _exit_now(f"{interrupted}")
     except KeyboardInterrupt:
         _exit_now("interrupted")
@@ -484,10 +477,6 @@ def main() -> None:
     if code == EXIT_INTERRUPTED:  # what Typer makes of a KeyboardInterrupt
         _exit_now("interrupted")
     raise SystemExit(code if isinstance(code, int) else 0)
-
-
-class _Interrupted(Exception):
-    """Ctrl-C, after a run has ended in good order."""
 
 
 def _complain(text: str) -> None:
@@ -587,29 +576,6 @@ def _naming(file: Path | None) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}" if file is not None else str(error)) from None
-
-
-def _folder(given: str) -> Path:
-    """What --out names; a variable that a shell script forgot to set names nothing."""
-    if not given.strip():
-        raise InputError('--out is ""; write the path of a folder, e.g. out/ (or . for this one)')
-    return Path(given)
-
-
-def _day(flag: str, given: str | None) -> date | None:
-    from openbell.runtime.config.values import parse_date
-
-    try:
-        return parse_date(given) if given is not None else None
-    except ValueError as error:
-        raise InputError(f'{flag} is "{given}"; {error}') from None
-
-
-def _logging(level: Level | None, as_json: bool) -> None:
-    if level is not None or as_json:
-        from openbell.runtime.logs import log_to_stderr
-
-        log_to_stderr((level or Level.INFO).value, as_json=as_json)
 
 
 class _Interruption:

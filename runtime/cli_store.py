@@ -6,45 +6,72 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from openbell.errors import ConfigError, DayFailed, InputError
+from openbell.runtime.options import (
+    ConfigFile,
+    Interrupted,
+    Json,
+    LogJson,
+    LogLevel,
+    example,
+    given_day,
+    given_folder,
+    log_if_asked,
+)
 
 if TYPE_CHECKING:
     from openbell.adapters.stores import LeaseHeld, Store
     from openbell.runtime.config import Config
 
-EXIT_DIFFERS, EXIT_ERROR_STATE, EXIT_LEASE, EXIT_INTERRUPTED = 1, 3, 4, 130
+EXIT_DIFFERS, EXIT_ERROR_STATE, EXIT_LEASE = 1, 3, 4
 
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The configuration's file.", metavar="FILE")
-]
+
+class Status(StrEnum):
+    PENDING = "PENDING"
+    ACTIVE = "ACTIVE"
+    COMPLETED = "COMPLETED"
+    SKIPPED = "SKIPPED"
+
+
 StoreUrl = Annotated[
     str | None, typer.Option("--store", help="The store, instead of a file.", metavar="URL")
 ]
-Name = Annotated[str | None, typer.Option(help="Whose state, where the store is named.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Name = Annotated[
+    str | None, typer.Option(help="With --store: whose state; `default` if there is none.")
+]
 Day = Annotated[str | None, typer.Option("--date", help="One trading day.", metavar="DATE")]
 
-snapshots_app = typer.Typer(help="List snapshots, or show one.", invoke_without_command=True)
-state_app = typer.Typer(help="Say where state lives, or delete it.", invoke_without_command=True)
+snapshots_app = typer.Typer(
+    help="List snapshots, or show one.",
+    invoke_without_command=True,
+    epilog=example("openbell snapshots --config config.yaml"),
+)
+state_app = typer.Typer(
+    help="Say where state lives, or delete it.",
+    invoke_without_command=True,
+    epilog=example("openbell state --config config.yaml"),
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command(epilog="Example: openbell run --config config.yaml --out out/")(run)
-    app.command(epilog="Example: openbell signals --config config.yaml --date 2024-07-01")(signals)
-    app.command(epilog="Example: openbell sessions --config config.yaml --status COMPLETED")(
-        sessions
-    )
-    app.command(epilog="Example: openbell status --config config.yaml")(status)
-    app.command(epilog="Example: openbell audit --config config.yaml --json")(audit)
-    app.command(epilog="Example: openbell recover --config config.yaml")(recover)
-    app.command(epilog="Example: openbell replay --config config.yaml --date 2024-07-01")(replay)
+    for command, shown in (
+        (run, "run --config config.yaml --out out/"),
+        (signals, "signals --config config.yaml --date 2024-07-01"),
+        (sessions, "sessions --config config.yaml --status COMPLETED"),
+        (status, "status --config config.yaml"),
+        (audit, "audit --config config.yaml --json"),
+        (recover, "recover --config config.yaml"),
+        (replay, "replay --config config.yaml --date 2024-07-01"),
+    ):
+        app.command(epilog=example(f"openbell {shown}"))(command)
     app.add_typer(snapshots_app, name="snapshots")
     app.add_typer(state_app, name="state")
 
@@ -52,13 +79,13 @@ def register(app: typer.Typer) -> None:
 def run(
     config: ConfigFile = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for each day's results.", metavar="DIR")
+        str | None, typer.Option(help="Folder for each day's results.", metavar="DIR")
     ] = None,
     no_standby: Annotated[
         bool, typer.Option("--no-standby", help="Refuse instead of waiting for the lease.")
     ] = False,
-    log_level: Annotated[str | None, typer.Option(help="Log to stderr from this level on.")] = None,
-    log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")] = False,
+    log_level: LogLevel = None,
+    log_json: LogJson = False,
 ) -> None:
     """Run a replay whose state survives it; started again, it goes on where it was."""
     from openbell.adapters.sinks.parts import DayParts
@@ -66,14 +93,12 @@ def run(
     from openbell.runtime.planning import settings
 
     sys.setswitchinterval(0.0005)
-    if log_level is not None or log_json:
-        from openbell.runtime.logs import log_to_stderr
-
-        log_to_stderr(log_level or "info", as_json=log_json)
+    log_if_asked(log_level, log_json)
+    folder = given_folder(out) if out is not None else None
     made = _config(config)
     if made.feed.type != "replay":
         raise ConfigError(f'feed.type is "{made.feed.type}"; this version runs replay')
-    parts = DayParts(out, settings(made).derived_minutes) if out is not None else None
+    parts = DayParts(folder, settings(made).derived_minutes) if folder is not None else None
     store = open_configured_store(made)
     for warning in store.warnings():
         print(f"openbell: {warning}", file=sys.stderr)
@@ -93,8 +118,10 @@ def run(
         if parts is not None:
             parts.put_together({"exchange": made.exchange, "config": made.digest()})
         if len(caught) > 1:
+            if caught[1] is signal.SIGINT:
+                raise Interrupted("stopped; start it again to go on")
             print("openbell: stopped; start it again to go on", file=sys.stderr)
-            raise typer.Exit(EXIT_INTERRUPTED if caught[1] is signal.SIGINT else 0)
+            return
         head = store.head()
         after, count = head.step, head.signals
         if before and before == after:
@@ -105,7 +132,8 @@ def run(
         print(f"openbell: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_LEASE) from None
     except DayFailed as error:
-        print(f"openbell: {error}", file=sys.stderr)
+        todo = "" if "openbell recover" in str(error) else "; `openbell recover` tries it again"
+        print(f"openbell: {error}{todo}", file=sys.stderr)
         raise typer.Exit(EXIT_ERROR_STATE) from None
     finally:
         store.close()
@@ -127,12 +155,12 @@ def signals(
     """Print the signal log: every signal once, in its order."""
     import orjson
 
+    filters: dict[str, Any] = {
+        "trading_date": given_day("--date", day),
+        "symbol": symbol,
+        "session": session,
+    }
     with _reading(config, store, name) as opened:
-        filters: dict[str, Any] = {
-            "trading_date": _date(day),
-            "symbol": symbol,
-            "session": session,
-        }
         try:
             while True:
                 for cursor, found in opened.signals(after, **filters):
@@ -159,7 +187,7 @@ def sessions(
     name: Name = None,
     day: Day = None,
     status: Annotated[
-        str | None, typer.Option(help="PENDING, ACTIVE, COMPLETED or SKIPPED.")
+        Status | None, typer.Option(case_sensitive=False, help="What has become of them.")
     ] = None,
     session: Annotated[str | None, typer.Option("--session", help="One session.")] = None,
     json: Json = False,
@@ -167,11 +195,14 @@ def sessions(
     """Print session documents, with the ids of the signals that each has given."""
     import orjson
 
+    date = given_day("--date", day)
     with _reading(config, store, name) as opened:
         ids: dict[tuple[str, str], list[str]] = {}
-        for _, found in opened.signals(trading_date=_date(day), session=session):
+        for _, found in opened.signals(trading_date=date, session=session):
             ids.setdefault((str(found.trading_date), found.session), []).append(found.id)
-        for document in opened.documents(trading_date=_date(day), status=status, session=session):
+        for document in opened.documents(
+            trading_date=date, status=status and status.value, session=session
+        ):
             fields = orjson.loads(document.body)
             fields["signals_generated"] = ids.get(
                 (str(document.trading_date), document.session), []
@@ -193,37 +224,61 @@ def status(
 
     from openbell.runtime.ledger import market_time
 
-    with _reading(config, store, name) as opened:
+    with _opened(config, store, name) as opened:
         head = opened.head()
         steps = list(opened.steps(after=max(head.step - 1, 0))) if head.step else []
         usage = opened.usage()
+        state, why = _state(opened)
         found: dict[str, Any] = {
             "commits": head.commit,
             "steps": head.step,
             "trading_date": str(steps[-1].trading_date) if steps else None,
             "market_time": market_time(steps[-1].market_ns) if steps else None,
+            "state": state,
+            "error": why if state == "ERROR" else None,
             "signals": usage.counts.get("signals", 0),
             "location": usage.location,
             "dead_letter": orjson.loads(head.meta["error"]) if head.meta.get("error") else None,
         }
         if json:
             print(orjson.dumps(found).decode())
-        elif not head.step:
+        elif not head.commit:
             print(f"Nothing was ever run here: {usage.location}")
         else:
-            dead = found.pop("dead_letter")
+            error, dead = found.pop("error"), found.pop("dead_letter")
             for key, value in found.items():
                 print(f"{key.replace('_', ' '):<14} {value}")
+            if error is not None:
+                print(f"ERROR: {error}; `openbell recover` has the next run try again")
             if dead is not None:
-                print(f"ERROR: {dead['actor']}, step {dead['step']}, {dead['message']}")
                 print(dead["traceback"])
+
+
+def _state(opened: Store) -> tuple[str | None, str]:
+    """What the trading day is in, and why: the last change that the audit trail tells."""
+    import orjson
+
+    if dead := opened.head().meta.get("error"):
+        letter = orjson.loads(dead)
+        about = f"{letter['actor']} failed at step {letter['step']} on {letter['message']}"
+        return "ERROR", f"{about}, {letter['why']}: {letter['error']}"
+    count = opened.usage().counts.get("audit", 0)
+    for tail in (50, count):
+        for _, entry in reversed(list(opened.audit(max(0, count - tail)))):
+            fields = orjson.loads(entry)
+            if fields["what"] == "day" and fields.get("from"):
+                return fields["to"], fields["why"]
+    return None, ""
 
 
 def recover(config: ConfigFile = None, store: StoreUrl = None, name: Name = None) -> None:
     """Leave ERROR: the next `openbell run` tries again."""
     from openbell.runtime.durable import RECOVER
 
-    with _reading(config, store, name) as opened:
+    with _opened(config, store, name) as opened:
+        if _state(opened)[0] != "ERROR":
+            print("Not in ERROR: there is nothing to leave")
+            return
         opened.send_command(RECOVER)
     print("The next `openbell run` tries again")
 
@@ -232,7 +287,9 @@ def audit(
     config: ConfigFile = None,
     store: StoreUrl = None,
     name: Name = None,
-    after: Annotated[int, typer.Option(help="Go on after this position.")] = 0,
+    after: Annotated[
+        int, typer.Option(min=0, help="Go on after this position.", metavar="POSITION")
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Print the audit trail: every transition, and what happened to the process."""
@@ -286,10 +343,12 @@ def snapshots(
                 )
 
 
-@snapshots_app.command("show", epilog="Example: openbell snapshots -c config.yaml show 12")
+@snapshots_app.command(
+    "show", epilog=example("openbell snapshots --config config.yaml show 12 --actor day")
+)
 def snapshots_show(
     context: typer.Context,
-    epoch: Annotated[int, typer.Argument(help="Its number.")],
+    epoch: Annotated[int, typer.Argument(help="Its number.", metavar="EPOCH")],
     actor: Annotated[str | None, typer.Option(help="One actor's state.")] = None,
 ) -> None:
     """Print one snapshot in words."""
@@ -297,6 +356,9 @@ def snapshots_show(
     from openbell.runtime.words import in_words
 
     with _reading(*context.obj) as opened:
+        known = [str(found.epoch) for found in opened.epochs()]
+        if str(epoch) not in known:
+            raise InputError(f"no snapshot {epoch}; there are {', '.join(known) or 'none'}")
         states = opened.states(epoch)
         if actor is not None and actor not in states:
             raise InputError(f"no actor {actor!r}; there are {', '.join(states)}")
@@ -337,14 +399,14 @@ def state(
             print(f"{count:>10,} {key}")
 
 
-@state_app.command("delete", epilog="Example: openbell state -c config.yaml delete --yes")
+@state_app.command("delete", epilog=example("openbell state --config config.yaml delete --yes"))
 def state_delete(
     context: typer.Context,
     yes: Annotated[bool, typer.Option("--yes", help="Do it.")] = False,
 ) -> None:
     """Remove this name's state, and nothing else."""
-    with _reading(*context.obj) as opened:
-        where = opened.usage().location
+    with _opened(*context.obj) as opened:
+        where = f'the state of "{_name(*context.obj)}" in {opened.usage().location}'
         if not yes:
             raise InputError(f"this removes {where}; pass --yes to do it")
         opened.delete()
@@ -365,10 +427,12 @@ def replay(
     from openbell.runtime.durable import open_configured_store
     from openbell.runtime.replaying import replay_day
 
+    asked = given_day("--date", day)
+    assert asked is not None
     made = _config(config)
     store = open_configured_store(made)
     try:
-        found = replay_day(made, store, _date(day), until=until)
+        found = replay_day(made, store, asked, until=until)
         if show is None:
             print(found.verdict)
             if found.differs is not None:
@@ -382,17 +446,29 @@ def replay(
 
 @contextmanager
 def _reading(config: Path | None, url: str | None, name: str | None) -> Iterator[Store]:
-    from openbell.adapters.stores import open_store
-    from openbell.runtime.durable import open_configured_store
-
-    if url is not None:
-        opened = open_store(url, name or "default")
-    else:
-        opened = open_configured_store(_config(config))
-    try:
+    """A store to be read, with a word where there is nothing to read: a path is soon mistyped."""
+    with _opened(config, url, name) as opened:
+        if not opened.head().commit:
+            whose = f'"{_name(config, url, name)}" in {opened.usage().location}'
+            print(f"openbell: nothing was ever run as {whose}", file=sys.stderr)
         yield opened
-    finally:
-        opened.close()
+
+
+def _opened(config: Path | None, url: str | None, name: str | None) -> closing[Store]:
+    from openbell.adapters.stores import open_store
+
+    if url is None:
+        if name is not None:
+            raise InputError(f"--name {name}: goes with --store; a configuration has its own name:")
+        made = _config(config)  # not by runtime/durable.py, which imports all that a run needs
+        return closing(open_store(made.store.url, made.name, replicas=made.store.replicas))
+    if config is not None:
+        raise InputError("--config and --store: pass one of them; a configuration names its store")
+    return closing(open_store(url, _name(config, url, name)))
+
+
+def _name(config: Path | None, url: str | None, name: str | None) -> str:
+    return _config(config).name if url is None else name or "default"
 
 
 def _config(file: Path | None) -> Config:
@@ -401,17 +477,6 @@ def _config(file: Path | None) -> Config:
     if file is None and not Path("config.yaml").is_file():
         raise InputError("no configuration; pass --config FILE, or --store URL where that will do")
     return load_config(file or Path("config.yaml"))
-
-
-def _date(text: str | None) -> Any:
-    from datetime import date
-
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"--date {text}: write a day as 2024-07-01") from None
 
 
 def _saying_once() -> Callable[[LeaseHeld], None]:

@@ -55,10 +55,10 @@ class Replayed:
             If there is no such actor.
         """
         cells = self.engine.cells
+        if what != "levels" and what not in cells:
+            raise InputError(f"--show {what}: write levels, or one of {', '.join(cells)}")
         yield f"at {market_time(self.reached_ns)}"
         if what != "levels":
-            if what not in cells:
-                raise InputError(f"--show {what}: write levels, or one of {', '.join(cells)}")
             yield from in_words(cells[what].state)
             return
         watched: breakout.State = cells[breakout.NAME].state
