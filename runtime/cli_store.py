@@ -116,7 +116,9 @@ def run(
             before = runner.head.step
             runner.run()
         if parts is not None:
-            parts.put_together({"exchange": made.exchange, "config": made.digest()})
+            timing = {"metrics": runner.engine.metrics()}
+            account = {"exchange": made.exchange, "config": made.digest(), "timing": timing}
+            parts.put_together(account)
         if len(caught) > 1:
             if caught[1] is signal.SIGINT:
                 raise Interrupted("stopped; start it again to go on")
@@ -128,6 +130,11 @@ def run(
             print(f"This run had ended before: {after:,} steps, {count:,} signals")
         else:
             print(f"The last day has ended: {after:,} steps, {count:,} signals")
+        if away := runner.outages:
+            print(
+                f"Outages of the store: {len(away):,}, {sum(away):,.1f} s in all, "
+                f"{max(away):,.1f} s at most"
+            )
     except LeaseLost as error:
         print(f"openbell: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_LEASE) from None

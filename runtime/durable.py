@@ -14,7 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import orjson
@@ -53,7 +53,7 @@ from openbell.runtime.cells import ActorFailed
 from openbell.runtime.codec import Undecodable, decode
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
-from openbell.runtime.ledger import Ledger, market_time
+from openbell.runtime.ledger import Ledger, market_time, wall_time
 from openbell.runtime.planning import Plan, data_options, plan
 from openbell.runtime.recording import DaySink, Recorder, Tally
 
@@ -121,6 +121,8 @@ class DurableRun:
         self._source, self.plan = self._opened()
         # Signals are read from the store, which has those of earlier processes too.
         self.recorder = Recorder(sinks, on_day, keep_signals=False)
+        self.outages: list[float] = []
+        """Seconds of each time that the store did not answer."""
         self.fence = _acquired(store, config, standby)
         self._ended = threading.Event()
         self._stopped = False
@@ -300,7 +302,7 @@ class DurableRun:
         logger.opt(exception=cause).error("{}: {!r}", failure, cause)
         if not poison and len(self._failures) <= supervision.restarts:
             entry = {"what": "restart", "why": f"{failure}: {cause!r}"}
-            self._store.append_audit(orjson.dumps({**entry, "wall_time": _wall_time()}))
+            self._store.append_audit(orjson.dumps({**entry, "wall_time": wall_time()}))
             return
         why = "twice on the same message" if poison else f"{len(self._failures)} times"
         dead = {
@@ -321,7 +323,7 @@ class DurableRun:
     def _note(self, meta: Mapping[str, bytes], entry: Mapping[str, Any]) -> None:
         """Make facts durable that belong to no step."""
         head = self._store.head()
-        line = orjson.dumps({"from": None, "to": None, **entry, "wall_time": _wall_time()})
+        line = orjson.dumps({"from": None, "to": None, **entry, "wall_time": wall_time()})
         digest = hashlib.blake2b(line, digest_size=16).digest()
         record = CommitRecord(head.commit + 1, digest, audit=(line,), meta=meta)
         self._store.commit(self.fence, record)
@@ -333,7 +335,7 @@ class DurableRun:
 
     def _ledger(self, restored: Restored | None) -> Ledger:
         config = self.config
-        return self.ledger_kind(
+        ledger = self.ledger_kind(
             self._store,
             self.fence,
             self.engine.cells,
@@ -349,6 +351,8 @@ class DurableRun:
             fail=self.engine.dispatcher.fail,
             gather=0.0 if config.feed.speed else min(GATHER_SECONDS, config.snapshot.every.seconds),
         )
+        ledger.outages = self.outages  # of one run, however often its actors begin again
+        return ledger
 
     def _seen(self, commit: Commit, before: bool) -> None:
         # Not `before`: what was stored without an answer is given again, and was not shown yet.
@@ -417,7 +421,7 @@ class DurableRun:
             "epoch": restored.epoch,
             "market_time": market_time(restored.market_ns),
             "steps": again,
-            "wall_time": _wall_time(),
+            "wall_time": wall_time(),
             "why": "a restart",
         }
         self._store.append_audit(orjson.dumps(entry))
@@ -606,11 +610,6 @@ def _acquired(store: Store, config: Config, standby: Callable[[LeaseHeld], None]
                 raise
             logger.warning("waiting for the lease: {}", error)
         time.sleep(ttl.seconds / 4)
-
-
-def _wall_time() -> str:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return now.replace("+00:00", "Z")
 
 
 def _changes(was: Any, now: Any, key: str = "") -> Any:

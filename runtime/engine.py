@@ -146,6 +146,7 @@ class Engine:
             {name: cell.busy for name, cell in self.cells.items()},
             steps=self.cells[clock.NAME].state.step,
             drifts=self._pacer.drifts if self._pacer is not None else (),
+            outages=self.ledger.outages if self.ledger is not None else (),
         )
 
     def _carry_out(self, effect: Effect) -> None:

@@ -43,6 +43,9 @@ from openbell.runtime.codec import encode
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Pauses between two tries; the last one repeats."""
 
+PATIENCE_SECONDS = 1.0
+"""A commit that takes longer is an outage: a store that hangs raises nothing, or not for long."""
+
 STATES_BYTES = 4096
 """What a step without arrays is counted as in the backlog."""
 
@@ -134,22 +137,33 @@ class Ledger:
         self._encode_at = time.monotonic() + gather
         self._ready: _Encoded | None = None
         """Encoded where its steps were settled."""
+        self._settled_ns = 0
         self._busy = False
         """Whether a commit is being encoded or sent: there is one at a time."""
         self._draining = False
         self._holding = False
         self._closed = False
+        self._over = threading.Condition()
+        self._sent_at: float | None = None
+        """Since when a commit is under way."""
+        self._away = False
+        """Whether it was said that the store does not answer."""
+        self._said_held = False
         self._error: BaseException | None = None
         self._chain = digest or steplog.START
         self.outages: list[float] = []
         """Seconds of each time that the store did not answer."""
         self.now: Callable[[], float] = time.monotonic
         """Seconds, by which `snapshot_every` is counted."""
-        self._thread = threading.Thread(target=self._run, name="openbell-ledger", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name="openbell-ledger", daemon=True),
+            threading.Thread(target=self._watch, name="openbell-ledger-watch", daemon=True),
+        ]
 
     def start(self) -> None:
         """Commit on a thread of its own from now on, as steps are settled."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def brought(self, commit: Commit) -> None:
         """What the step under way brought."""
@@ -186,6 +200,7 @@ class Ledger:
                     self._last_with_states.states = None
                 self._last_with_states = done
             self._waiting += done.size
+            self._settled_ns = step.market_ns
             if self._waiting > self._backlog and not self._holding:
                 self._holding = True
                 self._hold()
@@ -221,12 +236,15 @@ class Ledger:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        with self._over:
+            self._over.notify_all()
 
     def close(self) -> None:
         """Commit nothing more; a commit that is under way ends first."""
         self.leave()
-        if self._thread.is_alive():
-            self._thread.join()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
     def _again(
         self, before: Step, grant: Grant, commit: Commit | None, brought: steplog.Parts
@@ -289,6 +307,9 @@ class Ledger:
             self._waiting -= sum(done.size for done in encoded.steps)
             if self._holding and self._waiting <= self._backlog // 2:
                 self._holding = False
+                if self._said_held:
+                    self._said_held = False
+                    logger.info("the clock goes on from {}", market_time(self._settled_ns))
                 self._release()
             self._changed.notify_all()
         return True
@@ -314,24 +335,61 @@ class Ledger:
 
     def _sent(self, record: CommitRecord) -> None:
         """Send a record until the store has it."""
-        began: float | None = None
+        self._sent_at = began = time.monotonic()
         tries = 0
         while True:
             try:
                 self._store.commit(self._fence, record)
             except Unavailable as error:
-                if began is None:
-                    began = time.monotonic()
-                    logger.warning("the store does not answer: {}; trying again", error)
+                self._say_away(f"{error}; trying again")
                 if self._wait(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]):
                     raise
                 tries += 1
                 continue
-            if began is not None:
-                seconds = time.monotonic() - began
-                self.outages.append(seconds)
-                logger.warning("the store answers again after {:.1f} s", seconds)
+            with self._over:
+                self._sent_at = None
+                was_away, self._away = self._away, False
+            if was_away:
+                self._say_back(time.monotonic() - began)
             return
+
+    def _watch(self) -> None:
+        """Say of a store that hangs that it does, before its call fails, if it ever does."""
+        with self._over:
+            while not self._over.wait_for(lambda: self._closed, PATIENCE_SECONDS / 2):
+                if self._sent_at is not None:
+                    seconds = time.monotonic() - self._sent_at
+                    if seconds > PATIENCE_SECONDS:
+                        self._say_away(f"a commit has been under way for {seconds:.1f} s")
+                # Without an outage it is held now and then too: steps may be faster than a store.
+                if self._away and self._holding and not self._said_held:
+                    self._said_held = True
+                    logger.info(
+                        "{:,} KiB wait for the store, more than store.backlog: "
+                        "the clock is held at {}",
+                        self._waiting // 1024,
+                        market_time(self._settled_ns),
+                    )
+
+    def _say_away(self, why: str) -> None:
+        with self._over:
+            if not self._away:
+                self._away = True
+                logger.warning("the store does not answer: {}", why)
+
+    def _say_back(self, seconds: float) -> None:
+        self.outages.append(seconds)
+        logger.warning("the store answers again after {:.1f} s", seconds)
+        entry = {
+            "what": "outage",
+            "seconds": round(seconds, 3),
+            "wall_time": wall_time(),
+            "why": f"the store did not answer for {seconds:.1f} s",
+        }
+        try:
+            self._store.append_audit(orjson.dumps(entry))
+        except Unavailable as error:
+            logger.warning("the audit trail lacks this outage: {}", error)
 
     def _wait(self, seconds: float) -> bool:
         """Between two tries; True at once if the ledger is closed."""
@@ -434,7 +492,7 @@ def stored_signals(batch: SignalBatch) -> SignalRows:
 
 def audit_entry(transition: StateChanged | PhaseEntered) -> bytes:
     """A transition as a line of the audit trail."""
-    wall = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    wall = wall_time()
     if isinstance(transition, PhaseEntered):
         entry: dict[str, Any] = {
             "what": "phase",
@@ -456,6 +514,11 @@ def audit_entry(transition: StateChanged | PhaseEntered) -> bytes:
             "why": transition.why,
         }
     return orjson.dumps(entry)
+
+
+def wall_time() -> str:
+    """Now, as the audit trail has it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def market_time(ns: int) -> str:

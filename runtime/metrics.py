@@ -79,9 +79,14 @@ class Metrics:
             self.add(kind, self._now() - began)
 
     def summary(
-        self, actors: Mapping[str, float], steps: int, drifts: Sequence[float]
+        self,
+        actors: Mapping[str, float],
+        steps: int,
+        drifts: Sequence[float],
+        outages: Sequence[float] = (),
     ) -> dict[str, Any]:
-        """All durations, the time each actor took a step, and how late paced steps were.
+        """All durations, the time each actor took a step, how late paced steps were, and how long
+        the store was away.
 
         Parameters
         ----------
@@ -89,6 +94,8 @@ class Metrics:
             Seconds that each actor was busy.
         drifts : sequence of float
             Seconds by which wakes of the pacer came late.
+        outages : sequence of float
+            Seconds of each time that the store did not answer.
         """
         return {
             "phases": {kind: spread.summary() for kind, spread in self._spreads.items()},
@@ -97,4 +104,5 @@ class Metrics:
                 name: round(busy / steps, 9) if steps else None for name, busy in actors.items()
             },
             "drift": Spread(list(drifts)).summary(),
+            "outages": Spread(list(outages)).summary(),
         }

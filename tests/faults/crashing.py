@@ -220,6 +220,10 @@ class Nursery:
                 pytest.fail(f"it does not end: {child.err}")
             return self._codes[child.pid]
 
+    def kill(self, child: Child) -> None:
+        os.kill(child.pid, signal.SIGKILL)
+        self.ended(child)
+
     def is_running(self, child: Child) -> bool:
         with self._heard:
             return child.pid not in self._codes

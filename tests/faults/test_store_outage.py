@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from faults.crashing import Child, Nursery, Setting, assert_same, left, setting, wait_until
 from redis_server import RedisServer
 from store_places import server_binary
 
-OUTAGE_SECONDS = 2.0
+from openbell.adapters.stores import open_store
+
+OUTAGE_SECONDS = 3.0
 
 
 @pytest.fixture
@@ -57,57 +64,133 @@ def started(children: Nursery, of: Setting, *options: str) -> Child:
     return child
 
 
+Outage = Callable[[RedisServer], AbstractContextManager[None]]
+
+
+@contextmanager
+def killed(server: RedisServer) -> Iterator[None]:
+    server.kill()
+    yield
+    server.start()
+
+
+@contextmanager
+def hanging(server: RedisServer) -> Iterator[None]:
+    """Connections are taken, and nobody answers."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("outage", [killed, hanging])
+@pytest.mark.parametrize(
+    "seconds", [OUTAGE_SECONDS, pytest.param(30.0, marks=pytest.mark.slow)], ids="{:.0f} s".format
+)
 def test_a_paced_run_goes_on_through_an_outage(
-    children: Nursery, minutes: Path, server: RedisServer, expected: Any, tmp_path: Path
-) -> None:
-    _outage(children, minutes, server, expected, tmp_path, OUTAGE_SECONDS)
-
-
-@pytest.mark.slow
-def test_a_paced_run_goes_on_through_an_outage_of_half_a_minute(
-    children: Nursery, minutes: Path, server: RedisServer, expected: Any, tmp_path: Path
-) -> None:
-    _outage(children, minutes, server, expected, tmp_path, 30.0)
-
-
-def _outage(
+    seconds: float,
+    outage: Outage,
     children: Nursery,
     minutes: Path,
     server: RedisServer,
     expected: Any,
     tmp_path: Path,
-    seconds: float,
 ) -> None:
     # The first day's close falls into the outage, with its snapshot, its pruning and its files.
     of = paced(tmp_path, minutes, server, speed=2 * 23_400 / (1.5 * seconds))
     child = started(children, of)
 
-    server.kill()
-    time.sleep(seconds)
-    assert children.is_running(child), child.err
-    server.start()
+    with outage(server):
+        time.sleep(seconds)
+        assert children.is_running(child), child.err
+        assert "does not answer" in child.err
+        assert "answers again" not in child.err
 
     assert children.ended(child, timeout=4 * seconds + 20) == 0, child.err
-    assert "does not answer" in child.err
-    assert "answers again after" in child.err
     assert "Traceback" not in child.err
     assert_same(left(of), expected, f"after {seconds} s without a server")
+    (said,) = re.findall(r"the store answers again after ([\d.]+) s", child.err)
+    assert seconds * 0.8 < float(said) < seconds + 5
+    assert f"Outages of the store: 1, {said} s in all" in child.err
+    assert [round(entry["seconds"], 1) for entry in audited(of, "outage")] == [float(said)]
+    metrics = json.loads((of.out / "summary.json").read_bytes())["timing"]["metrics"]
+    assert metrics["outages"]["count"] == 1
+    assert round(metrics["outages"]["total"], 1) == float(said)
 
 
-def test_a_run_waits_when_its_backlog_is_full(
+def audited(of: Setting, what: str) -> list[dict[str, Any]]:
+    store = open_store(of.url, of.name)
+    try:
+        entries = [json.loads(entry) for _, entry in store.audit()]
+    finally:
+        store.close()
+    return [entry for entry in entries if entry["what"] == what]
+
+
+HELD = re.compile(r"([\d,]+) KiB wait for the store, .*: the clock is held at (\S+)")
+
+
+def test_the_clock_is_held_while_more_than_the_backlog_waits(
     children: Nursery, minutes: Path, server: RedisServer, expected: Any, tmp_path: Path
 ) -> None:
-    of = paced(tmp_path, minutes, server, speed=23_400, backlog="256KiB")
+    speed = 23_400  # a trading day a second: the run would be over before the server is back
+    of = paced(tmp_path, minutes, server, speed, backlog="64KiB")
     child = started(children, of)
+    process = psutil.Process(child.pid)
 
-    server.kill()
-    time.sleep(OUTAGE_SECONDS)
-    said = child.err
-    server.start()
+    with killed(server):
+        wait_until(lambda: HELD.search(child.err) is not None)
+        before = process.memory_info().rss
+        time.sleep(1.0)
+        grown = process.memory_info().rss - before
+    back = time.monotonic()
 
-    assert "2024-01-03: session deactivated: Lunch Break" not in said, said
     assert children.ended(child) == 0, child.err
+    took = time.monotonic() - back
     assert_same(left(of), expected, "after the backlog was full")
+    (waited, since), *_ = HELD.findall(child.err)
+    goes_on, *_ = re.findall(r"the clock goes on from (\S+)", child.err)
+    assert goes_on == since
+    assert 64 <= int(waited) < 64 + 2 * 16  # one step that was too much, and the one under way
+    assert grown < 8 * 2**20
+    # Market time stood still, and what it missed is not caught up.
+    at = datetime.fromisoformat(since)
+    left_to_run = datetime(2024, 1, 3, 21, tzinfo=UTC) - at
+    if at.day == 2:
+        left_to_run -= timedelta(hours=17.5)  # the night is skipped
+    assert took > 0.9 * left_to_run.total_seconds() / speed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mebibytes", [1, 64])
+def test_memory_stays_within_the_backlog_for_as_long_as_the_store_is_away(
+    mebibytes: int, children: Nursery, server: RedisServer, tmp_path: Path
+) -> None:
+    sample = ("--symbols", 200, "--days", 40, "--seed", 7)
+    code, said = children.run("data", "sample", "--out", tmp_path / "minutes", *sample)
+    assert code == 0, said
+    of = setting(
+        tmp_path,
+        tmp_path / "minutes",
+        server.url,
+        "outage",
+        feed={"type": "replay", "speed": 100_000},
+        store={"url": server.url, "backlog": f"{mebibytes}MiB"},
+    )
+    child = started(children, of)
+    process = psutil.Process(child.pid)
+    time.sleep(5.0)  # its memory has its size by now
+    before = process.memory_info().rss
+
+    with hanging(server):
+        wait_until(lambda: HELD.search(child.err) is not None, seconds=120)
+        time.sleep(30.0)
+        grown = process.memory_info().rss - before
+    children.kill(child)
+
+    print(f"{mebibytes} MiB: {grown / 2**20:.0f} MiB more")
+    assert grown < (1.5 * mebibytes + 24) * 2**20
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])

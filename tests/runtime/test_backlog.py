@@ -1,0 +1,71 @@
+"""What waits for a store that is away is about what the backlog counts."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openbell.adapters.sample import write_sample
+from openbell.adapters.stores import open_store
+from openbell.messages.control import Loaded
+from openbell.runtime.config import config_from
+from openbell.runtime.durable import DurableRun
+from openbell.runtime.ledger import Ledger
+
+
+class Waiting(Ledger):
+    """Of a store that is away from the first step to the last."""
+
+    bytes_before = bytes_kept = bytes_counted = days_kept = 0
+
+    def start(self) -> None:
+        tracemalloc.start()
+        type(self).bytes_before = tracemalloc.get_traced_memory()[0]
+
+    def drain(self) -> None:
+        gc.collect()
+        kind = type(self)
+        kind.bytes_kept = tracemalloc.get_traced_memory()[0] - kind.bytes_before
+        kind.bytes_counted = self._waiting
+        kind.days_kept = sum(isinstance(found, Loaded) for found in gc.get_objects())
+        tracemalloc.stop()
+
+
+class Run(DurableRun):
+    ledger_kind = Waiting
+
+
+@pytest.mark.parametrize(
+    ("days", "more"),
+    [
+        # A snapshot is due at each step: of those that wait, only the last will be written.
+        pytest.param(2, {"clock": {"step": "bar"}, "snapshot": {"every": "0.001s"}}, id="small"),
+        pytest.param(6, {"clock": {"step": "boundary"}}, id="long"),
+    ],
+)
+def test_waiting_steps_keep_about_what_the_backlog_counts(
+    days: int, more: dict[str, Any], tmp_path: Path
+) -> None:
+    symbols = 60
+    write_sample(tmp_path / "minutes", symbols=symbols, days=days, seed=5)
+    config = config_from(
+        {
+            "exchange": "XNYS",
+            "sessions": [{"name": "Opening", "start": "09:30", "end": "09:34"}],
+            "data": {"path": str(tmp_path / "minutes")},
+            "store": {"backlog": "1GiB"},
+            **more,
+        }
+    )
+
+    Run(config, open_store("memory://", "bot")).run()
+
+    rows_of_a_day = 390 * symbols * 6 * 8
+    # Besides what waits: a day's rows and the next one's, and the actors' states.
+    assert Waiting.bytes_kept < 1.2 * Waiting.bytes_counted + 3 * rows_of_a_day
+    assert Waiting.bytes_counted > days * symbols * (78 + 26) * 48
+    assert Waiting.days_kept < 2
