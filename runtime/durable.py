@@ -58,8 +58,10 @@ from openbell.runtime.planning import Plan, data_options, plan
 from openbell.runtime.recording import DaySink, Recorder, Tally
 
 STORE_TOKEN = "store"
-GATHER_SECONDS = 0.1
+GATHER_SECONDS = 0.3
 """How long steps are gathered into one commit where they follow each other at once."""
+PRUNE_SECONDS = 1.0
+"""Old state is dropped as days end, but not more often; each time waits for the disk."""
 
 RECOVER = b"recover"
 """The command that leaves ERROR."""
@@ -133,6 +135,9 @@ class DurableRun:
         self._held_by: set[str] = set()
         self._steps_asked = 0
         self._hears = False
+        self._keep_from: date | None = None
+        """What lies before may be dropped."""
+        self._pruned_at = 0.0
         try:
             self.head = store.head()
             self._shown = self.head.step
@@ -254,6 +259,8 @@ class DurableRun:
             prepared = Prepared(grants=prepared.grants, inputs=(*prepared.inputs, Recover()))
         self._let_hear()
         self.engine.run(prepared if found is not None else None)
+        if not self._stopped:
+            self._prune()
         return True
 
     def _let_hear(self) -> None:
@@ -359,11 +366,20 @@ class DurableRun:
         self.recorder.commit(commit, seen_before=commit.step <= self._shown)
         self._shown = max(self._shown, commit.step)
         if commit.closed is not None and not before:
-            keep_from = self._days_back(commit.closed)
-            try:
-                self._store.prune(self.fence, keep_from, self.config.snapshot.keep)
-            except Unavailable as error:
-                logger.warning("old state was not dropped, the next day's end will: {}", error)
+            self._keep_from = self._days_back(commit.closed)
+            if time.monotonic() - self._pruned_at >= PRUNE_SECONDS:
+                self._prune()
+
+    def _prune(self) -> None:
+        """Drop what lies too far back."""
+        if self._keep_from is None:
+            return
+        try:
+            self._store.prune(self.fence, self._keep_from, self.config.snapshot.keep)
+        except Unavailable as error:
+            logger.warning("old state was not dropped, the next day's end will: {}", error)
+            return
+        self._keep_from, self._pruned_at = None, time.monotonic()
 
     def _days_back(self, closed: date) -> date:
         dates = [d.date for d in self.plan.days if d.date <= closed]

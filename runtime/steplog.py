@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -67,30 +67,54 @@ def parts(commit: Commit | None) -> Parts:
 
 def _digest(found: Parts, about: str, value: Any) -> None:
     kind: type = type(value)
-    names = _names(kind)
-    if names is not None:
-        for name in names:
-            _digest(found, f"{about}: {name}", getattr(value, name))
+    fields = _fields(kind, about)
+    if fields is not None:
+        for name, about_field in fields:
+            _digest(found, about_field, getattr(value, name))
         return
     while about in found:  # two of a name: neither may hide the other
         about += " again"
-    if isinstance(value, np.ndarray):
-        header = f"{value.dtype.str}{value.shape}".encode()
-        digest = hashlib.blake2b(header, digest_size=8)
+    if kind is np.ndarray:
+        digest = hashlib.blake2b(_header(value.dtype, value.shape), digest_size=8)
         digest.update(np.ascontiguousarray(value).data)
         found[about] = digest.digest()
-    elif isinstance(value, tuple) and value:
+    elif kind is tuple and value:
         found[about] = _of_tuple(_ById(value))
+    elif kind in _PLAIN:
+        found[about] = _of_plain(kind, value)
     else:
-        found[about] = hashlib.blake2b(encode(value), digest_size=8).digest()
+        found[about] = _of(value)
 
 
-@cache
-def _names(kind: type) -> tuple[str, ...] | None:
-    """Of its fields; None: it has none."""
+_PLAIN = frozenset({str, int, bool, type(None), date})
+"""A day's messages repeat most of these: names, states, dates, the instants of a step."""
+
+
+def _of(value: Any) -> bytes:
+    return hashlib.blake2b(encode(value), digest_size=8).digest()
+
+
+@lru_cache(maxsize=4096)
+def _of_plain(kind: type, value: str | int | date | None) -> bytes:
+    """The kind keeps 1 and True apart."""
+    return _of(value)
+
+
+@lru_cache(maxsize=1024)
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    return f"{dtype.str}{shape}".encode()
+
+
+@lru_cache(maxsize=4096)
+def _fields(kind: type, about: str) -> tuple[tuple[str, str], ...] | None:
+    """Names of its fields, and what each is about; None: it has none."""
     if dataclasses.is_dataclass(kind):
-        return tuple(field.name for field in dataclasses.fields(kind))
-    return tuple(kind.model_fields) if issubclass(kind, Message) else None
+        names = [field.name for field in dataclasses.fields(kind)]
+    elif issubclass(kind, Message):
+        names = list(kind.model_fields)
+    else:
+        return None
+    return tuple((name, f"{about}: {name}") for name in names)
 
 
 class _ById:
@@ -110,7 +134,7 @@ class _ById:
 
 @lru_cache(maxsize=32)  # a day's messages share their tuples of symbols
 def _of_tuple(held: _ById) -> bytes:
-    return hashlib.blake2b(encode(held.value), digest_size=8).digest()
+    return _of(held.value)
 
 
 def chained(before: bytes, grant: Grant, brought: Parts) -> bytes:

@@ -128,13 +128,22 @@ for _, row in ipairs(documents) do
   redis.call('ZADD', INDEX, 0, by_day, 0, by_status)
 end
 local appended = 0
-for _, row in ipairs(signals) do
-  local id = number .. '-' .. text(appended)
-  if redis.call('HSETNX', IDS, row[1], id) == 1 then
-    redis.call('XADD', SIGNALS, id, 'id', row[1], 'trading_date', row[2], 'session', row[3],
-      'symbol', row[4], 'body', row[5], 'crc', row[6])
-    appended = appended + 1
+for first = 1, #signals, 1000 do  -- a call takes a few thousand arguments at most
+  local last, ids, added, seen = math.min(first + 999, #signals), {}, {}, {}
+  for i = first, last do ids[#ids + 1] = signals[i][1] end
+  local known = redis.call('HMGET', IDS, unpack(ids))
+  for i, key in ipairs(ids) do
+    if not known[i] and not seen[key] then
+      local row, id = signals[first + i - 1], number .. '-' .. text(appended)
+      redis.call('XADD', SIGNALS, id, 'id', key, 'trading_date', row[2], 'session', row[3],
+        'symbol', row[4], 'body', row[5], 'crc', row[6])
+      seen[key] = true
+      added[#added + 1] = key
+      added[#added + 1] = id
+      appended = appended + 1
+    end
   end
+  if #added > 0 then redis.call('HSET', IDS, unpack(added)) end
 end
 for _, row in ipairs(audit) do
   audited = text(redis.call('HINCRBY', HEAD, 'audit', 1))
