@@ -593,11 +593,13 @@ def first_step(store: Store, day: date) -> int:
     InputError
         If the day was not recorded, or was dropped since.
     """
-    kept: list[date] = []
+    firsts: dict[date, int] = {}
     for step in store.steps():
-        if step.trading_date == day:
-            return step.number
-        kept.append(step.trading_date)
+        first = firsts.setdefault(step.trading_date, step.number)
+        # Pruned, the log begins with the end of a day, after the snapshot that the next needs.
+        if step.trading_date == day and (first == 1 or len(firsts) > 1):
+            return first
+    kept = [kept for kept, first in firsts.items() if first == 1 or first > min(firsts.values())]
     span = f"kept: {kept[0]} to {kept[-1]}" if kept else "nothing was"
     raise InputError(f"{day}: not recorded, or dropped after store.keep_days; {span}")
 

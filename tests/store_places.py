@@ -33,6 +33,10 @@ class Place(Protocol):
         """Of the bot's actor, as stored last; None removes it."""
         ...
 
+    def damage_journal(self, how: str) -> None:
+        """The bot's first entry for DAY; `how`: gone, cut, another, day gone."""
+        ...
+
     def set_schema(self, schema: int) -> None: ...
 
 
@@ -52,6 +56,17 @@ class SqlPlace:
             db.execute("DELETE FROM blobs WHERE rowid = ?", (rowid,))
         else:
             db.execute("UPDATE blobs SET body = ? WHERE rowid = ?", (changed, rowid))
+
+    def damage_journal(self, how: str) -> None:
+        first = "position = (SELECT min(position) FROM journal)"
+        statement = {
+            "gone": f"DELETE FROM journal WHERE {first}",
+            "cut": f"UPDATE journal SET body = substr(body, 1, length(body) - 1) WHERE {first}",
+            "another": f"UPDATE journal SET entry = 'another' WHERE {first}",
+            "day gone": "DELETE FROM journal WHERE trading_date = (SELECT min(trading_date) FROM "
+            "journal)",
+        }[how]
+        assert self._connection().execute(statement).rowcount > 0
 
     def set_schema(self, schema: int) -> None:
         self._connection().execute(f"PRAGMA user_version = {schema}")
@@ -98,6 +113,19 @@ class RedisPlace:
             self.client.delete(key)
         else:
             self.client.set(key, changed)
+
+    def damage_journal(self, how: str) -> None:
+        key = min(self.client.keys("openbell:{bot}:journal:*"))
+        (at, fields), *rest = self.client.xrange(key)
+        if how == "day gone":
+            self.client.delete(key)
+            return
+        self.client.xdel(key, at)
+        change = {"cut": {b"body": fields[b"body"][:-1]}, "another": {b"entry": b"another"}}
+        if how in change:
+            self.client.delete(key)
+            for number, entry in [(at, {**fields, **change[how]}), *rest]:
+                self.client.xadd(key, entry, id=number)
 
     def set_schema(self, schema: int) -> None:
         self.client.hset("openbell:{bot}:head", "schema", schema)

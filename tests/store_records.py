@@ -11,6 +11,7 @@ from operator import attrgetter
 from openbell.adapters.stores import (
     CommitRecord,
     Document,
+    JournalEntry,
     SignalRows,
     Snapshot,
     Step,
@@ -48,6 +49,10 @@ def rows_of(signals: Iterable[StoredSignal]) -> tuple[SignalRows, ...]:
     )
 
 
+def an_entry(name: str, *, day: date = DAY, body: bytes | None = None) -> JournalEntry:
+    return JournalEntry(day, name, b"rows \x00\xff of %s" % name.encode() if body is None else body)
+
+
 def a_document(
     session: str,
     status: str = "PENDING",
@@ -75,6 +80,7 @@ def a_record(
     steps: tuple[Step, ...] | None = None,
     snapshot: Snapshot | None = None,
     documents: tuple[Document, ...] = (),
+    journal: tuple[JournalEntry, ...] = (),
     signals: tuple[StoredSignal, ...] = (),
     audit: tuple[bytes, ...] = (),
     meta: Mapping[str, bytes] | None = None,
@@ -87,6 +93,7 @@ def a_record(
         steps=(a_step(number),) if steps is None else steps,
         snapshot=snapshot,
         documents=documents,
+        journal=journal,
         signals=rows_of(signals),
         audit=audit,
         meta=meta or {},
@@ -107,6 +114,7 @@ def a_full_record(number: int) -> CommitRecord:
         number,
         snapshot=a_snapshot(states, actors, number=number),
         documents=(a_document(f"Window {number % 7}", "ACTIVE", body=b"%d" % number),),
+        journal=tuple(an_entry(f"{number}:{place}") for place in range(2)),
         signals=tuple(a_signal(f"{number}:{place}") for place in range(3)),
         audit=(b'{"commit":%d}' % number,),
         meta={"day": b"%d" % number},
@@ -124,6 +132,8 @@ def check_everything(store: Store, commits: int) -> None:
     assert [step.number for step in store.steps()] == list(range(1, commits + 1))
     expected = [f"{number}:{place}" for number in range(1, commits + 1) for place in range(3)]
     assert [signal.id for _, signal in store.signals()] == expected
+    journal = [an_entry(f"{n}:{place}") for n in range(1, commits + 1) for place in range(2)]
+    assert list(store.journal(DAY)) == journal
     entries = [entry for _, entry in store.audit()]
     assert entries == [b'{"commit":%d}' % number for number in range(1, commits + 1)]
     if not commits:

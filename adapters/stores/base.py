@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from openbell.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of what stores keep; a newer program reads older state, an older one refuses newer."""
 
 
@@ -134,6 +134,17 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """Something from outside that can't be asked for again with the same answer: all of it."""
+
+    trading_date: date
+    """Of the step that it entered with: kept and dropped with that day's steps."""
+    name: str
+    """What it is, for whoever reads it back."""
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class CommitRecord:
     """What becomes durable at once. Encoded before it is sent: sending it again sends the same."""
 
@@ -145,6 +156,8 @@ class CommitRecord:
     """Each is one more than the one before, the first one more than the last that is stored."""
     snapshot: Snapshot | None = None
     documents: tuple[Document, ...] = ()
+    journal: tuple[JournalEntry, ...] = ()
+    """What the steps used that could not be had again."""
     signals: tuple[SignalRows, ...] = ()
     """Signals whose id the log has are skipped."""
     audit: tuple[bytes, ...] = ()
@@ -193,7 +206,7 @@ class Usage:
     schema: int
     bytes: int
     counts: Mapping[str, int]
-    """Commits, steps, epochs, documents, signals, audit entries."""
+    """Commits, steps, epochs, journal entries, documents, signals, audit entries."""
 
 
 class Store(Protocol):
@@ -268,6 +281,17 @@ class Store(Protocol):
         """
         ...
 
+    def journal(self, trading_date: date) -> Iterator[JournalEntry]:
+        """What was journaled for a trading day, in the order in which it was committed.
+
+        Raises
+        ------
+        Corrupt
+            If an entry, of that day or another, is missing; on reaching one that fails its
+            checksum.
+        """
+        ...
+
     def signals(
         self,
         after: str | None = None,
@@ -314,11 +338,11 @@ class Store(Protocol):
         ...
 
     def prune(self, fence: int, before: date, keep_epochs: int) -> None:
-        """Drop step log of days before a date and all but the last `keep_epochs` snapshots.
+        """Drop what is there to replay days before a date, and older snapshots.
 
-        The first snapshot of each day that stays is kept with its step log, so that the day can
-        be replayed; the newest epoch and all steps after it are never dropped. Signals, documents
-        and audit entries stay.
+        Of a day that stays, the snapshot that it began with, its step log and its journal stay, so
+        that it can be replayed. So do the last `keep_epochs` snapshots, at least the newest, with
+        what recovery from them needs. Signals, documents and audit entries stay.
         """
         ...
 

@@ -1,8 +1,9 @@
--- Makes one commit durable, all of it or nothing. Its states were staged before, as KEYS[13…].
+-- Makes one commit durable, all of it or nothing. KEYS[14…]: the journals of the days that it has
+-- entries of, then its states, which were staged before.
 -- ARGV, after fence and token: number, digest; first and last step ('' for none); manifest ('' for
--- no snapshot), the epoch whose states it takes over ('' for none); the lengths of the staged
--- states; then the rows, each kind after its count.
-local position = 8
+-- no snapshot), the epoch whose states it takes over ('' for none); how many days' journals; the
+-- lengths of the staged states; then the rows, each kind after its count.
+local position = 9
 
 local function take()
   position = position + 1
@@ -35,7 +36,8 @@ if first_step ~= '' and tonumber(first_step) ~= tonumber(head.step) + 1 then
 end
 if before ~= '' and before ~= head.epoch then return {'CORRUPT', 'its newest epoch changed'} end
 
-for i = 13, #KEYS do
+local first_state = 14 + tonumber(ARGV[9])
+for i = first_state, #KEYS do
   if redis.call('STRLEN', KEYS[i]) ~= tonumber(take()) then return {'UNSTAGED', KEYS[i]} end
 end
 
@@ -53,6 +55,14 @@ local bad = mismatch('XLEN', SIGNALS, head.signals, 'signals')
   or mismatch('ZCARD', INDEX, 2 * tonumber(head.documents), 'index entries of documents')
   or mismatch('HLEN', FACTS, head.facts, 'entries of meta')
 if bad then return bad end
+local journaled = 0
+for _, count in ipairs(redis.call('HVALS', JOURNAL)) do
+  journaled = journaled + (tonumber(count) or -1)
+end
+if text(journaled) ~= head.journal_kept then
+  return {'CORRUPT', 'has ' .. text(journaled) .. ' journal entries, not the ' .. head.journal_kept
+    .. ' committed'}
+end
 redis.call('HLEN', EPOCHS)
 redis.call('SCARD', BLOBS)
 
@@ -69,6 +79,12 @@ end
 for stream, id in pairs({[COMMITS] = number, [SIGNALS] = number, [AUDIT] = tonumber(audited) + 1,
     [STEPS] = first_step ~= '' and first_step or nil}) do
   if not accepts(stream, id) then return {'CORRUPT', stream .. ' has later entries'} end
+end
+
+for i = 14, first_state - 1 do
+  if not accepts(KEYS[i], tonumber(head.journal) + 1) then
+    return {'CORRUPT', KEYS[i] .. ' has later entries'}
+  end
 end
 
 local function parts(joined)
@@ -93,7 +109,8 @@ local function take_signals()
   return rows
 end
 
-local steps, documents, signals = take_rows(6), take_rows(5), take_signals()
+local steps, journal, documents = take_rows(6), take_rows(5), take_rows(5)
+local signals = take_signals()
 local audit, facts = take_rows(2), take_rows(2)
 
 local function index_members(day_and_session, status, completed)
@@ -119,6 +136,11 @@ end
 for _, row in ipairs(steps) do
   redis.call('XADD', STEPS, row[1] .. '-0', 'market_ns', row[2], 'grant', row[3], 'digest', row[4],
     'trading_date', row[5], 'crc', row[6])
+end
+for i, row in ipairs(journal) do
+  redis.call('XADD', KEYS[13 + tonumber(row[1])], text(tonumber(head.journal) + i) .. '-0',
+    'entry', row[3], 'body', row[4], 'crc', row[5])
+  redis.call('HINCRBY', JOURNAL, row[2], 1)
 end
 for _, member in ipairs(outdated) do redis.call('ZREM', INDEX, member) end
 for _, row in ipairs(documents) do
@@ -160,6 +182,8 @@ if last_step ~= '' then head.step = last_step end
 head.signals = text(tonumber(head.signals) + appended)
 head.documents = text(redis.call('HLEN', DOCUMENTS))
 head.facts = text(redis.call('HLEN', FACTS))
+head.journal = text(tonumber(head.journal) + #journal)
+head.journal_kept = text(tonumber(head.journal_kept) + #journal)
 write_head(head)
 redis.call('HINCRBY', LEASE, 'beat', 1)
 return {'ok'}

@@ -2,8 +2,9 @@
 -- KEYS: the names below, then a script's own. ARGV: fence, token, then a script's own.
 -- Redis does not roll back a script that fails: every check stands before the first write.
 local HEAD, LEASE, FACTS, EPOCHS, COMMITS, STEPS = unpack(KEYS, 1, 6)
-local DOCUMENTS, INDEX, SIGNALS, IDS, AUDIT, BLOBS = unpack(KEYS, 7, 12)
-local FIELDS = {'commit', 'step', 'digest', 'epoch', 'steps_from', 'signals', 'documents', 'facts'}
+local DOCUMENTS, INDEX, SIGNALS, IDS, AUDIT, BLOBS, JOURNAL = unpack(KEYS, 7, 13)
+local FIELDS = {'commit', 'step', 'digest', 'epoch', 'steps_from', 'signals', 'documents', 'facts',
+  'journal', 'journal_kept'}
 
 local function text(number)
   return string.format('%.0f', number)
@@ -11,7 +12,8 @@ end
 
 local function seal(head)
   local total, joined = 0, {}
-  for i, field in ipairs(FIELDS) do joined[i] = head[field] end
+  -- Without a journal the seal is the one of version 1, which had none.
+  for i = 1, head.journal == '0' and #FIELDS - 2 or #FIELDS do joined[i] = head[FIELDS[i]] end
   joined = table.concat(joined, ':')
   for i = 1, #joined do
     total = (total * 257 + string.byte(joined, i) + 1) % 4294967291
@@ -23,14 +25,15 @@ end
 local function read_head()
   local stored = redis.call('HMGET', HEAD, unpack(FIELDS))
   local head = {commit = '0', step = '0', digest = '', epoch = '0', steps_from = '1',
-    signals = '0', documents = '0', facts = '0'}
+    signals = '0', documents = '0', facts = '0', journal = '0', journal_kept = '0'}
   if not stored[1] then
-    local others = redis.call('EXISTS', FACTS, EPOCHS, COMMITS, STEPS, DOCUMENTS, INDEX, IDS)
+    local others = redis.call('EXISTS', FACTS, EPOCHS, COMMITS, STEPS, DOCUMENTS, INDEX, IDS,
+      JOURNAL)
     return head, others > 0 and 'its head is missing, but not all else' or nil
   end
   for i, field in ipairs(FIELDS) do
-    if not stored[i] then return head, 'its head lacks ' .. field end
-    head[field] = stored[i]
+    if not stored[i] and i <= #FIELDS - 2 then return head, 'its head lacks ' .. field end
+    head[field] = stored[i] or '0'
   end
   if seal(head) ~= redis.call('HGET', HEAD, 'seal') then
     return head, 'its head fails its checksum'

@@ -24,6 +24,7 @@ from openbell.adapters.stores.base import (
     Corrupt,
     Document,
     EpochInfo,
+    JournalEntry,
     SignalRows,
     Snapshot,
     Step,
@@ -130,6 +131,8 @@ class Encoded:
     """number, market_ns, grant, digest, trading_date, crc"""
     documents: tuple[tuple[str, str, str, int | None, bytes, int], ...]
     """trading_date, session, status, completed_ns, body, crc"""
+    journal: tuple[tuple[str, str, bytes, int], ...]
+    """trading_date, name, body, crc"""
     signals: tuple[SignalRows, ...]
     audit: tuple[tuple[bytes, int], ...]
     facts: tuple[tuple[str, bytes, int], ...]
@@ -210,6 +213,7 @@ def _encode(record: CommitRecord) -> Encoded:
                 for document in record.documents
             }.values()
         ),
+        journal=tuple(journal_row(entry) for entry in record.journal),
         signals=tuple(_checked(rows) for rows in record.signals if len(rows)),
         audit=tuple(audit_row(entry) for entry in record.audit),
         facts=tuple(
@@ -256,6 +260,12 @@ def document_row(document: Document) -> tuple[str, str, str, int | None, bytes, 
         raise ValueError(f"completed_ns is {completed_ns}, before 1970")
     key = f"{day}\0{session}\0{status}\0{completed_ns}"
     return day, session, status, completed_ns, body, checksum(key.encode(), body)
+
+
+def journal_row(entry: JournalEntry) -> tuple[str, str, bytes, int]:
+    day, name = entry.trading_date.isoformat(), _text(entry.name, "a journal entry's name")
+    body = _bytes(entry.body, "a journal entry")
+    return day, name, body, checksum(day.encode(), name.encode(), body)
 
 
 def _checked(rows: SignalRows) -> SignalRows:
@@ -305,12 +315,18 @@ class Head(NamedTuple):
     signals: int = 0
     documents: int = 0
     facts: int = 0
+    journal: int = 0
+    """Entries so far; the last one has this number."""
+    journal_kept: int = 0
 
     def seal(self) -> int:
         """A checksum that Lua can compute too, which in Redis has no crc32 and no bit operations:
         its numbers are exact up to 2**53.
+
+        A head without a journal has the seal that version 1 gave it, which had none.
         """
-        text = b":".join(part if isinstance(part, bytes) else b"%d" % part for part in self)
+        sealed = self if self.journal else self[:-2]
+        text = b":".join(part if isinstance(part, bytes) else b"%d" % part for part in sealed)
         total = 0
         for byte in text:
             total = (total * 257 + byte + 1) % 4294967291
@@ -352,6 +368,17 @@ class Reading:
         if not good:
             raise self.corrupt(f'the document of "{row[1]}" on {row[0]} fails its checksum')
         return document
+
+    def journal_entry(self, row: tuple[str, str, bytes, int]) -> JournalEntry:
+        try:
+            day, name, body, crc = row
+            entry = JournalEntry(date.fromisoformat(day), name, body)
+            good = journal_row(entry)[-1] == crc
+        except _UNREADABLE:
+            good = False
+        if not good:
+            raise self.corrupt(f'"{row[1]}" of {row[0]} in the journal fails its checksum')
+        return entry
 
     def signal(self, cursor: str, row: tuple[str, str, str, str, bytes, int]) -> StoredSignal:
         try:
@@ -482,7 +509,10 @@ class Pruning:
     epochs: frozenset[int]
     """That stay."""
     steps_from: int
-    """The first step that recovery may need: earlier ones go if their day is dropped too."""
+    """The first step that recovery may need: earlier ones go if their day is dropped too. It is
+    that of a snapshot, whose digest is what the chain goes on from."""
+    journal_from: date
+    """The first day whose journal stays: a snapshot inside a day needs its rows."""
 
 
 def plan_pruning(
@@ -497,14 +527,16 @@ def plan_pruning(
     if not readable:
         return None
     recent = sorted(readable, reverse=True)[: max(keep_epochs, 1)]
-    first_of_day: dict[date, int] = {}
-    for epoch in sorted(readable):
-        first_of_day.setdefault(readable[epoch].trading_date, epoch)
-    firsts = {epoch for day, epoch in first_of_day.items() if day >= before}
+    last_of_day = {readable[epoch].trading_date: epoch for epoch in sorted(readable)}
+    # A day is replayed from the last snapshot before it; without one, from the log's beginning.
+    dropped = max((day for day in last_of_day if day < before), default=None)
+    starts = {epoch for day, epoch in last_of_day.items() if dropped is None or day >= dropped}
     unreadable = {epoch for epoch in manifests.keys() - readable.keys() if epoch > recent[-1]}
+    oldest = readable[min({*recent, *starts})]
     return Pruning(
-        epochs=frozenset({*recent, *firsts, *unreadable}),
-        steps_from=min(readable[epoch].step for epoch in recent) + 1,
+        epochs=frozenset({*recent, *starts, *unreadable}),
+        steps_from=max(oldest.step, 1) if dropped else 1,
+        journal_from=oldest.trading_date if dropped else date.min,
     )
 
 

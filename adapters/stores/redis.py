@@ -30,6 +30,7 @@ from openbell.adapters.stores.base import (
     EpochInfo,
     Gap,
     Holder,
+    JournalEntry,
     Step,
     StoredSignal,
     Unavailable,
@@ -67,6 +68,9 @@ from openbell.errors import ConfigError, StoreError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+ENTRIES = 4
+"""Entries of the journal read at a time: each may have a day's rows."""
+
 SOCKET_SECONDS = 5.0
 """Without an answer for so long, the store counts as unavailable."""
 
@@ -88,6 +92,7 @@ _KEYS = (
     "signals:ids",
     "audit",
     "blobs",
+    "journal",
 )
 """In the order in which head.lua takes them."""
 
@@ -103,7 +108,7 @@ local lease = redis.call('HMGET', KEYS[2], 'fence', 'beat', 'token', 'holder')
 if (lease[1] or '') ~= ARGV[1] or (lease[2] or '') ~= ARGV[2] then
   return {'HELD', lease[1] or '', lease[2] or '', lease[3] or '', lease[4] or ''}
 end
-redis.call('HSETNX', KEYS[1], 'schema', ARGV[5])
+redis.call('HSET', KEYS[1], 'schema', ARGV[5])
 local fence = redis.call('HINCRBY', KEYS[1], 'fence', 1)
 redis.call('HSET', KEYS[2], 'fence', fence, 'beat', 0, 'token', ARGV[3], 'holder', ARGV[4])
 return {'ok', fence}
@@ -114,8 +119,8 @@ _RELEASE = "redis.call('DEL', LEASE) return {'ok'}"
 _RENEW = "redis.call('HINCRBY', LEASE, 'beat', 1) return {'ok'}"
 
 _TAKE = """
-local commands = redis.call('LRANGE', KEYS[13], 0, -1)
-redis.call('DEL', KEYS[13])
+local commands = redis.call('LRANGE', KEYS[14], 0, -1)
+redis.call('DEL', KEYS[14])
 return {'ok', commands}
 """
 
@@ -295,6 +300,7 @@ class RedisStore:
                     raise
                 taken_over = str(head.epoch) if before else ""
         staged = {self._blob(blob, actor): body for actor, (blob, body) in encoded.blobs.items()}
+        days = list(dict.fromkeys(day for day, *_ in encoded.journal))
         values = [
             *self._claim(fence),
             encoded.number,
@@ -303,11 +309,15 @@ class RedisStore:
             "" if step is None else step,
             manifest,
             taken_over,
+            len(days),
             *(len(body) for body in staged.values()),
-            *_rows(encoded),
+            *_rows(encoded, days),
         ]
         outcome, *rest = self._evaluate(
-            self._guarded(_script("commit")), [*self._keys, *staged], values, staged
+            self._guarded(_script("commit")),
+            [*self._keys, *map(self._journal_key, days), *staged],
+            values,
+            staged,
         )
         if outcome not in (b"ok", b"dup"):
             raise self._refused(outcome, rest, fence, encoded)
@@ -409,9 +419,27 @@ class RedisStore:
         last = head.step if until is None else min(until, head.step)
         rows = (
             self._row(f"step {number}", _step, number, entry)
-            for number, _, entry in self._stream("steps", (first, 0), last)
+            for number, _, entry in self._stream(self._key["steps"], (first, 0), last)
         )
         return self._reading.steps(rows, first, last, head)
+
+    def journal(self, trading_date: date) -> Iterator[JournalEntry]:
+        day = trading_date.isoformat()
+        key = self._journal_key(day)
+        stored, others, counts, found = self._together(
+            ("HMGET", self._key["head"], *_HEAD_FIELDS),
+            self._others(),
+            ("HGETALL", self._key["journal"]),
+            ("XLEN", key),
+        )
+        kept = {of: int(count) if count.isdigit() else -1 for of, count in counts.items()}
+        expected = self._read_head(stored, others).journal_kept
+        self._reading.count(sum(kept.values()), expected, "journal entries")
+        self._reading.count(found, kept.get(day.encode(), 0), f"journal entries of {day}")
+        return (
+            self._reading.journal_entry(self._row(f"the journal of {day}", _journaled, day, entry))
+            for _, _, entry in self._stream(key, (0, 0), page=ENTRIES)
+        )
 
     def signals(
         self,
@@ -444,7 +472,7 @@ class RedisStore:
         self, start: tuple[int, int], given: Mapping[bytes, bytes], limit: int | None
     ) -> Iterator[tuple[str, StoredSignal]]:
         left = limit
-        for number, seq, entry in self._stream("signals", start):
+        for number, seq, entry in self._stream(self._key["signals"], start):
             if left == 0:
                 return
             cursor = f"{number}-{seq}"
@@ -518,7 +546,7 @@ class RedisStore:
 
     def _audit(self, after: int, last: int) -> Iterator[tuple[int, bytes]]:
         expected = after + 1
-        for position, _, fields in self._stream("audit", (after, 0)):
+        for position, _, fields in self._stream(self._key["audit"], (after, 0)):
             entry, crc = self._row(f"entry {position} of the audit trail", _entry, fields)
             yield position, self._reading.audit(position, expected, entry, crc)
             expected += 1
@@ -548,12 +576,15 @@ class RedisStore:
         steps_from = head.steps_from
         limit = min(plan.steps_from, head.step + 1)
         day = before.isoformat().encode()
-        for number, _, entry in self._stream("steps", (steps_from - 1, 0), limit - 1):
+        for number, _, entry in self._stream(self._key["steps"], (steps_from - 1, 0), limit - 1):
             if entry.get(b"trading_date", b"") >= day:
                 break
             steps_from = number + 1
         kept = {epoch: manifests[epoch] for epoch in plan.epochs}
-        self._drop(fence, head, kept, sorted(manifests.keys() - plan.epochs), steps_from)
+        (days,) = self._together(("HKEYS", self._key["journal"]))
+        journaled = sorted(of for of in map(bytes.decode, days) if of < str(plan.journal_from))
+        epochs = sorted(manifests.keys() - plan.epochs)
+        self._drop(fence, head, kept, epochs, steps_from, journaled)
 
     def _collect(self, fence: int) -> None:
         """Drops states that were staged for a commit that never came."""
@@ -566,6 +597,7 @@ class RedisStore:
         kept: Mapping[int, Manifest | None],
         epochs: list[int],
         steps_from: int | None,
+        journaled: Sequence[str] = (),
     ) -> None:
         unused: list[str] = []
         if None not in kept.values():  # what a damaged manifest needs is not known
@@ -583,11 +615,13 @@ class RedisStore:
         self._as_holder(
             fence,
             _script("drop"),
-            unused,
+            [*map(self._journal_key, journaled), *unused],
             [
                 head.commit,
                 "" if steps_from is None else steps_from,
                 first_commit,
+                len(journaled),
+                *journaled,
                 *epochs,
             ],
         )
@@ -595,21 +629,26 @@ class RedisStore:
     def usage(self) -> Usage:
         head = self._head()
         (blobs,) = self._together(("SMEMBERS", self._key["blobs"]))
-        steps, epochs, audit = self._together(
+        steps, epochs, audit, days, schema = self._together(
             ("XLEN", self._key["steps"]),
             ("HLEN", self._key["epochs"]),
             ("XLEN", self._key["audit"]),
+            ("HKEYS", self._key["journal"]),
+            ("HGET", self._key["head"], "schema"),
         )
         counts = {
             "commits": head.commit,
             "steps": steps,
             "epochs": epochs,
+            "journal": head.journal_kept,
             "documents": head.documents,
             "signals": head.signals,
             "audit": audit,
         }
-        size = self._size([*self._keys, self._commands, *blobs])
-        return Usage(f"{self._location} {self._prefix}*", SCHEMA_VERSION, size, counts)
+        journal = map(self._journal_key, map(bytes.decode, days))
+        size = self._size([*self._keys, self._commands, *journal, *blobs])
+        version = self._number(schema) or SCHEMA_VERSION
+        return Usage(f"{self._location} {self._prefix}*", version, size, counts)
 
     def delete(self) -> None:
         start = self._prefix.encode()
@@ -791,6 +830,8 @@ class RedisStore:
             if others:
                 raise self._reading.corrupt("its head is missing, but not all else")
             return Head()
+        # Version 1 had no journal.
+        fields[-2:] = [value or b"0" for value in fields[-2:]]
         try:
             head = Head(
                 *(
@@ -829,6 +870,9 @@ class RedisStore:
         except ValueError:
             raise self._reading.corrupt("its lease is damaged") from None
 
+    def _journal_key(self, day: str) -> str:
+        return f"{self._prefix}journal:{day}"
+
     def _blob(self, blob: Blob, actor: str) -> str:
         return f"{self._prefix}blob:{blob.key}:{actor}"
 
@@ -845,19 +889,17 @@ class RedisStore:
         return self._reading.fact(key, body, int(crc) if crc.isdigit() else -1)
 
     def _stream(
-        self, name: str, after: tuple[int, int], last: int | None = None
+        self, key: str, after: tuple[int, int], last: int | None = None, page: int = PAGE
     ) -> Iterator[tuple[int, int, dict[bytes, bytes]]]:
         end = "+" if last is None else f"{max(last, 0)}-0"
         start = f"{after[0]}-{after[1]}"
         while True:
-            (entries,) = self._together(
-                ("XRANGE", self._key[name], f"({start}", end, "COUNT", PAGE)
-            )
-            for key, fields in entries:
-                start = key.decode()
+            (entries,) = self._together(("XRANGE", key, f"({start}", end, "COUNT", page))
+            for at, fields in entries:
+                start = at.decode()
                 number, _, seq = start.partition("-")
                 yield int(number), int(seq), fields
-            if len(entries) < PAGE:
+            if len(entries) < page:
                 return
 
     def _row(self, what: str, read: Callable[P, T], *args: P.args, **names: P.kwargs) -> T:
@@ -871,6 +913,10 @@ def _step(number: int, entry: Mapping[bytes, bytes]) -> tuple[int, int, bytes, b
     day = entry[b"trading_date"].decode()
     crc = int(entry[b"crc"])
     return number, int(entry[b"market_ns"]), entry[b"grant"], entry[b"digest"], day, crc
+
+
+def _journaled(day: str, entry: Mapping[bytes, bytes]) -> tuple[str, str, bytes, int]:
+    return day, entry[b"entry"].decode(), entry[b"body"], int(entry[b"crc"])
 
 
 def _signal(entry: Mapping[bytes, bytes]) -> tuple[str, str, str, str, bytes, int]:
@@ -889,11 +935,14 @@ def _entry(fields: Mapping[bytes, bytes]) -> tuple[bytes, int]:
     return fields[b"entry"], int(fields[b"crc"])
 
 
-def _rows(encoded: Encoded) -> Iterator[Any]:
-    """In the order in which commit.lua takes them."""
+def _rows(encoded: Encoded, days: Sequence[str]) -> Iterator[Any]:
+    """In the order in which commit.lua takes them; `days` are those of the journal."""
     yield len(encoded.steps)
     for row in encoded.steps:
         yield from row
+    yield len(encoded.journal)
+    for day, name, body, crc in encoded.journal:
+        yield from (days.index(day) + 1, day, name, body, crc)
     yield len(encoded.documents)
     for day, session, status, completed_ns, body, crc in encoded.documents:
         completed = "-" if completed_ns is None else f"{completed_ns:020}"

@@ -30,6 +30,7 @@ from openbell.adapters.stores.base import (
     EpochInfo,
     Gap,
     Holder,
+    JournalEntry,
     LeaseHeld,
     SignalRows,
     Step,
@@ -71,14 +72,30 @@ APPLICATION_ID = 0x6F62656C
 BUSY_SECONDS = 5.0
 """How long another process may keep the file locked; its transactions take milliseconds."""
 
-SCHEMA = """
+_JOURNAL = (
+    """CREATE TABLE journal (
+    name TEXT, position INTEGER, trading_date TEXT NOT NULL, entry TEXT NOT NULL,
+    body BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (name, position)
+)""",
+    "CREATE INDEX journal_by_date ON journal (name, trading_date, position)",
+)
+
+_UPGRADE = (
+    "ALTER TABLE heads ADD COLUMN journal INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE heads ADD COLUMN journal_kept INTEGER NOT NULL DEFAULT 0",
+    *_JOURNAL,
+)
+"""What a file of version 1 lacks."""
+
+SCHEMA = f"""
 CREATE TABLE heads (
     name TEXT PRIMARY KEY, fence INTEGER NOT NULL DEFAULT 0, audit INTEGER NOT NULL DEFAULT 0,
     number INTEGER NOT NULL DEFAULT 0, step INTEGER NOT NULL DEFAULT 0,
     digest BLOB NOT NULL DEFAULT x'', epoch INTEGER NOT NULL DEFAULT 0,
     steps_from INTEGER NOT NULL DEFAULT 1, signals INTEGER NOT NULL DEFAULT 0,
     documents INTEGER NOT NULL DEFAULT 0, facts INTEGER NOT NULL DEFAULT 0,
-    seal INTEGER NOT NULL DEFAULT 0
+    seal INTEGER NOT NULL DEFAULT 0, journal INTEGER NOT NULL DEFAULT 0,
+    journal_kept INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE leases (
     name TEXT PRIMARY KEY, fence INTEGER NOT NULL, beat INTEGER NOT NULL, token TEXT NOT NULL,
@@ -117,6 +134,7 @@ CREATE TABLE audit (
     PRIMARY KEY (name, position)
 );
 CREATE TABLE commands (id INTEGER PRIMARY KEY, name TEXT NOT NULL, command BLOB NOT NULL);
+{"; ".join(_JOURNAL)};
 """
 
 _TABLES = (
@@ -127,6 +145,7 @@ _TABLES = (
     "epochs",
     "blobs",
     "steps",
+    "journal",
     "documents",
     "signals",
     "audit",
@@ -140,6 +159,7 @@ _COUNTED = (
     ("epochs", "manifest"),
     ("blobs", "body"),
     ("steps", "grant"),
+    ("journal", "body"),
     ("documents", "body"),
     ("signals", "packed"),
     ("audit", "entry"),
@@ -152,6 +172,9 @@ _BLOCK = "number, seq, count, trading_date, packed, crc"
 
 BLOCKS = 50
 """Blocks of signals read at a time: each has those of a step, or of several."""
+
+ENTRIES = 4
+"""Entries of the journal read at a time: each may have a day's rows."""
 
 T = TypeVar("T")
 
@@ -275,6 +298,10 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
     check_schema(connection.execute("PRAGMA user_version").fetchone()[0], str(path))
 
 
+def _version(db: sqlite3.Connection | None) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0]) if db else SCHEMA_VERSION
+
+
 def _make_private(folder: Path) -> None:
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     for parent in reversed(missing):
@@ -351,6 +378,7 @@ class SqliteStore:
                 if now is not None and now != lease:  # another process was faster
                     raise held(self._where, now, ttl_ns)
                 self._head(db)  # a damaged one must not be written over
+                self._upgrade(db)
                 db.execute("INSERT OR IGNORE INTO heads (name) VALUES (?)", (self._name,))
                 db.execute("UPDATE heads SET fence = fence + 1 WHERE name = ?", (self._name,))
                 ((fence,),) = self._rows(db, "SELECT fence FROM heads WHERE name = ?")
@@ -442,6 +470,10 @@ class SqliteStore:
             "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?)",
             [(name, *row) for row in encoded.steps],
         )
+        db.executemany(
+            "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)",
+            [(name, at, *row) for at, row in enumerate(encoded.journal, head.journal + 1)],
+        )
         documents = sum(self._put(db, "documents", row) for row in encoded.documents)
         facts = sum(self._put(db, "facts", row) for row in encoded.facts)
         appended = self._append_signals(db, encoded, head)
@@ -458,6 +490,8 @@ class SqliteStore:
                 signals=head.signals + appended,
                 documents=head.documents + documents,
                 facts=head.facts + facts,
+                journal=head.journal + len(encoded.journal),
+                journal_kept=head.journal_kept + len(encoded.journal),
             ),
         )
 
@@ -505,12 +539,11 @@ class SqliteStore:
                 and db.execute("SELECT fence FROM heads WHERE name = ?", (self._name,)).fetchone()
             )
             facts = self._rows(db, "SELECT key, value, crc FROM facts WHERE name = ?")
+            schema = _version(db)
         self._reading.count(len(facts), head.facts, "entries of meta")
         meta = {row[0]: self._reading.fact(*row) for row in facts}
         fence = row[0] if row else 0
-        return PublicHead(
-            head.commit, head.step, fence, head.digest, meta, SCHEMA_VERSION, head.signals
-        )
+        return PublicHead(head.commit, head.step, fence, head.digest, meta, schema, head.signals)
 
     def epochs(self) -> Sequence[EpochInfo]:
         with self._reads() as db:
@@ -537,6 +570,20 @@ class SqliteStore:
             (first, last),
         )
         return self._reading.steps(rows, first, last, head)
+
+    def journal(self, trading_date: date) -> Iterator[JournalEntry]:
+        day = trading_date.isoformat()
+        with self._reads() as db:
+            kept = self._head(db).journal_kept
+            self._reading.count(self._count(db, "journal"), kept, "journal entries")
+        rows = self._pages(
+            "SELECT position, trading_date, entry, body, crc FROM journal "
+            "WHERE name = ? AND trading_date = ? AND position > ? ORDER BY position",
+            lambda row: (day, row[0]),
+            (day, 0),
+            size=ENTRIES,
+        )
+        return (self._reading.journal_entry(row[1:]) for row in (rows if kept else ()))
 
     def signals(
         self,
@@ -699,12 +746,19 @@ class SqliteStore:
                 "SELECT min(number) FROM steps WHERE name = ? AND trading_date >= ?",
                 (before.isoformat(),),
             )
-            steps_from = min(plan.steps_from, of_days or head.step + 1)
+            steps_from = max(head.steps_from, min(plan.steps_from, of_days or head.step + 1))
             db.execute("DELETE FROM steps WHERE name = ? AND number < ?", (self._name, steps_from))
             db.execute(
                 "DELETE FROM commits WHERE name = ? AND number < ?", (self._name, min(plan.epochs))
             )
-            self._set_head(db, head._replace(steps_from=steps_from))
+            dropped = db.execute(
+                "DELETE FROM journal WHERE name = ? AND trading_date < ?",
+                (self._name, plan.journal_from.isoformat()),
+            ).rowcount
+            self._set_head(
+                db,
+                head._replace(steps_from=steps_from, journal_kept=head.journal_kept - dropped),
+            )
 
     def usage(self) -> Usage:
         with self._reads() as db:
@@ -713,6 +767,7 @@ class SqliteStore:
                 "commits": head.commit,
                 "steps": self._count(db, "steps"),
                 "epochs": self._count(db, "epochs"),
+                "journal": self._count(db, "journal"),
                 "documents": self._count(db, "documents"),
                 "signals": self._count(db, "signals"),
                 "audit": self._count(db, "audit"),
@@ -720,18 +775,20 @@ class SqliteStore:
             size = sum(
                 row[0] or 0
                 for table, column in _COUNTED
+                if table in self._tables(db)
                 for row in self._rows(
                     db, f"SELECT sum(length({column})) FROM {table} WHERE name = ?"
                 )
             )
-        return Usage(self._database.where, SCHEMA_VERSION, size, counts)
+            schema = _version(db)
+        return Usage(self._database.where, schema, size, counts)
 
     def delete(self) -> None:
         with self._reads() as db:
             if db is None:
                 return
         with self._writes() as db:
-            for table in _TABLES:
+            for table in self._tables(db):
                 db.execute(f"DELETE FROM {table} WHERE name = ?", (self._name,))
 
     def close(self) -> None:
@@ -834,7 +891,21 @@ class SqliteStore:
                 return
             values = resume(rows[-1])
 
+    def _tables(self, db: sqlite3.Connection | None) -> Sequence[str]:
+        """Those of the file's version."""
+        return _TABLES if _version(db) > 1 else [name for name in _TABLES if name != "journal"]
+
+    def _upgrade(self, db: sqlite3.Connection) -> None:
+        """Make an older file one of this version: from here on older programs refuse it."""
+        if _version(db) > 1:
+            return
+        for statement in _UPGRADE:
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
     def _count(self, db: sqlite3.Connection | None, table: str) -> int:
+        if table not in self._tables(db):
+            return 0
         count = "coalesce(sum(count), 0)" if table == "signals" else "count(*)"
         rows = self._rows(db, f"SELECT {count} FROM {table} WHERE name = ?")
         return int(rows[0][0]) if rows else 0
@@ -849,16 +920,19 @@ class SqliteStore:
         return new
 
     def _head(self, db: sqlite3.Connection | None) -> Head:
+        journal = ", journal, journal_kept" if _version(db) > 1 else ""
         rows = self._rows(
             db,
-            "SELECT number, step, digest, epoch, steps_from, signals, documents, facts, seal "
-            "FROM heads WHERE name = ?",
+            "SELECT seal, number, step, digest, epoch, steps_from, signals, documents, facts"
+            f"{journal} FROM heads WHERE name = ?",
         )
-        head, seal = (Head(*rows[0][:-1]), rows[0][-1]) if rows else (Head(), 0)
+        seal, *fields = rows[0] if rows else (0,)
+        head = Head(*fields)
         if any(type(found) is not type(usual) for found, usual in zip(head, Head(), strict=True)):
             raise self._reading.corrupt("its head is damaged")
         if head == Head():
-            for table in ("commits", "steps", "epochs", "signals", "documents", "facts"):
+            sealed = ("commits", "steps", "epochs", "signals", "documents", "facts", "journal")
+            for table in (name for name in sealed if name in self._tables(db)):
                 if self._rows(db, f"SELECT 1 FROM {table} WHERE name = ? LIMIT 1"):
                     raise self._reading.corrupt(f"its head is missing, but there are {table}")
         elif head.seal() != seal:
@@ -868,7 +942,8 @@ class SqliteStore:
     def _set_head(self, db: sqlite3.Connection, head: Head) -> None:
         db.execute(
             "UPDATE heads SET number = ?, step = ?, digest = ?, epoch = ?, steps_from = ?, "
-            "signals = ?, documents = ?, facts = ?, seal = ? WHERE name = ?",
+            "signals = ?, documents = ?, facts = ?, journal = ?, journal_kept = ?, seal = ? "
+            "WHERE name = ?",
             (*head, head.seal(), self._name),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, time
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from store_places import server_binary
 
 from openbell.adapters.sample import write_sample
 from openbell.adapters.stores import open_store
+from openbell.errors import InputError
 from openbell.market.days import local_instant
 from openbell.runtime.config import load_config
 from openbell.runtime.durable import DurableRun, open_configured_store
 from openbell.runtime.replaying import replay_day
+from openbell.testing import Rehearsal
 
 DAY = date(2024, 1, 3)
 
@@ -230,3 +233,18 @@ def test_a_day_that_was_not_run_is_refused_in_one_line(
     assert found.code == 2
     assert len(found.messages) == 1
     assert day in found.err
+
+
+def test_the_days_that_are_kept_can_be_replayed_and_earlier_ones_say_so(
+    url: str, tmp_path: Path
+) -> None:
+    write_sample(tmp_path / "minutes", symbols=2, days=4, seed=7)
+    keys = {"store": {"url": url, "keep_days": 2}, "clock": {"step": "boundary"}}
+    of = setting(tmp_path, tmp_path / "minutes", url, "kept", **keys)
+    with closing(open_store(url, of.name)) as store:
+        Rehearsal(of.config, tmp_path / "minutes", store=store).run()
+
+    for day in (date(2024, 1, 4), date(2024, 1, 5)):
+        assert replayed(of.config, day).verdict.endswith("equal to what was committed")
+    with pytest.raises(InputError, match=r"dropped after store.keep_days; kept: 2024-01-0"):
+        replayed(of.config, date(2024, 1, 2))

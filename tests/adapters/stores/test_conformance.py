@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import chain
+from random import Random
 from signal import SIGCONT, SIGSTOP
 
 import pytest
@@ -25,6 +26,7 @@ from store_records import (
     a_signal,
     a_snapshot,
     a_step,
+    an_entry,
     check_everything,
     digest,
     rows_of,
@@ -54,7 +56,7 @@ def test_a_new_store_is_empty(store: Store) -> None:
     assert (head.commit, head.step, head.fence, head.meta) == (0, 0, 0, {})
     assert head.schema == SCHEMA_VERSION
     everything = (store.steps(), store.signals(), store.audit(), store.epochs(), store.documents())
-    assert not any(list(one) for one in everything)
+    assert not any(list(one) for one in (*everything, store.journal(DAY)))
 
 
 def test_a_first_commit_is_read_back(store: Store, place: Place) -> None:
@@ -142,6 +144,8 @@ def test_a_commit_that_cannot_be_stored_leaves_nothing(store: Store) -> None:
         replace(good, steps=(replace(a_step(2), market_ns=2**70),)),
         replace(good, signals=rows_of([replace(a_signal("x"), symbol=None)])),  # type: ignore[arg-type]
         replace(good, documents=(*good.documents, replace(a_document("x"), body="text"))),  # type: ignore[arg-type]
+        replace(good, journal=(an_entry("x"), replace(an_entry("y"), body="text"))),  # type: ignore[arg-type]
+        replace(good, journal=(replace(an_entry("x"), name="x\0y"),)),
         replace(good, meta={"day": 7}),  # type: ignore[dict-item]
         replace(good, snapshot=replace(good.snapshot, states={"clock": bytearray(9)})),  # type: ignore[dict-item]
         replace(good, snapshot=replace(good.snapshot, actors=("clock", "stranger"))),
@@ -174,6 +178,49 @@ def test_the_step_log_can_be_read_in_part(store: Store) -> None:
     assert numbers == [list(range(1, 2501)), list(range(2491, 2501)), [4, 5, 6]]
     assert list(store.steps(2500)) == []
     assert list(store.steps(0, 0)) == []
+
+
+# The journal.
+
+
+def test_the_journal_is_read_back_by_day_in_the_order_committed(store: Store, place: Place) -> None:
+    fence = taken(store)
+    store.commit(fence, a_record(1, journal=(an_entry("b"), an_entry("a"))))
+    both = (an_entry("late, of the day before", day=DAY), an_entry("c", day=NEXT_DAY, body=b""))
+    store.commit(fence, a_record(2, journal=both))
+    store.commit(fence, a_record(3, journal=(an_entry("a", day=NEXT_DAY),)))
+
+    for each in (store, place.open()):
+        assert list(each.journal(DAY)) == [an_entry("b"), an_entry("a"), both[0]]
+        assert list(each.journal(NEXT_DAY)) == [both[1], an_entry("a", day=NEXT_DAY)]
+        assert list(each.journal(NEXT_DAY + timedelta(days=1))) == []
+    assert store.usage().counts["journal"] == 5
+
+
+def test_entries_may_be_many_and_large(store: Store, place: Place) -> None:
+    fence = taken(store)
+    entries = tuple(an_entry(str(place)) for place in range(25))
+    large = an_entry("a day's rows", body=Random(7).randbytes(3_000_000))
+    store.commit(fence, a_record(1, journal=(*entries, large)))
+
+    store.commit(fence, a_record(2, journal=(replace(large, name="again"),)))
+
+    assert list(store.journal(DAY)) == [*entries, large, replace(large, name="again")]
+    assert place.url is None or store.usage().bytes > 6_000_000
+
+
+@pytest.mark.parametrize("how", ["gone", "cut", "another", "day gone"])
+def test_a_damaged_journal_is_refused_and_never_returned(
+    store: Store, place: Place, how: str
+) -> None:
+    fence = taken(store)
+    store.commit(fence, a_record(1, journal=tuple(an_entry(name) for name in "abc")))
+    store.commit(fence, a_record(2, journal=(an_entry("d", day=NEXT_DAY),)))
+
+    place.damage_journal(how)
+
+    with pytest.raises(Corrupt, match="journal"):
+        list(place.open().journal(DAY))
 
 
 # Signals.
@@ -586,7 +633,7 @@ def test_usage_tells_where_and_how_much(store: Store) -> None:
     assert usage.location
     assert usage.schema == SCHEMA_VERSION
     counts = {"commits": 2, "steps": 2, "epochs": 2, "documents": 2, "signals": 6, "audit": 2}
-    assert usage.counts == counts
+    assert usage.counts == {**counts, "journal": 4}
 
 
 def test_state_of_a_newer_version_is_refused(shared_place: Place) -> None:
@@ -617,6 +664,7 @@ def _days(store: Store, days: int, commits_a_day: int) -> int:
                     number,
                     steps=(a_step(number, day),),
                     snapshot=snapshot,
+                    journal=(an_entry(str(number), day=day),),
                     signals=(a_signal(str(number), day=day),),
                     documents=(a_document("Lunch Break", day=day),),
                     audit=(b"%d" % number,),
@@ -630,16 +678,34 @@ def test_pruning_keeps_what_recovery_and_replay_need(store: Store) -> None:
 
     store.prune(fence, DAY + timedelta(days=2), keep_epochs=2)
 
-    # Days three and four stay with their first snapshots (7, 10), and the last two snapshots.
-    assert [one.epoch for one in store.epochs()] == [12, 11, 10, 7]
+    # Days three and four stay with the snapshots they began with (6, 9), and the last two.
+    assert [one.epoch for one in store.epochs()] == [12, 11, 9, 6]
     assert [one.problem for one in store.epochs()] == [None] * 4
-    assert [step.number for step in store.steps()] == list(range(7, 13))
-    assert store.states(7) == {"clock": b"7", "keeper": b"k"}
+    # A snapshot's own step has the digest that the chain goes on from.
+    assert [step.number for step in store.steps()] == list(range(6, 13))
+    assert store.states(6) == {"clock": b"6", "keeper": b"k"}
     assert len(list(store.signals())) == len(list(store.audit())) == 12
     assert len(store.documents()) == 4
-    with pytest.raises(StoreError, match=r"steps 4 to 6 were dropped .*keep_days"):
+    with pytest.raises(StoreError, match=r"steps 4 to 5 were dropped .*keep_days"):
         store.steps(3)
     assert store.usage().counts["epochs"] == 4
+
+
+def test_the_journal_is_dropped_with_the_steps_that_used_it(store: Store) -> None:
+    fence = _days(store, days=4, commits_a_day=3)
+
+    store.prune(fence, DAY + timedelta(days=2), keep_epochs=2)
+
+    # Snapshot 6 may lie inside the second day, and then needs its rows.
+    journaled = [[entry.name for entry in store.journal(DAY + timedelta(days=n))] for n in range(4)]
+    assert journaled == [[], ["4", "5", "6"], ["7", "8", "9"], ["10", "11", "12"]]
+    assert store.usage().counts["journal"] == 9
+    entry = an_entry("13", day=DAY + timedelta(days=3))
+    store.commit(fence, a_record(13, journal=(entry,)))
+    assert list(store.journal(DAY + timedelta(days=3)))[-1] == entry
+    store.prune(fence, DAY + timedelta(days=3), keep_epochs=1)
+    assert list(store.journal(DAY + timedelta(days=1))) == []
+    assert store.usage().counts["journal"] == 7
 
 
 def test_pruning_never_drops_the_newest_snapshot_or_the_steps_after_it(store: Store) -> None:
@@ -650,12 +716,28 @@ def test_pruning_never_drops_the_newest_snapshot_or_the_steps_after_it(store: St
     store.prune(fence, date(2030, 1, 1), keep_epochs=0)
 
     assert [one.epoch for one in store.epochs()] == [4]
-    assert list(store.steps()) == list(later)
+    assert list(store.steps()) == [a_step(4, NEXT_DAY), *later]
     assert list(store.steps(4)) == list(later)
+    assert [entry.name for entry in store.journal(NEXT_DAY)] == ["3", "4"]
     assert store.states(4) == {"clock": b"4", "keeper": b"k"}
     assert store.commit(fence, a_record(5, steps=later)) == "dup"
     with pytest.raises(Gap, match="long past"):
         store.commit(fence, a_record(1))
+
+
+def test_without_a_snapshot_from_before_it_a_day_keeps_the_log_from_its_beginning(
+    store: Store,
+) -> None:
+    fence = taken(store)
+    steps = tuple(a_step(n, DAY if n < 4 else NEXT_DAY) for n in range(1, 7))
+    journal = (an_entry("rows"), an_entry("rows", day=NEXT_DAY))
+    snapshot = a_snapshot({"clock": b"6"}, number=6, day=NEXT_DAY)
+    store.commit(fence, a_record(1, steps=steps, journal=journal, snapshot=snapshot))
+
+    store.prune(fence, NEXT_DAY, keep_epochs=1)
+
+    assert list(store.steps()) == list(steps)
+    assert list(store.journal(DAY)) == [an_entry("rows")]
 
 
 def test_pruning_twice_changes_nothing_and_commits_go_on(store: Store) -> None:
@@ -666,8 +748,8 @@ def test_pruning_twice_changes_nothing_and_commits_go_on(store: Store) -> None:
     snapshot = a_snapshot({"clock": b"7"}, ("clock", "keeper"), number=7)
     store.commit(fence, a_record(7, snapshot=snapshot))
 
-    assert [one.epoch for one in store.epochs()] == [7, 6, 5, 3]
-    assert [step.number for step in store.steps()] == [3, 4, 5, 6, 7]
+    assert [one.epoch for one in store.epochs()] == [7, 6, 4, 2]
+    assert [step.number for step in store.steps()] == [2, 3, 4, 5, 6, 7]
     assert store.states(7) == {"clock": b"7", "keeper": b"k"}
 
 

@@ -21,13 +21,14 @@ from store_records import (
     a_record,
     a_signal,
     a_snapshot,
+    an_entry,
     check_everything,
     digest,
     rows_of,
     taken,
 )
 
-from openbell.adapters.stores import Corrupt, Store, Unavailable, open_store
+from openbell.adapters.stores import Corrupt, Store, Unavailable, open_store, this_process
 from openbell.adapters.stores import redis as redis_store
 from openbell.adapters.stores.redis import RedisStore
 from openbell.errors import ConfigError, StoreError
@@ -247,7 +248,7 @@ def test_all_keys_lie_in_the_names_own_space(server: RedisServer, client: Any) -
 
     ours = [key for key in client.keys("*") if key not in (b"theirs", b"openbell:{other}:head")]
 
-    assert len(ours) == 16
+    assert len(ours) == 18
     assert all(key.startswith(b"openbell:{bot}:") for key in ours)
     store.delete()
     assert sorted(client.keys()) == [b"openbell:{other}:head", b"theirs"]
@@ -418,6 +419,7 @@ def _everything(store: Store) -> list[object]:
         (head.commit, head.step, head.digest, head.meta),
         states,
         list(store.steps()),
+        list(store.journal(DAY)),
         list(store.signals()),
         list(store.documents()),
         list(store.documents(trading_date=DAY)),
@@ -545,3 +547,27 @@ def test_an_error_names_where_and_what_to_do(server: RedisServer, client: Any) -
 
     with pytest.raises(Corrupt, match=r'0 "bot": has 0 signals, not the 3 .* state delete'):
         store.signals()
+
+
+# Older state.
+
+
+def test_state_of_version_1_is_read_and_goes_on_with_a_journal(
+    server: RedisServer, client: Any
+) -> None:
+    with closing(open_store(server.url, "bot")) as store:
+        store.commit(taken(store), a_record(1, signals=(a_signal("a"),)))
+    head = "openbell:{bot}:head"
+    client.hdel(head, "journal", "journal_kept")
+    client.hset(head, "schema", 1)
+
+    store = open_store(server.url, "bot")
+    assert (store.head().schema, store.usage().schema) == (1, 1)
+    assert list(store.journal(DAY)) == []
+    fence = store.acquire(this_process(), 0)
+    store.commit(fence, a_record(2, journal=(an_entry("b"),)))
+
+    assert (store.head().schema, store.usage().schema) == (2, 2)
+    assert list(store.journal(DAY)) == [an_entry("b")]
+    assert [signal.id for _, signal in store.signals()] == ["a"]
+    store.close()

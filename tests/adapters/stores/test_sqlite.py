@@ -15,9 +15,20 @@ from pathlib import Path
 from signal import SIGSTOP
 
 import pytest
-from store_records import a_full_record, a_record, a_signal, check_everything, rows_of, taken
+from store_records import (
+    DAY,
+    a_full_record,
+    a_record,
+    a_signal,
+    a_step,
+    an_entry,
+    check_everything,
+    rows_of,
+    taken,
+)
 
 from openbell.adapters.stores import (
+    SCHEMA_VERSION,
     Corrupt,
     LeaseHeld,
     Store,
@@ -27,6 +38,8 @@ from openbell.adapters.stores import (
 )
 from openbell.adapters.stores.sqlite import FileDatabase, SqliteStore
 from openbell.errors import ConfigError, StoreError
+
+VERSION_1 = Path(__file__).parents[2] / "data" / "snapshots" / "v1" / "state.db"
 
 
 @pytest.fixture
@@ -215,6 +228,7 @@ def _found(path: Path) -> list[object] | None:
                 store.states(good.epoch),
                 list(store.steps(good.step)),
                 list(store.steps()),
+                list(store.journal(DAY)),
                 list(store.signals()),
                 list(store.documents()),
                 list(store.audit()),
@@ -270,6 +284,38 @@ def test_what_a_killed_writer_left_is_folded_in(path: Path) -> None:
         check_everything(store, 3)
         assert store.commit(taken(store), a_full_record(4)) == "ok"
         check_everything(store, 4)
+
+
+# Older state.
+
+
+def test_a_file_of_version_1_is_read_as_it_is_and_upgraded_by_who_takes_the_lease(
+    path: Path,
+) -> None:
+    path.write_bytes(VERSION_1.read_bytes())
+    store = SqliteStore(FileDatabase(path), "kept")
+    before, usage = store.head(), store.usage()
+
+    assert (before.schema, usage.schema) == (1, 1)
+    assert list(store.journal(DAY)) == []
+    assert usage.counts["journal"] == 0
+    assert path.read_bytes() == VERSION_1.read_bytes()
+    fence = taken(store)
+    step = replace(a_step(before.step + 1), trading_date=DAY)
+    store.commit(fence, a_record(before.commit + 1, steps=(step,), journal=(an_entry("a"),)))
+
+    assert store.head().schema == SCHEMA_VERSION
+    assert list(store.journal(DAY)) == [an_entry("a")]
+    assert list(store.steps(before.step)) == [step]
+    store.close()
+
+
+def test_a_state_of_version_1_can_be_deleted(path: Path) -> None:
+    path.write_bytes(VERSION_1.read_bytes())
+    with closing(SqliteStore(FileDatabase(path), "kept")) as store:
+        store.delete()
+
+        assert store.head().commit == 0
 
 
 # Locks.
