@@ -88,11 +88,13 @@ def run(
     log_json: LogJson = False,
 ) -> None:
     """Run a replay whose state survives it; started again, it goes on where it was."""
+    from openbell.runtime import process
+
+    process.start_up()
     from openbell.adapters.sinks.parts import DayParts
     from openbell.runtime.durable import DurableRun, LeaseLost, open_configured_store
     from openbell.runtime.planning import settings
 
-    sys.setswitchinterval(0.0005)
     log_if_asked(log_level, log_json)
     folder = given_folder(out) if out is not None else None
     made = _config(config)
@@ -114,6 +116,7 @@ def run(
             )
             caught.append(runner.stop)
             before = runner.head.step
+            process.go_on()
             runner.run()
         if parts is not None:
             timing = {"metrics": runner.engine.metrics()}
