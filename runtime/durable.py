@@ -58,7 +58,7 @@ from openbell.runtime.planning import Plan, data_options, plan
 from openbell.runtime.recording import DaySink, Recorder, Tally
 
 STORE_TOKEN = "store"
-GATHER_SECONDS = 0.3
+GATHER_SECONDS = 0.1
 """How long steps are gathered into one commit where they follow each other at once."""
 PRUNE_SECONDS = 1.0
 """Old state is dropped as days end, but not more often; each time waits for the disk."""

@@ -204,7 +204,8 @@ class Ledger:
             if self._waiting > self._backlog and not self._holding:
                 self._holding = True
                 self._hold()
-            self._changed.notify_all()
+            if self._is_due():
+                self._changed.notify_all()
             if not self._gather or self._busy or time.monotonic() < self._encode_at:
                 return
             self._busy = True
