@@ -1,4 +1,4 @@
-"""What it costs that a run survives its process: `openbell run` by a backtest that keeps nothing.
+"""What it costs that a run survives its process: `openbell run` by `openbell backtest`.
 
 Whole processes are timed in turn and compared by their medians, each less its own median on
 1 symbol × 1 day. README.md beside this file says what is compared and why.
@@ -68,43 +68,48 @@ def ratios(
     scratch: Path, data: Path, size: Size, rounds: int, urls: dict[str, str]
 ) -> Iterator[str]:
     taken = backtest_speed.Measurements()
-    nothing = Program(
-        "backtest",
-        lambda data, _: [
-            *(sys.executable, "-m", "openbell", "backtest", "--config", str(CONFIG)),
-            *("--data", str(data), "--exchange", EXCHANGE),
-        ],
-    )
     number = 0
 
-    def fresh(url: str, kind: str) -> Program:
-        """Each run has a name, and so a state, of its own."""
+    def fresh(what: str, out: bool, url: str | None, program: Sequence[str]) -> Program:
+        """Each run has a name, and so a state, and a folder of its own."""
 
         def command(data: Path, _: Path) -> list[str]:
             nonlocal number
             number += 1
-            config = written(scratch, f"run-{number}", data, url)
-            script = HERE / "baselines" / "snapshot_a_day.py"
-            program = ["-m", "openbell"] if kind == "run" else [str(script)]
-            return [sys.executable, *program, "run", "--config", str(config)]
+            config = written(scratch, f"run-{number}", data, url or "memory://")
+            options = ("--out", str(scratch / f"out-{number}")) if out else ()
+            return [sys.executable, *program, "--config", str(config), *options]
 
-        return Program(f"{kind}, {url.partition(':')[0]}", command)
+        return Program(f"{what}, {'all files' if out else 'no files'}", command)
 
-    programs = [fresh(url, kind) for kind in ("run", "a day") for url in urls.values()]
+    openbell, daily = ["-m", "openbell"], [str(HERE / "baselines" / "snapshot_a_day.py")]
+    bases: list[Program] = []
+    compared: list[list[tuple[Program, float]]] = []
+    for out in (True, False):
+        bases.append(fresh("backtest", out, None, [*openbell, "backtest"]))
+        compared.append(
+            [
+                (fresh(f"{what}, {kind}", out, url, [*program, "run"]), target)
+                for what, program, target in (
+                    ("snapshot at each boundary", openbell, 1.25),
+                    ("snapshot a day", daily, 1.05),
+                )
+                for kind, url in urls.items()
+            ]
+        )
+    programs = [*bases, *(program for group in compared for program, _ in group)]
     for round_number in range(rounds):
         say(f"{size}: round {round_number + 1} of {rounds}")
         for each in (size, START_UP):
-            for program in (nothing, *programs):
+            for program in programs:
                 taken.take(program, each, data, scratch)
-    base = taken.net(nothing, size)
-    yield f"{size}: seconds less start-up{'':14}{'seconds':>10}{'ratio':>8}{'target':>9}"
-    yield f"{'backtest that writes nothing':40}{shown(base)}"
-    for program in programs:
-        net = taken.net(program, size)
-        target = 1.25 if program.name.startswith("run") else 1.05
-        what = program.name.replace("run", "snapshot at each boundary")
-        what = what.replace("a day", "snapshot a day")
-        yield f"{what:40}{shown(net)}" + judged(ratio(net, base), target)
+    yield f"{size}: seconds less start-up{'':22}{'seconds':>10}{'ratio':>8}{'target':>9}"
+    for base, group in zip(bases, compared, strict=True):
+        net = taken.net(base, size)
+        yield f"{base.name:48}{shown(net)}"
+        for program, target in group:
+            mine = taken.net(program, size)
+            yield f"{program.name:48}{shown(mine)}" + judged(ratio(mine, net), target)
     for name, said in taken.failed.items():
         yield f"{name} failed: {said}"
 
