@@ -119,7 +119,7 @@ def shown(value: float | None) -> str:
 
 
 def judged(value: float | None, target: float) -> str:
-    if value is None:
+    if value is None or value <= 0:  # shorter than start-up's own noise
         return f"{'–':>8}{f'≤ {target:g}':>9}  not measured"
     return f"{value:8.2f}{f'≤ {target:g}':>9}  {'reached' if value <= target else 'MISSED'}"
 
