@@ -405,7 +405,7 @@ class InlineRun(DurableRun):
     def _engine(self) -> Engine:
         engine = Engine(
             self.plan,
-            self._source,
+            self.source,
             self.recorder,
             speed=self.config.feed.speed,
             load_timeout=self.config.prefetch.timeout_seconds.seconds,
@@ -419,7 +419,7 @@ class InlineRun(DurableRun):
             idle=lambda: self.idle(),
         )
         engine.loader = InlineLoader(
-            self._source,
+            self.source,
             symbols=self.plan.symbols,
             windows=day_windows(self.plan.days),
             trailing=self.plan.trailing,

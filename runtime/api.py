@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import pyarrow as pa
+from loguru import logger
 
 from openbell.adapters.sinks.files import DayResult, RunFiles
 from openbell.adapters.sources import Source, open_source
@@ -28,56 +29,20 @@ from openbell.adapters.tables import (
 )
 from openbell.errors import ConfigError, DataError, DayFailed, RunError
 from openbell.market.indicators import Indicator, IndicatorValues
-from openbell.market.results import SIDES, SignalBatch
 from openbell.runtime.config import Config, config_from
+from openbell.runtime.durable import DurableRun, open_configured_store
 from openbell.runtime.engine import Engine
 from openbell.runtime.loading import Loader
 from openbell.runtime.planning import Plan, data_options, plan, settings
-from openbell.runtime.recording import DaySink, Recorder, SignalLog, Tally
+from openbell.runtime.recording import DaySink, Recorder, Tally
+from openbell.runtime.signals import Log, MemoryLog, StoredLog
+from openbell.runtime.signals import Signal as Signal  # noqa: PLC0414 where others look for it
 from openbell.runtime.summary import summary
 
 OnDay = Callable[[date, int, int, int], None]
 """Told after each day: its date, how many days are over, how many there are, rows so far."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Companion:
-    """The companion's last price when a signal was known."""
-
-    symbol: str
-    price: float
-    ts: datetime
-    """Its bar's start or tick's time, UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """A reported breakout; instants are UTC."""
-
-    id: str
-    """Made from the signal's facts: the same breakout has the same id in every run."""
-    trading_date: date
-    session: str
-    symbol: str
-    side: Literal["HIGH_BREAK", "LOW_BREAK"]
-    ts: datetime
-    """The bar's start or the tick's time."""
-    known_at: datetime
-    """The bar's end or the tick's time: when one could have acted."""
-    price: float
-    level: float
-    companion: Companion | None
-    gap: bool
-    """The first price after the session already lay beyond the level."""
-    ambiguous: bool
-    """Both sides broke in one bar; which was first is not known."""
-    complete: bool
-    """No minute of the session was missing."""
-    backfilled: bool
-    cursor: str
-    """Where to go on after this signal: an opaque position of the log."""
 
 
 class Result:
@@ -225,11 +190,110 @@ class _Strict:
             )
 
 
+class _Run(Protocol):
+    """What a runtime has run; both kinds take their controls at any time, from any thread."""
+
+    plan: Plan
+    source: Source
+    recorder: Recorder
+    engine: Engine
+    """At the moment: a durable run may need several."""
+
+    def run(self) -> object: ...
+
+    def stop(self) -> None: ...
+
+    def let_go(self) -> None:
+        """Of everything, whether it ran or not; after that there is no more to do with it."""
+        ...
+
+    def pause(self, token: str) -> None: ...
+
+    def resume(self, token: str) -> None: ...
+
+    def step(self) -> None: ...
+
+
+class _InMemory:
+    """A run that leaves nothing behind."""
+
+    def __init__(
+        self,
+        config: Config,
+        data: Any,
+        recorder: Recorder,
+        *,
+        start: date | datetime | None,
+        end: date | None,
+        speed: float,
+        dispatcher: Literal["inline", "threads"],
+        indicators: Mapping[str, Indicator] | None,
+    ) -> None:
+        where = config.data.path if data is None else data
+        if where is None:
+            raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
+        self.recorder = recorder
+        self.source: Source = open_source(where, data_options(config))
+        try:
+            self.plan = plan(
+                config, self.source, start, end, paced=speed > 0, indicators=indicators
+            )
+        except BaseException:
+            self.source.close()
+            raise
+        self.engine = Engine(
+            self.plan,
+            self.source,
+            recorder,
+            dispatcher=dispatcher,
+            speed=speed,
+            load_timeout=config.prefetch.timeout_seconds.seconds,
+        )
+        self.stop, self.step = self.engine.stop, self.engine.step
+        self.pause, self.resume = self.engine.pause, self.engine.resume
+        self._ran = False
+
+    def run(self) -> None:
+        self._ran = True
+        self.engine.run()
+
+    def let_go(self) -> None:
+        if not self._ran:
+            self.engine.close()
+        self.source.close()
+
+
+class _Durable(DurableRun):
+    """A run that holds its lease from the beginning, and has a store of its own to close."""
+
+    def __init__(self, config: Config) -> None:
+        store = open_configured_store(config)
+        try:
+            for warning in store.warnings():
+                logger.warning("{}", warning)
+            super().__init__(config, store)
+            self.keep_lease()
+        except BaseException:
+            store.close()
+            raise
+
+    def log(self) -> StoredLog:
+        """The log, to be read beside the run; a store in memory is the only one of its kind."""
+        is_shared = self.config.store.url == "memory://"
+        store = self._store if is_shared else open_configured_store(self.config)
+        return StoredLog(store, self.recorder.log)
+
+    def let_go(self) -> None:
+        self.close()
+        self._store.close()
+
+
 class Runtime:
     """A run over stored data in this process, beside whatever else it does.
 
     `signals` yields what is found as it is found. Leaving the `with` block stops the run and
     lets go of its threads; no signal handler is set and nothing is logged unless asked for.
+    Made like this its state is in memory; `from_config` makes one whose state survives it.
 
     Parameters
     ----------
@@ -261,28 +325,30 @@ class Runtime:
         indicators: Mapping[str, Indicator] | None = None,
         keep_signals: bool = True,
     ) -> None:
-        self.config = config
-        where = config.data.path if data is None else data
-        if where is None:
-            raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
-        self._source: Source = open_source(where, data_options(config))
-        try:
-            self.plan: Plan = plan(
-                config, self._source, start, end, paced=speed > 0, indicators=indicators
-            )
-        except BaseException:
-            self._source.close()
-            raise
-        self._on_day = on_day
-        self._recorder = Recorder(sinks, self._day_over, keep_signals=keep_signals)
-        self._engine = Engine(
-            self.plan,
-            self._source,
-            self._recorder,
-            dispatcher=dispatcher,
+        def day_over(day: DayResult, tally: Tally) -> None:
+            if on_day is not None:
+                over = len(tally.days) + len(tally.without_data)
+                on_day(day.trading_date, over, len(self.plan.days), tally.counts["rows"])
+
+        recorder = Recorder(sinks, day_over, keep_signals=keep_signals)
+        run = _InMemory(
+            config,
+            data,
+            recorder,
+            start=start,
+            end=end,
             speed=speed,
-            load_timeout=config.prefetch.timeout_seconds.seconds,
+            dispatcher=dispatcher,
+            indicators=indicators,
         )
+        self._host(config, run, MemoryLog(recorder.log))
+
+    def _host(self, config: Config, run: _Run, log: Log) -> None:
+        self.config = config
+        self._run = run
+        self._log = log
+        self._news = run.recorder.log
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._stopped = False
@@ -294,15 +360,48 @@ class Runtime:
         self._seconds = 0.0
 
     @classmethod
-    def from_config(cls, config: Config | Mapping[str, Any] | Path | str, data: Any = None) -> Self:
+    def from_config(
+        cls,
+        config: Config | Mapping[str, Any] | Path | str,
+        data: Any = None,
+        *,
+        durable: bool | None = None,
+    ) -> Self:
         """A runtime from a configuration, a mapping of one, or the path of its file.
+
+        Parameters
+        ----------
+        data : path or pandas, polars or pyarrow table, optional
+            Instead of the configuration's `data.path`.
+        durable : bool, optional
+            Whether its state lives in the configuration's store, under its name, and survives this
+            process; None: where rows come from files, which can be read again.
 
         Raises
         ------
-        ConfigError, DataError, CalendarError
+        ConfigError, DataError, CalendarError, StoreError
+        LeaseLost
+            If a runtime or process that lives has this state; the text names it.
         """
         made = config_from(config)
-        return cls(made, data, start=made.feed.start, end=made.feed.end, speed=made.feed.speed)
+        in_files = data is None or isinstance(data, str | os.PathLike)
+        if not (in_files if durable is None else durable):
+            return cls(made, data, start=made.feed.start, end=made.feed.end, speed=made.feed.speed)
+        if not in_files:
+            raise ConfigError(
+                "durable=True needs rows that a restart can read again; write the table to a "
+                "Parquet file and pass its path, or leave out durable="
+            )
+        if data is not None:
+            made = config_from(made, overrides={"data.path": os.fspath(data)})
+        run = _Durable(made)
+        runtime = cls.__new__(cls)
+        try:
+            runtime._host(made, run, run.log())
+        except BaseException:
+            run.let_go()
+            raise
+        return runtime
 
     def __enter__(self) -> Self:
         return self
@@ -317,8 +416,11 @@ class Runtime:
 
     def start(self) -> None:
         """Start the run in the background; does nothing if it was started."""
-        if self._thread is None and not self._ran:
-            self._thread = threading.Thread(target=self._run, name="openbell-run", daemon=True)
+        with self._starting:
+            if self._ran or self._closed:
+                return
+            self._ran = True
+            self._thread = threading.Thread(target=self._go, name="openbell-run", daemon=True)
             self._thread.start()
 
     def wait(self) -> None:
@@ -343,31 +445,41 @@ class Runtime:
         ------
         What ended it before its last day.
         """
-        if self._ran or self._thread is not None:
-            raise RunError("a runtime runs once; make another one")
-        self._run()
+        with self._starting:
+            if self._ran or self._closed:
+                raise RunError("a runtime runs once; make another one")
+            self._ran = True
+        self._go()
         if self._error is not None:
             raise self._error
 
     def stop(self) -> None:
         """Have the run end where it is; days that are complete stay."""
         self._stopped = True
-        self._engine.stop()
+        self._run.stop()
 
     def close(self) -> None:
-        """Stop the run and let go of everything."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._thread is not None:
+        """Stop the run and let go of everything; a handler's call that is under way ends first."""
+        with self._starting:
+            if self._closed:
+                return
+            self._closed = True
+        if self._ran:
             self.stop()
+        else:
+            self._news.close()
+        if self._thread is not None:
             self._thread.join()
-        elif not self._ran:
-            self._engine.close()
-        self._source.close()
+        for follower in self._followers:
+            if follower is not threading.current_thread():
+                follower.join()
+        self._log.close()
+        self._run.let_go()  # after the log: who closes an SQLite file last tidies it up
 
     def signals(self, after: str | None = None) -> Iterator[Signal]:
         """Signals in the log's order, as they come; ends with the run and raises its error.
+
+        A durable runtime's log begins with the signals of earlier processes.
 
         Parameters
         ----------
@@ -379,62 +491,71 @@ class Runtime:
         ValueError
             If that cursor is not one of this log's.
         """
-        position = _position(after)
         self.start()
-        log = self._recorder.log
-        while log.wait(position):
-            for signal in _signals_after(log, position):
-                yield signal
-                position += 1
-        self._raise_what_ended_it()
+        yield from self._follow(after)
+        if self._error is not None:
+            raise self._error
+
+    def _follow(self, after: str | None) -> Iterator[Signal]:
+        while True:
+            # Looked at before the log is read, so that what comes meanwhile is news.
+            heard, over = len(self._news), self._news.over
+            while page := self._log.page(after):
+                yield from page
+                after = page[-1].cursor
+            if over:
+                return
+            self._news.wait(heard)
 
     async def asignals(self, after: str | None = None) -> AsyncIterator[Signal]:
-        """As `signals`, without blocking the event loop."""
-        position = _position(after)
+        """As `signals`, without blocking the event loop, whose executor reads the log."""
         loop, news = asyncio.get_running_loop(), asyncio.Event()
 
         def tell() -> None:
             with suppress(RuntimeError):  # the loop has been closed
                 loop.call_soon_threadsafe(news.set)
 
-        log = self._recorder.log
-        unlisten = log.listen(tell)
+        unlisten = self._news.listen(tell)
         try:
             self.start()
             while True:
                 news.clear()
-                over = log.over
-                for signal in _signals_after(log, position):
-                    yield signal
-                    position += 1
-                if len(log) > position:
-                    continue
+                over = self._news.over
+                while page := await asyncio.to_thread(self._log.page, after):
+                    for signal in page:
+                        yield signal
+                    after = page[-1].cursor
                 if over:
                     break
                 await news.wait()
         finally:
             unlisten()
-        self._raise_what_ended_it()
-
-    def _raise_what_ended_it(self) -> None:
-        if self._ran:
-            self._over.wait()  # the log ends a moment before what ended it is known
         if self._error is not None:
             raise self._error
 
-    def on_signal(self, handler: Callable[[Signal], None]) -> None:
+    def on_signal(self, handler: Callable[[Signal], None], after: str | None = None) -> None:
         """Call a function for each signal, on a thread of its own, in the log's order.
 
         A slow handler delays nobody. What it raises ends its thread and is raised by `wait`.
+
+        Parameters
+        ----------
+        after : str, optional
+            Cursor of a signal seen before: go on after it.
+
+        Raises
+        ------
+        ValueError
+            If that cursor is not one of this log's.
         """
+        self._log.page(after, limit=1)  # refuses what is no cursor
 
         def follow() -> None:
-            position, log = 0, self._recorder.log
             try:
-                while log.wait(position):
-                    for signal in _signals_after(log, position):
-                        handler(signal)
-                        position += 1
+                for signal in self._follow(after):
+                    if self._closed:
+                        return
+                    handler(signal)
             except BaseException as error:  # noqa: BLE001 it is raised by `wait`
                 self._error = self._error or error
                 self.stop()
@@ -445,47 +566,55 @@ class Runtime:
 
     def pause(self, token: str = "operator") -> None:
         """Grant no further step until the token is given back."""
-        self._engine.pause(token)
+        self._run.pause(token)
 
     def resume(self, token: str = "operator") -> None:
         """Give a pause token back."""
-        self._engine.resume(token)
+        self._run.resume(token)
 
     def step(self) -> None:
         """Grant one step although the run is paused."""
-        self._engine.step()
+        self._run.step()
+
+    @property
+    def plan(self) -> Plan:
+        """The days that are run, and what over."""
+        return self._run.plan
 
     @property
     def day(self) -> DayView | None:
-        """The last day that has ended, until the next one has; None before."""
-        last = self._recorder.last_day
-        if last is None:
+        """The last day that has ended, until the next one has; None before.
+
+        Of days that this process has run from their beginning.
+        """
+        recorder = self._run.recorder
+        if recorder.last_day is None:
             return None
-        return DayView(last, self._recorder.last_indicators)
+        return DayView(recorder.last_day, recorder.last_indicators)
 
     @property
     def prefetch(self) -> Loader:
         """What reads days ahead: `running`, `start`, `wait` and `shutdown`."""
-        return self._engine.loader
+        return self._run.engine.loader
 
     def status(self) -> dict[str, Any]:
         """Where the run is: its state, days over and still to come, signals."""
-        tally = self._recorder.tally
+        over = self._run.recorder.over
         return {
             "state": self._state(),
-            "days": len(tally.days),
+            "days": sum(day.date <= over for day in self.plan.days) if over else 0,
             "days_planned": len(self.plan.days),
-            "last_day": str(tally.days[-1]) if tally.days else None,
-            "signals": len(self._recorder.log),
+            "last_day": str(over) if over else None,
+            "signals": len(self._log),
         }
 
     def summary(self) -> dict[str, Any]:
-        """The account of the run so far, as in `summary.json`."""
+        """The account of the run so far, as in `summary.json`; of what this process has run."""
         return summary(
             self.config,
             self.plan,
-            self._source,
-            self._recorder.tally,
+            self._run.source,
+            self._run.recorder.tally,
             interrupted=self._stopped and not self._complete,
             error=str(self._error) if isinstance(self._error, DayFailed) else None,
             timing=self._timing(),
@@ -493,37 +622,31 @@ class Runtime:
 
     @property
     def _complete(self) -> bool:
-        tally = self._recorder.tally
-        return len(tally.days) + len(tally.without_data) == len(self.plan.days)
+        over = self._run.recorder.over
+        return over is not None and over >= self.plan.days[-1].date
 
     def _state(self) -> str:
-        if not self._ran and self._thread is None:
+        if not self._ran:
             return "ready"
         if not self._over.is_set():
             return "running"
         if self._error is not None:
             return "failed"
-        return "ended" if self._complete else "stopped"
+        return "stopped" if self._stopped and not self._complete else "ended"
 
     def _timing(self) -> dict[str, Any]:
-        rows = self._recorder.tally.counts["rows"]
+        rows = self._run.recorder.tally.counts["rows"]
         return {
             "started_at": (_EPOCH + timedelta(seconds=round(self._started_at))).isoformat(),
             "seconds": round(self._seconds, 3),
             "rows_per_second": round(rows / self._seconds) if self._seconds else None,
-            "metrics": self._engine.metrics(),
+            "metrics": self._run.engine.metrics(),
         }
 
-    def _day_over(self, day: DayResult, tally: Tally) -> None:
-        if self._on_day is not None:
-            over = len(tally.days) + len(tally.without_data)
-            self._on_day(day.trading_date, over, len(self.plan.days), tally.counts["rows"])
-
-    def _run(self) -> None:
-        self._ran = True
+    def _go(self) -> None:
         began = time.perf_counter()
         try:
-            self._engine.run()
+            self._run.run()
         except BaseException as error:
             self._error = error
             if self._thread is None:
@@ -531,6 +654,7 @@ class Runtime:
         finally:
             self._seconds = time.perf_counter() - began
             self._over.set()
+            self._news.close()  # last: who reads must find what ended the run
 
 
 def backtest(
@@ -635,57 +759,3 @@ def run_backtest(
 
 def _joined(parts: list[pa.Table], schema: pa.Schema) -> pa.Table:
     return pa.concat_tables(parts, promote_options="default") if parts else schema.empty_table()
-
-
-def _position(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not (cursor.startswith("s") and cursor[1:].isdigit()):
-        raise ValueError(f"{cursor!r} is no cursor; pass one that a signal of this log carries")
-    return int(cursor[1:])
-
-
-def _signals_after(log: SignalLog, position: int) -> Iterator[Signal]:
-    """The rest of the batch that holds the signal after a position."""
-    found = log.after(position)
-    if found is None:
-        return
-    batch, start = found
-    for i in range(start, len(batch)):
-        position += 1
-        yield _signal(batch, i, f"s{position}")
-
-
-def _signal(batch: SignalBatch, i: int, cursor: str) -> Signal:
-    session, symbol = batch.sessions[batch.session[i]], batch.symbols[batch.symbol[i]]
-    side = SIDES[batch.side[i]]
-    companion = None
-    if batch.companion[i] >= 0:
-        companion = Companion(
-            symbol=batch.symbols[batch.companion[i]],
-            price=float(batch.companion_price[i]),
-            ts=_datetime(int(batch.companion_ts[i])),
-        )
-    number = int(batch.number[i])
-    return Signal(
-        id=f"{batch.exchange}:{batch.trading_date}:{session}:{symbol}:{side}:{number}",
-        trading_date=batch.trading_date,
-        session=session,
-        symbol=symbol,
-        side="HIGH_BREAK" if side == "HIGH_BREAK" else "LOW_BREAK",
-        ts=_datetime(int(batch.ts[i])),
-        known_at=_datetime(int(batch.known_at[i])),
-        price=float(batch.price[i]),
-        level=float(batch.level[i]),
-        companion=companion,
-        gap=bool(batch.gap[i]),
-        ambiguous=bool(batch.ambiguous[i]),
-        complete=bool(batch.complete[i]),
-        backfilled=bool(batch.backfilled[i]),
-        cursor=cursor,
-    )
-
-
-def _datetime(ns: int) -> datetime:
-    """An aware datetime; what lies below a microsecond is cut off."""
-    return _EPOCH + timedelta(microseconds=ns // 1000)

@@ -120,7 +120,7 @@ class DurableRun:
         self.config = config
         self._store = store
         self._written = written
-        self._source, self.plan = self._opened()
+        self.source, self.plan = self._opened()
         # Signals are read from the store, which has those of earlier processes too.
         self.recorder = Recorder(sinks, on_day, keep_signals=False)
         self.outages: list[float] = []
@@ -145,7 +145,7 @@ class DurableRun:
             self.engine = self._engine()
         except BaseException:
             store.release(self.fence)
-            self._source.close()
+            self.source.close()
             raise
 
     def run(self) -> bool:
@@ -196,7 +196,7 @@ class DurableRun:
             self._store.release(self.fence)
         except StoreError as error:
             logger.warning("the lease could not be given back: {}", error)
-        self._source.close()
+        self.source.close()
 
     def pause(self, token: str) -> None:
         """Grant no further step until the token is given back, whatever is restarted meanwhile."""
@@ -223,6 +223,8 @@ class DurableRun:
     def _opened(self) -> tuple[Source, Plan]:
         """Where rows come from, and what will be run over them."""
         config = self.config
+        if config.feed.type != "replay":
+            raise ConfigError(f'feed.type is "{config.feed.type}"; this version runs replay')
         if config.data.path is None:
             raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
         source = open_source(config.data.path, data_options(config))
@@ -233,7 +235,7 @@ class DurableRun:
         speed = self.config.feed.speed
         return Engine(
             self.plan,
-            self._source,
+            self.source,
             self.recorder,
             dispatcher="threads" if speed else "inline",
             speed=speed,
@@ -249,6 +251,7 @@ class DurableRun:
         if self._stopped:
             return True
         if found is not None:
+            self.recorder.go_on(_last_over(self.engine.cells[day.NAME].state))
             self._say_restored(found)
             ended: clock.State = self.engine.cells[clock.NAME].state
             if not prepared.grants and ended.ended is not None and not recover:
@@ -386,7 +389,7 @@ class DurableRun:
         return dates[max(0, len(dates) - self.config.store.keep_days)]
 
     def _identity(self) -> dict[str, bytes]:
-        info = self._source.info()
+        info = self.source.info()
         files = {file.path: [file.size, file.digest] for file in info.files}
         return {
             "config": json.dumps(self.config.determining(), sort_keys=True).encode(),
@@ -405,7 +408,7 @@ class DurableRun:
             return
         check_configuration(self.config, head)
         held = json.loads(head.meta["files"])
-        for file in self._source.info().files:
+        for file in self.source.info().files:
             if file.path in held and held[file.path] != [file.size, file.digest]:
                 raise InputError(
                     f"{file.path}: not the file that the state of {self.config.name!r} was made "
@@ -457,6 +460,11 @@ class DurableRun:
         except Unavailable as error:
             logger.debug("the lease could not be renewed: {}", error)
         return True
+
+
+def _last_over(state: day.State) -> date | None:
+    count = state.position + (state.state == "ENDED")
+    return state.plan[count - 1].date if count > 0 else None
 
 
 def check_configuration(config: Config, head: Head) -> None:

@@ -121,7 +121,6 @@ class Engine:
             self.ledger.close()
         self.loader.shutdown(_PATIENCE_SECONDS if self._stopped else None)
         self.dispatcher.close()
-        self._recorder.log.close()
 
     def stop(self) -> None:
         """Make `run` return; the step under way is not waited for, a slow read not for long."""

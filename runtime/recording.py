@@ -144,6 +144,8 @@ class Recorder:
     ) -> None:
         self.log = SignalLog(keep=keep_signals)
         self.tally = Tally()
+        self.over: date | None = None
+        """The last day that is over, in this process or an earlier one."""
         self.last_day: DayResult | None = None
         self.last_indicators: tuple[IndicatorValues, ...] = ()
         self._indicators: tuple[IndicatorValues, ...] = ()
@@ -159,6 +161,7 @@ class Recorder:
         for transition in commit.transitions:
             _log_transition(transition)
         for nothing in commit.without_data:
+            self.over = nothing.date
             self.tally.without_data.append(nothing.date)
             self.tally.counts["rows"] += nothing.outside_hours
             self.tally.counts["outside_hours"] += nothing.outside_hours
@@ -178,6 +181,7 @@ class Recorder:
             self._signals.append(batch)
             if not seen_before:
                 self.log.append(batch)
+        self.over = commit.closed or self.over
         if commit.closed is not None and commit.quality is not None and self._opened is not None:
             day = DayResult(
                 trading_date=commit.closed,
@@ -195,6 +199,12 @@ class Recorder:
                 sink.write_day(day)
             if self._on_day is not None:
                 self._on_day(day, self.tally)
+
+    def go_on(self, over: date | None) -> None:
+        """Steps follow that need not be the next: a day whose opening is not among them is left out
+        of the results, since what came of it so far may be missing or come again."""
+        self.over = over
+        self._opened = None
 
     def _count_indicators(self) -> None:
         for indicator in self._indicators:

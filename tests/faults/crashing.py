@@ -1,7 +1,8 @@
 """Runs `openbell` in processes of their own that are killed, at a chosen point or from outside.
 
 As a script it is a nursery: it imports openbell once, then forks a process for each line on stdin
-(`{"arguments": […], "point": …, "nth": …, "said": FILE}`), says its pid, and how it ended. A
+(`{"arguments": […], "point": …, "nth": …, "said": FILE}`), says its pid, and how it ended. Arguments
+that begin with a Python file are that program's, others those of `openbell`. A
 process that has a point kills itself there with SIGKILL, so that nothing of it gets any further:
 no destructor, no flush, no thread.
 """
@@ -12,6 +13,7 @@ import functools
 import importlib
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -358,6 +360,7 @@ def _serve() -> None:
     import openbell.adapters.sources.parquet
     import openbell.adapters.stores.memory
     import openbell.adapters.stores.sqlite
+    import openbell.runtime.api
     import openbell.runtime.cli
     import openbell.runtime.durable
     import openbell.runtime.replaying
@@ -424,10 +427,15 @@ def _live(asked: dict[str, Any]) -> None:
     os.close(0)
     if asked["point"] is not None:
         Planted(POINTS[asked["point"]], asked["nth"])
-    sys.argv = ["openbell", *asked["arguments"]]
+    program, *_ = sys.argv = asked["arguments"]
     code = 1
     try:
-        main()
+        if program.endswith(".py"):
+            runpy.run_path(program, run_name="__main__")
+            code = 0
+        else:
+            sys.argv = ["openbell", *sys.argv]
+            main()
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else 1
     except BaseException:  # noqa: BLE001 as the interpreter would
