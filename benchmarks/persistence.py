@@ -1,4 +1,4 @@
-"""What it costs that a run survives its process: `openbell run` by `openbell backtest`.
+"""What it costs to keep a backtest's state: `openbell backtest` with `--store` by one without.
 
 Whole processes are timed in turn and compared by their medians, each less its own median on
 1 symbol × 1 day. README.md beside this file says what is compared and why.
@@ -71,28 +71,31 @@ def ratios(
     number = 0
 
     def fresh(what: str, out: bool, url: str | None, program: Sequence[str]) -> Program:
-        """Each run has a name, and so a state, and a folder of its own."""
+        """Each has a name, and so a state, and a folder of its own."""
 
         def command(data: Path, _: Path) -> list[str]:
             nonlocal number
             number += 1
             config = written(scratch, f"run-{number}", data, url or "memory://")
-            options = ("--out", str(scratch / f"out-{number}")) if out else ()
+            options = ["--out", str(scratch / f"out-{number}")] if out else []
+            if url and "backtest" in program:
+                options += ["--store", url]
             return [sys.executable, *program, "--config", str(config), *options]
 
         return Program(f"{what}, {'all files' if out else 'no files'}", command)
 
     openbell, daily = ["-m", "openbell"], [str(HERE / "baselines" / "snapshot_a_day.py")]
     bases: list[Program] = []
-    compared: list[list[tuple[Program, float]]] = []
+    compared: list[list[tuple[Program, float | None]]] = []
     for out in (True, False):
         bases.append(fresh("backtest", out, None, [*openbell, "backtest"]))
         compared.append(
             [
-                (fresh(f"{what}, {kind}", out, url, [*program, "run"]), target)
+                (fresh(f"{what}, {kind}", out, url, program), target)
                 for what, program, target in (
-                    ("snapshot at each boundary", openbell, 1.25),
-                    ("snapshot a day", daily, 1.05),
+                    ("snapshot at each boundary", [*openbell, "backtest"], 1.25),
+                    ("snapshot a day", [*daily, "backtest"], 1.05),
+                    ("openbell run", [*openbell, "run"], None),
                 )
                 for kind, url in urls.items()
             ]
@@ -118,10 +121,15 @@ def shown(value: float | None) -> str:
     return f"{'–' if value is None else f'{value:.3f}':>10}"
 
 
-def judged(value: float | None, target: float) -> str:
-    if value is None or value <= 0:  # shorter than start-up's own noise
-        return f"{'–':>8}{f'≤ {target:g}':>9}  not measured"
-    return f"{value:8.2f}{f'≤ {target:g}':>9}  {'reached' if value <= target else 'MISSED'}"
+def judged(value: float | None, target: float | None) -> str:
+    measured = value is not None and value > 0  # else it is below start-up's own noise
+    said = f"{value:8.2f}" if measured else f"{'–':>8}"
+    if target is None:
+        return said
+    verdict = "not measured"
+    if value is not None and measured:
+        verdict = "reached" if value <= target else "MISSED"
+    return f"{said}{f'≤ {target:g}':>9}  {verdict}"
 
 
 def written(folder: Path, name: str, data: Path, url: str, sessions: object = None) -> Path:

@@ -30,7 +30,7 @@ from openbell.adapters.tables import (
 from openbell.errors import ConfigError, DataError, DayFailed, RunError
 from openbell.market.indicators import Indicator, IndicatorValues
 from openbell.runtime.config import Config, config_from
-from openbell.runtime.durable import DurableRun, open_configured_store
+from openbell.runtime.durable import DurableRun, empty_state, open_configured_store
 from openbell.runtime.engine import Engine
 from openbell.runtime.loading import Loader
 from openbell.runtime.planning import Plan, data_options, plan, settings
@@ -266,12 +266,12 @@ class _InMemory:
 class _Durable(DurableRun):
     """A run that holds its lease from the beginning, and has a store of its own to close."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, **options: Any) -> None:
         store = open_configured_store(config)
         try:
             for warning in store.warnings():
                 logger.warning("{}", warning)
-            super().__init__(config, store)
+            super().__init__(config, store, **options)
             self.keep_lease()
         except BaseException:
             store.close()
@@ -325,12 +325,7 @@ class Runtime:
         indicators: Mapping[str, Indicator] | None = None,
         keep_signals: bool = True,
     ) -> None:
-        def day_over(day: DayResult, tally: Tally) -> None:
-            if on_day is not None:
-                over = len(tally.days) + len(tally.without_data)
-                on_day(day.trading_date, over, len(self.plan.days), tally.counts["rows"])
-
-        recorder = Recorder(sinks, day_over, keep_signals=keep_signals)
+        recorder = Recorder(sinks, self._telling(on_day), keep_signals=keep_signals)
         run = _InMemory(
             config,
             data,
@@ -342,6 +337,14 @@ class Runtime:
             indicators=indicators,
         )
         self._host(config, run, MemoryLog(recorder.log))
+
+    def _telling(self, on_day: OnDay | None) -> Callable[[DayResult, Tally], None]:
+        def day_over(day: DayResult, tally: Tally) -> None:
+            if on_day is not None:
+                over = len(tally.days) + len(tally.without_data)
+                on_day(day.trading_date, over, len(self.plan.days), tally.counts["rows"])
+
+        return day_over
 
     def _host(self, config: Config, run: _Run, log: Log) -> None:
         self.config = config
@@ -394,10 +397,22 @@ class Runtime:
             )
         if data is not None:
             made = config_from(made, overrides={"data.path": os.fspath(data)})
-        run = _Durable(made)
+        return cls._durable(made)
+
+    @classmethod
+    def _durable(
+        cls,
+        config: Config,
+        *,
+        sinks: tuple[DaySink, ...] = (),
+        on_day: OnDay | None = None,
+        dispatcher: Literal["inline", "threads"] | None = None,
+    ) -> Self:
         runtime = cls.__new__(cls)
+        told = runtime._telling(on_day)
+        run = _Durable(config, sinks=sinks, on_day=told, dispatcher=dispatcher)
         try:
-            runtime._host(made, run, run.log())
+            runtime._host(config, run, run.log())
         except BaseException:
             run.let_go()
             raise
@@ -718,9 +733,11 @@ def run_backtest(
     indicators: Mapping[str, Indicator] | None = None,
     sinks: tuple[DaySink, ...] = (),
     started: Callable[[Runtime], None] | None = None,
+    store: str | None = None,
 ) -> tuple[Runtime, dict[str, Any]]:
     """A backtest that keeps nothing in memory but its signals; for the command line.
 
+    With `store`, the URL of one, its state and log are there afterwards, as those of a run.
     `started` gets the runtime before it runs, so that somebody can stop it. A run that is stopped,
     or one of whose days fails (`error` of the account), has written its complete days; when
     there is none, nothing.
@@ -731,18 +748,32 @@ def run_backtest(
         all_sinks: list[DaySink] = [_Strict()] if strict else []
         if files is not None:
             all_sinks.append(files)
-        with Runtime(
-            config,
-            data,
-            start=config.backtest.start,
-            end=config.backtest.end,
-            speed=config.backtest.speed,
-            dispatcher=config.backtest.dispatcher,
-            sinks=(*all_sinks, *sinks),
-            on_day=on_day,
-            indicators=indicators,
-            keep_signals=False,
-        ) as runtime:
+        days, all_sinks = config.backtest, [*all_sinks, *sinks]
+        if store is not None:
+            replay = {"type": "replay", "start": days.start, "end": days.end, "speed": days.speed}
+            overrides = {"feed": replay, "store.url": store}
+            kept = config_from(config, overrides=overrides)
+            empty_state(kept, force=force)
+            made = Runtime._durable(
+                kept,
+                sinks=tuple(all_sinks),
+                on_day=on_day,
+                dispatcher=days.dispatcher,
+            )
+        else:
+            made = Runtime(
+                config,
+                data,
+                start=days.start,
+                end=days.end,
+                speed=days.speed,
+                dispatcher=days.dispatcher,
+                sinks=tuple(all_sinks),
+                on_day=on_day,
+                indicators=indicators,
+                keep_signals=False,
+            )
+        with made as runtime:
             if started is not None:
                 started(runtime)
             with suppress(DayFailed):  # the account has it

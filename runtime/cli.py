@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol
 import typer
 
 from openbell import __version__
-from openbell.errors import ConfigError, DayFailed, InputError, OpenbellError
+from openbell.errors import ConfigError, DayFailed, InputError, LeaseLost, OpenbellError
 from openbell.runtime.cli_store import register
 from openbell.runtime.options import (
     ConfigFile,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from openbell.runtime.api import Runtime
     from openbell.runtime.config import Config
 
-EXIT_FAILURE, EXIT_INPUT, EXIT_DAY_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_FAILURE, EXIT_INPUT, EXIT_DAY_FAILED, EXIT_LEASE, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
 # By descent, as the module's name differs between versions of Typer: BadParameter is a UsageError,
 # and that is a ClickException.
@@ -87,7 +87,7 @@ To = Annotated[str | None, typer.Option("--to", help="Last day.", metavar="DATE"
 Exchange = Annotated[
     str | None, typer.Option(help="Whose calendar is followed, e.g. XNYS.", metavar="NAME")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
 
 
 def _print_version(asked: bool) -> None:
@@ -137,6 +137,13 @@ def backtest(
         ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Folder for the results.", metavar="DIR")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep state and log there, as `run` does: sqlite:///state.db, redis://…",
+            metavar="URL",
+        ),
+    ] = None,
     force: Force = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse unusable rows and duplicate bars.")
@@ -202,6 +209,7 @@ def backtest(
             strict=strict,
             on_day=on_day,
             started=started,
+            store=store,
         )
     if json:
         print(reports.one_line(account))
@@ -467,7 +475,11 @@ def main() -> None:
         raise SystemExit(EXIT_INPUT) from None
     except OpenbellError as error:
         _complain(str(error))
-        code = EXIT_DAY_FAILED if isinstance(error, DayFailed) else EXIT_FAILURE
+        code = EXIT_FAILURE
+        if isinstance(error, DayFailed):
+            code = EXIT_DAY_FAILED
+        elif isinstance(error, LeaseLost):
+            code = EXIT_LEASE
         raise SystemExit(code) from None
     except OSError as error:
         where = error.filename or "standard output"

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from loguru import logger
@@ -91,6 +91,33 @@ def open_configured_store(config: Config) -> Store:
     return open_store(config.store.url, config.name, replicas=config.store.replicas)
 
 
+def empty_state(config: Config, *, force: bool) -> None:
+    """Have nothing under the configuration's name in its store.
+
+    Raises
+    ------
+    InputError
+        If there is something; with `force` it is removed.
+    LeaseLost
+        If somebody is running it.
+    """
+    store = open_configured_store(config)
+    try:
+        head = store.head()
+        if not head.step:
+            return
+        if not force:
+            raise InputError(
+                f'{store.usage().location}: has the state of "{config.name}" already, up to step '
+                f"{head.step}; pass --force to replace it, or write another name: in the "
+                "configuration"
+            )
+        _acquired(store, config, standby=None)
+        store.delete()
+    finally:
+        store.close()
+
+
 class DurableRun:
     """A replay of stored data that can be killed at any instant and started again.
 
@@ -103,6 +130,8 @@ class DurableRun:
         Called, again and again, while another process holds the lease; None: refuse then.
     on_day : callable, optional
         Gets each day that has ended, after the sinks, and the counts so far.
+    dispatcher : str, optional
+        None: all actors on one thread at speed 0, else one each.
     """
 
     ledger_kind: type[Ledger] = Ledger
@@ -116,8 +145,10 @@ class DurableRun:
         written: Callable[[], date | None] | None = None,
         standby: Callable[[LeaseHeld], None] | None = None,
         on_day: Callable[[DayResult, Tally], None] | None = None,
+        dispatcher: Literal["inline", "threads"] | None = None,
     ) -> None:
         self.config = config
+        self._dispatcher = dispatcher or ("threads" if config.feed.speed else "inline")
         self._store = store
         self._written = written
         self.source, self.plan = self._opened()
@@ -237,7 +268,7 @@ class DurableRun:
             self.plan,
             self.source,
             self.recorder,
-            dispatcher="threads" if speed else "inline",
+            dispatcher=self._dispatcher,
             speed=speed,
             load_timeout=self.config.prefetch.timeout_seconds.seconds,
         )

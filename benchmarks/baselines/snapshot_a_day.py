@@ -1,4 +1,4 @@
-"""`openbell run` with one snapshot a day, at its close: what steps and signals alone cost."""
+"""openbell with one snapshot a day, at its close: what steps and signals alone cost."""
 
 from __future__ import annotations
 
