@@ -134,7 +134,7 @@ _COLUMNS = {
     "blobs": ("actor", "key", "body"),
     "steps": ("market_ns", "grant", "digest", "trading_date", "crc"),
     "documents": ("trading_date", "session", "status", "body"),
-    "signals": ("id", "symbol", "body", "trading_date"),
+    "signals": ("number", "seq", "count", "trading_date", "packed", "crc"),
     "audit": ("entry",),
 }
 
