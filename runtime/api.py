@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -17,6 +17,7 @@ import pyarrow as pa
 from loguru import logger
 
 from openbell.adapters.sinks.files import DayResult, RunFiles
+from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.tables import (
     BARS_SCHEMA,
@@ -34,15 +35,13 @@ from openbell.runtime.durable import DurableRun, empty_state, open_configured_st
 from openbell.runtime.engine import Engine
 from openbell.runtime.loading import Loader
 from openbell.runtime.planning import Plan, data_options, plan, settings
-from openbell.runtime.recording import DaySink, Recorder, Tally
+from openbell.runtime.recording import DaySink, Recorder
 from openbell.runtime.signals import Log, MemoryLog, StoredLog
 from openbell.runtime.signals import Signal as Signal  # noqa: PLC0414 where others look for it
-from openbell.runtime.summary import summary
+from openbell.runtime.summary import summary, timing
 
 OnDay = Callable[[date, int, int, int], None]
 """Told after each day: its date, how many days are over, how many there are, rows so far."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Result:
@@ -628,7 +627,7 @@ class Runtime:
         return summary(
             self.config,
             self.plan,
-            self._run.source,
+            self._run.source.info(),
             self._run.recorder.tally,
             interrupted=self._stopped and not self._complete,
             error=str(self._error) if isinstance(self._error, DayFailed) else None,
@@ -651,12 +650,7 @@ class Runtime:
 
     def _timing(self) -> dict[str, Any]:
         rows = self._run.recorder.tally.counts["rows"]
-        return {
-            "started_at": (_EPOCH + timedelta(seconds=round(self._started_at))).isoformat(),
-            "seconds": round(self._seconds, 3),
-            "rows_per_second": round(rows / self._seconds) if self._seconds else None,
-            "metrics": self._run.engine.metrics(),
-        }
+        return timing(self._started_at, self._seconds, rows, self._run.engine.metrics())
 
     def _go(self) -> None:
         began = time.perf_counter()

@@ -100,28 +100,26 @@ def run(
     made = _config(config)
     if made.feed.type != "replay":
         raise ConfigError(f'feed.type is "{made.feed.type}"; this version runs replay')
-    parts = DayParts(folder, settings(made).derived_minutes) if folder is not None else None
+    parts = None
+    if folder is not None:
+        whose = {"name": made.name, "configuration": made.digest()}
+        parts = DayParts(folder, settings(made).derived_minutes, whose, _complain)
     store = open_configured_store(made)
     for warning in store.warnings():
-        print(f"openbell: {warning}", file=sys.stderr)
+        _complain(warning)
     waits = not no_standby and made.store.url.startswith(("redis", "unix"))
     try:
         with _terminable() as caught:
             runner = DurableRun(
                 made,
                 store,
-                sinks=(parts,) if parts is not None else (),
-                written=parts.last if parts is not None else None,
+                days=parts,
                 standby=_saying_once() if waits else None,
             )
             caught.append(runner.stop)
             before = runner.head.step
             process.go_on()
             runner.run()
-        if parts is not None:
-            timing = {"metrics": runner.engine.metrics()}
-            account = {"exchange": made.exchange, "config": made.digest(), "timing": timing}
-            parts.put_together(account)
         if len(caught) > 1:
             if caught[1] is signal.SIGINT:
                 raise Interrupted("stopped; start it again to go on")
@@ -487,6 +485,10 @@ def _config(file: Path | None) -> Config:
     if file is None and not Path("config.yaml").is_file():
         raise InputError("no configuration; pass --config FILE, or --store URL where that will do")
     return load_config(file or Path("config.yaml"))
+
+
+def _complain(text: str) -> None:
+    print(f"openbell: {text}", file=sys.stderr)
 
 
 def _saying_once() -> Callable[[LeaseHeld], None]:

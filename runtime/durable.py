@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from typing import Any, Literal
 
 import orjson
@@ -24,6 +25,7 @@ from openbell import __version__
 from openbell.actors import clock, day, prefetch
 from openbell.actors.effects import Commit
 from openbell.adapters.sinks.files import DayResult
+from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import (
     CommitRecord,
@@ -55,7 +57,8 @@ from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
 from openbell.runtime.ledger import Ledger, market_time, wall_time
 from openbell.runtime.planning import Plan, data_options, plan
-from openbell.runtime.recording import DaySink, Recorder, Tally
+from openbell.runtime.recording import DaySink, Recorder, WholeDays
+from openbell.runtime.summary import summary, timing
 
 STORE_TOKEN = "store"
 GATHER_SECONDS = 0.1
@@ -123,9 +126,8 @@ class DurableRun:
 
     Parameters
     ----------
-    written : callable, optional
-        The last day whose results are written; where sinks take whole days, a restart begins with
-        the day after.
+    days : WholeDays, optional
+        A sink that knows which days it has: a restart begins before the first one that it lacks.
     standby : callable, optional
         Called, again and again, while another process holds the lease; None: refuse then.
     on_day : callable, optional
@@ -142,7 +144,7 @@ class DurableRun:
         store: Store,
         *,
         sinks: tuple[DaySink, ...] = (),
-        written: Callable[[], date | None] | None = None,
+        days: WholeDays | None = None,
         standby: Callable[[LeaseHeld], None] | None = None,
         on_day: Callable[[DayResult, Tally], None] | None = None,
         dispatcher: Literal["inline", "threads"] | None = None,
@@ -150,10 +152,18 @@ class DurableRun:
         self.config = config
         self._dispatcher = dispatcher or ("threads" if config.feed.speed else "inline")
         self._store = store
-        self._written = written
+        self._days = days
+        self._on_day = on_day
         self.source, self.plan = self._opened()
+        self._info = self.source.info()
         # Signals are read from the store, which has those of earlier processes too.
-        self.recorder = Recorder(sinks, on_day, keep_signals=False)
+        self.recorder = Recorder(
+            sinks if days is None else (*sinks, days),
+            self._day_over,
+            None if days is None else days.write_day_without_data,
+            keep_signals=False,
+        )
+        self._began = time.time()
         self.outages: list[float] = []
         """Seconds of each time that the store did not answer."""
         self.fence = _acquired(store, config, standby)
@@ -193,18 +203,12 @@ class DurableRun:
         """
         self.keep_lease()
         try:
-            recover = RECOVER in self._store.take_commands(self.fence)
-            self._leave_error(recover)
-            while True:
-                try:
-                    return self._run_once(recover)
-                except ActorFailed as failure:
-                    with self._controls:
-                        self._hears = False
-                    self.engine.close()
-                    self._supervise(failure)
-                    self.engine = self._engine()
-                    recover = False
+            ran = self._run_supervised()
+            self._put_together(interrupted=self._stopped)
+            return ran
+        except DayFailed as error:
+            self._put_together(error=str(error))
+            raise
         except Fenced as error:
             raise LeaseLost(f"the lease was lost: {error}") from error
         finally:
@@ -273,9 +277,25 @@ class DurableRun:
             load_timeout=self.config.prefetch.timeout_seconds.seconds,
         )
 
+    def _run_supervised(self) -> bool:
+        recover = RECOVER in self._store.take_commands(self.fence)
+        self._leave_error(recover)
+        while True:
+            try:
+                return self._run_once(recover)
+            except ActorFailed as failure:
+                with self._controls:
+                    self._hears = False
+                self.engine.close()
+                self._supervise(failure)
+                self.engine = self._engine()
+                recover = False
+
     def _run_once(self, recover: bool) -> bool:
         self.head = self._store.head()
         found = self._restored() if self.head.step else None
+        if found is None and self._days is not None:
+            self._days.begin()
         prepared = restore(self.engine, self.plan, found)
         self.engine.ledger = ledger = self._ledger(found)
         ledger.start()
@@ -374,6 +394,33 @@ class DurableRun:
         self._stopped = True
         self.engine.stop()
 
+    def _day_over(self, day: DayResult, tally: Tally) -> None:
+        if self._on_day is not None:
+            self._on_day(day, tally)
+        if self._days is not None:
+            # Until the run has ended it may be killed, and this be all there is.
+            self._days.renew(partial(self._summary, interrupted=True))
+
+    def _put_together(self, *, interrupted: bool = False, error: str | None = None) -> None:
+        if self._days is not None:
+            self._days.put_together(partial(self._summary, interrupted=interrupted, error=error))
+
+    def _summary(
+        self, tally: Tally, *, interrupted: bool, error: str | None = None
+    ) -> dict[str, Any]:
+        """What stands in `summary.json` for days that come to `tally`."""
+        complete = len(tally.days) + len(tally.without_data) == len(self.plan.days)
+        seconds, rows = time.time() - self._began, self.recorder.tally.counts["rows"]
+        return summary(
+            self.config,
+            self.plan,
+            self._info,
+            tally,
+            interrupted=interrupted and not complete,
+            error=error,
+            timing=timing(self._began, seconds, rows, self.engine.metrics()),
+        )
+
     def _ledger(self, restored: Restored | None) -> Ledger:
         config = self.config
         ledger = self.ledger_kind(
@@ -420,8 +467,7 @@ class DurableRun:
         return dates[max(0, len(dates) - self.config.store.keep_days)]
 
     def _identity(self) -> dict[str, bytes]:
-        info = self.source.info()
-        files = {file.path: [file.size, file.digest] for file in info.files}
+        files = {file.path: [file.size, file.digest] for file in self._info.files}
         return {
             "config": json.dumps(self.config.determining(), sort_keys=True).encode(),
             "files": json.dumps(files, sort_keys=True).encode(),
@@ -439,7 +485,7 @@ class DurableRun:
             return
         check_configuration(self.config, head)
         held = json.loads(head.meta["files"])
-        for file in self.source.info().files:
+        for file in self._info.files:
             if file.path in held and held[file.path] != [file.size, file.digest]:
                 raise InputError(
                     f"{file.path}: not the file that the state of {self.config.name!r} was made "
@@ -447,14 +493,40 @@ class DurableRun:
                 )
 
     def _restored(self) -> Restored:
-        """The newest snapshot that can be used, and the steps after it."""
+        """The newest snapshot that can be used, and the steps after it.
+
+        Where days are kept, it lies before the first one that is lacking.
+
+        Raises
+        ------
+        InputError
+            If a day is lacking whose steps were dropped.
+        """
         head = self._store.head()
-        if self._written is None:
+        if self._days is None:
             return restored(self._store, head.step)
+        written = self._days.written()
+        steps = [(step.number, step.trading_date) for step in self._store.steps()]
+        first, kept_from = steps[0]
+        dropped = (d.date for d in self.plan.days if first > 1 and d.date < kept_from)
+        if lost := next((of for of in dropped if of not in written), None):
+            raise _lost(lost)
         # One commit may hold a day's end and the next one's opening, and be the last before a kill.
-        last = self._written()
-        missing = (s.number for s in self._store.steps() if last is None or s.trading_date > last)
-        return restored(self._store, next(missing, head.step + 1) - 1)
+        lacking = next(((number, of) for number, of in steps if of not in written), None)
+        if lacking is None:
+            return restored(self._store, head.step)
+        number, of = lacking
+        try:
+            found = restored(self._store, number)
+        except Corrupt:
+            if number == first > 1:
+                raise _lost(of) from None
+            raise
+        was: day.State | None = found.states.get(day.NAME)
+        # A day is opened by a later step than its first one.
+        if was is not None and was.day.date == of and was.state != "PRE_MARKET":
+            raise _lost(of)
+        return found
 
     def _say_restored(self, restored: Restored) -> None:
         again = len(restored.steps)
@@ -496,6 +568,13 @@ class DurableRun:
 def _last_over(state: day.State) -> date | None:
     count = state.position + (state.state == "ENDED")
     return state.plan[count - 1].date if count > 0 else None
+
+
+def _lost(day: date) -> InputError:
+    return InputError(
+        f"{day}: its files are not in --out, and can't be made any more: the store has dropped its "
+        "steps (store.keep_days); leave out --out, or start anew under another name:"
+    )
 
 
 def check_configuration(config: Config, head: Head) -> None:

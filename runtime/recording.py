@@ -4,27 +4,53 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
 from datetime import date
-from typing import Any, Protocol
+from typing import Protocol
 
 from loguru import logger
 
 from openbell.actors.effects import Commit
 from openbell.adapters.sinks.files import DayResult
+from openbell.adapters.sinks.tally import Account, Tally, day_tally
 from openbell.market.indicators import IndicatorValues
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
+from openbell.messages.data import QualityReport
 from openbell.messages.session import DayOpened, PhaseEntered, StateChanged
-
-REASONS_MAX = 20
-"""Reasons for null indicators that a summary lists, of each indicator."""
 
 
 class DaySink(Protocol):
     """Something that takes whole days."""
 
     def write_day(self, day: DayResult) -> None: ...
+
+
+class WholeDays(DaySink, Protocol):
+    """Keeps whole days where a kill leaves them, so that a restart need not run them again."""
+
+    def begin(self) -> None:
+        """Nothing was run yet.
+
+        Raises
+        ------
+        InputError
+            If there are days all the same.
+        """
+        ...
+
+    def written(self) -> Collection[date]:
+        """The days that are there, those without data too."""
+        ...
+
+    def write_day_without_data(self, day: date, tally: Tally) -> None: ...
+
+    def renew(self, account: Account) -> None:
+        """A day has ended; `account` makes the summary of what all days come to."""
+        ...
+
+    def put_together(self, account: Account) -> None:
+        """The run has ended, or was stopped."""
+        ...
 
 
 class SignalLog:
@@ -99,46 +125,22 @@ class SignalLog:
             listener()
 
 
-@dataclass
-class Tally:
-    """Counts of a run, summed up day by day."""
-
-    days: list[date] = field(default_factory=list)
-    without_data: list[date] = field(default_factory=list)
-    bars: int = 0
-    """Rows that were used."""
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            (
-                "rows",
-                "used",
-                "outside_hours",
-                "not_a_trading_day",
-                "duplicates",
-                "out_of_order",
-                "late",
-                "bad_rows",
-                "ohlc_outside",
-            ),
-            0,
-        )
-    )
-    expected: int = 0
-    actual: int = 0
-    sessions: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Per session: how often it was completed, skipped, without rows; its signals by side."""
-    possible_splits: list[dict[str, Any]] = field(default_factory=list)
-    indicators: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Per indicator: days, symbols with a value, symbols without one, and why so often."""
-
-
 class Recorder:
-    """Takes commits in; what has been taken in can be seen."""
+    """Takes commits in; what has been taken in can be seen.
+
+    Parameters
+    ----------
+    on_day : callable, optional
+        Gets each day that has ended, after the sinks, and the counts so far.
+    on_day_without_data : callable, optional
+        Gets the date of each day without a row inside its hours, and what it counts.
+    """
 
     def __init__(
         self,
         sinks: Sequence[DaySink],
         on_day: Callable[[DayResult, Tally], None] | None = None,
+        on_day_without_data: Callable[[date, Tally], None] | None = None,
         *,
         keep_signals: bool = True,
     ) -> None:
@@ -151,6 +153,7 @@ class Recorder:
         self._indicators: tuple[IndicatorValues, ...] = ()
         self._sinks = sinks
         self._on_day = on_day
+        self._on_day_without_data = on_day_without_data
         self._opened: DayOpened | None = None
         self._documents: dict[str, SessionDocument] = {}
         self._signals: list[SignalBatch] = []
@@ -162,9 +165,11 @@ class Recorder:
             _log_transition(transition)
         for nothing in commit.without_data:
             self.over = nothing.date
-            self.tally.without_data.append(nothing.date)
-            self.tally.counts["rows"] += nothing.outside_hours
-            self.tally.counts["outside_hours"] += nothing.outside_hours
+            tally = Tally(without_data=[nothing.date])
+            tally.counts["rows"] = tally.counts["outside_hours"] = nothing.outside_hours
+            self.tally.add(tally)
+            if self._on_day_without_data is not None:
+                self._on_day_without_data(nothing.date, tally)
         if commit.opened is not None:
             self._opened = commit.opened
             self._documents, self._signals, self._bars = {}, [], {}
@@ -183,17 +188,21 @@ class Recorder:
                 self.log.append(batch)
         self.over = commit.closed or self.over
         if commit.closed is not None and commit.quality is not None and self._opened is not None:
+            report = commit.quality
+            _warn_of_splits(commit.closed, report)
             day = DayResult(
                 trading_date=commit.closed,
                 symbols=self._opened.symbols,
                 documents=tuple(self._documents.values()),
                 signals=tuple(self._signals),
                 bars={minutes: tuple(parts) for minutes, parts in self._bars.items()},
-                quality=commit.quality.quality,
-                bad=commit.quality.bad,
+                quality=report.quality,
+                bad=report.bad,
+                tally=day_tally(
+                    commit.closed, report, self._documents.values(), self._signals, self._indicators
+                ),
             )
-            self._count(day, commit)
-            self._count_indicators()
+            self.tally.add(day.tally)
             self.last_day, self.last_indicators = day, self._indicators
             for sink in self._sinks:
                 sink.write_day(day)
@@ -206,75 +215,16 @@ class Recorder:
         self.over = over
         self._opened = None
 
-    def _count_indicators(self) -> None:
-        for indicator in self._indicators:
-            of = self.tally.indicators.setdefault(
-                indicator.name, {"days": 0, "values": 0, "nulls": 0, "reasons": []}
-            )
-            of["days"] += 1
-            of["nulls"] += len(indicator.reasons)
-            of["values"] += len(indicator.symbols) - len(indicator.reasons)
-            for symbol, reason in indicator.reasons.items():
-                if len(of["reasons"]) < REASONS_MAX:
-                    of["reasons"].append(f"{symbol}: {reason}")
 
-    def _count(self, day: DayResult, commit: Commit) -> None:
-        report = commit.quality
-        assert report is not None
-        assert self._opened is not None
-        quality, tally = report.quality, self.tally
-        tally.days.append(day.trading_date)
-        dropped = 0
-        for name in ("outside_hours", "duplicates", "out_of_order", "late", "bad_rows"):
-            count = int(getattr(quality, name).sum())
-            tally.counts[name] += count
-            if name in ("outside_hours", "duplicates", "bad_rows"):
-                dropped += count
-        tally.counts["rows"] += report.rows
-        tally.counts["used"] += report.rows - dropped
-        tally.counts["ohlc_outside"] += report.ohlc_outside
-        tally.expected += int(quality.expected.sum())
-        tally.actual += int(quality.actual.sum())
-        for split in report.possible_splits:
-            tally.possible_splits.append(
-                {
-                    "trading_date": str(day.trading_date),
-                    "symbol": split.symbol,
-                    "previous_close": split.previous_close,
-                    "open": split.open,
-                    "change_pct": round(100 * (split.open / split.previous_close - 1), 2),
-                }
-            )
-            logger.warning(
-                "{} {}: opened at {} after a close of {}; a split? prices are used as given",
-                day.trading_date,
-                split.symbol,
-                split.open,
-                split.previous_close,
-            )
-        for document in day.documents:
-            count_of = tally.sessions.setdefault(
-                document.session_name,
-                {
-                    "completed": 0,
-                    "skipped": 0,
-                    "truncated": 0,
-                    "without_rows": 0,
-                    "HIGH_BREAK": 0,
-                    "LOW_BREAK": 0,
-                },
-            )
-            count_of["completed"] += document.status == "COMPLETED"
-            count_of["skipped"] += document.status == "SKIPPED"
-            count_of["truncated"] += document.status == "COMPLETED" and document.reason is not None
-            if document.levels is not None:
-                count_of["without_rows"] += not document.levels.count.any()
-        for batch in day.signals:
-            for position, name in enumerate(batch.sessions):
-                of_session = batch.side[batch.session == position]
-                lows = int(of_session.sum())
-                tally.sessions[name]["LOW_BREAK"] += lows
-                tally.sessions[name]["HIGH_BREAK"] += len(of_session) - lows
+def _warn_of_splits(day: date, report: QualityReport) -> None:
+    for split in report.possible_splits:
+        logger.warning(
+            "{} {}: opened at {} after a close of {}; a split? prices are used as given",
+            day,
+            split.symbol,
+            split.open,
+            split.previous_close,
+        )
 
 
 def _log_transition(transition: StateChanged | PhaseEntered) -> None:

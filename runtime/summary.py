@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from openbell import __version__
-from openbell.adapters.sources import Source
+from openbell.adapters.sinks.tally import Tally
+from openbell.adapters.sources import SourceInfo
 from openbell.market.calendar import overlay_version
 from openbell.runtime.config import Config
 from openbell.runtime.planning import Plan
-from openbell.runtime.recording import Tally
 
 
 def summary(
     config: Config,
     plan: Plan,
-    source: Source,
+    info: SourceInfo,
     tally: Tally,
     *,
     interrupted: bool,
@@ -23,7 +25,6 @@ def summary(
     timing: dict[str, Any],
 ) -> dict[str, Any]:
     """What stands in `summary.json`; all that depends on the wall clock is under `timing`."""
-    info = source.info()
     counts = dict(tally.counts)
     stray = sum(plan.not_trading.values())
     counts["rows"] += stray + plan.trimmed
@@ -65,4 +66,16 @@ def summary(
             "calendar_overlay": overlay_version(),
         },
         "timing": timing,
+    }
+
+
+def timing(
+    started_at: float, seconds: float, rows: int, metrics: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The part of a summary that differs between two runs; `started_at` is seconds UTC."""
+    return {
+        "started_at": datetime.fromtimestamp(round(started_at), UTC).isoformat(),
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(rows / seconds) if seconds else None,
+        "metrics": dict(metrics),
     }

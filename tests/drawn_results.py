@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from openbell.adapters.sinks.files import DayResult
+from openbell.market.bars import BadRow
 from openbell.market.days import MINUTE_NS, SECOND_NS
-from openbell.market.results import NO_TIME, DerivedBars, Levels, SessionDocument, SignalBatch
+from openbell.market.results import (
+    NO_TIME,
+    DerivedBars,
+    Levels,
+    Quality,
+    SessionDocument,
+    SignalBatch,
+)
 
 DAY = date(2025, 8, 26)
 OPEN_NS = 1_756_179_900 * SECOND_NS
@@ -157,4 +166,61 @@ def some_bars(minutes: int, size: int, start_ns: int = OPEN_NS) -> DerivedBars:
         low=price - 0.5,
         close=price,
         volume=np.full(size, 10.0),
+    )
+
+
+SYMBOLS = ("NIFTY", "BANKNIFTY", "ABB")
+
+
+def document(name: str, day: date) -> SessionDocument:
+    levels = Levels(
+        symbols=SYMBOLS,
+        high=np.array([101.0, np.nan, 7.5]),
+        low=np.array([100.0, np.nan, 7.25]),
+        count=np.array([6, 0, 5]),
+        first_ts=np.full(3, OPEN_NS),
+        last_ts=np.full(3, OPEN_NS + 5 * MINUTE_NS),
+        complete=np.array([True, False, False]),
+    )
+    return SessionDocument(
+        exchange="XNSE",
+        trading_date=day,
+        session_name=name,
+        start_time="09:30",
+        end_time="09:35",
+        status="COMPLETED",
+        created_at=OPEN_NS,
+        updated_at=OPEN_NS,
+        levels=levels,
+    )
+
+
+def day_result(
+    number: int = 0, signals: int = 40, bars: int = 6, bad: tuple[BadRow, ...] = ()
+) -> DayResult:
+    day = DAY + timedelta(days=number)
+    batch = replace(some_signals(signals, seed=number), trading_date=day)
+    half = signals // 2
+    start = OPEN_NS + number * 1440 * MINUTE_NS
+    none = np.zeros(3, dtype=np.int64)
+    return DayResult(
+        trading_date=day,
+        symbols=SYMBOLS,
+        documents=(document("Morning Opening", day), document("Lunch Break", day)),
+        signals=(chosen(batch, slice(half, None)), chosen(batch, slice(half))),
+        bars={5: (some_bars(5, bars, start),), 15: (some_bars(15, bars // 3, start),)},
+        quality=Quality(
+            trading_date=day,
+            symbols=("NIFTY", 'BANK "X", Y', "ABB"),
+            expected=np.full(3, 375),
+            actual=np.array([375, 374, 0]),
+            gaps=none,
+            missing=np.array([0, 1, 375]),
+            out_of_order=none,
+            late=none,
+            duplicates=none,
+            outside_hours=none,
+            bad_rows=none,
+        ),
+        bad=bad,
     )

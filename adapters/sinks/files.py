@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import date
 from functools import lru_cache, partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from openbell.adapters.jsonlines import (
     runs,
     signal_lines,
 )
+from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.tables import (
     BARS_SCHEMA,
     LEVELS_SCHEMA,
@@ -85,6 +86,8 @@ class DayResult:
     """By interval in minutes; in time order."""
     quality: Quality
     bad: Sequence[BadRow]
+    tally: Tally = field(default_factory=Tally)
+    """What the day adds to the summary."""
 
 
 class RunFiles:
@@ -125,7 +128,7 @@ class RunFiles:
                 f"{out}: can't be written ({error.strerror}); pass another folder to --out"
             ) from error
         try:
-            self._days = _DayFiles(self._hidden, intervals)
+            self._days = DayFiles(self._hidden, intervals)
         except OSError as error:
             self._remove()
             raise self._unwritable(error) from error
@@ -172,14 +175,7 @@ class RunFiles:
         self._thread.shutdown()
         try:
             self._days.close()
-            (self._hidden / SUMMARY).write_bytes(
-                orjson.dumps(
-                    dict(summary),
-                    option=orjson.OPT_INDENT_2
-                    | orjson.OPT_APPEND_NEWLINE
-                    | orjson.OPT_SERIALIZE_NUMPY,
-                )
-            )
+            (self._hidden / SUMMARY).write_bytes(summary_json(summary))
             _refuse_existing(self.out, self._force)
             self._move()
         except OSError as error:
@@ -231,8 +227,22 @@ class RunFiles:
                 folder.rmdir()
 
 
-class _DayFiles:
-    """The open files of a run, all but the summary."""
+def summary_json(summary: Mapping[str, Any]) -> bytes:
+    """A summary as `summary.json` has it."""
+    return orjson.dumps(
+        dict(summary),
+        option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY,
+    )
+
+
+def schema_of(name: str) -> pa.Schema:
+    """The schema of a Parquet file of the folder."""
+    schemas = {"signals.parquet": SIGNALS_SCHEMA, "levels.parquet": LEVELS_SCHEMA}
+    return schemas.get(name, BARS_SCHEMA)
+
+
+class DayFiles:
+    """The open files of a run in one folder, all but the summary."""
 
     def __init__(self, folder: Path, intervals: Sequence[int]) -> None:
         self._folder = folder
@@ -241,10 +251,10 @@ class _DayFiles:
             self._signal_lines = self._binary("signals.jsonl")
             self._session_lines = self._binary("sessions.jsonl")
             self._quality = self._binary("quality.csv")
-            self._signals = self._parquet("signals.parquet", SIGNALS_SCHEMA, _signals_table)
-            self._levels = self._parquet("levels.parquet", LEVELS_SCHEMA, shown_levels_table)
+            self._signals = self._parquet("signals.parquet", _signals_table)
+            self._levels = self._parquet("levels.parquet", shown_levels_table)
             self._bars = {
-                minutes: self._parquet(f"bars_{minutes}m.parquet", BARS_SCHEMA, bars_table)
+                minutes: self._parquet(f"bars_{minutes}m.parquet", bars_table)
                 for minutes in intervals
             }
             self._quality.write(f"{','.join(QUALITY_SCHEMA.names)}\n".encode())
@@ -268,7 +278,7 @@ class _DayFiles:
         return writes
 
     def close(self) -> None:
-        parquet: tuple[_ParquetFile[Any], ...] = (self._signals, self._levels, *self._bars.values())
+        parquet: tuple[ParquetFile[Any], ...] = (self._signals, self._levels, *self._bars.values())
         for file in parquet:
             file.close()
         self._open.close()
@@ -305,15 +315,13 @@ class _DayFiles:
     def _binary(self, name: str) -> BinaryIO:
         return self._open.enter_context((self._folder / name).open("wb"))
 
-    def _parquet(
-        self, name: str, schema: pa.Schema, table: Callable[[Sequence[P]], pa.Table]
-    ) -> _ParquetFile[P]:
-        file = _ParquetFile(self._folder / name, schema, table)
+    def _parquet(self, name: str, table: Callable[[Sequence[P]], pa.Table]) -> ParquetFile[P]:
+        file = ParquetFile(self._folder / name, schema_of(name), table)
         self._open.callback(file.abandon)
         return file
 
 
-class _ParquetFile(Generic[P]):
+class ParquetFile(Generic[P]):
     """Gathers whole days to row groups that are worth reading, yet fit in memory.
 
     What is gathered becomes a table all at once: that costs little more than for one day.

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from drawn_results import DAY, OPEN_NS, chosen, some_bars, some_signals
+from drawn_results import DAY, OPEN_NS, SYMBOLS, day_result, some_bars
 
 from openbell.adapters.sinks.files import ROW_GROUP, DayResult, RunFiles
 from openbell.adapters.tables import (
@@ -35,10 +34,8 @@ from openbell.adapters.tables import (
 )
 from openbell.errors import InputError, RunError
 from openbell.market.bars import BadRow
-from openbell.market.days import MINUTE_NS
-from openbell.market.results import DerivedBars, Levels, Quality, SessionDocument
+from openbell.market.results import DerivedBars
 
-SYMBOLS = ("NIFTY", "BANKNIFTY", "ABB")
 FILES = {
     "signals.jsonl",
     "signals.parquet",
@@ -49,60 +46,6 @@ FILES = {
     "quality.csv",
     "summary.json",
 }
-
-
-def document(name: str, day: date) -> SessionDocument:
-    levels = Levels(
-        symbols=SYMBOLS,
-        high=np.array([101.0, np.nan, 7.5]),
-        low=np.array([100.0, np.nan, 7.25]),
-        count=np.array([6, 0, 5]),
-        first_ts=np.full(3, OPEN_NS),
-        last_ts=np.full(3, OPEN_NS + 5 * MINUTE_NS),
-        complete=np.array([True, False, False]),
-    )
-    return SessionDocument(
-        exchange="XNSE",
-        trading_date=day,
-        session_name=name,
-        start_time="09:30",
-        end_time="09:35",
-        status="COMPLETED",
-        created_at=OPEN_NS,
-        updated_at=OPEN_NS,
-        levels=levels,
-    )
-
-
-def day_result(
-    number: int = 0, signals: int = 40, bars: int = 6, bad: tuple[BadRow, ...] = ()
-) -> DayResult:
-    day = DAY + timedelta(days=number)
-    batch = replace(some_signals(signals, seed=number), trading_date=day)
-    half = signals // 2
-    start = OPEN_NS + number * 1440 * MINUTE_NS
-    none = np.zeros(3, dtype=np.int64)
-    return DayResult(
-        trading_date=day,
-        symbols=SYMBOLS,
-        documents=(document("Morning Opening", day), document("Lunch Break", day)),
-        signals=(chosen(batch, slice(half, None)), chosen(batch, slice(half))),
-        bars={5: (some_bars(5, bars, start),), 15: (some_bars(15, bars // 3, start),)},
-        quality=Quality(
-            trading_date=day,
-            symbols=("NIFTY", 'BANK "X", Y', "ABB"),
-            expected=np.full(3, 375),
-            actual=np.array([375, 374, 0]),
-            gaps=none,
-            missing=np.array([0, 1, 375]),
-            out_of_order=none,
-            late=none,
-            duplicates=none,
-            outside_hours=none,
-            bad_rows=none,
-        ),
-        bad=bad,
-    )
 
 
 def write(out: Path, *days: DayResult, force: bool = False) -> None:

@@ -331,8 +331,8 @@ def left(of: Setting) -> dict[str, Any]:
         if file.suffix == ".parquet":
             kept[file.name] = pq.read_table(file).to_pylist()
         elif file.name == "summary.json":
-            summary = json.loads(file.read_bytes())
-            kept[file.name] = {key: summary[key] for key in ("trading_days", "first_day")}
+            kept[file.name] = json.loads(file.read_bytes())
+            del kept[file.name]["timing"]
         elif file.is_file():
             kept[file.name] = file.read_bytes()
     return kept

@@ -16,7 +16,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from datetime import time as clock_time
@@ -35,6 +35,7 @@ from strategies import Case
 
 from openbell.actors.effects import Commit, Effects
 from openbell.adapters.sinks.files import DayResult
+from openbell.adapters.sinks.tally import Account, Tally
 from openbell.adapters.sources import SourceInfo
 from openbell.adapters.stores import Holder, LeaseHeld, Store, Unavailable
 from openbell.adapters.stores.memory import Memory
@@ -327,8 +328,7 @@ class Process(InlineRun):
             world.config,
             cast(Store, Handle(world, self.life)),
             HandClock(),
-            sinks=(world,) if world.whole_days else (),
-            written=(lambda: max(world.days, default=None)) if world.whole_days else None,
+            days=world if world.whole_days else None,
         )
 
     def _opened(self) -> tuple[Any, Plan]:
@@ -556,10 +556,23 @@ class World:
             tuple((minutes, joined(parts)) for minutes, parts in sorted(day.bars.items())),
             plain(day.quality),
             plain(day.bad),
+            plain(day.tally),
         )
 
-    def last_day(self) -> date | None:
-        return max(self.days, default=None)
+    def write_day_without_data(self, day: date, tally: Tally) -> None:
+        self.days[day] = plain(tally)
+
+    def written(self) -> Collection[date]:
+        return self.days.keys()
+
+    def begin(self) -> None:
+        assert not self.days
+
+    def renew(self, account: Account) -> None:
+        """Nobody looks on."""
+
+    def put_together(self, account: Account) -> None:
+        """As `renew`."""
 
     def check_durable(self, commit: Commit) -> None:
         shown = [name for batch in commit.signals for name in signal_ids(batch).to_pylist()]
