@@ -12,10 +12,11 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 from functools import partial
+from pathlib import PurePath
 from typing import Any, Literal
 
 import orjson
@@ -26,7 +27,7 @@ from openbell.actors import clock, day, prefetch
 from openbell.actors.effects import Commit
 from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sinks.tally import Tally
-from openbell.adapters.sources import Source, open_source
+from openbell.adapters.sources import FileIdentity, Source, open_source
 from openbell.adapters.stores import (
     CommitRecord,
     Corrupt,
@@ -467,12 +468,23 @@ class DurableRun:
         return dates[max(0, len(dates) - self.config.store.keep_days)]
 
     def _identity(self) -> dict[str, bytes]:
-        files = {file.path: [file.size, file.digest] for file in self._info.files}
+        files = {name: [file.size, file.digest] for name, file in self._files()}
         return {
             "config": json.dumps(self.config.determining(), sort_keys=True).encode(),
             "files": json.dumps(files, sort_keys=True).encode(),
             "program": __version__.encode(),
         }
+
+    def _files(self) -> Iterator[tuple[str, FileIdentity]]:
+        """The data's files, by names that stay wherever their folder lies and is called from."""
+        folder = PurePath(self.config.data.path or "")
+        for file in self._info.files:
+            path = PurePath(file.path)
+            if path == folder:
+                yield path.name, file
+            else:
+                inside = path.is_relative_to(folder)
+                yield str(path.relative_to(folder) if inside else path), file
 
     def _check_identity(self, head: Head) -> None:
         """Refuse to go on with another configuration or other data.
@@ -485,8 +497,8 @@ class DurableRun:
             return
         check_configuration(self.config, head)
         held = json.loads(head.meta["files"])
-        for file in self._info.files:
-            if file.path in held and held[file.path] != [file.size, file.digest]:
+        for name, file in self._files():
+            if name in held and held[name] != [file.size, file.digest]:
                 raise InputError(
                     f"{file.path}: not the file that the state of {self.config.name!r} was made "
                     "from; put that one back, or start under another name:"

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from pathlib import PurePath
 from typing import Any
 
 import msgpack
@@ -23,6 +24,7 @@ from openbell.market.assembly import no_rows
 from openbell.market.bars import BarBlock
 from openbell.messages.base import Message
 from openbell.messages.control import Input, Loaded, LoadFailed, LoadTimedOut, Recover, Roll, Start
+from openbell.messages.data import QualityReport
 from openbell.messages.time import Grant
 from openbell.runtime.codec import Undecodable, decode, encode
 
@@ -56,7 +58,7 @@ def parts(commit: Commit | None) -> Parts:
     for bars in commit.bars:
         _digest(found, f"upkeep: {bars.interval_minutes}-minute bars", bars)
     if commit.quality is not None:
-        _digest(found, "upkeep: quality", commit.quality)
+        _digest(found, "upkeep: quality", _wherever(commit.quality))
     if commit.indicators is not None:
         _digest(found, "upkeep: indicators", commit.indicators)
     if commit.transitions:
@@ -64,6 +66,14 @@ def parts(commit: Commit | None) -> Parts:
     if commit.without_data:
         _digest(found, "day: without data", commit.without_data)
     return found
+
+
+def _wherever(report: QualityReport) -> QualityReport:
+    """The same wherever the data lies: its folder may be named in another way the next time."""
+    if not report.bad:
+        return report
+    bad = tuple(dataclasses.replace(row, file=PurePath(row.file).name) for row in report.bad)
+    return report.model_copy(update={"bad": bad})
 
 
 def _digest(found: Parts, about: str, value: Any) -> None:

@@ -186,6 +186,25 @@ def test_a_run_that_is_stopped_says_that_it_was_interrupted_until_it_has_ended(
     assert_same(results("out"), expected)
 
 
+def test_a_run_goes_on_wherever_its_folder_is_called_from(
+    fresh: Path, own: Path, children: Nursery, command: Command
+) -> None:
+    shutil.copytree(fresh / "minutes", "minutes")
+    changed("often.yaml", str(fresh / "minutes"), "minutes")
+
+    absolute = ("run", "--config", own / "often.yaml", "--out", own / "out")
+    code, said = children.run(*absolute, point="files, before a day", nth=2)
+
+    assert code == KILLED, said
+    relative = ("run", "--config", "often.yaml", "--out", "out")
+    ran = command(*relative)
+    assert (ran.code, ran.err) == (0, "")
+    assert b"\nminutes/2024-07-02.parquet," in Path("out/bad_rows.csv").read_bytes()
+    shutil.copy(f"minutes/{DAYS[1]}.parquet", f"minutes/{DAYS[0]}.parquet")
+    message = refusal(command(*relative), 2)
+    assert message.startswith(f"minutes/{DAYS[0]}.parquet: not the file that the state of 'bot' ")
+
+
 # Days that are not what was written
 
 
