@@ -229,9 +229,8 @@ def _kept(state: State) -> State:
 
 def _given_again(settings: Settings, state: State) -> tuple[State, Effects]:
     grant, *rest = state.again
-    agenda = state.agenda
-    if agenda and grant.until_ns >= agenda[0]:
-        agenda = agenda[1:]
+    # There may be more boundaries than when it was first given: a paced clock stops at every bar.
+    agenda = tuple(boundary for boundary in state.agenda if boundary > grant.until_ns)
     there = any(isinstance(i, LOADS) and i.date == state.awaiting for i in grant.inputs)
     awaiting = None if there else state.awaiting
     ended = None if any(isinstance(i, Recover) for i in grant.inputs) else state.ended

@@ -239,7 +239,7 @@ class InlineLoader(Loader):
             super().deliver(date, say)
             return
         day, _ = self._reading[date]
-        say(LoadTimedOut(date=date, data=no_rows(self._symbols, day, self._interval_ns)))
+        say(LoadTimedOut(date=date, data=no_rows(self.register(date), day, self._interval_ns)))
         deliver = super().deliver
         self.held.append(lambda: deliver(date, say))
 
@@ -421,6 +421,7 @@ class InlineRun(DurableRun):
         engine.loader = InlineLoader(
             self.source,
             symbols=self.plan.symbols,
+            registers=self.plan.registers,
             windows=day_windows(self.plan.days),
             trailing=self.plan.trailing,
             clock=self.clock,

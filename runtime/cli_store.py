@@ -84,6 +84,12 @@ def run(
     no_standby: Annotated[
         bool, typer.Option("--no-standby", help="Refuse instead of waiting for the lease.")
     ] = False,
+    fresh_day: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-day", help="Begin the day under way anew if the configuration has changed."
+        ),
+    ] = False,
     log_level: LogLevel = None,
     log_json: LogJson = False,
 ) -> None:
@@ -102,8 +108,7 @@ def run(
         raise ConfigError(f'feed.type is "{made.feed.type}"; this version runs replay')
     parts = None
     if folder is not None:
-        whose = {"name": made.name, "configuration": made.digest()}
-        parts = DayParts(folder, settings(made).derived_minutes, whose, _complain)
+        parts = DayParts(folder, settings(made).derived_minutes, {"name": made.name}, _complain)
     store = open_configured_store(made)
     for warning in store.warnings():
         _complain(warning)
@@ -115,7 +120,10 @@ def run(
                 store,
                 days=parts,
                 standby=_saying_once() if waits else None,
+                fresh_day=fresh_day,
             )
+            if runner.change is not None:
+                _complain(runner.change.said)
             caught.append(runner.stop)
             before = runner.head.step
             process.go_on()

@@ -12,9 +12,9 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from datetime import date
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from functools import partial
 from pathlib import PurePath
 from typing import Any, Literal
@@ -31,9 +31,11 @@ from openbell.adapters.sources import FileIdentity, Source, open_source
 from openbell.adapters.stores import (
     CommitRecord,
     Corrupt,
+    Document,
     Fenced,
     Head,
     LeaseHeld,
+    Snapshot,
     Step,
     Store,
     Unavailable,
@@ -49,13 +51,37 @@ from openbell.errors import (
     StoreError,
 )
 from openbell.errors import LeaseLost as LeaseLost  # noqa: PLC0414 where others look for it
-from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut, Prepared, Recover, Roll
+from openbell.market.days import TradingDay
+from openbell.messages.control import (
+    Loaded,
+    LoadFailed,
+    LoadTimedOut,
+    Prepared,
+    Recover,
+    Roll,
+    Start,
+)
+from openbell.messages.session import DayCleared
 from openbell.messages.time import Grant
 from openbell.runtime import steplog
-from openbell.runtime.cells import ActorFailed
-from openbell.runtime.codec import Undecodable, decode
+from openbell.runtime.cells import ActorFailed, Cell
+from openbell.runtime.codec import Undecodable, decode, encode
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
+from openbell.runtime.eras import (
+    KEY,
+    Era,
+    begun,
+    era_at,
+    era_on,
+    eras_of,
+    first_era,
+    given_up,
+    going_on,
+    kept,
+    registers,
+    written,
+)
 from openbell.runtime.ledger import Ledger, market_time, wall_time
 from openbell.runtime.planning import Plan, data_options, plan
 from openbell.runtime.recording import DaySink, Recorder, WholeDays
@@ -82,6 +108,21 @@ class Restored:
         self.states: dict[str, Any] = {}
         self.chain = steplog.START
         self.steps: tuple[Step, ...] = ()
+        self.anew: date | None = None
+        """The trading day that follows from its beginning: of the states only what earlier days
+        brought counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a configuration that is another one is taken."""
+
+    said: str
+    """What changes, with both values, and from when on."""
+    anew: date | None = None
+    """The day that is given up and begun anew."""
+    state: str = "NOT_STARTED"
+    """That it was in."""
 
 
 def open_configured_store(config: Config) -> Store:
@@ -135,6 +176,10 @@ class DurableRun:
         Gets each day that has ended, after the sinks, and the counts so far.
     dispatcher : str, optional
         None: all actors on one thread at speed 0, else one each.
+    fresh_day : bool
+        Whether a configuration that gives other answers, or another register, is taken by
+        beginning the day under way anew; if not, the first is refused, and symbols that were added
+        count from the next day on.
     """
 
     ledger_kind: type[Ledger] = Ledger
@@ -149,6 +194,7 @@ class DurableRun:
         standby: Callable[[LeaseHeld], None] | None = None,
         on_day: Callable[[DayResult, Tally], None] | None = None,
         dispatcher: Literal["inline", "threads"] | None = None,
+        fresh_day: bool = False,
     ) -> None:
         self.config = config
         self._dispatcher = dispatcher or ("threads" if config.feed.speed else "inline")
@@ -183,7 +229,11 @@ class DurableRun:
         try:
             self.head = store.head()
             self._shown = self.head.step
-            self._check_identity(self.head)
+            self.change: Change | None = None
+            self.eras = self._agreed(fresh_day)
+            self.plan = replace(self.plan, registers=registers(self.eras))
+            if days is not None:
+                days.follow(lambda day: era_on(self.eras, day).digest())
             self.engine = self._engine()
         except BaseException:
             store.release(self.fence)
@@ -279,6 +329,7 @@ class DurableRun:
         )
 
     def _run_supervised(self) -> bool:
+        self._take_change()
         recover = RECOVER in self._store.take_commands(self.fence)
         self._leave_error(recover)
         while True:
@@ -303,7 +354,7 @@ class DurableRun:
         if self._stopped:
             return True
         if found is not None:
-            self.recorder.go_on(_last_over(self.engine.cells[day.NAME].state))
+            self.recorder.go_on(self._last_over(found))
             self._say_restored(found)
             ended: clock.State = self.engine.cells[clock.NAME].state
             if not prepared.grants and ended.ended is not None and not recover:
@@ -313,10 +364,30 @@ class DurableRun:
         if recover:
             prepared = Prepared(grants=prepared.grants, inputs=(*prepared.inputs, Recover()))
         self._let_hear()
-        self.engine.run(prepared if found is not None else None)
+        start = self._start_anew()
+        self.engine.run(start or (prepared if found is not None else None))
         if not self._stopped:
             self._prune()
         return True
+
+    def _last_over(self, found: Restored) -> date | None:
+        """The last day that is over, where a restart has come to."""
+        of_day: day.State = self.engine.cells[day.NAME].state
+        if of_day.state == "ENDED":
+            return of_day.day.date
+        today = of_day.day.date if of_day.position >= 0 else found.anew
+        earlier = (d.date for d in self.plan.days if today is not None and d.date < today)
+        return max(earlier, default=None)
+
+    def _start_anew(self) -> Start | None:
+        """What begins a day anew, if that is still to be done."""
+        step = self.head.step + 1
+        era = era_at(self.eras, step)
+        if era is None or era.step != step:
+            return None
+        days = self._days_from(era.since)
+        is_first = days[0] == self.plan.days[0]
+        return Start(days=days, live_from_ns=self.plan.live_from_ns if is_first else 0)
 
     def _let_hear(self) -> None:
         """Tell the engine what was asked for when its actors' states were not in place yet."""
@@ -327,6 +398,46 @@ class DurableRun:
             for _ in range(self._steps_asked):
                 self.engine.step()
             self._steps_asked = 0
+
+    def _take_change(self) -> None:
+        """Make it durable that the configuration is another one.
+
+        A process that is killed after that goes on with it: a day that is to be begun anew still
+        is, as its first step is known.
+        """
+        if self.change is None:
+            return
+        logger.info("{}", self.change.said)
+        meta = self._identity()
+        entry: dict[str, Any] = {"what": "config", "why": self.change.said}
+        given_up: tuple[Document, ...] = ()
+        snapshot = None
+        if (start := self._start_anew()) is not None:
+            snapshot = self._snapshot_before(start.days[0])
+        if (anew := self.change.anew) is not None:
+            meta |= {"error": b""} if self.head.meta.get("error") else {}
+            reported = self._store.signals(trading_date=anew)
+            entry |= {
+                "what": "day",
+                "trading_date": str(anew),
+                "from": self.change.state,
+                "to": "NOT_STARTED",
+                "signals": sum(1 for _ in reported),
+            }
+            given_up = tuple(map(_given_up, self._store.documents(trading_date=anew)))
+        self._note(meta, entry, given_up, snapshot)
+        self.head = self._store.head()
+
+    def _snapshot_before(self, first: TradingDay) -> Snapshot:
+        """What a day that is begun anew goes on from, as the last snapshot of the day before: that
+        is the one which is kept for as long as the day can be replayed."""
+        restore(self.engine, self.plan, restored(self._store, self.head.step, eras=self.eras))
+        return Snapshot(
+            market_ns=first.open_ns,
+            trading_date=first.date - timedelta(days=1),
+            states={name: encode(cell.state) for name, cell in self.engine.cells.items()},
+            actors=tuple(self.engine.cells),
+        )
 
     def _leave_error(self, recover: bool) -> None:
         """Refuse to run on in ERROR, or take it back.
@@ -382,12 +493,25 @@ class DurableRun:
             "message and `openbell recover` tries again"
         ) from failure
 
-    def _note(self, meta: Mapping[str, bytes], entry: Mapping[str, Any]) -> None:
+    def _note(
+        self,
+        meta: Mapping[str, bytes],
+        entry: Mapping[str, Any],
+        documents: tuple[Document, ...] = (),
+        snapshot: Snapshot | None = None,
+    ) -> None:
         """Make facts durable that belong to no step."""
         head = self._store.head()
         line = orjson.dumps({"from": None, "to": None, **entry, "wall_time": wall_time()})
         digest = hashlib.blake2b(line, digest_size=16).digest()
-        record = CommitRecord(head.commit + 1, digest, audit=(line,), meta=meta)
+        record = CommitRecord(
+            head.commit + 1,
+            digest,
+            snapshot=snapshot,
+            documents=documents,
+            audit=(line,),
+            meta=meta,
+        )
         self._store.commit(self.fence, record)
 
     def stop(self) -> None:
@@ -467,10 +591,16 @@ class DurableRun:
         dates = [d.date for d in self.plan.days if d.date <= closed]
         return dates[max(0, len(dates) - self.config.store.keep_days)]
 
+    def _first_kept(self) -> date:
+        """The first day of the step log."""
+        return next((step.trading_date for step in self._store.steps()), date.min)
+
     def _identity(self) -> dict[str, bytes]:
         files = {name: [file.size, file.digest] for name, file in self._files()}
+        if self.head.step:
+            files = {**json.loads(self.head.meta["files"]), **files}
         return {
-            "config": json.dumps(self.config.determining(), sort_keys=True).encode(),
+            KEY: written(kept(self.eras, self._first_kept())),
             "files": json.dumps(files, sort_keys=True).encode(),
             "program": __version__.encode(),
         }
@@ -486,16 +616,84 @@ class DurableRun:
                 inside = path.is_relative_to(folder)
                 yield str(path.relative_to(folder) if inside else path), file
 
-    def _check_identity(self, head: Head) -> None:
-        """Refuse to go on with another configuration or other data.
+    def _agreed(self, fresh_day: bool) -> tuple[Era, ...]:
+        """Under which configuration which days were run, and will be.
 
         Raises
         ------
         ConfigError, InputError
+            If the run can't go on with this configuration, or with other data.
         """
+        config, head, symbols = self.config, self.head, self.plan.symbols
         if not head.step:
-            return
-        check_configuration(self.config, head)
+            return (first_era(config, symbols),)
+        self._check_files(head)
+        held = eras_of(head, symbols)
+        (step,) = self._store.steps(after=head.step - 1)
+        last = step.trading_date
+        changes = begun(held, last)[-1].changes(config.determining(), symbols)
+        if not (fresh_day and changes):
+            eras = going_on(held, config, symbols, last)
+            if eras != held:
+                self.change = Change(f"after {last}: {changes or 'all as it was'}")
+            return eras
+        eras, self.change = self._begun_anew(held, last, changes)
+        return eras
+
+    def _begun_anew(
+        self, held: tuple[Era, ...], last: date, changes: str
+    ) -> tuple[tuple[Era, ...], Change]:
+        config, symbols, step = self.config.determining(), self.plan.symbols, self.head.step + 1
+        state = "NOT_STARTED"
+        before = era_at(held, step)
+        if before is not None and before.step == step:
+            # Was to be begun anew, and has not been.
+            since, base = before.since, before.base
+        else:
+            newest = self._store.epochs()[0]
+            if newest.problem is not None:
+                raise StoreError(
+                    f"the newest snapshot is damaged ({newest.problem}), so that {last} can't be "
+                    "begun anew; go on with the old configuration until there is another"
+                )
+            of_day: day.State = decode(self._store.states(newest.epoch)[day.NAME])
+            state = of_day.state
+            if state == "ENDED":
+                since, base = last + timedelta(days=1), newest.step
+            else:
+                since, base = last, first_step(self._store, last, held) - 1
+        first = self._days_from(since)[0].date
+        eras = (
+            *(era for era in begun(held, last) if era.step != step),
+            Era(since, config, symbols, step, base),
+        )
+        if since > last:
+            return eras, Change(f"from {first} on: {changes}")
+        return eras, Change(f"{last} is begun anew: {changes}", last, state)
+
+    def _days_from(self, since: date) -> tuple[TradingDay, ...]:
+        """The days of the plan from a date on.
+
+        Raises
+        ------
+        ConfigError
+            If there are none.
+        """
+        days = tuple(planned for planned in self.plan.days if planned.date >= since)
+        if not days:
+            raise ConfigError(
+                f"the data has no trading day from {since} on that could be begun with this "
+                "configuration; give it another name: to run all days with it"
+            )
+        return days
+
+    def _check_files(self, head: Head) -> None:
+        """
+        Raises
+        ------
+        InputError
+            If a file is another one than it was.
+        """
         held = json.loads(head.meta["files"])
         for name, file in self._files():
             if name in held and held[name] != [file.size, file.digest]:
@@ -516,7 +714,7 @@ class DurableRun:
         """
         head = self._store.head()
         if self._days is None:
-            return restored(self._store, head.step)
+            return restored(self._store, head.step, eras=self.eras)
         written = self._days.written()
         steps = [(step.number, step.trading_date) for step in self._store.steps()]
         first, kept_from = steps[0]
@@ -524,17 +722,21 @@ class DurableRun:
         if lost := next((of for of in dropped if of not in written), None):
             raise _lost(lost)
         # One commit may hold a day's end and the next one's opening, and be the last before a kill.
-        lacking = next(((number, of) for number, of in steps if of not in written), None)
+        counts = ((number, of) for number, of in steps if not given_up(self.eras, number, of))
+        lacking = next(((number, of) for number, of in counts if of not in written), None)
         if lacking is None:
-            return restored(self._store, head.step)
+            return restored(self._store, head.step, eras=self.eras)
         number, of = lacking
+        era = era_at(self.eras, head.step + 1)
+        if era is not None and number < (era.step or 0):
+            raise _lost(of, "it was run with another configuration")
         try:
-            found = restored(self._store, number)
+            found = restored(self._store, number, eras=self.eras)
         except Corrupt:
             if number == first > 1:
                 raise _lost(of) from None
             raise
-        was: day.State | None = found.states.get(day.NAME)
+        was: day.State | None = found.states.get(day.NAME) if found.anew is None else None
         # A day is opened by a later step than its first one.
         if was is not None and was.day.date == of and was.state != "PRE_MARKET":
             raise _lost(of)
@@ -577,33 +779,25 @@ class DurableRun:
         return True
 
 
-def _last_over(state: day.State) -> date | None:
-    count = state.position + (state.state == "ENDED")
-    return state.plan[count - 1].date if count > 0 else None
-
-
-def _lost(day: date) -> InputError:
+def _lost(day: date, why: str = "the store has dropped its steps (store.keep_days)") -> InputError:
     return InputError(
-        f"{day}: its files are not in --out, and can't be made any more: the store has dropped its "
-        "steps (store.keep_days); leave out --out, or start anew under another name:"
+        f"{day}: its files are not in --out, and can't be made any more: {why}; leave out --out, or "
+        "start anew under another name:"
     )
 
 
-def check_configuration(config: Config, head: Head) -> None:
-    """Refuse a configuration that gives other answers than the one that the state was made with.
-
-    Raises
-    ------
-    ConfigError
-        Naming each key that differs, with both values.
-    """
-    was, now = json.loads(head.meta["config"]), config.determining()
-    if changes := list(_changes(was, now)):
-        lines = "; ".join(f"{key} was {before}, is {after}" for key, before, after in changes)
-        raise ConfigError(
-            f"the state of {config.name!r} was made with another configuration: {lines}; "
-            "go on with the old one, or give this one another name:"
-        )
+def _given_up(document: Document) -> Document:
+    """A session's document until its day, begun anew, opens; for good where it is no longer run."""
+    fields = {
+        **orjson.loads(document.body),
+        "status": "SKIPPED",
+        "started_at": None,
+        "completed_at": None,
+        "symbols_data": {},
+        "breakouts_checked": False,
+        "reason": "the day was begun anew",
+    }
+    return replace(document, status="SKIPPED", completed_ns=None, body=orjson.dumps(fields))
 
 
 def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
@@ -623,11 +817,13 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
     if restored is None:
         return Prepared()
     cells, loader = engine.cells, engine.loader
-    for name, state in restored.states.items():
+    states = restored.states if restored.anew is None else _carried_over(cells, restored)
+    for name, state in states.items():
         if name not in cells:
             raise StoreError(f"the snapshot has an actor that this configuration hasn't, {name}")
         cells[name].state = state
-        cells[name].step = restored.step
+    for cell in cells.values():
+        cell.step = restored.step
     days = {planned.date: planned for planned in plan.days}
     of_day: day.State = cells[day.NAME].state
     handing: prefetch.State = cells[prefetch.NAME].state
@@ -662,6 +858,21 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
     return Prepared(grants=grants, inputs=(load(late),) if late is not None else ())
 
 
+def _carried_over(cells: Mapping[str, Cell], restored: Restored) -> dict[str, Any]:
+    """States before a day that is begun anew: as new, but for what earlier days brought.
+
+    The actors may be others than those of the snapshot, and those of the same name may have other
+    settings: what they keep of a day is cleared before it could matter.
+    """
+    assert restored.anew is not None
+    cleared = DayCleared(date=restored.anew)
+    states: dict[str, Any] = {clock.NAME: clock.State(step=restored.step)}
+    for name, state in restored.states.items():
+        if name in cells and name != prefetch.NAME and DayCleared in cells[name].actor.hears:
+            states[name], _ = cells[name].actor.update(state, cleared)
+    return states
+
+
 def _late(of_day: day.State, grants: tuple[Grant, ...]) -> date | None:
     """The date whose rows had not come when a process ended that ran it without them."""
     late = of_day.day.date if of_day.without_rows else None
@@ -674,24 +885,31 @@ def _late(of_day: day.State, grants: tuple[Grant, ...]) -> date | None:
     return late
 
 
-def restored(store: Store, step_max: int, until: int | None = None) -> Restored:
+def restored(
+    store: Store, step_max: int, until: int | None = None, *, eras: Sequence[Era] = ()
+) -> Restored:
     """The newest snapshot of a step up to one, and the steps after it.
 
-    A snapshot that can't be used is reported, and the one before is taken.
+    A snapshot that can't be used is reported, and the one before is taken. Where the day that
+    follows `step_max` was begun anew, nothing of what was given up by that comes back.
 
     Parameters
     ----------
     until : int, optional
         The last step wanted; None: all there are.
+    eras : sequence of Era
+        Of the whole state; none: no day was begun anew.
 
     Raises
     ------
     Corrupt
         If there is none, and the step log doesn't reach back to the start either.
     """
+    era = era_at(eras, step_max + 1)
+    anew, base = (era.step or 0, era.base) if era is not None else (0, 0)
     found = Restored(0, 0, 0)
     for epoch in store.epochs():
-        if epoch.step > step_max:
+        if not base <= epoch.step <= step_max:
             continue
         try:
             if epoch.problem is not None:
@@ -703,20 +921,23 @@ def restored(store: Store, step_max: int, until: int | None = None) -> Restored:
         found = Restored(epoch.epoch, epoch.step, epoch.market_ns)
         found.states = states
         break
+    if era is not None and base <= found.step < anew:
+        found.step, found.anew = anew - 1, era.since
     steps = list(store.steps(after=max(found.step - 1, 0), until=until))
     if found.step:
         found.chain, steps = steps[0].digest, steps[1:]
-    elif steps and steps[0].number != 1:
+    elif anew or (steps and steps[0].number != 1):
+        begins = base + 1 if anew else steps[0].number
         raise Corrupt(
-            f"no snapshot up to step {step_max} can be used, and the step log begins at "
-            f"{steps[0].number}; start anew under another name:, or restore the store's files"
+            f"no snapshot up to step {step_max} can be used, and the steps that lead there begin "
+            f"at {begins}; start anew under another name:, or restore the store's files"
         )
     found.steps = tuple(steps)
     return found
 
 
-def first_step(store: Store, day: date) -> int:
-    """The first step of a trading day that is in the step log.
+def first_step(store: Store, day: date, eras: Sequence[Era] = ()) -> int:
+    """The first step of a trading day that is in the step log, of what was not given up.
 
     Raises
     ------
@@ -724,12 +945,19 @@ def first_step(store: Store, day: date) -> int:
         If the day was not recorded, or was dropped since.
     """
     firsts: dict[date, int] = {}
+    anew = {era.step for era in eras}
+    before: date | None = None
     for step in store.steps():
-        first = firsts.setdefault(step.trading_date, step.number)
         # Pruned, the log begins with the end of a day, after the snapshot that the next needs.
-        if step.trading_date == day and (first == 1 or len(firsts) > 1):
-            return first
-    kept = [kept for kept, first in firsts.items() if first == 1 or first > min(firsts.values())]
+        follows = before is not None and before != step.trading_date
+        before = step.trading_date
+        if given_up(eras, step.number, before):
+            continue
+        if step.number == 1 or step.number in anew or follows:
+            firsts[before] = step.number
+    if day in firsts:
+        return firsts[day]
+    kept = list(firsts)
     span = f"kept: {kept[0]} to {kept[-1]}" if kept else "nothing was"
     raise InputError(f"{day}: not recorded, or dropped after store.keep_days; {span}")
 
@@ -758,15 +986,3 @@ def _acquired(store: Store, config: Config, standby: Callable[[LeaseHeld], None]
                 raise
             logger.warning("waiting for the lease: {}", error)
         time.sleep(ttl.seconds / 4)
-
-
-def _changes(was: Any, now: Any, key: str = "") -> Any:
-    """(key, before, after) wherever two configurations differ."""
-    if isinstance(was, dict) and isinstance(now, dict):
-        for name in sorted(was.keys() | now.keys()):
-            yield from _changes(was.get(name), now.get(name), f"{key}.{name}" if key else name)
-    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
-        for place, (before, after) in enumerate(zip(was, now, strict=True)):
-            yield from _changes(before, after, f"{key}[{place}]")
-    elif was != now:
-        yield key, json.dumps(was), json.dumps(now)

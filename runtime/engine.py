@@ -68,6 +68,7 @@ class Engine:
         self.loader = Loader(
             source,
             symbols=plan.symbols,
+            registers=plan.registers,
             windows=day_windows(plan.days),
             trailing=plan.trailing,
             took=partial(self._metrics.add, "history"),
@@ -90,8 +91,10 @@ class Engine:
                 self._metrics.loaded()
             self.dispatcher.post(clock.NAME, message)
 
-    def run(self, going_on: Prepared | None = None) -> None:
+    def run(self, going_on: Prepared | Start | None = None) -> None:
         """Run to the end of the plan, from its start or from where a restart has come.
+
+        A restart that begins a day anew gives a Start of its own.
 
         Raises
         ------

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import date
+from functools import partial
 
 from loguru import logger
 
@@ -51,6 +52,8 @@ class Loader:
     ----------
     windows : mapping
         From when until when (ns UTC) rows belong to each date, as `day_windows` gives it.
+    registers : sequence
+        Other registers than `symbols`, each from a date on.
     took : callable, optional
         Told how many seconds the days before took.
     """
@@ -63,12 +66,17 @@ class Loader:
         windows: Mapping[date, tuple[int, int]],
         trailing: TrailingSettings,
         took: Callable[[float], None] = lambda seconds: None,
+        registers: Sequence[tuple[date, tuple[str, ...]]] = (),
     ) -> None:
         self._source = source
         self._symbols = symbols
+        self._registers = registers
         self._windows = windows
         self._interval_ns = source.info().interval_ns
-        self._trailing = Trailing(trailing, symbols, self._interval_ns, self._rows, took)
+        self._new_trailing = partial(
+            Trailing, trailing, interval_ns=self._interval_ns, read=self._rows, took=took
+        )
+        self._trailing: Trailing | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="openbell-prefetch")
         self._shut = threading.Event()
         self._lock = threading.Lock()
@@ -85,6 +93,11 @@ class Loader:
                 self._reading[day.date] = (day, reading)
                 self._unread.add(reading)
                 reading.add_done_callback(self._unread.discard)
+
+    def register(self, day: date) -> tuple[str, ...]:
+        """The symbols that are watched on a day."""
+        held = (symbols for since, symbols in reversed(self._registers) if since <= day)
+        return next(held, self._symbols)
 
     @property
     def running(self) -> tuple[date, ...]:
@@ -154,7 +167,7 @@ class Loader:
         if reading.done() or self._shut.is_set():
             return
         logger.warning("{}: not read in time; the day opens without its rows", day.date)
-        nothing = no_rows(self._symbols, day, self._interval_ns)
+        nothing = no_rows(self.register(day.date), day, self._interval_ns)
         say(LoadTimedOut(date=day.date, data=nothing))
 
     def _say(self, day: date, reading: Future[Loaded], say: Callable[[Delivery], None]) -> None:
@@ -170,8 +183,11 @@ class Loader:
 
     def _read(self, day: TradingDay) -> Loaded:
         logger.debug("prefetch started: {}", day.date)
+        symbols = self.register(day.date)
+        if self._trailing is None or self._trailing.symbols != symbols:
+            self._trailing = self._new_trailing(symbols=symbols)
         history = self._trailing.before(day)
-        raw = self._rows(day, self._symbols)
+        raw = self._rows(day, symbols)
         data = assemble(raw, day, self._interval_ns)
         self._trailing.over(data)
         logger.debug("prefetch completed: {}, {} rows", day.date, len(raw))

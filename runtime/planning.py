@@ -43,6 +43,8 @@ class Plan:
     """Where inside the first day the run begins (ns UTC); 0: at its open."""
     trimmed: int = 0
     """Rows of trading days before the first and after the last that has one inside its hours."""
+    registers: tuple[tuple[date, tuple[str, ...]], ...] = ()
+    """Other registers than `symbols` that a stored run has had, each from a date on."""
 
 
 def data_options(config: Config) -> DataOptions:

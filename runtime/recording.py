@@ -28,6 +28,10 @@ class DaySink(Protocol):
 class WholeDays(DaySink, Protocol):
     """Keeps whole days where a kill leaves them, so that a restart need not run them again."""
 
+    def follow(self, configuration: Callable[[date], str]) -> None:
+        """Told before all else what names the configuration that a day is run with."""
+        ...
+
     def begin(self) -> None:
         """Nothing was run yet.
 

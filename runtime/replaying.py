@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -17,8 +17,9 @@ from openbell.messages.control import Prepared
 from openbell.messages.time import Grant
 from openbell.runtime import steplog
 from openbell.runtime.config import Config
-from openbell.runtime.durable import check_configuration, first_step, restore, restored
+from openbell.runtime.durable import first_step, restore, restored
 from openbell.runtime.engine import Engine
+from openbell.runtime.eras import check_configuration, era_on, eras_of, registers
 from openbell.runtime.ledger import Ledger, market_time, what_differs
 from openbell.runtime.planning import data_options, plan
 from openbell.runtime.recording import Recorder
@@ -126,13 +127,15 @@ def replay_day(config: Config, store: Store, day: date, until: str | None = None
     """
     if config.data.path is None:
         raise ConfigError("data.path is missing; name the data that the day was run on")
-    first = first_step(store, day)
-    check_configuration(config, store.head())
-    found = restored(store, first - 1)
-    found.steps = tuple(step for step in found.steps if step.trading_date <= day)
     source = open_source(config.data.path, data_options(config))
     try:
         planned = plan(config, source, config.feed.start, config.feed.end)
+        eras = eras_of(store.head(), planned.symbols)
+        first = first_step(store, day, eras)
+        check_configuration(config, era_on(eras, day), day)
+        found = restored(store, first - 1, eras=eras)
+        found.steps = tuple(step for step in found.steps if step.trading_date <= day)
+        planned = replace(planned, registers=registers(eras))
         engine = Engine(planned, source, Recorder(()))
         prepared = restore(engine, planned, found)
         grants: tuple[Any, ...] = prepared.grants

@@ -89,7 +89,7 @@ class Trailing:
         took: Callable[[float], None],
     ) -> None:
         self._settings = settings
-        self._symbols = symbols
+        self.symbols = symbols
         self._interval_ns = interval_ns
         self._read = read
         self._took = took
@@ -116,8 +116,8 @@ class Trailing:
                 came.append(history_day(self._last.rows, keep_rows=missing.rows))
             elif past.date in settings.dates:
                 asked = missing.symbols
-                names = tuple(s for s in self._symbols if asked is None or s in asked)
-                raw = among(self._symbols, self._read(past, names))
+                names = tuple(s for s in self.symbols if asked is None or s in asked)
+                raw = among(self.symbols, self._read(past, names))
                 rows = assemble(raw, past, self._interval_ns).rows
                 came.append(history_day(rows, keep_rows=missing.rows))
         self._history = rolled(self._history, wanted, came)

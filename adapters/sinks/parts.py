@@ -96,6 +96,7 @@ class DayParts:
         self.out = out
         self._intervals = tuple(intervals)
         self._run = dict(run)
+        self._run_on: Callable[[date], Mapping[str, str]] = lambda day: self._run
         self._say = say
         self._days = out / DAYS
         self._damaged: set[Path] = set()
@@ -114,6 +115,10 @@ class DayParts:
             raise InputError(
                 f"{out}: can't be written, {error.strerror}; name another --out"
             ) from None
+
+    def follow(self, configuration: Callable[[date], str]) -> None:
+        """Have days of this run told from others by the configuration too."""
+        self._run_on = lambda day: {**self._run, "configuration": configuration(day)}
 
     def begin(self) -> None:
         """No day was run yet.
@@ -139,6 +144,7 @@ class DayParts:
         """
         found = set()
         for folder in self._folders():
+            of = date.fromisoformat(folder.name)
             try:
                 day = _opened(folder)
                 for name in day.files:
@@ -147,13 +153,13 @@ class DayParts:
                 self._say(f"{folder}: {damage}; the day is run again")
                 self._damaged.add(folder)
                 continue
-            if day.run != self._run:
-                differing = (key for key in self._run if day.run.get(key) != self._run[key])
+            if day.run != (run := self._run_on(of)):
+                differing = (key for key in run if day.run.get(key) != run[key])
                 raise InputError(
                     f"{self.out}: holds days of a run with another {' and '.join(differing)}; name "
                     "another --out"
                 )
-            found.add(date.fromisoformat(folder.name))
+            found.add(of)
         return frozenset(found)
 
     def write_day(self, day: DayResult) -> None:
@@ -220,7 +226,7 @@ class DayParts:
             part.mkdir()
             if result is not None:
                 self._write_files(part, result)
-            self._write_account(part, tally)
+            self._write_account(part, self._run_on(day), tally)
             for file in (*part.iterdir(), part):
                 _synced(file)
             if final.is_dir():
@@ -246,12 +252,12 @@ class DayParts:
         finally:
             files.abandon()
 
-    def _write_account(self, folder: Path, tally: Tally) -> None:
+    def _write_account(self, folder: Path, run: Mapping[str, str], tally: Tally) -> None:
         files = {}
         for file in sorted(folder.iterdir()):
             data = file.read_bytes()
             files[file.name] = [len(data), zlib.crc32(data)]
-        account = {"run": self._run, "files": files, "tally": asdict(tally)}
+        account = {"run": run, "files": files, "tally": asdict(tally)}
         sealed = {"crc32": zlib.crc32(orjson.dumps(account)), "account": account}
         (folder / ACCOUNT).write_bytes(orjson.dumps(sealed))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -192,6 +193,17 @@ def test_a_failure_that_is_given_again_does_not_end_the_run_that_is_to_recover()
 
     assert [(grant.step, grant.inputs) for grant in grants(effects)] == [(3, (Recover(),))]
     assert state.ended is None
+
+
+def test_a_grant_that_is_given_again_leaves_no_boundary_behind_it() -> None:
+    at = [DAY.open_ns + seconds for seconds in (60, 75, 90)]
+    state = replace(opened(), agenda=(*at, DAY.close_ns))
+    again = Grant(step=state.step + 1, from_ns=DAY.open_ns, until_ns=at[2], inputs=())
+
+    state, _ = told(state, Prepared(grants=(again,)))
+    _, effects = told(state, Resume(token="test"), *over(state))
+
+    assert [(grant.from_ns, grant.until_ns) for grant in grants(effects)] == [(at[2], DAY.close_ns)]
 
 
 def test_a_word_out_of_turn_is_an_error() -> None:

@@ -565,6 +565,9 @@ class World:
     def written(self) -> Collection[date]:
         return self.days.keys()
 
+    def follow(self, configuration: Any) -> None:
+        """There is one only."""
+
     def begin(self) -> None:
         assert not self.days
 

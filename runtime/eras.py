@@ -1,0 +1,200 @@
+"""Under which configuration, and for which symbols, each trading day was run.
+
+State may outlive the configuration that it was begun with. Keys that change no answer may be
+others at every start. Symbols that were added count from the next trading day on: the one under way
+was opened without them. For any other change a day has to be begun anew, which `run --fresh-day`
+does: its steps so far stay in the step log, and nothing goes on from them any more.
+
+An era is a stretch of days with one configuration and one register of symbols.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from openbell.adapters.stores import Head
+from openbell.errors import ConfigError
+from openbell.runtime.config import Config
+
+KEY = "eras"
+"""Of the store's meta."""
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """From a trading day on, until the next era's."""
+
+    since: date
+    config: Mapping[str, Any]
+    """The keys that determine the answers."""
+    symbols: tuple[str, ...]
+    """The register: what is watched, and companions."""
+    step: int | None = None
+    """The step with which its first day is begun anew; None: that day just follows."""
+    base: int = 0
+    """The first step of which a snapshot holds all that earlier days brought to that day."""
+
+    def other(self, config: Mapping[str, Any], symbols: tuple[str, ...]) -> bool:
+        return bool(self.symbols != symbols or self._but_symbols(config))
+
+    def refused(self, config: Mapping[str, Any], symbols: tuple[str, ...]) -> list[str]:
+        """What of a configuration can't be taken into the day under way or the next, in words."""
+        said = self._but_symbols(config)
+        if lacking := [symbol for symbol in self.symbols if symbol not in symbols]:
+            key = self.config["symbols"], config["symbols"]
+            said += differences({"symbols": key[0]}, {"symbols": key[1]}) or [
+                f"the data had {', '.join(lacking[:5])}, and has it no more"
+            ]
+        return said
+
+    def changes(self, config: Mapping[str, Any], symbols: tuple[str, ...]) -> str:
+        """All that is another."""
+        came = [f"symbol {s} was added" for s in symbols if s not in self.symbols]
+        went = [f"symbol {s} was taken away" for s in self.symbols if s not in symbols]
+        return "; ".join([*self._but_symbols(config), *_some(came), *_some(went)])
+
+    def digest(self) -> str:
+        """Names what its days are made of."""
+        text = json.dumps([{**self.config, "symbols": self.symbols}], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _but_symbols(self, config: Mapping[str, Any]) -> list[str]:
+        return differences({**self.config, "symbols": None}, {**config, "symbols": None})
+
+
+def first_era(config: Config, symbols: tuple[str, ...]) -> Era:
+    """Of state that is begun."""
+    return Era(date.min, config.determining(), symbols)
+
+
+def eras_of(head: Head, symbols: tuple[str, ...]) -> tuple[Era, ...]:
+    """The eras of state, oldest first; none where nothing was run.
+
+    Parameters
+    ----------
+    symbols : tuple of str
+        The register by the data there is: the one of state that was begun before registers were
+        kept, if it was for all symbols.
+    """
+    if KEY in head.meta:
+        return tuple(_read(fields) for fields in json.loads(head.meta[KEY]))
+    if not head.step:
+        return ()
+    config = json.loads(head.meta["config"])
+    if config["symbols"] != "all":
+        symbols = tuple(sorted({*config["symbols"], *config["companions"].values()}))
+    return (Era(date.min, config, symbols),)
+
+
+def written(eras: Sequence[Era]) -> bytes:
+    fields = [{**asdict(era), "since": era.since.isoformat()} for era in eras]
+    return json.dumps(fields, sort_keys=True).encode()
+
+
+def era_on(eras: Sequence[Era], day: date) -> Era:
+    """The one that a trading day belongs to."""
+    return [eras[0], *(era for era in eras if era.since <= day)][-1]
+
+
+def era_at(eras: Sequence[Era], step: int) -> Era | None:
+    """The last one that was begun anew with a step up to this one."""
+    begun = [era for era in eras if era.step is not None and era.step <= step]
+    return begun[-1] if begun else None
+
+
+def begun(eras: Sequence[Era], last: date) -> tuple[Era, ...]:
+    """Those that hold: one that was only to follow on the last day's may still be another."""
+    return tuple(era for era in eras if era.step is not None or era.since <= last)
+
+
+def given_up(eras: Sequence[Era], step: int, day: date) -> bool:
+    """Whether a step of a day is one that was left behind when the day was begun anew."""
+    return any(step < (era.step or 0) and day >= era.since for era in eras)
+
+
+def registers(eras: Sequence[Era]) -> tuple[tuple[date, tuple[str, ...]], ...]:
+    """From when on which symbols are watched."""
+    return tuple((era.since, era.symbols) for era in eras)
+
+
+def going_on(
+    eras: Sequence[Era], config: Config, symbols: tuple[str, ...], last: date
+) -> tuple[Era, ...]:
+    """The eras with which a run goes on under a configuration.
+
+    Parameters
+    ----------
+    last : date
+        The last trading day that has a step.
+
+    Raises
+    ------
+    ConfigError
+        If it would give other answers; the text names each key that differs, with both values.
+    """
+    held = begun(eras, last)
+    determining = config.determining()
+    if refused := held[-1].refused(determining, symbols):
+        raise ConfigError(
+            f"the state of {config.name!r} was made with another configuration: "
+            f"{'; '.join(refused)}; go on with the old one, or have `openbell run --fresh-day` "
+            "begin the day under way anew with this one"
+        )
+    if not held[-1].other(determining, symbols):
+        return held
+    return (*held, Era(last + timedelta(days=1), determining, symbols))
+
+
+def kept(eras: Sequence[Era], first: date) -> tuple[Era, ...]:
+    """Without those of which no day is in the step log any more."""
+    return tuple(eras[eras.index(era_on(eras, first)) :])
+
+
+def check_configuration(config: Config, era: Era, day: date) -> None:
+    """Refuse a configuration under which a recorded day would come to something else.
+
+    Raises
+    ------
+    ConfigError
+        Naming each key that differs, with both values.
+    """
+    if changes := era.changes(config.determining(), era.symbols):
+        raise ConfigError(
+            f"{day} was run with another configuration: {changes}; name that one with --config"
+        )
+
+
+def differences(was: Any, now: Any, key: str = "") -> list[str]:
+    """Each key that differs, with both values."""
+    return list(_differences(was, now, key))
+
+
+def _differences(was: Any, now: Any, key: str) -> Iterator[str]:
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        for name in sorted(was.keys() | now.keys()):
+            below = f"{key}.{name}" if key else name
+            yield from _differences(was.get(name), now.get(name), below)
+    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for place, (before, after) in enumerate(zip(was, now, strict=True)):
+            yield from _differences(before, after, f"{key}[{place}]")
+    elif was != now:
+        yield f"{key} was {json.dumps(was)}, is {json.dumps(now)}"
+
+
+def _some(said: list[str]) -> list[str]:
+    return said if len(said) <= 5 else [*said[:5], f"{len(said) - 5} more"]
+
+
+def _read(fields: dict[str, Any]) -> Era:
+    return Era(
+        date.fromisoformat(fields["since"]),
+        fields["config"],
+        tuple(fields["symbols"]),
+        fields["step"],
+        fields["base"],
+    )
