@@ -39,9 +39,10 @@ DAYS = ".days"
 ACCOUNT = "account.json"
 PART = ".part"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-RENEWAL_SHARE = 0.1
+SHARE = 0.1
 """The files on top are renewed at a day's end unless that has taken more than this share of the
-time so far; when the run ends they always are. A run as long as a day renews them each day."""
+time so far; when the run ends they always are. A run as long as a day renews them each day. It is the
+same with waiting for the disk: a day that a power cut damages is noticed, and run again."""
 
 
 class Damaged(Exception):
@@ -104,6 +105,7 @@ class DayParts:
         self._now = now
         self._began = now()
         self._renewing = 0.0
+        self._syncing = 0.0
         if (out / SUMMARY).exists() and not self._days.is_dir():
             raise InputError(
                 f"{out}: holds results of something else than this run; name another --out"
@@ -163,7 +165,7 @@ class DayParts:
         return frozenset(found)
 
     def write_day(self, day: DayResult) -> None:
-        """Write a day; it is on disk when this returns.
+        """Write a day.
 
         Raises
         ------
@@ -179,7 +181,7 @@ class DayParts:
     def renew(self, account: Account) -> None:
         """Make the files on top, if not too much of the time so far was spent on that."""
         began = self._now()
-        if self._renewing <= RENEWAL_SHARE * (began - self._began):
+        if self._renewing <= SHARE * (began - self._began):
             self.put_together(account)
             self._renewing += self._now() - began
 
@@ -227,12 +229,13 @@ class DayParts:
             if result is not None:
                 self._write_files(part, result)
             self._write_account(part, self._run_on(day), tally)
-            for file in (*part.iterdir(), part):
-                _synced(file)
+            if waits := self._syncing <= SHARE * (self._now() - self._began):
+                self._sync(*part.iterdir(), part)
             if final.is_dir():
                 shutil.rmtree(final)
             part.replace(final)
-            _synced(self._days)
+            if waits:
+                self._sync(self._days)
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
             raise RunError(
@@ -242,6 +245,12 @@ class DayParts:
         self._damaged.discard(final)
         for left in self._days.glob(f"{day}.*{PART}"):
             shutil.rmtree(left, ignore_errors=True)
+
+    def _sync(self, *paths: Path) -> None:
+        began = self._now()
+        for path in paths:
+            _synced(path)
+        self._syncing += self._now() - began
 
     def _write_files(self, folder: Path, day: DayResult) -> None:
         files = DayFiles(folder, self._intervals)
