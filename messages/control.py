@@ -28,6 +28,8 @@ class Loaded(Input):
     date: date
     data: DayData
     history: HistoryReady | None = None
+    journal: bytes | None = None
+    """What was read, where it can't be asked for again and is in no journal yet."""
 
 
 class LoadTimedOut(Input):

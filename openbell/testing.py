@@ -409,6 +409,7 @@ class InlineRun(DurableRun):
             self.recorder,
             speed=self.config.feed.speed,
             load_timeout=self.config.prefetch.timeout_seconds.seconds,
+            journals=self.journals,
         )
         engine.dispatcher = InlineDispatcher(
             engine.cells,
@@ -424,6 +425,7 @@ class InlineRun(DurableRun):
             registers=self.plan.registers,
             windows=day_windows(self.plan.days),
             trailing=self.plan.trailing,
+            journals=self.journals,
             clock=self.clock,
             late=lambda day: self.is_late(day),
         )

@@ -377,7 +377,8 @@ class Runtime:
             Instead of the configuration's `data.path`.
         durable : bool, optional
             Whether its state lives in the configuration's store, under its name, and survives this
-            process; None: where rows come from files, which can be read again.
+            process; None: where rows come from files. Of a table, each day's rows go into the
+            store's journal when the day begins.
 
         Raises
         ------
@@ -389,19 +390,15 @@ class Runtime:
         in_files = data is None or isinstance(data, str | os.PathLike)
         if not (in_files if durable is None else durable):
             return cls(made, data, start=made.feed.start, end=made.feed.end, speed=made.feed.speed)
-        if not in_files:
-            raise ConfigError(
-                "durable=True needs rows that a restart can read again; write the table to a "
-                "Parquet file and pass its path, or leave out durable="
-            )
-        if data is not None:
+        if in_files and data is not None:
             made = config_from(made, overrides={"data.path": os.fspath(data)})
-        return cls._durable(made)
+        return cls._durable(made, None if in_files else data)
 
     @classmethod
     def _durable(
         cls,
         config: Config,
+        data: Any = None,
         *,
         sinks: tuple[DaySink, ...] = (),
         on_day: OnDay | None = None,
@@ -409,7 +406,7 @@ class Runtime:
     ) -> Self:
         runtime = cls.__new__(cls)
         told = runtime._telling(on_day)
-        run = _Durable(config, sinks=sinks, on_day=told, dispatcher=dispatcher)
+        run = _Durable(config, data=data, sinks=sinks, on_day=told, dispatcher=dispatcher)
         try:
             runtime._host(config, run, run.log())
         except BaseException:
@@ -750,6 +747,7 @@ def run_backtest(
             empty_state(kept, force=force)
             made = Runtime._durable(
                 kept,
+                data,
                 sinks=tuple(all_sinks),
                 on_day=on_day,
                 dispatcher=days.dispatcher,

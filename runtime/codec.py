@@ -45,6 +45,7 @@ _MODULES = (
     "actors.prefetch",
     "actors.session",
     "actors.upkeep",
+    "runtime.journal",
 )
 
 _TYPE, _ARRAY, _DATE, _SET, _MAP = "t", "a", "d", "s", "m"

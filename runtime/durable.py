@@ -63,7 +63,7 @@ from openbell.messages.control import (
 )
 from openbell.messages.session import DayCleared
 from openbell.messages.time import Grant
-from openbell.runtime import steplog
+from openbell.runtime import journal, steplog
 from openbell.runtime.cells import ActorFailed, Cell
 from openbell.runtime.codec import Undecodable, decode, encode
 from openbell.runtime.config import Config
@@ -108,6 +108,8 @@ class Restored:
         self.states: dict[str, Any] = {}
         self.chain = steplog.START
         self.steps: tuple[Step, ...] = ()
+        self.journal: dict[date, journal.DayRead] = {}
+        """What was journaled of the days that the states and the steps are about."""
         self.anew: date | None = None
         """The trading day that follows from its beginning: of the states only what earlier days
         brought counts."""
@@ -168,6 +170,9 @@ class DurableRun:
 
     Parameters
     ----------
+    data : path or pandas, polars or pyarrow table, optional
+        Instead of the configuration's `data.path`. What is used of a table is journaled: a restart
+        gives the day under way as it was, and later days as the table is then.
     days : WholeDays, optional
         A sink that knows which days it has: a restart begins before the first one that it lacks.
     standby : callable, optional
@@ -189,6 +194,7 @@ class DurableRun:
         config: Config,
         store: Store,
         *,
+        data: Any = None,
         sinks: tuple[DaySink, ...] = (),
         days: WholeDays | None = None,
         standby: Callable[[LeaseHeld], None] | None = None,
@@ -201,8 +207,11 @@ class DurableRun:
         self._store = store
         self._days = days
         self._on_day = on_day
+        self._data = config.data.path if data is None else data
         self.source, self.plan = self._opened()
         self._info = self.source.info()
+        self.journals = not self._info.lasting
+        """Whether what is read is journaled, as no later process could ask for it."""
         # Signals are read from the store, which has those of earlier processes too.
         self.recorder = Recorder(
             sinks if days is None else (*sinks, days),
@@ -311,9 +320,9 @@ class DurableRun:
         config = self.config
         if config.feed.type != "replay":
             raise ConfigError(f'feed.type is "{config.feed.type}"; this version runs replay')
-        if config.data.path is None:
+        if self._data is None:
             raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
-        source = open_source(config.data.path, data_options(config))
+        source = open_source(self._data, data_options(config))
         paced = config.feed.speed > 0
         return source, plan(config, source, config.feed.start, config.feed.end, paced=paced)
 
@@ -326,6 +335,7 @@ class DurableRun:
             dispatcher=self._dispatcher,
             speed=speed,
             load_timeout=self.config.prefetch.timeout_seconds.seconds,
+            journals=self.journals,
         )
 
     def _run_supervised(self) -> bool:
@@ -588,7 +598,10 @@ class DurableRun:
         self._keep_from, self._pruned_at = None, time.monotonic()
 
     def _days_back(self, closed: date) -> date:
-        dates = [d.date for d in self.plan.days if d.date <= closed]
+        of_day: day.State = self.engine.cells[day.NAME].state
+        # A table may not have the earlier ones any more; a plan that was begun anew has not, either.
+        planned = {d.date for d in (*self.plan.days, *of_day.plan)}
+        dates = sorted(of for of in planned if of <= closed)
         return dates[max(0, len(dates) - self.config.store.keep_days)]
 
     def _first_kept(self) -> date:
@@ -608,7 +621,7 @@ class DurableRun:
     def _files(self) -> Iterator[tuple[str, FileIdentity]]:
         """The data's files, by names that stay wherever their folder lies and is called from."""
         folder = PurePath(self.config.data.path or "")
-        for file in self._info.files:
+        for file in self._info.files if self._info.lasting else ():
             path = PurePath(file.path)
             if path == folder:
                 yield path.name, file
@@ -661,7 +674,7 @@ class DurableRun:
             if state == "ENDED":
                 since, base = last + timedelta(days=1), newest.step
             else:
-                since, base = last, first_step(self._store, last, held) - 1
+                since, base = last, recorded_steps(self._store, last, held)[0] - 1
         first = self._days_from(since)[0].date
         eras = (
             *(era for era in begun(held, last) if era.step != step),
@@ -817,6 +830,7 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
     if restored is None:
         return Prepared()
     cells, loader = engine.cells, engine.loader
+    loader.remember(restored.journal)
     states = restored.states if restored.anew is None else _carried_over(cells, restored)
     for name, state in states.items():
         if name not in cells:
@@ -824,16 +838,18 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
         cells[name].state = state
     for cell in cells.values():
         cell.step = restored.step
-    days = {planned.date: planned for planned in plan.days}
+    there = {planned.date: planned for planned in plan.days}
+    there |= {known.day.date: known.day for known in restored.journal.values()}
+    days = {planned.date: planned for planned in planned_days(restored)}
     of_day: day.State = cells[day.NAME].state
     handing: prefetch.State = cells[prefetch.NAME].state
     read: dict[date, Loaded] = {}
 
     def load(wanted: date) -> Loaded:
         if wanted not in read:
-            if wanted not in days:
+            if wanted not in there:
                 raise StoreError(f"{wanted} was run, but the data has no such trading day any more")
-            loader.start(days[wanted])
+            loader.start(there[wanted])
             try:
                 read[wanted] = loader.take(wanted)
             except OpenbellError:
@@ -845,13 +861,26 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
                 ) from error
         return read[wanted]
 
-    if of_day.position >= 0 and of_day.phase in ("stream", "end"):
-        today = load(of_day.day.date)
-        opened = steplog.timed_out(today) if of_day.without_rows else today
+    def again(wanted: date) -> Loaded:
+        if loader.journals and wanted not in restored.journal:
+            raise StoreError(
+                f"{wanted} was run, but its rows are not in the journal, and can't be asked for "
+                "again; go on with the data that it was run on"
+            )
+        return load(wanted)
+
+    def without_rows(wanted: date) -> LoadTimedOut:
+        return loader.timed_out(days[wanted])
+
+    if of_day.phase == "stream":
+        today = of_day.day
+        opened = loader.timed_out(today) if of_day.without_rows else again(today.date)
         cells[prefetch.NAME].state = replace(handing, rows=opened.data.rows)
-    grants = tuple(steplog.granted(steplog.read(step.grant), load) for step in restored.steps)
+    grants = tuple(
+        steplog.granted(steplog.read(step.grant), again, without_rows) for step in restored.steps
+    )
     for asked in handing.asked:
-        if asked not in read and asked in days:
+        if asked not in read:
             loader.start(days[asked])
     engine.read_again = frozenset(read)
     late = _late(of_day, grants)
@@ -871,6 +900,19 @@ def _carried_over(cells: Mapping[str, Cell], restored: Restored) -> dict[str, An
         if name in cells and name != prefetch.NAME and DayCleared in cells[name].actor.hears:
             states[name], _ = cells[name].actor.update(state, cleared)
     return states
+
+
+def planned_days(restored: Restored) -> tuple[TradingDay, ...]:
+    """The trading days of the run that left this, oldest first."""
+    of_day: day.State | None = restored.states.get(day.NAME) if restored.anew is None else None
+    if of_day is not None and of_day.plan:
+        return of_day.plan
+    if not restored.steps:
+        return ()
+    begun = steplog.read(restored.steps[0].grant)
+    nothing: dict[date, Any] = {}  # a grant with which a run begins carries its plan, and no rows
+    grant = steplog.granted(begun, nothing.__getitem__, nothing.__getitem__)
+    return next((start.days for start in grant.inputs if isinstance(start, Start)), ())
 
 
 def _late(of_day: day.State, grants: tuple[Grant, ...]) -> date | None:
@@ -908,6 +950,7 @@ def restored(
     era = era_at(eras, step_max + 1)
     anew, base = (era.step or 0, era.base) if era is not None else (0, 0)
     found = Restored(0, 0, 0)
+    dates: set[date] = set()
     for epoch in store.epochs():
         if not base <= epoch.step <= step_max:
             continue
@@ -920,6 +963,7 @@ def restored(
             continue
         found = Restored(epoch.epoch, epoch.step, epoch.market_ns)
         found.states = states
+        dates.add(epoch.trading_date)
         break
     if era is not None and base <= found.step < anew:
         found.step, found.anew = anew - 1, era.since
@@ -933,11 +977,16 @@ def restored(
             f"at {begins}; start anew under another name:, or restore the store's files"
         )
     found.steps = tuple(steps)
+    dates |= {step.trading_date for step in steps}
+    found.journal = journal.days(
+        (entry for used in sorted(dates) for entry in store.journal(used)),
+        lambda step, of: not given_up(eras, step, of),
+    )
     return found
 
 
-def first_step(store: Store, day: date, eras: Sequence[Era] = ()) -> int:
-    """The first step of a trading day that is in the step log, of what was not given up.
+def recorded_steps(store: Store, day: date, eras: Sequence[Era] = ()) -> tuple[int, int]:
+    """The first and the last step of a trading day in the step log, of what was not given up.
 
     Raises
     ------
@@ -945,6 +994,7 @@ def first_step(store: Store, day: date, eras: Sequence[Era] = ()) -> int:
         If the day was not recorded, or was dropped since.
     """
     firsts: dict[date, int] = {}
+    lasts: dict[date, int] = {}
     anew = {era.step for era in eras}
     before: date | None = None
     for step in store.steps():
@@ -955,8 +1005,9 @@ def first_step(store: Store, day: date, eras: Sequence[Era] = ()) -> int:
             continue
         if step.number == 1 or step.number in anew or follows:
             firsts[before] = step.number
+        lasts[before] = step.number
     if day in firsts:
-        return firsts[day]
+        return firsts[day], lasts[day]
     kept = list(firsts)
     span = f"kept: {kept[0]} to {kept[-1]}" if kept else "nothing was"
     raise InputError(f"{day}: not recorded, or dropped after store.keep_days; {span}")

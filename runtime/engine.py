@@ -55,6 +55,7 @@ class Engine:
         load_timeout: float | None = None,
         seed: int | None = None,
         delayed: tuple[str, str] | None = None,
+        journals: bool = False,
     ) -> None:
         self.cells = cells(actors(plan.settings), wiring(plan.settings.sessions))
         self._plan = plan
@@ -72,6 +73,7 @@ class Engine:
             windows=day_windows(plan.days),
             trailing=plan.trailing,
             took=partial(self._metrics.add, "history"),
+            journals=journals,
         )
         self._load_timeout = load_timeout if speed else None
         self._pacer = Pacer(speed, self.tell_clock) if speed else None

@@ -25,6 +25,7 @@ from openbell.adapters.jsonlines import document_lines, escaped_ids, signal_line
 from openbell.adapters.stores import (
     CommitRecord,
     Document,
+    JournalEntry,
     SignalRows,
     Snapshot,
     Step,
@@ -36,7 +37,7 @@ from openbell.errors import ReplayError
 from openbell.market.results import SessionDocument, SignalBatch
 from openbell.messages.session import PhaseEntered, StateChanged
 from openbell.messages.time import Grant
-from openbell.runtime import steplog
+from openbell.runtime import journal, steplog
 from openbell.runtime.cells import Cell
 from openbell.runtime.codec import encode
 
@@ -61,6 +62,7 @@ class _Done:
     commit: Commit | None
     states: Mapping[str, Any] | None
     """Every actor's state, where a snapshot is due."""
+    journal: tuple[JournalEntry, ...]
     size: int
 
 
@@ -192,7 +194,9 @@ class Ledger:
             digest=self._chain,
             trading_date=days.day.date,
         )
-        done = _Done(step, commit, self._states(settled, commit), _size(commit))
+        entries = journal.entries(grant, step.trading_date)
+        size = _size(commit) + sum(len(entry.body) for entry in entries)
+        done = _Done(step, commit, self._states(settled, commit), entries, size)
         with self._changed:
             self._queue.append(done)
             if done.states is not None:
@@ -417,6 +421,7 @@ class Ledger:
             digest=hashlib.blake2b(msgpack.packb(parts), digest_size=16).digest(),
             steps=steps,
             snapshot=snapshot,
+            journal=tuple(entry for done in taken for entry in done.journal),
             documents=tuple(stored_documents(documents.values())),
             signals=tuple(map(stored_signals, joined_batches(batches))),
             audit=tuple(audit),

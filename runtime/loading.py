@@ -16,6 +16,7 @@ from openbell.market.assembly import assemble, no_rows
 from openbell.market.bars import DayData, RawRows
 from openbell.market.days import TradingDay
 from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
+from openbell.runtime import journal
 from openbell.runtime.trailing import Trailing, TrailingSettings
 
 Delivery = Loaded | LoadTimedOut | LoadFailed | InputError
@@ -56,6 +57,8 @@ class Loader:
         Other registers than `symbols`, each from a date on.
     took : callable, optional
         Told how many seconds the days before took.
+    journals : bool
+        Whether what is read goes along as bytes for the journal.
     """
 
     def __init__(
@@ -67,7 +70,10 @@ class Loader:
         trailing: TrailingSettings,
         took: Callable[[float], None] = lambda seconds: None,
         registers: Sequence[tuple[date, tuple[str, ...]]] = (),
+        journals: bool = False,
     ) -> None:
+        self.journals = journals
+        self._journaled: dict[date, journal.DayRead] = {}
         self._source = source
         self._symbols = symbols
         self._registers = registers
@@ -84,6 +90,10 @@ class Loader:
         # Neither keeps what was read: a future and a timer go once the day is there.
         self._unread: set[Future[Loaded]] = set()
         self._timers: set[threading.Timer] = set()
+
+    def remember(self, journaled: Mapping[date, journal.DayRead]) -> None:
+        """Take these days from the journal when they are to be read, and not from the source."""
+        self._journaled.update(journaled)
 
     def start(self, day: TradingDay) -> None:
         """Read a day after those that were started before; does nothing if it was."""
@@ -167,8 +177,12 @@ class Loader:
         if reading.done() or self._shut.is_set():
             return
         logger.warning("{}: not read in time; the day opens without its rows", day.date)
+        say(self.timed_out(day))
+
+    def timed_out(self, day: TradingDay) -> LoadTimedOut:
+        """What is said of a day whose rows are not there in time."""
         nothing = no_rows(self.register(day.date), day, self._interval_ns)
-        say(LoadTimedOut(date=day.date, data=nothing))
+        return LoadTimedOut(date=day.date, data=nothing)
 
     def _say(self, day: date, reading: Future[Loaded], say: Callable[[Delivery], None]) -> None:
         if reading.cancelled() or self._shut.is_set():
@@ -182,16 +196,34 @@ class Loader:
             say(LoadFailed(date=day, reason=f"{error} ({ATTEMPTS} attempts)"))
 
     def _read(self, day: TradingDay) -> Loaded:
+        known = self._journaled.pop(day.date, None)
+        if known is not None:
+            return self._read_again(known)
         logger.debug("prefetch started: {}", day.date)
         symbols = self.register(day.date)
+        trailing = self._trailing_of(symbols)
+        history = trailing.before(day)
+        raw = self._rows(day, symbols)
+        places: dict[int, tuple[str, int]] = {}
+        data = assemble(journal.noted(raw, places), day, self._interval_ns)
+        trailing.over(data)
+        logger.debug("prefetch completed: {}, {} rows", day.date, len(raw))
+        written = journal.written(day, raw, places, history) if self.journals else None
+        return Loaded(date=day.date, data=data, history=history, journal=written)
+
+    def _read_again(self, known: journal.DayRead) -> Loaded:
+        raw = known.rows()
+        data = assemble(raw, known.day, self._interval_ns)
+        trailing = self._trailing_of(known.symbols)
+        trailing.given(known.history)
+        trailing.over(data)
+        logger.debug("{}: {} rows from the journal", known.day.date, len(raw))
+        return Loaded(date=known.day.date, data=data, history=known.history)
+
+    def _trailing_of(self, symbols: tuple[str, ...]) -> Trailing:
         if self._trailing is None or self._trailing.symbols != symbols:
             self._trailing = self._new_trailing(symbols=symbols)
-        history = self._trailing.before(day)
-        raw = self._rows(day, symbols)
-        data = assemble(raw, day, self._interval_ns)
-        self._trailing.over(data)
-        logger.debug("prefetch completed: {}, {} rows", day.date, len(raw))
-        return Loaded(date=day.date, data=data, history=history)
+        return self._trailing
 
     def _rows(self, day: TradingDay, symbols: tuple[str, ...]) -> RawRows:
         window = self._windows.get(day.date) or day_windows((day,))[day.date]

@@ -104,11 +104,7 @@ def plan(
         raise DataError(_nothing_inside(config, dates, start, end))
     calendar = _calendar(config, dates, start, end)
     trailing = trailing_settings(config, calendar.before, dates)
-    functions = indicator_functions(trailing.specs, indicators or {})
-    made = replace(
-        settings(config, paced=paced),
-        indicators=tuple((spec, functions[spec.name]) for spec in trailing.specs),
-    )
+    made = _with_indicators(settings(config, paced=paced), trailing, indicators or {})
     held = _Held(source, dates, symbols)
     days = calendar.days(max(first, calendar.first), min(last, calendar.last))
     days = tuple(day for day in days if day.close_ns > live_from_ns)
@@ -134,6 +130,32 @@ def plan(
         live_from_ns=live_from_ns,
         trimmed=sum(held.rows(day.date, day.tz) for day in {*all_days} - {*days}),
     )
+
+
+def recorded_plan(config: Config, days: tuple[TradingDay, ...], symbols: tuple[str, ...]) -> Plan:
+    """A plan over days that were run before, whose data is not here.
+
+    Raises
+    ------
+    ConfigError, CalendarError
+    """
+    calendar = calendar_for(config, days[0].date, days[-1].date)
+    trailing = trailing_settings(config, calendar.before, {})
+    return Plan(
+        days=days,
+        symbols=symbols,
+        not_trading={},
+        open_ended=(False, False),
+        settings=_with_indicators(settings(config), trailing, {}),
+        trailing=trailing,
+    )
+
+
+def _with_indicators(
+    made: Settings, trailing: TrailingSettings, indicators: Mapping[str, Indicator]
+) -> Settings:
+    functions = indicator_functions(trailing.specs, indicators)
+    return replace(made, indicators=tuple((spec, functions[spec.name]) for spec in trailing.specs))
 
 
 def check_config(config: Config, today: date) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from openbell.actors import breakout
 from openbell.actors.effects import Commit, Settled
-from openbell.adapters.sources import open_source
+from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Step, Store
 from openbell.errors import ConfigError, InputError
 from openbell.market.windows import resolve
@@ -17,11 +17,18 @@ from openbell.messages.control import Prepared
 from openbell.messages.time import Grant
 from openbell.runtime import steplog
 from openbell.runtime.config import Config
-from openbell.runtime.durable import first_step, restore, restored
+from openbell.runtime.durable import (
+    Restored,
+    planned_days,
+    recorded_steps,
+    restore,
+    restored,
+)
 from openbell.runtime.engine import Engine
 from openbell.runtime.eras import check_configuration, era_on, eras_of, registers
+from openbell.runtime.journal import NotHere
 from openbell.runtime.ledger import Ledger, market_time, what_differs
-from openbell.runtime.planning import data_options, plan
+from openbell.runtime.planning import Plan, data_options, plan, recorded_plan
 from openbell.runtime.recording import Recorder
 from openbell.runtime.words import in_words
 
@@ -113,7 +120,9 @@ class _Comparing(Ledger):
 
 
 def replay_day(config: Config, store: Store, day: date, until: str | None = None) -> Replayed:
-    """Run a recorded day again, from its first snapshot.
+    """Run a recorded day again, from the snapshot that it began with.
+
+    Rows that were journaled come from the journal; other data is needed as it was.
 
     Parameters
     ----------
@@ -125,17 +134,14 @@ def replay_day(config: Config, store: Store, day: date, until: str | None = None
     InputError
         If the day was not recorded, or was dropped since.
     """
-    if config.data.path is None:
-        raise ConfigError("data.path is missing; name the data that the day was run on")
-    source = open_source(config.data.path, data_options(config))
+    head = store.head()
+    eras = eras_of(head, ())
+    first, last = recorded_steps(store, day, eras)
+    check_configuration(config, era_on(eras, day), day)
+    found = restored(store, first - 1, until=last, eras=eras)
+    source, planned = _opened(config, found, day)
     try:
-        planned = plan(config, source, config.feed.start, config.feed.end)
-        eras = eras_of(store.head(), planned.symbols)
-        first = first_step(store, day, eras)
-        check_configuration(config, era_on(eras, day), day)
-        found = restored(store, first - 1, eras=eras)
-        found.steps = tuple(step for step in found.steps if step.trading_date <= day)
-        planned = replace(planned, registers=registers(eras))
+        planned = replace(planned, registers=registers(eras_of(head, planned.symbols)))
         engine = Engine(planned, source, Recorder(()))
         prepared = restore(engine, planned, found)
         grants: tuple[Any, ...] = prepared.grants
@@ -155,6 +161,22 @@ def replay_day(config: Config, store: Store, day: date, until: str | None = None
         return Replayed(engine, day, count, comparing.reached_ns, comparing.differs)
     finally:
         source.close()
+
+
+def _opened(config: Config, found: Restored, day: date) -> tuple[Source, Plan]:
+    """Where rows come from that are not in the journal, and the plan of the run."""
+    options = data_options(config)
+    if day in found.journal:
+        planned = recorded_plan(config, planned_days(found), found.journal[day].symbols)
+        return NotHere(options.kind, options.interval_ns), planned
+    if config.data.path is None:
+        raise ConfigError("data.path is missing; name the data that the day was run on")
+    source = open_source(config.data.path, options)
+    try:
+        return source, plan(config, source, config.feed.start, config.feed.end)
+    except BaseException:
+        source.close()
+        raise
 
 
 def _instant(days: Any, day: date, until: str) -> int:

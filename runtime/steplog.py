@@ -1,7 +1,7 @@
 """The step log: every grant, and a digest of what its step brought, chained step by step.
 
 A grant is written without the rows that it carried: they are read again from the source, whose
-identity the store keeps.
+identity the store keeps, or from the journal.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ import msgpack
 import numpy as np
 
 from openbell.actors.effects import Commit
-from openbell.market.assembly import no_rows
-from openbell.market.bars import BarBlock
 from openbell.messages.base import Message
 from openbell.messages.control import Input, Loaded, LoadFailed, LoadTimedOut, Recover, Roll, Start
 from openbell.messages.data import QualityReport
@@ -193,14 +191,16 @@ def read(entry: bytes) -> Entry:
         raise Undecodable(f"an entry of the step log can't be read: {error!r}") from error
 
 
-def granted(entry: Entry, load: Callable[[date], Loaded]) -> Grant:
-    """The grant of an entry; `load` gives a day's rows again."""
+def granted(
+    entry: Entry, load: Callable[[date], Loaded], late: Callable[[date], LoadTimedOut]
+) -> Grant:
+    """The grant of an entry; `load` gives a day's rows again, `late` a day without them."""
     fields = entry.grant
     return Grant(
         step=fields["step"],
         from_ns=fields["from_ns"],
         until_ns=fields["until_ns"],
-        inputs=tuple(_read_input(written, load) for written in fields["inputs"]),
+        inputs=tuple(_read_input(written, load, late) for written in fields["inputs"]),
     )
 
 
@@ -215,20 +215,14 @@ def _written_input(entered: Input) -> list[Any]:
     raise TypeError(f"{type(entered).__name__} can't be written to the step log")
 
 
-def _read_input(entry: list[Any], load: Callable[[date], Loaded]) -> Input:
+def _read_input(
+    entry: list[Any], load: Callable[[date], Loaded], late: Callable[[date], LoadTimedOut]
+) -> Input:
     match entry:
         case ["message", bytes(content)] if isinstance(message := decode(content), Input):
             return message
         case ["loaded", str(day)]:
             return load(date.fromisoformat(day))
         case ["timed_out", str(day)]:
-            return timed_out(load(date.fromisoformat(day)))
+            return late(date.fromisoformat(day))
     raise Undecodable(f"the step log has an input that this program doesn't know, {entry!r:.80}")
-
-
-def timed_out(loaded: Loaded) -> LoadTimedOut:
-    """What was said when a day's rows, which are there by now, were not there in time."""
-    rows = loaded.data.rows
-    interval_ns = rows.interval_ns if isinstance(rows, BarBlock) else None
-    nothing = no_rows(loaded.data.symbols, loaded.data.day, interval_ns)
-    return LoadTimedOut(date=loaded.date, data=nothing)

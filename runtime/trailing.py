@@ -136,6 +136,11 @@ class Trailing:
         self._took(time.perf_counter() - began)
         return HistoryReady(history=self._history, periods=periods)
 
+    def given(self, ready: HistoryReady | None) -> None:
+        """What was at hand for a day that is not read anew: later ones go on from it."""
+        if ready is not None:
+            self._history = ready.history
+
     def over(self, data: DayData) -> None:
         """A day was read for the run itself: it need not be read again as one before."""
         if self._settings.needs:

@@ -80,6 +80,7 @@ def of_hint(hint: Any, depth: int = 0) -> st.SearchStrategy[Any]:
         int: INTEGERS,
         float: FLOATS,
         str: TEXTS,
+        bytes: st.binary(max_size=5),
         date: st.dates(),
     }
     if hint in simple:

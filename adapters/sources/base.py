@@ -100,10 +100,14 @@ class SourceInfo:
     symbols: tuple[str, ...]
     """All symbols in it, sorted."""
     files: tuple[FileIdentity, ...]
+    lasting: bool = True
+    """Whether a later process that asks gets the same rows. If not, a durable run journals what it
+    uses, and `files` are not compared after a restart."""
 
 
 class Source(Protocol):
-    """Stored history. Reading is repeatable: the same call gives the same rows."""
+    """Stored history. Reading is repeatable: the same call gives the same rows, in this process
+    at least (see `SourceInfo.lasting`)."""
 
     def info(self) -> SourceInfo: ...
 

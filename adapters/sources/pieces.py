@@ -89,11 +89,14 @@ class PieceSource:
         options: DataOptions,
         scan: Callable[[], Scan],
         keep_bytes: int = KEEP_BYTES,
+        *,
+        lasting: bool = True,
     ) -> None:
         self._name = name
         self._options = options
         self._make_scan = scan
         self._keep_bytes = keep_bytes
+        self._lasting = lasting
         self._kept: OrderedDict[Piece, _Kept] = OrderedDict()
         self._kept_bytes = 0
 
@@ -114,6 +117,7 @@ class PieceSource:
             interval_ns=self._options.interval_ns if self._options.kind == "bars" else None,
             symbols=tuple(sorted(symbols)),
             files=self._scan.files,
+            lasting=self._lasting,
         )
 
     def dates(self, tz: str) -> dict[date, int]:

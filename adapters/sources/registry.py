@@ -39,7 +39,7 @@ def open_source(data: object, options: DataOptions | None = None) -> Source:
     if not isinstance(data, str | os.PathLike):
         from openbell.adapters.sources.table import open_table
 
-        return open_table(data, options)
+        return open_table(data, options, lasting=False)
     path = Path(data)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; check --data or data.path")

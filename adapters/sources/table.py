@@ -16,10 +16,15 @@ from openbell.errors import DataError
 NAME = "<table>"
 
 
-def open_table(table: object, options: DataOptions) -> Source:
+def open_table(table: object, options: DataOptions, *, lasting: bool = True) -> Source:
     """A table as a source. In a pandas DataFrame, times and symbols may be in the index.
 
     What is read are views of the table where its columns allow that: don't write to it afterwards.
+
+    Parameters
+    ----------
+    lasting : bool
+        Whether a later process can make the same table again, as from a file.
 
     Raises
     ------
@@ -31,7 +36,7 @@ def open_table(table: object, options: DataOptions) -> Source:
     plan = plan_columns(NAME, names, options, options.symbol)
     check_types(plan, dict(zip(names, arrow.schema.types, strict=True)))
     rows = decode(plan, arrow)
-    return PieceSource(NAME, options, lambda: _scan(rows))
+    return PieceSource(NAME, options, lambda: _scan(rows), lasting=lasting)
 
 
 def _scan(rows: Decoded) -> Scan:

@@ -33,6 +33,9 @@ from openbell.adapters.stores import open_store
 
 KILLED = -signal.SIGKILL
 
+TABLE_BOT = Path(__file__).with_name("table_bot.py")
+"""A program that embeds openbell with a table, to be given a configuration and a folder."""
+
 
 class Point(NamedTuple):
     """Where a process kills itself: before or after a call of one of some functions."""

@@ -46,7 +46,7 @@ from openbell.market.bars import RawRows
 from openbell.market.days import MINUTE_NS, Segment, TradingDay, local_instant
 from openbell.messages.base import Message
 from openbell.messages.control import Roll
-from openbell.runtime import steplog
+from openbell.runtime import journal, steplog
 from openbell.runtime.codec import decode
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.durable import RECOVER, LeaseLost, Restored, restore
@@ -77,6 +77,12 @@ class Scenario:
     @property
     def paced(self) -> bool:
         return bool(self.config["feed"]["speed"])
+
+    @property
+    def lasting(self) -> bool:
+        """Whether rows can be asked for again; if not, those of a day that is in the journal are
+        others the next time."""
+        return self.number % 3 != 1
 
 
 @cache
@@ -249,7 +255,7 @@ class Source(MemorySource):
         self._well = False
 
     def info(self) -> SourceInfo:
-        return super().info()
+        return replace(super().info(), lasting=self._world.scenario.lasting)
 
     def read(self, start_ns: int, end_ns: int, symbols: Sequence[str] | None = None) -> RawRows:
         world = self._world
@@ -265,7 +271,11 @@ class Source(MemorySource):
             self._failures -= 1
             self._well = self._failures == 0
             raise OSError("the source does not answer")
-        return super().read(start_ns, end_ns, symbols)
+        raw = super().read(start_ns, end_ns, symbols)
+        if world.scenario.lasting or not world.journaled(start_ns, end_ns):
+            return raw
+        columns = {name: values * 1.01 for name, values in raw.columns.items()}
+        return replace(raw, columns=columns)
 
 
 class Life:
@@ -583,6 +593,14 @@ class World:
             held = {signal.id for _, signal in self.connected().signals()}
             assert held.issuperset(shown), f"shown before it was durable: {shown}"
 
+    def journaled(self, start_ns: int, end_ns: int) -> bool:
+        """Whether the journal has the day of some rows."""
+        days = [case.day for case in self.scenario.cases]
+        (day,) = (d for d in days if start_ns <= d.open_ns < end_ns)
+        store = self.connected()
+        names = {entry.name for d in days for entry in store.journal(d.date)}
+        return any(name.startswith(f"rows {day.date} ") for name in names)
+
     def state(self) -> Any:
         store = self.connected()
         head = store.head()
@@ -681,10 +699,12 @@ def check_replay(world: World) -> None:
     store = world.connected()
     found = Restored(0, 0, 0)
     found.steps = tuple(store.steps())
+    for case in world.scenario.cases:
+        found.journal |= journal.days(store.journal(case.day.date))
     plan = planned(world.scenario, world.config)
     plan = replace(plan, settings=replace(plan.settings, paced=False))
-    calm = World(world.seed, CALM)
-    engine = Engine(plan, Source(calm, Life(calm)), Recorder(()))
+    source = Source(world, Life(world))
+    engine = Engine(plan, source, Recorder(()), journals=not world.scenario.lasting)
     prepared = restore(engine, plan, found)
     engine.ledger = ledger = Given(engine, found.steps)
     engine.run(prepared)

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from faults.crashing import KILLED, POINTS, Nursery, Setting, assert_same, left, setting
+from faults.crashing import KILLED, POINTS, TABLE_BOT, Nursery, Setting, assert_same, left, setting
 from redis_server import RedisServer
 
 CRASHES = int(os.environ.get("CRASHES", "10"))
@@ -167,6 +167,22 @@ def test_a_kill_at_each_point_on_fresh_state_loses_and_repeats_nothing(
     chain.finish()
 
     assert chain.kills
+
+
+def test_a_table_that_is_another_after_each_kill_gives_what_it_gave(
+    chain: Chain, children: Nursery, minutes: Path
+) -> None:
+    points = [point for point in POINTS if not point.startswith("files")]
+
+    for point in chain.rng.sample(points, 8):
+        nth = chain.rng.randrange(1, 9)
+        chain.history.append(f"{point} × {nth}")
+        bot = (TABLE_BOT, chain.setting.config, minutes)
+        chain.account(*children.run(*bot, point=point, nth=nth), files=False)
+    code, said = children.run(TABLE_BOT, chain.setting.config, minutes)
+
+    assert chain.kills
+    assert not chain.account(code, said, files=False)
 
 
 def test_kills_at_random_instants_of_a_real_day_lose_and_repeat_nothing(

@@ -1,6 +1,7 @@
 """State that was damaged while nobody ran: recovery is right, or refuses in one line; never wrong.
 
-Each case damages one thing in a copy of a state that a killed run left, then starts the run again.
+Each case damages one thing in a copy of a state that a killed run over a table left, then starts
+the run again: with files of the same rows, or, where the journal is concerned, with another table.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.crashing import KILLED, Nursery, Setting, left, setting
+from faults.crashing import KILLED, TABLE_BOT, Nursery, Setting, left, setting
 from redis_server import RedisServer
 
 from openbell.errors import StoreError
@@ -28,9 +29,11 @@ Damage = Callable[[Any], object]
 Kept = dict[str, Any]
 
 
-def check(children: Nursery, of: Setting, expected: Kept, about: str) -> None:
+def check(children: Nursery, of: Setting, minutes: Path, expected: Kept, about: str) -> None:
     """Starts the run on damaged state, which it recovers rightly, or refuses in one line."""
-    code, said = children.run("run", "--config", of.config)
+    needs_journal = "journal" in about or "head" in about
+    files, table = ("run", "--config", of.config), (TABLE_BOT, of.config, minutes)
+    code, said = children.run(*(table if needs_journal else files))
     lines = [line for line in said.splitlines() if line.startswith("openbell: ")]
     assert "Traceback" not in said, f"{about}: {said}"
     found, refused = None, ""
@@ -61,10 +64,10 @@ def expected(children: Nursery, minutes: Path, tmp_path_factory: pytest.TempPath
     return left(whole)
 
 
-def killed(children: Nursery, of: Setting) -> None:
+def killed(children: Nursery, of: Setting, minutes: Path) -> None:
     """In the third day's morning: what was committed holds something of everything."""
     code, said = children.run(
-        "run", "--config", of.config, point="commit, before it is seen", nth=16
+        TABLE_BOT, of.config, minutes, point="commit, before it is seen", nth=16
     )
     assert code == KILLED, said
 
@@ -126,13 +129,17 @@ def _bytes(at: float, length: int) -> Damage:
 
 
 _COLUMNS = {
-    "heads": ("number", "step", "digest", "epoch", "steps_from", "signals", "seal", "fence"),
+    "heads": (
+        *("number", "step", "digest", "epoch", "steps_from", "signals", "seal", "fence"),
+        *("journal", "journal_kept"),
+    ),
     "leases": ("fence", "token", "holder"),
     "facts": ("key", "value", "crc"),
     "commits": ("number", "digest"),
     "epochs": ("number", "manifest"),
     "blobs": ("actor", "key", "body"),
     "steps": ("market_ns", "grant", "digest", "trading_date", "crc"),
+    "journal": ("position", "trading_date", "entry", "body", "crc"),
     "documents": ("trading_date", "session", "status", "body"),
     "signals": ("number", "seq", "count", "trading_date", "packed", "crc"),
     "audit": ("entry",),
@@ -144,7 +151,7 @@ SQLITE: dict[str, Damage] = {
         f"the {end} of {table} is gone": _sql(
             f"DELETE FROM {table} WHERE rowid = (SELECT {of}(rowid) FROM {table})"
         )
-        for table in ("epochs", "blobs", "steps", "documents", "signals", "audit")
+        for table in ("epochs", "blobs", "steps", "journal", "documents", "signals", "audit")
         for end, of in (("first", "min"), ("last", "max"))
     },
     **{
@@ -176,7 +183,7 @@ def sqlite_state(
     """The file, with its -wal folded in."""
     folder = tmp_path_factory.mktemp("killed")
     path = folder / "damaged.db"
-    killed(children, setting(folder, minutes, f"sqlite:///{path}", "damaged", **MORE))
+    killed(children, setting(folder, minutes, f"sqlite:///{path}", "damaged", **MORE), minutes)
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
@@ -184,11 +191,17 @@ def sqlite_state(
 
 
 QUICK = 8
-"""Cases a store that `make test` draws; `make soak` has them all."""
+"""Cases a store that `make test` draws, and two of the journal; `make soak` has them all."""
+
+
+def _some(cases: list[str]) -> set[str]:
+    draw = random.Random(5)
+    of_journal = [case for case in cases if "journal" in case]
+    return {*draw.sample(cases, QUICK), *draw.sample(of_journal, 2)}
 
 
 def _drawn(cases: dict[str, Damage]) -> list[Any]:
-    often = set(random.Random(5).sample(sorted(cases), QUICK))
+    often = _some(sorted(cases))
     return [
         pytest.param(case, marks=() if case in often else pytest.mark.slow, id=case)
         for case in cases
@@ -210,7 +223,7 @@ def test_a_damaged_sqlite_file_is_recovered_rightly_or_refused(
 
     of = setting(tmp_path, minutes, f"sqlite:///{path}", "damaged", **MORE)
 
-    check(children, of, expected, case)
+    check(children, of, minutes, expected, case)
 
 
 # Redis
@@ -252,14 +265,14 @@ def _retyped(client: Any, key: bytes) -> None:
 def test_damaged_redis_keys_are_recovered_rightly_or_refused(
     children: Nursery, minutes: Path, redis_server: RedisServer, expected: Kept, tmp_path: Path
 ) -> None:
-    _damage_redis(children, minutes, redis_server, expected, tmp_path, QUICK)
+    _damage_redis(children, minutes, redis_server, expected, tmp_path, every=False)
 
 
 @pytest.mark.slow
 def test_every_damaged_redis_key_is_recovered_rightly_or_refused(
     children: Nursery, minutes: Path, redis_server: RedisServer, expected: Kept, tmp_path: Path
 ) -> None:
-    _damage_redis(children, minutes, redis_server, expected, tmp_path, None)
+    _damage_redis(children, minutes, redis_server, expected, tmp_path, every=True)
 
 
 def _damage_redis(
@@ -268,18 +281,19 @@ def _damage_redis(
     server: RedisServer,
     expected: Kept,
     tmp_path: Path,
-    count: int | None,
+    *,
+    every: bool,
 ) -> None:
     import redis
 
-    of = setting(tmp_path, minutes, server.url, f"damaged-{count}", **MORE)
-    killed(children, of)
+    of = setting(tmp_path, minutes, server.url, f"damaged-{every}", **MORE)
+    killed(children, of, minutes)
     prefix = f"openbell:{{{of.name}}}:"
     wrong: list[str] = []
     with redis.Redis.from_url(server.url) as client:
         kept = {key: client.dump(key) for key in client.keys(f"{prefix}*")}
         cases = sorted(_each_key(prefix, client))
-        for case in cases if count is None else random.Random(5).sample(cases, count):
+        for case in cases if every else sorted(_some(cases)):
             for key in client.keys(f"{prefix}*"):
                 client.delete(key)
             for key, data in kept.items():
@@ -287,7 +301,7 @@ def _damage_redis(
             _each_key(prefix, client)[case]()
 
             try:
-                check(children, of, expected, case)
+                check(children, of, minutes, expected, case)
             except AssertionError as error:
                 wrong.append(str(error))
             except pytest.fail.Exception as error:

@@ -18,7 +18,9 @@ from faults.test_simulation import SEEDS
 from openbell.actors import prefetch
 from openbell.adapters.stores import Gap
 from openbell.adapters.stores.sqlite import SqliteStore
-from openbell.runtime import durable, ledger, steplog
+from openbell.messages.control import LoadTimedOut
+from openbell.runtime import durable, ledger
+from openbell.runtime.loading import Loader
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +139,18 @@ def test_rows_given_to_a_day_that_opened_without_them_are_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A bug that was there."""
-    monkeypatch.setattr(steplog, "timed_out", lambda loaded: loaded)
+
+    def with_rows(self: Any, day: Any) -> LoadTimedOut:
+        return LoadTimedOut(date=day.date, data=self._read(day).data)
+
+    monkeypatch.setattr(Loader, "timed_out", with_rows)
+
+    first_failure()
+
+
+def test_rows_that_are_asked_for_although_the_journal_has_them_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Loader, "remember", lambda self, journaled: None)
 
     first_failure()

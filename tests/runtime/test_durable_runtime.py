@@ -382,9 +382,23 @@ def test_rows_in_files_make_it_durable_and_a_table_does_not(
         assert ids(list(rt.signals())) == ids(found)
 
 
-def test_a_table_can_not_be_made_durable(keys: dict[str, Any], minutes: Path) -> None:
-    with pytest.raises(ConfigError, match="rows that a restart can read again; write the table to"):
-        Runtime.from_config(keys, pq.read_table(minutes), durable=True)
+def test_a_table_is_made_durable_on_demand(
+    keys: dict[str, Any], minutes: Path, found: list[Signal]
+) -> None:
+    table = pq.read_table(minutes)
+    without = {**keys, "data": {}, "feed": PACED}
+    with Runtime.from_config(without, table, durable=True) as rt:
+        for signal in rt.signals():
+            if str(signal.trading_date) == DAYS[1]:
+                break
+    begun = stored(keys)
+
+    with Runtime.from_config(without, table, durable=True) as rt:
+        signals = list(rt.signals())
+
+    assert 0 < len(begun) < len(signals)
+    assert ids(signals) == ids(found)
+    assert stored(keys)[: len(begun)] == begun
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Makes `tests/data/snapshots/VERSION`: what this version leaves when it is killed inside a day.
 
-Run it when what stores keep or how states are spelled changes (`SCHEMA_VERSION`, the codec's
-`SCHEMA`), and keep the folders of the versions before: they must stay readable.
+The rows are a table's, so that the day under way is in the journal; version 1 had none, and was
+made with `openbell run`. Make another one when what stores keep or how states are spelled changes
+(`SCHEMA_VERSION`, the codec's `SCHEMA`), and keep those before: they must stay readable.
 """
 
 from __future__ import annotations
@@ -35,6 +36,15 @@ store: {url: "sqlite:///state.db"}
 """
 
 
+EMBEDDING = """\
+import sys
+import pyarrow.parquet
+from openbell import Runtime
+with Runtime.from_config(sys.argv[1], pyarrow.parquet.read_table(sys.argv[2]), durable=True) as rt:
+    rt.run()
+"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("version", help="of this openbell, e.g. v1")
@@ -47,7 +57,7 @@ def main() -> None:
         (folder / "config.yaml").write_text(CONFIG)
         paced = folder / "paced.yaml"
         paced.write_text(CONFIG.replace("speed: 0", "speed: 7200"))
-        run = subprocess.Popen([*openbell, "run", "--config", paced])
+        run = subprocess.Popen([sys.executable, "-c", EMBEDDING, paced, folder / "minutes"])
         # On the second day, of 390 minutes like the first, between its two sessions.
         while steps(folder / "state.db") < 500:
             assert run.poll() is None
