@@ -168,6 +168,8 @@ class Found:
 
     commits: list[Commit] = field(default_factory=list)
     days: list[DayResult] = field(default_factory=list)
+    settled: list[tuple[Settled, Mapping[str, Any]]] = field(default_factory=list)
+    """Each step that was over, and every actor's state then."""
     recorder: Recorder = field(init=False)
     cells: dict[str, Cell] = field(default_factory=dict)
 
@@ -230,7 +232,8 @@ def drained(
                 found.commits.append(effect)
                 found.recorder.commit(effect)
             case Settled():
-                pass
+                states = {name: cell.state for name, cell in found.cells.items()}
+                found.settled.append((effect, states))
             case Finish():
                 started.finish()
             case _:
