@@ -7,6 +7,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from openbell.adapters.sample import write_sample
@@ -40,16 +41,18 @@ class Run(DurableRun):
 
 
 @pytest.mark.parametrize(
-    ("days", "more"),
+    ("days", "journaled", "more"),
     [
         # A snapshot is due at each step: of those that wait, only the last will be written.
-        pytest.param(2, {"clock": {"step": "bar"}, "snapshot": {"every": "0.001s"}}, id="small"),
-        pytest.param(6, {"clock": {"step": "boundary"}}, id="long"),
+        pytest.param(2, 0, {"clock": {"step": "bar"}, "snapshot": {"every": "0.001s"}}, id="small"),
+        pytest.param(6, 0, {"clock": {"step": "boundary"}}, id="long"),
+        pytest.param(6, 8, {"clock": {"step": "boundary"}}, id="a table"),
     ],
 )
 def test_waiting_steps_keep_about_what_the_backlog_counts(
-    days: int, more: dict[str, Any], tmp_path: Path
+    days: int, journaled: int, more: dict[str, Any], tmp_path: Path
 ) -> None:
+    """`journaled`: bytes a row that its journal takes at least."""
     symbols = 60
     write_sample(tmp_path / "minutes", symbols=symbols, days=days, seed=5)
     config = config_from(
@@ -62,10 +65,12 @@ def test_waiting_steps_keep_about_what_the_backlog_counts(
         }
     )
 
-    Run(config, open_store("memory://", "bot")).run()
+    table = pq.read_table(tmp_path / "minutes") if journaled else None
+
+    Run(config, open_store("memory://", "bot"), data=table).run()
 
     rows_of_a_day = 390 * symbols * 6 * 8
     # Besides what waits: a day's rows and the next one's, and the actors' states.
     assert Waiting.bytes_kept < 1.2 * Waiting.bytes_counted + 3 * rows_of_a_day
-    assert Waiting.bytes_counted > days * symbols * (78 + 26) * 48
+    assert Waiting.bytes_counted > days * symbols * ((78 + 26) * 48 + 390 * journaled)
     assert Waiting.days_kept < 2
