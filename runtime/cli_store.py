@@ -320,7 +320,9 @@ def audit(
                 change = f"{fields.get('from') or ''} → {fields.get('to') or ''}".strip(" →")
                 print(
                     f"{fields['wall_time']}  {fields['what']:<9} "
-                    f"{fields.get('trading_date') or '':<10} {change}  {fields.get('why') or ''}"
+                    f"{fields.get('trading_date') or '':<10} "
+                    f"{change}  {fields.get('session_name') or ''}"
+                    f"{': ' if 'session_name' in fields else ''}{fields.get('why') or ''}"
                 )
 
 

@@ -20,6 +20,7 @@ import orjson
 from loguru import logger
 
 from openbell.actors import day as day_actor
+from openbell.actors import keeper as keeper_actor
 from openbell.actors.effects import Commit, Settled
 from openbell.adapters.jsonlines import document_lines, escaped_ids, signal_lines
 from openbell.adapters.stores import (
@@ -35,11 +36,11 @@ from openbell.adapters.stores import (
 from openbell.adapters.tables import day_signals, signal_ids
 from openbell.errors import ReplayError
 from openbell.market.results import SessionDocument, SignalBatch
-from openbell.messages.session import PhaseEntered, StateChanged
 from openbell.messages.time import Grant
 from openbell.runtime import journal, steplog
 from openbell.runtime.cells import Cell
 from openbell.runtime.codec import encode
+from openbell.runtime.trail import Trail, Transition
 
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Pauses between two tries; the last one repeats."""
@@ -153,6 +154,9 @@ class Ledger:
         self._said_held = False
         self._error: BaseException | None = None
         self._chain = digest or steplog.START
+        self._trail = Trail(
+            cells[day_actor.NAME].state.phase, cells[keeper_actor.NAME].state.documents
+        )
         self.outages: list[float] = []
         """Seconds of each time that the store did not answer."""
         self.now: Callable[[], float] = time.monotonic
@@ -259,6 +263,7 @@ class Ledger:
             was = steplog.read(before.grant)
             raise ReplayError(what_differs(grant, was, brought))
         if commit is not None:
+            self._trail.of(commit, grant.until_ns)
             self._seen(commit, True)
 
     def _states(self, settled: Settled, commit: Commit | None) -> Mapping[str, Any] | None:
@@ -411,7 +416,8 @@ class Ledger:
             for document in done.commit.documents:
                 documents[document.trading_date, document.session_name] = document
             batches += done.commit.signals
-            audit += [audit_entry(transition) for transition in done.commit.transitions]
+            changes = self._trail.of(done.commit, done.step.market_ns)
+            audit += map(audit_entry, changes)
         last = taken[-1]
         snapshot = self._snapshot(last) if last.states is not None else None
         steps = tuple(done.step for done in taken)
@@ -496,30 +502,21 @@ def stored_signals(batch: SignalBatch) -> SignalRows:
     )
 
 
-def audit_entry(transition: StateChanged | PhaseEntered) -> bytes:
+def audit_entry(change: Transition) -> bytes:
     """A transition as a line of the audit trail."""
-    wall = wall_time()
-    if isinstance(transition, PhaseEntered):
-        entry: dict[str, Any] = {
-            "what": "phase",
-            "trading_date": transition.date,
-            "from": None,
-            "to": transition.phase,
-            "market_time": None,
-            "wall_time": wall,
-            "why": None,
+    named = {} if change.session is None else {"session_name": change.session}
+    return orjson.dumps(
+        {
+            "what": change.what,
+            "trading_date": change.trading_date,
+            **named,
+            "from": change.before,
+            "to": change.after,
+            "market_time": market_time(change.at_ns),
+            "wall_time": wall_time(),
+            "why": change.why,
         }
-    else:
-        entry = {
-            "what": "day",
-            "trading_date": transition.date,
-            "from": transition.before,
-            "to": transition.after,
-            "market_time": market_time(transition.at_ns),
-            "wall_time": wall,
-            "why": transition.why,
-        }
-    return orjson.dumps(entry)
+    )
 
 
 def wall_time() -> str:

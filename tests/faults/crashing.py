@@ -325,7 +325,7 @@ def left(of: Setting) -> dict[str, Any]:
             "transitions": [
                 {key: value for key, value in entry.items() if key != "wall_time"}
                 for entry in (json.loads(entry) for _, entry in store.audit())
-                if entry["what"] in ("phase", "day")
+                if entry["what"] in ("phase", "day", "session")
             ],
         }
     finally:

@@ -437,7 +437,7 @@ class Left:
 
 def left_in(store: Store, days: dict[date, Any] | None) -> Left:
     entries = [orjson.loads(entry) for _, entry in store.audit()]
-    market = [entry for entry in entries if entry["what"] in ("phase", "day")]
+    market = [entry for entry in entries if entry["what"] in ("phase", "day", "session")]
     for entry in market:
         del entry["wall_time"]
     return Left(

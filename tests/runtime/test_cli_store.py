@@ -306,11 +306,16 @@ def test_the_audit_trail_has_every_transition_of_every_day(after: Command) -> No
 
     assert [entry["position"] for entry in entries] == [*range(1, len(entries) + 1)]
     for day in DAYS:
-        of_day = [(e["from"], e["to"]) for e in entries if e["trading_date"] == day]
-        states = [to for start, to in of_day if start is not None]
+        of_day = [e for e in entries if e["trading_date"] == day]
+        states = [e["to"] for e in of_day if e["what"] == "day"]
         assert states[-4:] == ["PRE_MARKET", "ACTIVE", "POST_MARKET", "ENDED"]
-        phases = [to for start, to in of_day if start is None]
+        phases = [e["to"] for e in of_day if e["what"] == "phase"]
         assert phases[-6:] == ["initialise", "history", "load", "activate", "stream", "end"]
+        for session in ("Opening", "Lunch"):
+            of_session = [e for e in of_day if e.get("session_name") == session]
+            ways = [(e["from"], e["to"]) for e in of_session]
+            assert ways == [(None, "PENDING"), ("PENDING", "ACTIVE"), ("ACTIVE", "COMPLETED")]
+    assert all(e["market_time"] and e["wall_time"] and e["why"] for e in entries)
     assert len(lines) == len(entries)
     (opened, *_) = [line for line in lines if "PRE_MARKET → ACTIVE" in line]
     assert re.fullmatch(r"\S+Z  day +2024-07-01 PRE_MARKET → ACTIVE  the open", opened)
