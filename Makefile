@@ -31,7 +31,7 @@ server: $(STAMP)
 	  || echo 'no Redis or Valkey server: tests that need one are skipped, or fail where CI is set'
 
 test: lint server
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' -n 2 --dist worksteal
 
 # SEEDS: how many runs with drawn faults are simulated; one that fails prints what repeats it.
 SEEDS ?= 5000

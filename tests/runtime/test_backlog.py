@@ -18,13 +18,19 @@ from openbell.runtime.durable import DurableRun
 from openbell.runtime.ledger import Ledger
 
 
+def days_held() -> int:
+    return sum(isinstance(found, Loaded) for found in gc.get_objects())
+
+
 class Waiting(Ledger):
     """Of a store that is away from the first step to the last."""
 
-    bytes_before = bytes_kept = bytes_counted = days_kept = 0
+    bytes_before = bytes_kept = bytes_counted = 0
+    days_before = days_kept = 0
 
     def start(self) -> None:
         tracemalloc.start()
+        type(self).days_before = days_held()
         type(self).bytes_before = tracemalloc.get_traced_memory()[0]
 
     def drain(self) -> None:
@@ -32,7 +38,7 @@ class Waiting(Ledger):
         kind = type(self)
         kind.bytes_kept = tracemalloc.get_traced_memory()[0] - kind.bytes_before
         kind.bytes_counted = self._waiting
-        kind.days_kept = sum(isinstance(found, Loaded) for found in gc.get_objects())
+        kind.days_kept = days_held() - kind.days_before
         tracemalloc.stop()
 
 

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import drained, of_cases, plain, some_days
 
+from openbell.actors import day, keeper
 from openbell.actors.effects import Commit, Settled
 from openbell.adapters.stores import CommitRecord, Fenced, Store, Unavailable, this_process
 from openbell.adapters.stores.memory import Memory
@@ -72,6 +73,7 @@ class Stage:
         self.store = store or SqliteStore(Memory(), "bot")
         self.fence = self.store.acquire(this_process(), 10**12)
         self.cells = {name: SimpleNamespace(state=None) for name in moments()[0].states}
+        self.cells[day.NAME].state, self.cells[keeper.NAME].state = day.State(), keeper.State()
         self.seen: list[tuple[Commit, bool]] = []
         self.said: list[str] = []
         self.failures: list[BaseException] = []
