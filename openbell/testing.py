@@ -107,6 +107,9 @@ def in_turn(faults: Mapping[str, Iterable[Fault | None]]) -> Callable[[str], Fau
     return lambda operation: next(left.get(operation, iter(())), None)
 
 
+_AS_HOLDER = ("commit", "renew", "prune", "commands", "take_commands")
+
+
 class FailingStore:
     """A store whose calls fail as it is told.
 
@@ -146,7 +149,7 @@ class FailingStore:
                 case Damage():
                     newest = next(iter(self.store.epochs()), None)
                     self.damaged |= {newest.epoch} if newest else set()
-            if operation in ("commit", "renew", "prune", "take_commands") and args[0] in self._lost:
+            if operation in _AS_HOLDER and args[0] in self._lost:
                 raise Fenced(f"the lease of token {args[0]} is gone; nothing was written")
             if operation == "states" and args[0] in self.damaged:
                 raise Corrupt(f"epoch {args[0]}: fails its checksum")

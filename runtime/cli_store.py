@@ -120,6 +120,7 @@ def run(
                 store,
                 days=parts,
                 standby=_saying_once() if waits else None,
+                in_error=_wait_in_error if made.feed.speed > 0 else None,
                 fresh_day=fresh_day,
             )
             if runner.change is not None:
@@ -148,8 +149,7 @@ def run(
         print(f"openbell: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_LEASE) from None
     except DayFailed as error:
-        todo = "" if "openbell recover" in str(error) else "; `openbell recover` tries it again"
-        print(f"openbell: {error}{todo}", file=sys.stderr)
+        _complain(_with_remedy(error))
         raise typer.Exit(EXIT_ERROR_STATE) from None
     finally:
         store.close()
@@ -288,7 +288,7 @@ def _state(opened: Store) -> tuple[str | None, str]:
 
 
 def recover(config: ConfigFile = None, store: StoreUrl = None, name: Name = None) -> None:
-    """Leave ERROR: the next `openbell run` tries again."""
+    """Leave ERROR: a run that waits for it, or the next one, tries again."""
     from openbell.runtime.durable import RECOVER
 
     with _opened(config, store, name) as opened:
@@ -296,7 +296,7 @@ def recover(config: ConfigFile = None, store: StoreUrl = None, name: Name = None
             print("Not in ERROR: there is nothing to leave")
             return
         opened.send_command(RECOVER)
-    print("The next `openbell run` tries again")
+    print("A run that waits for this, or the next `openbell run`, tries again")
 
 
 def audit(
@@ -499,6 +499,15 @@ def _config(file: Path | None) -> Config:
 
 def _complain(text: str) -> None:
     print(f"openbell: {text}", file=sys.stderr)
+
+
+def _with_remedy(error: DayFailed) -> str:
+    todo = "" if "openbell recover" in str(error) else "; `openbell recover` tries it again"
+    return f"{error}{todo}"
+
+
+def _wait_in_error(error: DayFailed) -> None:
+    _complain(f"{_with_remedy(error)}; waiting for it (Ctrl-C or SIGTERM end this)")
 
 
 def _saying_once() -> Callable[[LeaseHeld], None]:

@@ -95,6 +95,8 @@ PRUNE_SECONDS = 1.0
 
 RECOVER = b"recover"
 """The command that leaves ERROR."""
+RECOVER_SECONDS = 0.25
+"""How often who waits for it looks whether it has come."""
 
 
 class Restored:
@@ -181,6 +183,9 @@ class DurableRun:
         Gets each day that has ended, after the sinks, and the counts so far.
     dispatcher : str, optional
         None: all actors on one thread at speed 0, else one each.
+    in_error : callable, optional
+        Called when the day is in ERROR; the run then keeps its lease and waits for `openbell
+        recover`. None: it ends.
     fresh_day : bool
         Whether a configuration that gives other answers, or another register, is taken by
         beginning the day under way anew; if not, the first is refused, and symbols that were added
@@ -200,9 +205,13 @@ class DurableRun:
         standby: Callable[[LeaseHeld], None] | None = None,
         on_day: Callable[[DayResult, Tally], None] | None = None,
         dispatcher: Literal["inline", "threads"] | None = None,
+        in_error: Callable[[DayFailed], None] | None = None,
         fresh_day: bool = False,
     ) -> None:
         self.config = config
+        self._in_error = in_error
+        self._error: str | None = None
+        """Why the day is in ERROR."""
         self._dispatcher = dispatcher or ("threads" if config.feed.speed else "inline")
         self._store = store
         self._days = days
@@ -258,17 +267,29 @@ class DurableRun:
         Raises
         ------
         DayFailed
-            If the day is in ERROR, now or since an earlier run; `openbell recover` leaves it.
+            If the day is in ERROR, now or since an earlier run, and nothing was to wait for
+            `openbell recover`, which leaves it.
         LeaseLost, ReplayError, StoreError, InputError
         """
         self.keep_lease()
         try:
-            ran = self._run_supervised()
-            self._put_together(interrupted=self._stopped)
-            return ran
-        except DayFailed as error:
-            self._put_together(error=str(error))
-            raise
+            self._take_change()
+            while True:
+                try:
+                    ran = self._run_supervised()
+                except DayFailed as error:
+                    self._error = str(error)
+                    self._put_together()
+                    if self._in_error is None:
+                        raise
+                    self._in_error(error)
+                    if not self._recover_comes():
+                        return True
+                    self._let_go()
+                    self.engine = self._engine()
+                else:
+                    self._put_together(interrupted=self._stopped)
+                    return ran
         except Fenced as error:
             raise LeaseLost(f"the lease was lost: {error}") from error
         finally:
@@ -338,27 +359,37 @@ class DurableRun:
             journals=self.journals,
         )
 
+    def _recover_comes(self) -> bool:
+        """Wait in ERROR for the command that leaves it; False if the run is stopped first."""
+        while not self._stopped:
+            if RECOVER in self._store.commands(self.fence):
+                return True
+            time.sleep(RECOVER_SECONDS)
+        return False
+
+    def _let_go(self) -> None:
+        """Of actors that failed."""
+        with self._controls:
+            self._hears = False
+        self.engine.close()
+
     def _run_supervised(self) -> bool:
-        self._take_change()
-        recover = RECOVER in self._store.take_commands(self.fence)
-        self._leave_error(recover)
         while True:
             try:
-                return self._run_once(recover)
+                return self._run_once()
             except ActorFailed as failure:
-                with self._controls:
-                    self._hears = False
-                self.engine.close()
+                self._let_go()
                 self._supervise(failure)
                 self.engine = self._engine()
-                recover = False
 
-    def _run_once(self, recover: bool) -> bool:
+    def _run_once(self) -> bool:
         self.head = self._store.head()
+        self._refuse_to_go_on_in_error()
         found = self._restored() if self.head.step else None
         if found is None and self._days is not None:
             self._days.begin()
         prepared = restore(self.engine, self.plan, found)
+        recover = self._leave_error(prepared)
         self.engine.ledger = ledger = self._ledger(found)
         ledger.start()
         if self._stopped:
@@ -449,23 +480,43 @@ class DurableRun:
             actors=tuple(self.engine.cells),
         )
 
-    def _leave_error(self, recover: bool) -> None:
-        """Refuse to run on in ERROR, or take it back.
-
+    def _refuse_to_go_on_in_error(self) -> None:
+        """
         Raises
         ------
         DayFailed
+            If a message failed too often, and nobody wants it tried again.
         """
         error = self.head.meta.get("error")
-        if not error:
-            return
-        if not recover:
+        if error and RECOVER not in self._store.commands(self.fence):
             dead = json.loads(error)
             raise DayFailed(
                 f"{dead['actor']} failed at step {dead['step']} on {dead['message']}: "
                 f"{dead['error']}; in ERROR, `openbell recover` leaves it"
             )
-        self._note({"error": b""}, {"what": "recover", "why": "`openbell recover`"})
+
+    def _leave_error(self, prepared: Prepared) -> bool:
+        """Do what `openbell recover` asks for; whether a day whose rows were not had is tried again.
+
+        The command goes when what it asks for is durable: that the last step is to be followed by
+        a Recover, which holds until it is.
+        """
+        ended: clock.State = self.engine.cells[clock.NAME].state
+        failed = ended.ended is not None and ended.ended.error is not None
+        if prepared.grants and isinstance(last := prepared.grants[-1], Grant):
+            failed = any(isinstance(entered, LoadFailed) for entered in last.inputs)
+        step = str(self.head.step).encode()
+        if RECOVER in self._store.commands(self.fence):
+            dead, asked = self.head.meta.get("error"), self.head.meta.get("recover") == step
+            if dead or (failed and not asked):
+                meta = {"error": b"", **({"recover": step} if failed else {})}
+                self._note(meta, {"what": "recover", "why": "`openbell recover`"})
+                self._failures.clear()
+                self._failed_on.clear()
+            self._store.take_commands(self.fence)
+            self.head = self._store.head()
+            self._error = None
+        return failed and self.head.meta.get("recover") == step
 
     def _supervise(self, failure: ActorFailed) -> None:
         """Let the actors begin again, or give up.
@@ -536,9 +587,10 @@ class DurableRun:
             # Until the run has ended it may be killed, and this be all there is.
             self._days.renew(partial(self._summary, interrupted=True))
 
-    def _put_together(self, *, interrupted: bool = False, error: str | None = None) -> None:
+    def _put_together(self, *, interrupted: bool = False) -> None:
         if self._days is not None:
-            self._days.put_together(partial(self._summary, interrupted=interrupted, error=error))
+            account = partial(self._summary, interrupted=interrupted, error=self._error)
+            self._days.put_together(account)
 
     def _summary(
         self, tally: Tally, *, interrupted: bool, error: str | None = None

@@ -14,7 +14,7 @@ import pytest
 from openbell.actors.effects import Settled
 from openbell.adapters.sources import open_source
 from openbell.adapters.stores import Unavailable, open_store
-from openbell.errors import DayFailed, RunError
+from openbell.errors import DayFailed, RunError, StoreError
 from openbell.messages.time import Grant
 from openbell.runtime.durable import LeaseLost
 from openbell.testing import (
@@ -159,11 +159,11 @@ def test_a_store_that_does_not_answer_when_old_days_are_dropped_ends_nothing(
     assert rehearsal.sessions()[0]["status"] == "COMPLETED"
 
 
-def test_an_error_that_is_no_answer_to_a_commit_ends_the_process(rows: pa.Table) -> None:
-    faults = in_turn({"take_commands": [Fail(Unavailable("no answer"))]})
+def test_a_store_that_refuses_ends_the_process(rows: pa.Table) -> None:
+    faults = in_turn({"commands": [Fail(StoreError("the disk is full"))]})
     rehearsal = Rehearsal(CONFIG, rows, store=FailingStore(open_store("memory://", "x"), faults))
 
-    with pytest.raises(Unavailable, match="no answer"):
+    with pytest.raises(StoreError, match="the disk is full"):
         rehearsal.run()
 
 

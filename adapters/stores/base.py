@@ -333,6 +333,10 @@ class Store(Protocol):
         """Leave a command for whoever holds the lease, now or next."""
         ...
 
+    def commands(self, fence: int) -> Sequence[bytes]:
+        """Commands that wait, oldest first: they stay until what they ask for is durable."""
+        ...
+
     def take_commands(self, fence: int) -> Sequence[bytes]:
         """Take all commands out, oldest first."""
         ...

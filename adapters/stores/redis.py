@@ -118,6 +118,8 @@ _RELEASE = "redis.call('DEL', LEASE) return {'ok'}"
 
 _RENEW = "redis.call('HINCRBY', LEASE, 'beat', 1) return {'ok'}"
 
+_COMMANDS = "return {'ok', redis.call('LRANGE', KEYS[14], 0, -1)}"
+
 _TAKE = """
 local commands = redis.call('LRANGE', KEYS[14], 0, -1)
 redis.call('DEL', KEYS[14])
@@ -559,6 +561,10 @@ class RedisStore:
 
     def send_command(self, command: bytes) -> None:
         self._together(("RPUSH", self._commands, command))
+
+    def commands(self, fence: int) -> Sequence[bytes]:
+        commands: list[bytes] = self._as_holder(fence, _COMMANDS, [self._commands])[0]
+        return commands
 
     def take_commands(self, fence: int) -> Sequence[bytes]:
         commands: list[bytes] = self._as_holder(fence, _TAKE, [self._commands])[0]

@@ -704,16 +704,19 @@ class SqliteStore:
         with self._writes() as db:
             db.execute("INSERT INTO commands (name, command) VALUES (?, ?)", (self._name, command))
 
-    def take_commands(self, fence: int) -> Sequence[bytes]:
-        with self._reads() as db:  # asked often, and hardly ever is there one
+    def commands(self, fence: int) -> Sequence[bytes]:
+        with self._reads() as db:
             self._check_fence(db, fence)
-            if not self._rows(db, "SELECT 1 FROM commands WHERE name = ? LIMIT 1"):
-                return []
+            return self._commands(db)
+
+    def take_commands(self, fence: int) -> Sequence[bytes]:
+        if not self.commands(fence):  # asked often, and hardly ever is there one
+            return []
         with self._writes() as db:
             self._check_fence(db, fence)
-            rows = self._rows(db, "SELECT command FROM commands WHERE name = ? ORDER BY id")
+            commands = self._commands(db)
             db.execute("DELETE FROM commands WHERE name = ?", (self._name,))
-        return [command for (command,) in rows]
+        return commands
 
     # Upkeep.
 
@@ -984,6 +987,10 @@ class SqliteStore:
             return rows[0][0] if rows else None
 
         return load
+
+    def _commands(self, db: sqlite3.Connection | None) -> list[bytes]:
+        rows = self._rows(db, "SELECT command FROM commands WHERE name = ? ORDER BY id")
+        return [command for (command,) in rows]
 
     def _append(self, db: sqlite3.Connection, entry: bytes, crc: int) -> None:
         db.execute("UPDATE heads SET audit = audit + 1 WHERE name = ?", (self._name,))

@@ -99,6 +99,13 @@ POINTS = {
     "recovery, states put back": Point(("runtime.durable:restore",), after=True),
     "recovery, said": Point((f"{_SQLITE}.append_audit", f"{_REDIS}.append_audit"), after=True),
     "recovery, steps given again": Point(("runtime.ledger:Ledger._again",), after=True),
+    # While ERROR is left.
+    "recover, before its command is taken": Point(
+        (f"{_SQLITE}.take_commands", f"{_REDIS}.take_commands")
+    ),
+    "recover, command taken": Point(
+        (f"{_SQLITE}.take_commands", f"{_REDIS}.take_commands"), after=True
+    ),
     # While a day's files are written, and afterwards.
     "files, before a day": Point(("adapters.sinks.parts:DayParts.write_day",)),
     "files, not renamed": Point(("adapters.sinks.parts:_synced",)),

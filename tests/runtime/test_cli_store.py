@@ -625,7 +625,10 @@ def test_a_day_whose_rows_cant_be_had_is_in_error_until_recover(
     assert "\nERROR: 2024-07-02: the disk is away (4 attempts); `openbell recover`" in told
     assert "openbell recover" in refusal(broken("run"), 3)
 
-    assert broken("recover").out == "The next `openbell run` tries again\n"
+    assert (
+        broken("recover").out
+        == "A run that waits for this, or the next `openbell run`, tries again\n"
+    )
     assert broken("run").code == 0
 
     printed = objects(broken("signals", "--json"))

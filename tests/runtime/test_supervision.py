@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -22,6 +23,7 @@ from openbell.runtime.durable import RECOVER, DurableRun
 from openbell.runtime.engine import Engine
 from openbell.runtime.planning import settings
 from openbell.runtime.wiring import actors
+from openbell.testing import Fail, FailingStore, Killed, in_turn
 
 Fault = Callable[[Message], None]
 
@@ -62,9 +64,9 @@ def log_of(store: Store) -> list[bytes]:
     return [signal.body for _, signal in store.signals()]
 
 
-def faulty(actor: str, fault: Fault, minutes: Path, store: Store) -> DurableRun:
+def faulty(actor: str, fault: Fault, minutes: Path, store: Store, **more: Any) -> DurableRun:
     kind = type("Run", (Faulty,), {"actor": actor, "fault": staticmethod(fault)})
-    made: DurableRun = kind(config_of(minutes), store)
+    made: DurableRun = kind(config_of(minutes), store, **more)
     return made
 
 
@@ -124,6 +126,55 @@ def test_a_message_that_fails_twice_ends_in_error_and_recover_leaves_it(
     faulty("breakout", fault, minutes, store).run()
 
     assert log_of(store) == expected
+
+
+@pytest.mark.parametrize("executed", [False, True])
+def test_a_kill_as_recover_is_taken_does_not_lose_it(
+    executed: bool, minutes: Path, expected: list[bytes]
+) -> None:
+    store = open_store("memory://", f"killed-{executed}")
+    poisoned = True
+
+    def fault(message: Message) -> None:
+        if poisoned and isinstance(message, Batch) and message.step > 6:
+            raise ValueError("this one never")
+
+    with pytest.raises(DayFailed):
+        faulty("breakout", fault, minutes, store).run()
+    store.send_command(RECOVER)
+    poisoned = False
+    faults = in_turn({"take_commands": [Fail(Killed(), executed)]})
+    with pytest.raises(Killed):
+        faulty("breakout", fault, minutes, cast(Store, FailingStore(store, faults))).run()
+    assert not store.head().meta["error"]
+    faulty("breakout", fault, minutes, store).run()
+
+    assert log_of(store) == expected
+    assert [json.loads(entry)["what"] for _, entry in store.audit()].count("recover") == 1
+
+
+def test_one_that_waits_in_error_tries_again_when_recover_comes(
+    minutes: Path, expected: list[bytes]
+) -> None:
+    store = open_store("memory://", "waits")
+    poisoned = True
+    told: list[str] = []
+
+    def fault(message: Message) -> None:
+        if poisoned and isinstance(message, Batch) and message.step > 6:
+            raise ValueError("this one never")
+
+    def in_error(error: DayFailed) -> None:
+        nonlocal poisoned
+        told.append(str(error))
+        poisoned = len(told) < 2  # recovered too early, it comes to the same
+        store.send_command(RECOVER)
+
+    assert faulty("breakout", fault, minutes, store, in_error=in_error).run()
+
+    assert log_of(store) == expected
+    assert len(told) == 2
+    assert all("twice on the same message" in said for said in told)
 
 
 def test_too_many_failures_end_in_error(minutes: Path) -> None:

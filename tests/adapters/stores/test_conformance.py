@@ -493,6 +493,7 @@ def test_a_writer_that_was_taken_over_writes_nothing(store: Store, place: Place)
         lambda: store.commit(old, a_full_record(2)),
         lambda: store.commit(old, a_full_record(3)),
         lambda: store.renew(old),
+        lambda: store.commands(old),
         lambda: store.take_commands(old),
         lambda: store.prune(old, NEXT_DAY, 1),
     ]
@@ -587,8 +588,9 @@ def test_commands_reach_whoever_holds_the_lease_once(store: Store, place: Place)
     fence = taken(store)
     place.open().send_command(b"pause \x00\xff")
 
+    assert list(store.commands(fence)) == [b"recover", b"pause \x00\xff"]
     assert list(store.take_commands(fence)) == [b"recover", b"pause \x00\xff"]
-    assert list(store.take_commands(fence)) == []
+    assert list(store.commands(fence)) == list(store.take_commands(fence)) == []
 
 
 def test_names_do_not_meet(place: Place) -> None:
