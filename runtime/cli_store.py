@@ -134,8 +134,7 @@ def run(
                 raise Interrupted("stopped; start it again to go on")
             print("openbell: stopped; start it again to go on", file=sys.stderr)
             return
-        head = store.head()
-        after, count = head.step, head.signals
+        after, count = runner.head.step, runner.head.signals
         if before and before == after:
             print(f"This run had ended before: {after:,} steps, {count:,} signals")
         else:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
 from loguru import logger
@@ -82,10 +82,12 @@ from openbell.runtime.eras import (
     registers,
     written,
 )
-from openbell.runtime.ledger import Ledger, market_time, wall_time
+from openbell.runtime.ledger import RETRY_SECONDS, Ledger, market_time, tell_outage, wall_time
 from openbell.runtime.planning import Plan, data_options, plan
 from openbell.runtime.recording import DaySink, Recorder, WholeDays
 from openbell.runtime.summary import summary, timing
+
+T = TypeVar("T")
 
 STORE_TOKEN = "store"
 GATHER_SECONDS = 0.1
@@ -292,6 +294,11 @@ class DurableRun:
                     return ran
         except Fenced as error:
             raise LeaseLost(f"the lease was lost: {error}") from error
+        except Unavailable:
+            if not self._stopped:
+                raise
+            logger.warning("stopped without the store: a restart runs again what it lacks")
+            return True
         finally:
             self.close()
 
@@ -362,10 +369,41 @@ class DurableRun:
     def _recover_comes(self) -> bool:
         """Wait in ERROR for the command that leaves it; False if the run is stopped first."""
         while not self._stopped:
-            if RECOVER in self._store.commands(self.fence):
+            if RECOVER in self._commands():
                 return True
-            time.sleep(RECOVER_SECONDS)
+            self._rest(RECOVER_SECONDS)
         return False
+
+    def _commands(self) -> Sequence[bytes]:
+        return self._answered(lambda: self._store.commands(self.fence))
+
+    def _answered(self, call: Callable[[], T]) -> T:
+        """What the store answers, asked again until it does.
+
+        Raises
+        ------
+        Unavailable
+            If the run is stopped first.
+        """
+        began, tries = time.monotonic(), 0
+        while True:
+            try:
+                found = call()
+            except Unavailable as error:
+                if self._stopped:
+                    raise
+                if not tries:
+                    logger.warning("the store does not answer: {}; trying again", error)
+                self._rest(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+                tries += 1
+                continue
+            if tries:
+                self.outages.append(time.monotonic() - began)
+                tell_outage(self._store, self.outages[-1])
+            return found
+
+    def _rest(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def _let_go(self) -> None:
         """Of actors that failed."""
@@ -383,9 +421,9 @@ class DurableRun:
                 self.engine = self._engine()
 
     def _run_once(self) -> bool:
-        self.head = self._store.head()
+        self.head = self._answered(self._store.head)
         self._refuse_to_go_on_in_error()
-        found = self._restored() if self.head.step else None
+        found = self._answered(self._restored) if self.head.step else None
         if found is None and self._days is not None:
             self._days.begin()
         prepared = restore(self.engine, self.plan, found)
@@ -409,6 +447,7 @@ class DurableRun:
         self.engine.run(start or (prepared if found is not None else None))
         if not self._stopped:
             self._prune()
+            self.head = self._answered(self._store.head)
         return True
 
     def _last_over(self, found: Restored) -> date | None:
@@ -467,7 +506,7 @@ class DurableRun:
             }
             given_up = tuple(map(_given_up, self._store.documents(trading_date=anew)))
         self._note(meta, entry, given_up, snapshot)
-        self.head = self._store.head()
+        self.head = self._answered(self._store.head)
 
     def _snapshot_before(self, first: TradingDay) -> Snapshot:
         """What a day that is begun anew goes on from, as the last snapshot of the day before: that
@@ -488,7 +527,7 @@ class DurableRun:
             If a message failed too often, and nobody wants it tried again.
         """
         error = self.head.meta.get("error")
-        if error and RECOVER not in self._store.commands(self.fence):
+        if error and RECOVER not in self._commands():
             dead = json.loads(error)
             raise DayFailed(
                 f"{dead['actor']} failed at step {dead['step']} on {dead['message']}: "
@@ -506,15 +545,15 @@ class DurableRun:
         if prepared.grants and isinstance(last := prepared.grants[-1], Grant):
             failed = any(isinstance(entered, LoadFailed) for entered in last.inputs)
         step = str(self.head.step).encode()
-        if RECOVER in self._store.commands(self.fence):
+        if RECOVER in self._commands():
             dead, asked = self.head.meta.get("error"), self.head.meta.get("recover") == step
             if dead or (failed and not asked):
                 meta = {"error": b"", **({"recover": step} if failed else {})}
                 self._note(meta, {"what": "recover", "why": "`openbell recover`"})
                 self._failures.clear()
                 self._failed_on.clear()
-            self._store.take_commands(self.fence)
-            self.head = self._store.head()
+            self._answered(lambda: self._store.take_commands(self.fence))
+            self.head = self._answered(self._store.head)
             self._error = None
         return failed and self.head.meta.get("recover") == step
 
@@ -536,7 +575,7 @@ class DurableRun:
         logger.opt(exception=cause).error("{}: {!r}", failure, cause)
         if not poison and len(self._failures) <= supervision.restarts:
             entry = {"what": "restart", "why": f"{failure}: {cause!r}"}
-            self._store.append_audit(orjson.dumps({**entry, "wall_time": wall_time()}))
+            self._tell(orjson.dumps({**entry, "wall_time": wall_time()}))
             return
         why = "twice on the same message" if poison else f"{len(self._failures)} times"
         dead = {
@@ -554,6 +593,22 @@ class DurableRun:
             "message and `openbell recover` tries again"
         ) from failure
 
+    def _tell(self, line: bytes) -> None:
+        """Append to the audit trail, once: an answer that is lost does not mean that it was not."""
+        sent = False
+
+        def append() -> None:
+            nonlocal sent
+            if sent:
+                count = self._store.usage().counts["audit"]
+                # Others may have appended something meanwhile, but not much.
+                if line in (entry for _, entry in self._store.audit(max(0, count - 100))):
+                    return
+            sent = True
+            self._store.append_audit(line)
+
+        self._answered(append)
+
     def _note(
         self,
         meta: Mapping[str, bytes],
@@ -562,7 +617,7 @@ class DurableRun:
         snapshot: Snapshot | None = None,
     ) -> None:
         """Make facts durable that belong to no step."""
-        head = self._store.head()
+        head = self._answered(self._store.head)
         line = orjson.dumps({"from": None, "to": None, **entry, "wall_time": wall_time()})
         digest = hashlib.blake2b(line, digest_size=16).digest()
         record = CommitRecord(
@@ -573,7 +628,7 @@ class DurableRun:
             audit=(line,),
             meta=meta,
         )
-        self._store.commit(self.fence, record)
+        self._answered(lambda: self._store.commit(self.fence, record))
 
     def stop(self) -> None:
         """End after the step under way; what was settled is committed."""
@@ -658,7 +713,7 @@ class DurableRun:
 
     def _first_kept(self) -> date:
         """The first day of the step log."""
-        return next((step.trading_date for step in self._store.steps()), date.min)
+        return next(iter(self._store.steps())).trading_date if self.head.step else date.min
 
     def _identity(self) -> dict[str, bytes]:
         files = {name: [file.size, file.digest] for name, file in self._files()}
@@ -825,7 +880,7 @@ class DurableRun:
             "wall_time": wall_time(),
             "why": "a restart",
         }
-        self._store.append_audit(orjson.dumps(entry))
+        self._tell(orjson.dumps(entry))
 
     def _renew(self) -> None:
         pause = self.config.lease.ttl.seconds / 3

@@ -389,17 +389,7 @@ class Ledger:
 
     def _say_back(self, seconds: float) -> None:
         self.outages.append(seconds)
-        logger.warning("the store answers again after {:.1f} s", seconds)
-        entry = {
-            "what": "outage",
-            "seconds": round(seconds, 3),
-            "wall_time": wall_time(),
-            "why": f"the store did not answer for {seconds:.1f} s",
-        }
-        try:
-            self._store.append_audit(orjson.dumps(entry))
-        except Unavailable as error:
-            logger.warning("the audit trail lacks this outage: {}", error)
+        tell_outage(self._store, seconds)
 
     def _wait(self, seconds: float) -> bool:
         """Between two tries; True at once if the ledger is closed."""
@@ -449,6 +439,21 @@ class Ledger:
             states=changed,
             actors=tuple(done.states),
         )
+
+
+def tell_outage(store: Store, seconds: float) -> None:
+    """Say, to log and audit trail, that a store was away and is back."""
+    logger.warning("the store answers again after {:.1f} s", seconds)
+    entry = {
+        "what": "outage",
+        "seconds": round(seconds, 3),
+        "wall_time": wall_time(),
+        "why": f"the store did not answer for {seconds:.1f} s",
+    }
+    try:
+        store.append_audit(orjson.dumps(entry))
+    except Unavailable as error:
+        logger.warning("the audit trail lacks this outage: {}", error)
 
 
 def what_differs(grant: Grant, was: steplog.Entry, brought: steplog.Parts) -> str:

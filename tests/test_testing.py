@@ -15,7 +15,9 @@ from openbell.actors.effects import Settled
 from openbell.adapters.sources import open_source
 from openbell.adapters.stores import Unavailable, open_store
 from openbell.errors import DayFailed, RunError, StoreError
+from openbell.messages.control import Woke
 from openbell.messages.time import Grant
+from openbell.runtime.cells import ActorFailed
 from openbell.runtime.durable import LeaseLost
 from openbell.testing import (
     Damage,
@@ -157,6 +159,40 @@ def test_a_store_that_does_not_answer_when_old_days_are_dropped_ends_nothing(
 
     assert rehearsal.signals() == expected
     assert rehearsal.sessions()[0]["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("operation", "executed"),
+    [
+        *((name, False) for name in ("head", "commands", "epochs", "states", "steps")),
+        ("append_audit", False),
+        ("append_audit", True),
+    ],
+)
+def test_a_store_that_does_not_answer_for_a_moment_ends_nothing(
+    operation: str, executed: bool, rows: pa.Table, expected: list[dict[str, Any]]
+) -> None:
+    away = Fail(Unavailable("no answer"), executed=executed)
+    calls, began = iter(range(10**9)), False
+
+    def faults(called: str) -> Fail | None:
+        return away if called == operation and began and next(calls) % 3 < 2 else None
+
+    store = FailingStore(open_store("memory://", operation), faults)
+    rehearsal = Rehearsal(CONFIG, rows, store=store)
+
+    def before(rehearsal: Rehearsal) -> None:
+        nonlocal began
+        if rehearsal.messages == 700:
+            began = True  # who begins without a store is told so at once
+            raise ActorFailed("breakout", 9, Woke(at_ns=0))
+
+    rehearsal.run(before)
+
+    assert next(calls) > 2
+    assert rehearsal.signals() == expected
+    told = [entry["what"] for entry in rehearsal.audit()]
+    assert (told.count("restart"), told.count("restored")) == (1, 1)
 
 
 def test_a_store_that_refuses_ends_the_process(rows: pa.Table) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
 
 import pytest
+from redis_server import RedisServer
+from store_places import server_binary
 
 from openbell.actors.effects import Effects
 from openbell.adapters.sample import write_sample
@@ -175,6 +180,130 @@ def test_one_that_waits_in_error_tries_again_when_recover_comes(
     assert log_of(store) == expected
     assert len(told) == 2
     assert all("twice on the same message" in said for said in told)
+
+
+# The store goes away at that moment
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer(server_binary()) as started:
+        yield started
+
+
+AWAY_SECONDS = 0.5
+
+
+def ran_without(server: RedisServer, gone: Event, run: DurableRun) -> BaseException | None:
+    """Run; once the server is gone it is started again. What the run raised."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run.run)
+        assert gone.wait(20)
+        time.sleep(AWAY_SECONDS)
+        server.start()
+        return running.exception(20)
+
+
+def whats(store: Store) -> list[str]:
+    return [json.loads(entry)["what"] for _, entry in store.audit()]
+
+
+def test_actors_begin_again_though_the_store_is_away_then(
+    minutes: Path, expected: list[bytes], server: RedisServer
+) -> None:
+    store, gone = open_store(server.url, "away"), Event()
+
+    def fault(message: Message) -> None:
+        if isinstance(message, Batch) and message.step > 6 and not gone.is_set():
+            while not store.head().step:  # something to go on from
+                time.sleep(0.01)
+            server.kill()
+            gone.set()
+            raise RuntimeError("once")
+
+    run = faulty("breakout", fault, minutes, store)
+
+    assert ran_without(server, gone, run) is None
+    assert log_of(store) == expected
+    assert (whats(store).count("restart"), whats(store).count("restored")) == (1, 1)
+    (seconds,) = run.outages
+    assert AWAY_SECONDS / 2 < seconds < 10
+    assert whats(store).count("outage") == 1
+    store.close()
+
+
+def test_a_day_is_put_in_error_though_the_store_is_away_then(
+    minutes: Path, expected: list[bytes], server: RedisServer
+) -> None:
+    store, gone = open_store(server.url, "away"), Event()
+    failures = 0
+
+    def fault(message: Message) -> None:
+        nonlocal failures
+        if isinstance(message, Batch) and message.step > 6 and not gone.is_set():
+            failures += 1
+            if failures == 2:
+                server.kill()
+                gone.set()
+            raise ValueError("this one never")
+
+    error = ran_without(server, gone, faulty("breakout", fault, minutes, store))
+
+    assert isinstance(error, DayFailed)
+    assert store.head().meta["error"]
+    store.send_command(RECOVER)
+    assert faulty("breakout", fault, minutes, store).run()
+    assert log_of(store) == expected
+    store.close()
+
+
+def test_a_run_waits_in_error_though_the_store_is_away_meanwhile(
+    minutes: Path, expected: list[bytes], server: RedisServer
+) -> None:
+    store, gone = open_store(server.url, "away"), Event()
+
+    def fault(message: Message) -> None:
+        if isinstance(message, Batch) and message.step > 6 and not gone.is_set():
+            raise ValueError("this one never")
+
+    def in_error(error: DayFailed) -> None:
+        store.send_command(RECOVER)
+        server.kill()
+        gone.set()
+
+    run = faulty("breakout", fault, minutes, store, in_error=in_error)
+
+    assert ran_without(server, gone, run) is None
+    assert log_of(store) == expected
+    store.close()
+
+
+@pytest.mark.parametrize("moment", ["restart", "error"])
+def test_a_run_whose_store_stays_away_can_be_stopped(
+    moment: str, minutes: Path, server: RedisServer
+) -> None:
+    store, gone = open_store(server.url, "away"), Event()
+
+    def fault(message: Message) -> None:
+        if isinstance(message, Batch) and message.step > 6:
+            if moment == "restart":
+                server.kill()
+                gone.set()
+            raise RuntimeError("again and again")
+
+    def in_error(error: DayFailed) -> None:
+        server.kill()
+        gone.set()
+
+    run = faulty("breakout", fault, minutes, store, in_error=in_error)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run.run)
+        assert gone.wait(20)
+        time.sleep(0.2)
+
+        run.stop()
+
+        assert running.result(10)
 
 
 def test_too_many_failures_end_in_error(minutes: Path) -> None:
