@@ -131,8 +131,10 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return state, ()
         case StepOnce():
             state = replace(state, steps_allowed=state.steps_allowed + 1)
-        case AwaitLoad(date=day):
-            return replace(state, awaiting=day), ()
+        case AwaitLoad(date=day, late=late):
+            if _brings(state.inputs, day):  # while the step that asks for them was under way
+                return state, ()
+            return replace(state, awaiting=day, waiting=late), ()
         case DayOpened():
             return _opened(settings, state, message)
         case RunEnded():
@@ -146,7 +148,9 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return state, ()
         case Prepared(grants=grants, inputs=inputs):
             again = tuple(g for g in grants if isinstance(g, Grant))
-            state = replace(state, again=again, inputs=(*state.inputs, *inputs))
+            awaiting = None if _brings(inputs, state.awaiting) else state.awaiting
+            inputs = (*state.inputs, *inputs)
+            state = replace(state, again=again, inputs=inputs, awaiting=awaiting)
         case _:
             raise ValueError(f"clock at step {state.step}: unexpected {message!r}")
     return _granted(settings, state)
@@ -212,6 +216,10 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     return replace(state, waiting=True), (Await(state.awaiting),)
 
 
+def _brings(inputs: tuple[Input, ...], day: date | None) -> bool:
+    return any(isinstance(entered, LOADS) and entered.date == day for entered in inputs)
+
+
 def _kept(state: State) -> State:
     """What of the state follows from the grants alone: the rest is outside the door."""
     return replace(
@@ -231,8 +239,7 @@ def _given_again(settings: Settings, state: State) -> tuple[State, Effects]:
     grant, *rest = state.again
     # There may be more boundaries than when it was first given: a paced clock stops at every bar.
     agenda = tuple(boundary for boundary in state.agenda if boundary > grant.until_ns)
-    there = any(isinstance(i, LOADS) and i.date == state.awaiting for i in grant.inputs)
-    awaiting = None if there else state.awaiting
+    awaiting = None if _brings(grant.inputs, state.awaiting) else state.awaiting
     ended = None if any(isinstance(i, Recover) for i in grant.inputs) else state.ended
     state = replace(
         state,

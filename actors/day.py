@@ -36,6 +36,8 @@ from openbell.messages.time import Grant
 
 NAME = "day"
 
+ROWS_AWAITED = "the close; its rows have not come yet"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -91,7 +93,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                         state = _failed(state, grant, f"{date}: {reason}", said)
                     case _:
                         pass  # rows of a day that is over
-            if state.phase == "stream" and grant.until_ns >= state.day.close_ns:
+            # Rows that come after the close have the day opened again, in a grant that ends there.
+            if state.phase == "stream" and grant.from_ns < state.day.close_ns <= grant.until_ns:
                 state = _ended(state, said)
             return state, tuple(Publish(m) for m in said)
         case _:
@@ -184,8 +187,11 @@ def _failed(state: State, grant: Grant, reason: str, said: list[Message]) -> Sta
 
 
 def _ended(state: State, said: list[Message]) -> State:
-    """Phase 6: the close was reached."""
+    """Phase 6: the close was reached, and the day's rows have come."""
     today = state.day
+    if state.without_rows:
+        said.append(AwaitLoad(date=today.date, late=True))
+        return _state(state, "POST_MARKET", today.close_ns, ROWS_AWAITED, said)
     state = _state(state, "POST_MARKET", today.close_ns, "the close", said)
     state = _phase(state, "end", said)
     said.append(DayClosed(date=today.date))

@@ -21,6 +21,8 @@ class AwaitLoad(Message):
     """The day can't go on before this date's rows are there."""
 
     date: date
+    late: bool = False
+    """They were awaited before, in vain: the day has closed without them."""
 
 
 class DayOpened(Message):

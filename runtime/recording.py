@@ -10,6 +10,7 @@ from typing import Protocol
 
 from loguru import logger
 
+from openbell.actors.day import ROWS_AWAITED
 from openbell.actors.effects import Commit
 from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sinks.tally import Account, Tally, day_tally
@@ -239,6 +240,8 @@ def _log_transition(transition: StateChanged | PhaseEntered) -> None:
         return
     if transition.after == "POST_MARKET":
         logger.info("{}: market close reached", transition.date)
+        if transition.why == ROWS_AWAITED:
+            logger.warning("{}: closed without its rows, which are waited for", transition.date)
     logger.debug(
         "{}: {} → {}, {}", transition.date, transition.before, transition.after, transition.why
     )

@@ -11,7 +11,7 @@ from runs import of_cases, one_day
 
 from openbell.actors import clock
 from openbell.actors.clock import State
-from openbell.actors.effects import Await, Effect, Effects, Finish, Publish
+from openbell.actors.effects import Await, Effect, Effects, Finish, Publish, Settled
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Loaded,
@@ -193,6 +193,57 @@ def test_a_failure_that_is_given_again_does_not_end_the_run_that_is_to_recover()
 
     assert [(grant.step, grant.inputs) for grant in grants(effects)] == [(3, (Recover(),))]
     assert state.ended is None
+
+
+LATE = AwaitLoad(date=DAY.date, late=True)
+
+
+def closing() -> State:
+    """A clock in the step that ends the day, whose rows have timed out."""
+    state, _ = told(replace(opened(), agenda=(DAY.close_ns,)), Resume(token="test"))
+    assert state.now_ns == DAY.close_ns
+    return state
+
+
+def test_a_day_that_closed_without_its_rows_is_left_when_they_have_come() -> None:
+    state = closing()
+
+    state, effects = told(state, LATE, *over(state))
+    assert (grants(effects), [e for e in effects if isinstance(e, Await)]) == ([], [])
+    state, effects = told(state, LOADED)
+    assert [grant.inputs for grant in grants(effects)] == [(LOADED,)]
+    again = OPENED.model_copy(update={"again": True, "live_from_ns": DAY.close_ns})
+    state, effects = told(state, again, *over(state))
+    for boundary in BOUNDARIES:
+        (grant,) = grants(effects)
+        assert (grant.until_ns, grant.inputs) == (boundary, ())
+        state, effects = told(state, *over(state))
+
+    assert [grant.inputs for grant in grants(effects)] == [(Roll(),)]
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
+def test_rows_that_come_in_the_step_that_ends_the_day_are_not_missed(first: int) -> None:
+    state = closing()
+    messages: list[Message] = [LATE, *over(state)]
+    messages.insert(first, LOADED)
+
+    state, effects = told(state, *messages)
+
+    assert [grant.inputs for grant in grants(effects)] == [(LOADED,)]
+    assert state.awaiting is None
+
+
+def test_a_restart_brings_the_rows_that_a_closed_day_waits_for() -> None:
+    state = closing()
+    state, effects = told(state, LATE, *over(state))
+    (kept,) = (effect.clock for effect in effects if isinstance(effect, Settled))
+    assert isinstance(kept, State)
+
+    state, effects = told(kept, Prepared(inputs=(LOADED,)))
+
+    assert [grant.inputs for grant in grants(effects)] == [(LOADED,)]
+    assert state.awaiting is None
 
 
 def test_a_grant_that_is_given_again_leaves_no_boundary_behind_it() -> None:

@@ -101,16 +101,48 @@ def test_a_day_ends_at_its_close_and_not_before() -> None:
     assert {m.at_ns for m in said if isinstance(m, StateChanged)} == {FIRST.close_ns}
 
 
-def test_rows_that_come_after_the_close_do_not_open_the_day_again() -> None:
+def closed_without_rows() -> tuple[State, list[Message]]:
     without = LoadTimedOut(
         date=FIRST.date, data=no_rows(("A", "B", "C"), FIRST, SETTINGS.interval_ns)
     )
     state, _ = granted(started(), without)
-    state, _ = granted(state, until_ns=FIRST.close_ns)
+    return granted(state, until_ns=FIRST.close_ns)
 
-    after, said = granted(state, loaded(0), until_ns=FIRST.close_ns)
 
-    assert (after, said) == (state, [])
+def test_a_day_that_closes_without_its_rows_waits_for_them() -> None:
+    state, said = closed_without_rows()
+
+    assert states(said) == ["POST_MARKET"]
+    assert kinds(said) == [AwaitLoad]
+    assert AwaitLoad(date=FIRST.date, late=True) in said
+    assert phases(said) == []
+
+    gone = LoadFailed(date=FIRST.date, reason="gone")
+    failed, said = granted(state, gone, from_ns=FIRST.close_ns, until_ns=FIRST.close_ns)
+
+    assert failed.state == "ERROR"
+    assert RunEnded(error=f"{FIRST.date}: gone") in said
+
+
+def test_rows_that_come_after_the_close_have_the_day_gone_through_again() -> None:
+    state, _ = closed_without_rows()
+    close = FIRST.close_ns
+
+    state, said = granted(state, loaded(0), from_ns=close, until_ns=close)
+
+    (opened,) = (message for message in said if isinstance(message, DayOpened))
+    assert (opened.again, opened.live_from_ns) == (True, close)
+    assert DayClosed not in kinds(said)
+    assert states(said) == []
+
+    for boundary in opened.boundaries[1:-1]:
+        state, said = granted(state, until_ns=boundary)
+        assert said == []
+    state, said = granted(state, until_ns=close)
+
+    assert kinds(said) == [DayClosed]
+    assert phases(said) == ["end"]
+    assert states(said) == ["ENDED"]
 
 
 def test_a_day_that_is_over_can_not_fail_any_more() -> None:

@@ -45,9 +45,7 @@ from openbell.errors import DayFailed, RunError
 from openbell.market.bars import RawRows
 from openbell.market.days import MINUTE_NS, Segment, TradingDay, local_instant
 from openbell.messages.base import Message
-from openbell.messages.control import Roll
-from openbell.runtime import journal, steplog
-from openbell.runtime.codec import decode
+from openbell.runtime import journal
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.durable import RECOVER, LeaseLost, Restored, restore
 from openbell.runtime.engine import Engine
@@ -488,24 +486,9 @@ def of_the_market(left: Left, dates: set[str]) -> OfTheMarket:
     )
 
 
-def unread(world: World) -> set[str]:
-    """Days whose rows came after their close, and days that had to open to find out they had none:
-    sessions that opened without rows stay."""
-    without = {str(case.day.date) for case in world.scenario.cases if not case.rows}
-    opened: str | None = None
-    for step in world.connected().steps():
-        for kind, content in steplog.read(step.grant).grant["inputs"]:
-            if kind == "timed_out":
-                opened = content
-            elif kind == "loaded" and content == opened and step.market_ns < closes(world, content):
-                opened = None
-            elif kind == "message" and isinstance(decode(content), Roll) and opened:
-                without.add(opened)
-    return without
-
-
-def closes(world: World, day: str) -> int:
-    return next(c.day.close_ns for c in world.scenario.cases if str(c.day.date) == day)
+def without_rows(world: World) -> set[str]:
+    """Days that may have had to open to find out that they have no rows: their sessions stay."""
+    return {str(case.day.date) for case in world.scenario.cases if not case.rows}
 
 
 class World:
@@ -737,7 +720,7 @@ def simulate(seed: int) -> World:
             problem = differing(expected, found)
             assert problem is None, problem
         else:
-            dates = {str(case.day.date) for case in world.scenario.cases} - unread(world)
+            dates = {str(case.day.date) for case in world.scenario.cases} - without_rows(world)
             problem = differing(of_the_market(expected, dates), of_the_market(found, dates))
             assert problem is None, problem
         if world.drawn.at_the_door or seed % 5 == 0:

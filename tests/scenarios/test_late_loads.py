@@ -9,6 +9,7 @@ from datetime import time as clock_time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,8 +25,10 @@ from observed import (
     observe,
     openbell_threads,
     signals,
+    utc_date,
     walk,
 )
+from runs import joined, plain
 
 import openbell
 from openbell.adapters.sources import Source
@@ -119,20 +122,61 @@ def test_a_day_that_is_late_opens_without_rows_and_is_merged_when_they_come(
         assert ours.quality.actual.tolist() == theirs.quality.actual.tolist()
 
 
-def test_rows_that_come_after_the_close_are_of_a_day_that_is_over(bars: pa.Table) -> None:
+def on(day: str, fact: tuple[Any, ...]) -> bool:
+    """New York opens and closes on the same date in UTC."""
+    return str(np.datetime64(fact[4], "ns")).startswith(day)
+
+
+@pytest.mark.parametrize(("dispatcher", "day"), [("inline", FIRST), ("threads", THIRD)])
+def test_a_day_that_closes_before_its_rows_come_waits_for_them(
+    bars: pa.Table, log: list[tuple[str, str]], dispatcher: Any, day: str
+) -> None:
     found = observe(
         config(),
         bars,
-        source=lambda source: Held(source, day=FIRST, seconds=0.9),
+        source=lambda source: Held(source, day=day, seconds=1.2 if day == THIRD else 0.8),
+        speed=SPEED,
+        load_timeout=0.05,
+        dispatcher=dispatcher,
+    )
+
+    fast = observe(config(), bars)
+    assert facts(found) == facts(fast)
+    of_day = [late for fact, late in signals(found) if on(day, fact)]
+    assert of_day == [True] * len(of_day) != []
+    assert found.dates == [FIRST, SECOND, THIRD]
+    for ours, theirs in zip(found.kept.days, fast.kept.days, strict=True):
+        assert plain(ours.quality) == plain(theirs.quality)
+        assert joined(ours.bars[5]) == joined(theirs.bars[5])
+        assert [plain(d.levels) for d in ours.documents] == [
+            plain(d.levels) for d in theirs.documents
+        ]
+        assert ours.tally == theirs.tally
+    assert found.states(day) == fast.states(day)
+    assert found.phases(day) == fast.phases(day)
+    warned = [text for level, text in log if level == "WARNING"]
+    assert f"{day}: closed without its rows, which are waited for" in warned
+
+
+def test_a_day_whose_rows_can_not_be_had_after_its_close_fails(bars: pa.Table) -> None:
+    class Gone(Held):
+        def read(self, start_ns: int, end_ns: int, symbols: Any = None) -> Any:
+            rows = super().read(start_ns, end_ns, symbols)
+            if str(utc_date(start_ns)) == self.day:
+                raise OSError("the disk is gone")
+            return rows
+
+    found = observe(
+        config(),
+        bars,
+        source=lambda source: Gone(source, day=SECOND, seconds=0.6),
         speed=SPEED,
         load_timeout=0.05,
     )
 
-    # The pool reads one day after another, so the second is late too, and merged.
-    assert [f for f in facts(found) if f[4] >= SECOND_OPEN] == [
-        f for f in facts(observe(config(), bars)) if f[4] >= SECOND_OPEN
-    ]
-    assert found.kept.days[0].quality.actual.tolist() == [0, 0, 0, 0]
+    assert found.dates == [FIRST]
+    assert [state for state, _ in found.states(SECOND)][-2:] == ["POST_MARKET", "ERROR"]
+    assert str(found.error) == f"{SECOND}: the disk is gone (4 attempts)"
 
 
 def test_without_a_pace_a_load_is_waited_for_however_long_it_takes(bars: pa.Table) -> None:
