@@ -47,6 +47,7 @@ from openbell.errors import (
     DayFailed,
     InputError,
     OpenbellError,
+    ReplayError,
     RunError,
     StoreError,
 )
@@ -83,7 +84,7 @@ from openbell.runtime.eras import (
     written,
 )
 from openbell.runtime.ledger import RETRY_SECONDS, Ledger, market_time, tell_outage, wall_time
-from openbell.runtime.planning import Plan, data_options, plan
+from openbell.runtime.planning import Plan, data_options, plan, settings
 from openbell.runtime.recording import DaySink, Recorder, WholeDays
 from openbell.runtime.summary import summary, timing
 
@@ -253,7 +254,10 @@ class DurableRun:
             self.eras = self._agreed(fresh_day)
             self.plan = replace(self.plan, registers=registers(self.eras))
             if days is not None:
-                days.follow(lambda day: era_on(self.eras, day).digest())
+                days.follow(
+                    lambda day: era_on(self.eras, day).digest(),
+                    lambda day: settings(self._config_on(day)).derived_minutes,
+                )
             self.engine = self._engine()
         except BaseException:
             store.release(self.fence)
@@ -275,6 +279,7 @@ class DurableRun:
         """
         self.keep_lease()
         try:
+            self._write_earlier()
             self._take_change()
             while True:
                 try:
@@ -478,6 +483,39 @@ class DurableRun:
             for _ in range(self._steps_asked):
                 self.engine.step()
             self._steps_asked = 0
+
+    def _config_on(self, day: date) -> Config:
+        """What a day is run with."""
+        return self.config.with_determining(era_on(self.eras, day).config)
+
+    def _write_earlier(self) -> None:
+        """Write the days that are lacking of those before the one that is begun anew: a process may
+        have been killed when one had ended and its files weren't there yet. What goes on from that
+        day knows nothing of them, so that each is run again by itself, as it was configured.
+
+        Raises
+        ------
+        InputError
+            If a day is lacking whose steps were dropped, or whose data is another one.
+        """
+        from openbell.runtime.replaying import replay_day  # it is made of what is here
+
+        era = era_at(self.eras, self.head.step + 1)
+        if self._days is None or era is None:
+            return
+        written = self._days.written()
+        steps = [(step.number, step.trading_date) for step in self._store.steps()]
+        earlier = {of for number, of in steps if not given_up(self.eras, number, of)}
+        for of in sorted(of for of in earlier if of < era.since and of not in written):
+            recorder = Recorder(
+                (self._days,), None, self._days.write_day_without_data, keep_signals=False
+            )
+            try:
+                again = replay_day(self._config_on(of), self._store, of, recorder=recorder)
+            except InputError as error:
+                raise _lost(of, str(error)) from error
+            if again.differs is not None:
+                raise ReplayError(again.differs)
 
     def _take_change(self) -> None:
         """Make it durable that the configuration is another one.
@@ -802,8 +840,8 @@ class DurableRun:
         days = tuple(planned for planned in self.plan.days if planned.date >= since)
         if not days:
             raise ConfigError(
-                f"the data has no trading day from {since} on that could be begun with this "
-                "configuration; give it another name: to run all days with it"
+                f"no trading day from {since} on is left to begin with this configuration, by "
+                "the data and feed.end; to run all days with it, write another name: in it"
             )
         return days
 
@@ -847,9 +885,6 @@ class DurableRun:
         if lacking is None:
             return restored(self._store, head.step, eras=self.eras)
         number, of = lacking
-        era = era_at(self.eras, head.step + 1)
-        if era is not None and number < (era.step or 0):
-            raise _lost(of, "it was run with another configuration")
         try:
             found = restored(self._store, number, eras=self.eras)
         except Corrupt:

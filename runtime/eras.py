@@ -182,8 +182,24 @@ def _differences(was: Any, now: Any, key: str) -> Iterator[str]:
     elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         for place, (before, after) in enumerate(zip(was, now, strict=True)):
             yield from _differences(before, after, f"{key}[{place}]")
+    elif (of_was := _by_name(was)) is not None and (of_now := _by_name(now)) is not None:
+        for name in (name for name in of_was if name not in of_now):
+            yield f"{key}: {name} was taken away"
+        for name in (name for name in of_now if name not in of_was):
+            yield f"{key}: {name} was added"
+        for name in (name for name in of_was if name in of_now):
+            yield from _differences(of_was[name], of_now[name], f"{key}[{name}]")
     elif was != now:
         yield f"{key} was {json.dumps(was)}, is {json.dumps(now)}"
+
+
+def _by_name(items: Any) -> dict[str, Any] | None:
+    """Items of a list that have names, such as sessions."""
+    if not isinstance(items, list) or not all(
+        isinstance(i, Mapping) and "name" in i for i in items
+    ):
+        return None
+    return {item["name"]: item for item in items}
 
 
 def _some(said: list[str]) -> list[str]:

@@ -29,8 +29,11 @@ class DaySink(Protocol):
 class WholeDays(DaySink, Protocol):
     """Keeps whole days where a kill leaves them, so that a restart need not run them again."""
 
-    def follow(self, configuration: Callable[[date], str]) -> None:
-        """Told before all else what names the configuration that a day is run with."""
+    def follow(
+        self, configuration: Callable[[date], str], intervals: Callable[[date], Sequence[int]]
+    ) -> None:
+        """Told before all else what names the configuration that a day is run with, and the
+        minutes of its derived bars."""
         ...
 
     def begin(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from typing import Any
 
 from openbell.actors import breakout
@@ -86,10 +87,24 @@ class Replayed:
 
 
 class _Comparing(Ledger):
-    """Takes steps in and compares them; nothing is written, and nobody sees them."""
+    """Takes steps in and compares them; the store is not written to.
 
-    def __init__(self, engine: Engine, expected: dict[int, Step], chain: bytes, last: int) -> None:
+    Parameters
+    ----------
+    seen : callable
+        Gets what each step brought, if it is what was committed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        expected: dict[int, Step],
+        chain: bytes,
+        last: int,
+        seen: Callable[[Commit], None],
+    ) -> None:
         self._engine = engine
+        self._seen_again = seen
         self._compared = dict(expected)
         self._chain = chain
         self._last = last
@@ -103,12 +118,15 @@ class _Comparing(Ledger):
     def settled(self, settled: Settled) -> None:
         grant = settled.grant
         self.reached_ns = grant.until_ns
-        now = steplog.parts(self._brought.pop(grant.step, None))
+        commit = self._brought.pop(grant.step, None)
+        now = steplog.parts(commit)
         before = self._compared.get(grant.step)
         if before is not None:
             self._chain = steplog.chained(self._chain, grant, now)
             if self._chain != before.digest:
                 self.differs = what_differs(grant, steplog.read(before.grant), now)
+        if commit is not None and self.differs is None:
+            self._seen_again(commit)
         if self.differs is not None or grant.step >= self._last:
             self._engine.dispatcher.finish()
 
@@ -119,7 +137,14 @@ class _Comparing(Ledger):
         return
 
 
-def replay_day(config: Config, store: Store, day: date, until: str | None = None) -> Replayed:
+def replay_day(
+    config: Config,
+    store: Store,
+    day: date,
+    until: str | None = None,
+    *,
+    recorder: Recorder | None = None,
+) -> Replayed:
     """Run a recorded day again, from the snapshot that it began with.
 
     Rows that were journaled come from the journal; other data is needed as it was.
@@ -128,6 +153,8 @@ def replay_day(config: Config, store: Store, day: date, until: str | None = None
     ----------
     until : str, optional
         Local time of the day to stop at, "10:42"; what was known then is in the actors.
+    recorder : Recorder, optional
+        Gets what the steps bring, as long as it is what was committed.
 
     Raises
     ------
@@ -142,7 +169,8 @@ def replay_day(config: Config, store: Store, day: date, until: str | None = None
     source, planned = _opened(config, found, day)
     try:
         planned = replace(planned, registers=registers(eras_of(head, planned.symbols)))
-        engine = Engine(planned, source, Recorder(()))
+        recorder = recorder or Recorder(())
+        engine = Engine(planned, source, recorder)
         prepared = restore(engine, planned, found)
         grants: tuple[Any, ...] = prepared.grants
         if until is not None:
@@ -154,6 +182,7 @@ def replay_day(config: Config, store: Store, day: date, until: str | None = None
             {step.number: step for step in found.steps},
             found.chain,
             grants[-1].step,
+            partial(recorder.commit, seen_before=True),
         )
         engine.ledger = comparing
         engine.run(Prepared(grants=grants))

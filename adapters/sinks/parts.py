@@ -98,6 +98,7 @@ class DayParts:
         self._intervals = tuple(intervals)
         self._run = dict(run)
         self._run_on: Callable[[date], Mapping[str, str]] = lambda day: self._run
+        self._intervals_on: Callable[[date], Sequence[int]] = lambda day: self._intervals
         self._say = say
         self._days = out / DAYS
         self._damaged: set[Path] = set()
@@ -118,9 +119,13 @@ class DayParts:
                 f"{out}: can't be written, {error.strerror}; name another --out"
             ) from None
 
-    def follow(self, configuration: Callable[[date], str]) -> None:
-        """Have days of this run told from others by the configuration too."""
+    def follow(
+        self, configuration: Callable[[date], str], intervals: Callable[[date], Sequence[int]]
+    ) -> None:
+        """Have days of this run told from others by the configuration too, which may be another
+        one on other days."""
         self._run_on = lambda day: {**self._run, "configuration": configuration(day)}
+        self._intervals_on = intervals
 
     def begin(self) -> None:
         """No day was run yet.
@@ -152,7 +157,8 @@ class DayParts:
                 for name in day.files:
                     day.read(name)
             except Damaged as damage:
-                self._say(f"{folder}: {damage}; the day is run again")
+                if folder not in self._damaged:
+                    self._say(f"{folder}: {damage}; the day is run again")
                 self._damaged.add(folder)
                 continue
             if day.run != (run := self._run_on(of)):
@@ -253,7 +259,7 @@ class DayParts:
         self._syncing += self._now() - began
 
     def _write_files(self, folder: Path, day: DayResult) -> None:
-        files = DayFiles(folder, self._intervals)
+        files = DayFiles(folder, self._intervals_on(day.trading_date))
         try:
             for write in files.encoded(day):
                 write()

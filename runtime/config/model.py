@@ -683,6 +683,19 @@ class Config(Section):
             written["breakout"] = self.breakout_for(session).model_dump(mode="json")
         return kept
 
+    def with_determining(self, kept: Mapping[str, Any]) -> Config:
+        """This one, but with other keys of those that determine the answers."""
+        written: dict[str, Any] = self.model_dump(mode="json")
+        for key, value in kept.items():
+            partly = DIGEST_LEAVES_OUT.get(key) is not None
+            written[key] = {**written[key], **value} if partly else value
+        # They are kept as they take effect: with the common size of a tick, which is no key there.
+        written["sessions"] = [
+            {**of, "breakout": {key: of["breakout"][key] for key in BreakoutOverrides.model_fields}}
+            for of in written["sessions"]
+        ]
+        return Config.model_validate(written)
+
     def digest(self) -> str:
         """Hex digest of what determines the answers; equal for equal answers from equal input.
 

@@ -558,7 +558,7 @@ class World:
     def written(self) -> Collection[date]:
         return self.days.keys()
 
-    def follow(self, configuration: Any) -> None:
+    def follow(self, configuration: Any, intervals: Any) -> None:
         """There is one only."""
 
     def begin(self) -> None:

@@ -50,7 +50,7 @@ CHANGES: dict[str, tuple[Keys, str]] = {
     ),
     "a session more": (
         {"sessions": [*SESSIONS, session("Tea", "14:00", "14:10")]},
-        "sessions was [",
+        "sessions: Tea was added",
     ),
     "other hours": (
         {"calendar": {"early_closes": {SECOND: "13:00"}}},
@@ -405,6 +405,7 @@ def test_after_a_days_end_the_next_one_is_begun_with_the_change(
     code, told = children.run(*of.run, "--fresh-day")
     assert (code, len(told.splitlines())) == (2, 1)
     assert "no trading day" in told
+    assert "feed.end" in told
     changed(of, CHANGES["another name, rule and bars"][0])
     assert children.run(*of.run, "--fresh-day", point="recovery, said")[0] == KILLED
     of.config.write_text(old)
@@ -415,6 +416,28 @@ def test_after_a_days_end_the_next_one_is_begun_with_the_change(
     assert code == 0, told
     assert f"from {THIRD} on: " in told
     assert "sessions[0].end" in told
+    after = whole(children, tmp_path / "after", minutes, keys)
+    kept = left(of)
+    assert of_days(kept, FIRST, SECOND) == of_days(before, FIRST, SECOND)
+    assert of_days(kept, THIRD) == of_days(after, THIRD)
+
+
+def test_a_day_that_had_ended_without_its_files_is_written_as_it_was_configured(
+    children: Nursery, minutes: Path, before: Kept, tmp_path: Path
+) -> None:
+    of = setting(tmp_path, minutes, f"sqlite:///{tmp_path}/s.db", "bot", feed=PACED)
+    assert children.run(*of.run, point="files, before a day", nth=2)[0] == KILLED
+    keys, _ = CHANGES["another name, rule and bars"]
+    changed(of, keys)
+    for point in ("files, before a day", "commit, before it is seen"):  # before and after a change
+        code, said = children.run(*of.run, "--fresh-day", point=point)
+        assert code == KILLED, said
+        assert f"from {THIRD} on" in said or f"{THIRD} is begun anew" in said
+    shutil.rmtree(of.out / ".days" / FIRST)
+
+    code, said = children.run(*of.run)
+
+    assert code == 0, said
     after = whole(children, tmp_path / "after", minutes, keys)
     kept = left(of)
     assert of_days(kept, FIRST, SECOND) == of_days(before, FIRST, SECOND)
