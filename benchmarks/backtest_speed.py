@@ -296,7 +296,10 @@ def targets_table(taken: Measurements, sizes: Sequence[Size]) -> Iterator[str]:
 
 
 def ratio(above: float | None, below: float | None) -> float | None:
-    return None if above is None or below is None or below <= 0 else above / below
+    """None where a time less its start-up is below the noise."""
+    if above is None or below is None or above <= 0 or below <= 0:
+        return None
+    return above / below
 
 
 def say(what: str) -> None:

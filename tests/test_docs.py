@@ -38,7 +38,10 @@ from openbell.runtime.wiring import actors, edges, wiring
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
-OWN = [ROOT / "README.md", *(ROOT / f"docs/{n}.md" for n in ("data", "embedding", "outputs"))]
+OWN = [
+    ROOT / "README.md",
+    *(ROOT / f"docs/{n}.md" for n in ("data", "embedding", "outputs", "persistence")),
+]
 """Documents with commands and programs for users."""
 
 FENCE = re.compile(
