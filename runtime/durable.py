@@ -83,10 +83,18 @@ from openbell.runtime.eras import (
     registers,
     written,
 )
-from openbell.runtime.ledger import RETRY_SECONDS, Ledger, market_time, tell_outage, wall_time
+from openbell.runtime.ledger import (
+    RETRY_SECONDS,
+    Ledger,
+    audit_entry,
+    market_time,
+    tell_outage,
+    wall_time,
+)
 from openbell.runtime.planning import Plan, data_options, plan, settings
 from openbell.runtime.recording import DaySink, Recorder, WholeDays
 from openbell.runtime.summary import summary, timing
+from openbell.runtime.trail import Transition
 
 T = TypeVar("T")
 
@@ -130,6 +138,8 @@ class Change:
     """The day that is given up and begun anew."""
     state: str = "NOT_STARTED"
     """That it was in."""
+    at_ns: int = 0
+    """Market time that it had come to."""
 
 
 def open_configured_store(config: Config) -> Store:
@@ -525,25 +535,39 @@ class DurableRun:
         """
         if self.change is None:
             return
-        logger.info("{}", self.change.said)
+        change = self.change
+        logger.info("{}", change.said)
         meta = self._identity()
-        entry: dict[str, Any] = {"what": "config", "why": self.change.said}
-        given_up: tuple[Document, ...] = ()
+        entry: dict[str, Any] = {"what": "config", "why": change.said}
+        given_up: list[Document] = []
+        transitions: list[Transition] = []
         snapshot = None
         if (start := self._start_anew()) is not None:
             snapshot = self._snapshot_before(start.days[0])
-        if (anew := self.change.anew) is not None:
+        if change.anew is not None:
             meta |= {"error": b""} if self.head.meta.get("error") else {}
-            reported = self._store.signals(trading_date=anew)
+            reported = self._store.signals(trading_date=change.anew)
             entry |= {
                 "what": "day",
-                "trading_date": str(anew),
-                "from": self.change.state,
+                "trading_date": str(change.anew),
+                "from": change.state,
                 "to": "NOT_STARTED",
+                "market_time": market_time(change.at_ns),
                 "signals": sum(1 for _ in reported),
             }
-            given_up = tuple(map(_given_up, self._store.documents(trading_date=anew)))
-        self._note(meta, entry, given_up, snapshot)
+            given_up = [
+                document
+                for document in self._store.documents(trading_date=change.anew)
+                if document.status != "SKIPPED"
+            ]
+            transitions = [_end_of(document, change.at_ns) for document in given_up]
+        self._note(
+            meta,
+            entry,
+            more=tuple(map(audit_entry, transitions)),
+            documents=tuple(map(_given_up, given_up)),
+            snapshot=snapshot,
+        )
         self.head = self._answered(self._store.head)
 
     def _snapshot_before(self, first: TradingDay) -> Snapshot:
@@ -651,10 +675,11 @@ class DurableRun:
         self,
         meta: Mapping[str, bytes],
         entry: Mapping[str, Any],
+        more: tuple[bytes, ...] = (),
         documents: tuple[Document, ...] = (),
         snapshot: Snapshot | None = None,
     ) -> None:
-        """Make facts durable that belong to no step."""
+        """Make facts durable that belong to no step, and say so in the audit trail."""
         head = self._answered(self._store.head)
         line = orjson.dumps({"from": None, "to": None, **entry, "wall_time": wall_time()})
         digest = hashlib.blake2b(line, digest_size=16).digest()
@@ -663,7 +688,7 @@ class DurableRun:
             digest,
             snapshot=snapshot,
             documents=documents,
-            audit=(line,),
+            audit=(line, *more),
             meta=meta,
         )
         self._answered(lambda: self._store.commit(self.fence, record))
@@ -795,12 +820,13 @@ class DurableRun:
             if eras != held:
                 self.change = Change(f"after {last}: {changes or 'all as it was'}")
             return eras
-        eras, self.change = self._begun_anew(held, last, changes)
+        eras, self.change = self._begun_anew(held, step, changes)
         return eras
 
     def _begun_anew(
-        self, held: tuple[Era, ...], last: date, changes: str
+        self, held: tuple[Era, ...], reached: Step, changes: str
     ) -> tuple[tuple[Era, ...], Change]:
+        last = reached.trading_date
         config, symbols, step = self.config.determining(), self.plan.symbols, self.head.step + 1
         state = "NOT_STARTED"
         before = era_at(held, step)
@@ -827,7 +853,8 @@ class DurableRun:
         )
         if since > last:
             return eras, Change(f"from {first} on: {changes}")
-        return eras, Change(f"{last} is begun anew: {changes}", last, state)
+        said = f"{last} is begun anew: {changes}"
+        return eras, Change(said, last, state, reached.market_ns)
 
     def _days_from(self, since: date) -> tuple[TradingDay, ...]:
         """The days of the plan from a date on.
@@ -941,6 +968,21 @@ def _lost(day: date, why: str = "the store has dropped its steps (store.keep_day
     )
 
 
+BEGUN_ANEW = "the day was begun anew"
+
+
+def _end_of(document: Document, at_ns: int) -> Transition:
+    return Transition(
+        "session",
+        document.trading_date,
+        document.status,
+        "SKIPPED",
+        at_ns,
+        BEGUN_ANEW,
+        document.session,
+    )
+
+
 def _given_up(document: Document) -> Document:
     """A session's document until its day, begun anew, opens; for good where it is no longer run."""
     fields = {
@@ -950,7 +992,7 @@ def _given_up(document: Document) -> Document:
         "completed_at": None,
         "symbols_data": {},
         "breakouts_checked": False,
-        "reason": "the day was begun anew",
+        "reason": BEGUN_ANEW,
     }
     return replace(document, status="SKIPPED", completed_ns=None, body=orjson.dumps(fields))
 

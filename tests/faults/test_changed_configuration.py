@@ -180,6 +180,8 @@ def check_begun_anew(
     (entry,) = (e for e in audited(of, "day") if "begun anew" in e["why"])
     assert (entry["trading_date"], entry["from"], entry["to"]) == (SECOND, "ACTIVE", "NOT_STARTED")
     assert said in entry["why"]
+    ended = [e for e in audited(of, "session") if e["why"] == "the day was begun anew"]
+    assert {(e["trading_date"], e["to"]) for e in ended} == {(SECOND, "SKIPPED")}
     for day in (SECOND, THIRD):
         code, told = replayed(children, of, day)
         assert (code, "equal to what was committed" in told) == (0, True), told
