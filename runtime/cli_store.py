@@ -170,6 +170,8 @@ def signals(
     """Print the signal log: every signal once, in its order."""
     import orjson
 
+    from openbell.adapters.stores import Unavailable
+
     filters: dict[str, Any] = {
         "trading_date": given_day("--date", day),
         "symbol": symbol,
@@ -177,17 +179,26 @@ def signals(
     }
     with _reading(config, store, name) as opened:
         try:
+            away = False
             while True:
-                for cursor, found in opened.signals(after, **filters):
-                    after = cursor
-                    fields = orjson.loads(found.body)
-                    if json:
-                        print(orjson.dumps({**fields, "cursor": cursor}).decode())
-                    else:
-                        print(
-                            f"{fields['ts']}  {fields['symbol']:<12} {fields['side']:<10} "
-                            f"{fields['price']:>12}  {fields['session']} at {fields['level']}"
-                        )
+                try:
+                    for cursor, found in opened.signals(after, **filters):
+                        after = cursor
+                        fields = orjson.loads(found.body)
+                        if json:
+                            print(orjson.dumps({**fields, "cursor": cursor}).decode())
+                        else:
+                            print(
+                                f"{fields['ts']}  {fields['symbol']:<12} {fields['side']:<10} "
+                                f"{fields['price']:>12}  {fields['session']} at {fields['level']}"
+                            )
+                    away = False
+                except Unavailable as error:
+                    if not follow:
+                        raise
+                    if not away:
+                        _complain(f"{error}; asking again until it answers")
+                    away = True
                 if not follow:
                     return
                 sys.stdout.flush()

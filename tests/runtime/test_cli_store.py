@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from commands import Command, Ran
 from faults.crashing import Child, Nursery, nursery, wait_until
-from store_places import writer
+from redis_server import RedisServer
+from store_places import server_binary, writer
 
 import openbell
 from openbell.adapters.sample import write_sample
@@ -752,3 +753,25 @@ def test_following_prints_each_signal_as_it_comes_until_it_is_stopped(
     wait_until(lambda: again.err.count("\n") == len(wanted) > 0)
     os.kill(again.pid, signal.SIGKILL)
     assert [json.loads(line) for line in again.err.splitlines()] == wanted
+
+
+def test_who_follows_goes_on_when_the_store_is_back(
+    folder: Path, children: Nursery, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RedisServer(server_binary()) as server:
+        monkeypatch.setenv("OPENBELL_STORE__URL", server.url)
+        follow = ("signals", "--store", server.url, "--name", "bot", "--follow", "--json")
+        follower = children.start(*follow)
+        wait_until(lambda: "nothing was ever run" in follower.err)
+
+        server.kill()
+        wait_until(lambda: "asking again until it answers" in follower.err)
+        server.start()
+        assert command("run", "--config", str(folder / "config.yaml")).code == 0
+
+        signals = [json.dumps(signal) for signal in objects(command(*follow[:5], "--json"))]
+        wait_until(lambda: len(follower.err.splitlines()) == 2 + len(signals) > 2)
+        os.kill(follower.pid, signal.SIGINT)
+        assert children.ended(follower) == 130
+    lines = follower.err.splitlines()[2:-1]
+    assert [json.dumps(json.loads(line)) for line in lines] == signals
