@@ -99,13 +99,6 @@ POINTS = {
     "recovery, states put back": Point(("runtime.durable:restore",), after=True),
     "recovery, said": Point((f"{_SQLITE}.append_audit", f"{_REDIS}.append_audit"), after=True),
     "recovery, steps given again": Point(("runtime.ledger:Ledger._again",), after=True),
-    # While ERROR is left.
-    "recover, before its command is taken": Point(
-        (f"{_SQLITE}.take_commands", f"{_REDIS}.take_commands")
-    ),
-    "recover, command taken": Point(
-        (f"{_SQLITE}.take_commands", f"{_REDIS}.take_commands"), after=True
-    ),
     # While a day's files are written, and afterwards.
     "files, before a day": Point(("adapters.sinks.parts:DayParts.write_day",)),
     "files, not renamed": Point(("adapters.sinks.parts:_synced",)),
@@ -113,7 +106,17 @@ POINTS = {
     "files, put together": Point(("adapters.sinks.parts:DayParts.put_together",), after=True),
     "lease, before it is given back": Point((f"{_SQLITE}.release", f"{_REDIS}.release")),
 }
-"""Every instant that matters, by what it is."""
+"""Every instant that matters, by what it is; any run comes to each of them."""
+
+IN_ERROR = {
+    "recover, before its command is taken": Point(
+        (f"{_SQLITE}.take_commands", f"{_REDIS}.take_commands")
+    ),
+    "recover, command taken": Point(
+        (f"{_SQLITE}.take_commands", f"{_REDIS}.take_commands"), after=True
+    ),
+}
+"""Instants while ERROR is left."""
 
 
 class Planted:
@@ -436,7 +439,7 @@ def _live(asked: dict[str, Any]) -> None:
     os.dup2(said, 2)
     os.close(0)
     if asked["point"] is not None:
-        Planted(POINTS[asked["point"]], asked["nth"])
+        Planted((POINTS | IN_ERROR)[asked["point"]], asked["nth"])
     program, *_ = sys.argv = asked["arguments"]
     code = 1
     try:

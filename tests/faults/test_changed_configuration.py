@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,14 @@ def audited(of: Setting, what: str) -> list[dict[str, Any]]:
     finally:
         store.close()
     return [entry for entry in entries if entry["what"] == what]
+
+
+def has_signals(of: Setting, day: str) -> bool:
+    store = open_store(of.url, of.name)
+    try:
+        return any(store.signals(trading_date=date.fromisoformat(day), limit=1))
+    finally:
+        store.close()
 
 
 def replayed(children: Nursery, of: Setting, day: str) -> tuple[int, str]:
@@ -427,8 +436,14 @@ def test_after_a_days_end_the_next_one_is_begun_with_the_change(
 def test_a_day_that_had_ended_without_its_files_is_written_as_it_was_configured(
     children: Nursery, minutes: Path, before: Kept, tmp_path: Path
 ) -> None:
-    of = setting(tmp_path, minutes, f"sqlite:///{tmp_path}/s.db", "bot", feed=PACED)
-    assert children.run(*of.run, point="files, before a day", nth=2)[0] == KILLED
+    for attempt in range(9):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        of = setting(folder, minutes, f"sqlite:///{folder}/s.db", "bot", feed=PACED)
+        assert children.run(*of.run, point="files, before a day", nth=2)[0] == KILLED
+        # On a busy machine the same commit may hold what the third day began with.
+        if not has_signals(of, THIRD):
+            break
     keys, _ = CHANGES["another name, rule and bars"]
     changed(of, keys)
     for point in ("files, before a day", "commit, before it is seen"):  # before and after a change
