@@ -119,10 +119,10 @@ def audited(of: Setting, what: str) -> list[dict[str, Any]]:
     return [entry for entry in entries if entry["what"] == what]
 
 
-def has_signals(of: Setting, day: str) -> bool:
+def has_begun(of: Setting, day: str) -> bool:
     store = open_store(of.url, of.name)
     try:
-        return any(store.signals(trading_date=date.fromisoformat(day), limit=1))
+        return bool(store.documents(trading_date=date.fromisoformat(day)))
     finally:
         store.close()
 
@@ -442,7 +442,7 @@ def test_a_day_that_had_ended_without_its_files_is_written_as_it_was_configured(
         of = setting(folder, minutes, f"sqlite:///{folder}/s.db", "bot", feed=PACED)
         assert children.run(*of.run, point="files, before a day", nth=2)[0] == KILLED
         # On a busy machine the same commit may hold what the third day began with.
-        if not has_signals(of, THIRD):
+        if not has_begun(of, THIRD):
             break
     keys, _ = CHANGES["another name, rule and bars"]
     changed(of, keys)
