@@ -429,11 +429,17 @@ class DurableRun:
     def _run_supervised(self) -> bool:
         while True:
             try:
-                return self._run_once()
+                ran = self._run_once()
             except ActorFailed as failure:
                 self._let_go()
                 self._supervise(failure)
                 self.engine = self._engine()
+                continue
+            if self._stopped or not self._days_follow():
+                return ran
+            self._let_go()
+            self.engine = self._engine()
+            self._take_change()
 
     def _run_once(self) -> bool:
         self.head = self._answered(self._store.head)
@@ -473,6 +479,21 @@ class DurableRun:
         today = of_day.day.date if of_day.position >= 0 else found.anew
         earlier = (d.date for d in self.plan.days if today is not None and d.date < today)
         return max(earlier, default=None)
+
+    def _days_follow(self) -> bool:
+        """Whether the data has trading days by now that lie beyond what was planned at the start of
+        the run that has ended: then it goes on with them, as with a day that is begun anew."""
+        of_day: day.State = self.engine.cells[day.NAME].state
+        if not of_day.plan or self.plan.days[-1].date <= of_day.plan[-1].date:
+            return False
+        last = of_day.plan[-1].date
+        since = last + timedelta(days=1)
+        base = self._answered(self._store.epochs)[0].step
+        config, symbols, step = self.config.determining(), self.plan.symbols, self.head.step + 1
+        self.eras = (*begun(self.eras, last), Era(since, config, symbols, step, base))
+        self.plan = replace(self.plan, registers=registers(self.eras))
+        self.change = Change(f"from {self._days_from(since)[0].date} on: further days")
+        return True
 
     def _start_anew(self) -> Start | None:
         """What begins a day anew, if that is still to be done."""

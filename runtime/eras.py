@@ -39,9 +39,6 @@ class Era:
     base: int = 0
     """The first step of which a snapshot holds all that earlier days brought to that day."""
 
-    def other(self, config: Mapping[str, Any], symbols: tuple[str, ...]) -> bool:
-        return bool(self.symbols != symbols or self._but_symbols(config))
-
     def refused(self, config: Mapping[str, Any], symbols: tuple[str, ...]) -> list[str]:
         """What of a configuration can't be taken into the day under way or the next, in words."""
         said = self._but_symbols(config)
@@ -145,7 +142,7 @@ def going_on(
             f"{'; '.join(refused)}; go on with the old one, or have `openbell run --fresh-day` "
             "begin the day under way anew with this one"
         )
-    if not held[-1].other(determining, symbols):
+    if not held[-1].changes(determining, symbols):
         return held
     return (*held, Era(last + timedelta(days=1), determining, symbols))
 

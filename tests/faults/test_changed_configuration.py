@@ -595,6 +595,41 @@ def file_of(symbol: str, minutes: Path, folder: Path) -> None:
     pq.write_table(rows.filter(pc.equal(text, symbol)), folder / f"{symbol}.parquet")
 
 
+# Further days
+
+
+@pytest.mark.parametrize(
+    "point",
+    [None, "snapshot, after", pytest.param("recovery, said", marks=pytest.mark.slow)],
+)
+def test_a_run_that_had_ended_goes_on_with_days_that_came_since(
+    point: str | None, children: Nursery, minutes: Path, before: Kept, tmp_path: Path
+) -> None:
+    data = tmp_path / "minutes"
+    data.mkdir()
+    for day in (FIRST, SECOND):
+        shutil.copy(minutes / f"{day}.parquet", data)
+    of = setting(tmp_path, data, f"sqlite:///{tmp_path}/state.db", "bot")
+    assert children.run(*of.run)[0] == 0
+    assert "had ended before" in children.run(*of.run)[1]
+    steps = head_step(of)
+    shutil.copy(minutes / f"{THIRD}.parquet", data)
+
+    if point is not None:
+        assert children.run(*of.run, point=point)[0] == KILLED
+    code, said = children.run(*of.run)
+
+    assert code == 0, said
+    assert "The last day has ended" in said
+    kept = left(of)
+    assert of_days(kept, *DAYS) == of_days(before, *DAYS)
+    assert head_step(of) > steps
+    for day in DAYS:
+        code, told = replayed(children, of, day)
+        assert (code, "equal" in told) == (0, True), told
+    assert "had ended before" in children.run(*of.run)[1]
+
+
 # What changes no answer
 
 
