@@ -73,6 +73,11 @@ class TradingDay:
     def next_midnight_ns(self) -> int:
         return local_instant(self.date + timedelta(days=1), time(), self.tz)
 
+    @property
+    def crosses_midnight(self) -> bool:
+        """Whether some of its hours lie on another date than its own."""
+        return self.open_ns < self.midnight_ns or self.close_ns > self.next_midnight_ns
+
     def instant(self, wall: time) -> int:
         """Instant (ns UTC) of a wall-clock time on this day's date."""
         return local_instant(self.date, wall, self.tz)

@@ -301,8 +301,7 @@ class _Held:
         return len(self.source.read(start, end, self.symbols))
 
     def has_row(self, day: TradingDay) -> bool:
-        overnight = day.open_ns < day.midnight_ns or day.close_ns > day.next_midnight_ns
-        if day.date not in self.dates and not overnight:
+        if day.date not in self.dates and not day.crosses_midnight:
             return False
         return any(
             len(self.source.read(segment.open_ns, segment.close_ns, self.symbols)) > 0

@@ -114,7 +114,7 @@ class Trailing:
             past = missing.day
             if self._last is not None and self._last.day.date == past.date:
                 came.append(history_day(self._last.rows, keep_rows=missing.rows))
-            elif past.date in settings.dates:
+            elif self._is_read(past):
                 asked = missing.symbols
                 names = tuple(s for s in self.symbols if asked is None or s in asked)
                 raw = among(self.symbols, self._read(past, names))
@@ -143,5 +143,9 @@ class Trailing:
 
     def over(self, data: DayData) -> None:
         """A day was read for the run itself: it need not be read again as one before."""
-        if self._settings.needs:
+        # One that `before` would not read is not at hand either: a restart may begin after it.
+        if self._settings.needs and (self._is_read(data.day) or data.counts.rows.any()):
             self._last = data
+
+    def _is_read(self, past: TradingDay) -> bool:
+        return past.date in self._settings.dates or past.crosses_midnight

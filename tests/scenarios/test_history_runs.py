@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from commands import Command
@@ -260,6 +261,19 @@ def test_too_little_history_is_null_and_the_summary_says_why(month: pa.Table) ->
     assert said["reasons"][0] == (
         "AAA: 0 of 10 trading days before 2024-06-03 have data; 10 of them not loaded"
     )
+
+
+def test_where_a_run_begins_changes_nothing_of_what_is_said(month: pa.Table) -> None:
+    """A restart begins on any day, and has to come to the same digests."""
+    days = pc.strftime(pc.cast(month["ts"], pa.timestamp("ns", NEW_YORK)), "%Y-%m-%d")
+    without = month.filter(pc.not_equal(days, "2024-06-11"))
+    keys = config(indicators={"mean": {**MEAN, "period": "3d"}})
+
+    whole = values_by_day(keys, without)["2024-06-13"]
+    late = values_by_day(keys, without, start=date(2024, 6, 13))["2024-06-13"]
+
+    said = "2 of 3 trading days before 2024-06-13 have data; 1 of them not loaded"
+    assert whole.reasons == late.reasons == {"AAA": said, "BBB": said}
 
 
 def test_a_period_longer_than_the_data_is_null_and_no_error(
