@@ -406,7 +406,9 @@ class Runtime:
     ) -> Self:
         runtime = cls.__new__(cls)
         told = runtime._telling(on_day)
-        run = _Durable(config, data=data, sinks=sinks, on_day=told, dispatcher=dispatcher)
+        run = _Durable(
+            config, data=data, sinks=sinks, whole_days=True, on_day=told, dispatcher=dispatcher
+        )
         try:
             runtime._host(config, run, run.log())
         except BaseException:
@@ -596,7 +598,8 @@ class Runtime:
     def day(self) -> DayView | None:
         """The last day that has ended, until the next one has; None before.
 
-        Of days that this process has run from their beginning.
+        A durable run that goes on inside a day has it whole; days that were over before are not
+        among those of this process.
         """
         recorder = self._run.recorder
         if recorder.last_day is None:
@@ -620,7 +623,8 @@ class Runtime:
         }
 
     def summary(self) -> dict[str, Any]:
-        """The account of the run so far, as in `summary.json`; of what this process has run."""
+        """The account of the run so far, as in `summary.json`; of what this process has run, with
+        the day that was under way when it began."""
         return summary(
             self.config,
             self.plan,

@@ -190,6 +190,9 @@ class DurableRun:
         gives the day under way as it was, and later days as the table is then.
     days : WholeDays, optional
         A sink that knows which days it has: a restart begins before the first one that it lacks.
+    whole_days : bool
+        Whether, without such a sink, a restart begins before the day under way, so that it is
+        among the results as a whole.
     standby : callable, optional
         Called, again and again, while another process holds the lease; None: refuse then.
     on_day : callable, optional
@@ -215,6 +218,7 @@ class DurableRun:
         data: Any = None,
         sinks: tuple[DaySink, ...] = (),
         days: WholeDays | None = None,
+        whole_days: bool = False,
         standby: Callable[[LeaseHeld], None] | None = None,
         on_day: Callable[[DayResult, Tally], None] | None = None,
         dispatcher: Literal["inline", "threads"] | None = None,
@@ -228,6 +232,9 @@ class DurableRun:
         self._dispatcher = dispatcher or ("threads" if config.feed.speed else "inline")
         self._store = store
         self._days = days
+        self._whole_days = whole_days
+        self._since: date | None = None
+        """The first day of which this process gives results, once that is known."""
         self._on_day = on_day
         self._data = config.data.path if data is None else data
         self.source, self.plan = self._opened()
@@ -454,7 +461,9 @@ class DurableRun:
         if self._stopped:
             return True
         if found is not None:
-            self.recorder.go_on(self._last_over(found))
+            # Who keeps days may lack one that was taken in: it was damaged since.
+            taken = self.recorder.taken if self._days is None else frozenset[date]()
+            self.recorder.go_on(self._last_over(found), taken)
             self._say_restored(found)
             ended: clock.State = self.engine.cells[clock.NAME].state
             if not prepared.grants and ended.ended is not None and not recover:
@@ -911,7 +920,7 @@ class DurableRun:
     def _restored(self) -> Restored:
         """The newest snapshot that can be used, and the steps after it.
 
-        Where days are kept, it lies before the first one that is lacking.
+        Where days are kept, or wanted as a whole, it lies before the first one that is lacking.
 
         Raises
         ------
@@ -920,7 +929,8 @@ class DurableRun:
         """
         head = self._store.head()
         if self._days is None:
-            return restored(self._store, head.step, eras=self.eras)
+            newest = restored(self._store, head.step, eras=self.eras)
+            return self._before_day(newest) if self._whole_days else newest
         written = self._days.written()
         steps = [(step.number, step.trading_date) for step in self._store.steps()]
         first, kept_from = steps[0]
@@ -944,6 +954,30 @@ class DurableRun:
         if was is not None and was.day.date == of and was.state != "PRE_MARKET":
             raise _lost(of)
         return found
+
+    def _before_day(self, newest: Restored) -> Restored:
+        """Before the first day that this process has not taken in; where its beginning can't be
+        had any more, the newest: that day is left out of the results then."""
+        reached: day.State | None = None if newest.steps else newest.states.get(day.NAME)
+        if reached is not None and reached.state == "ERROR":
+            return newest  # a day that `openbell recover` tries again is opened again
+        steps = [
+            (step.number, step.trading_date)
+            for step in self._store.steps()
+            if not given_up(self.eras, step.number, step.trading_date)
+        ]
+        if self._since is None:
+            ended = reached is not None and reached.state == "ENDED"
+            self._since = newest.anew or steps[-1][1] + timedelta(days=ended)
+        since, taken = self._since, self.recorder.taken
+        lacking = (number for number, of in steps if of >= since and of not in taken)
+        if (number := next(lacking, None)) is None:
+            return newest
+        try:
+            return restored(self._store, number, eras=self.eras)
+        except Corrupt as error:
+            logger.warning("the day under way is not among the results: {}", error)
+            return newest
 
     def _say_restored(self, restored: Restored) -> None:
         again = len(restored.steps)

@@ -162,10 +162,16 @@ class Recorder:
         self._sinks = sinks
         self._on_day = on_day
         self._on_day_without_data = on_day_without_data
+        self._not_again: Collection[date] = ()
         self._opened: DayOpened | None = None
         self._documents: dict[str, SessionDocument] = {}
         self._signals: list[SignalBatch] = []
         self._bars: dict[int, list[DerivedBars]] = {}
+
+    @property
+    def taken(self) -> frozenset[date]:
+        """The days that were taken in."""
+        return frozenset((*self.tally.days, *self.tally.without_data))
 
     def commit(self, commit: Commit, *, seen_before: bool = False) -> None:
         """Take a step in; the signals of one that was seen before are not shown again."""
@@ -173,6 +179,8 @@ class Recorder:
             _log_transition(transition)
         for nothing in commit.without_data:
             self.over = nothing.date
+            if nothing.date in self._not_again:
+                continue
             tally = Tally(without_data=[nothing.date])
             tally.counts["rows"] = tally.counts["outside_hours"] = nothing.outside_hours
             self.tally.add(tally)
@@ -195,7 +203,9 @@ class Recorder:
             if not seen_before:
                 self.log.append(batch)
         self.over = commit.closed or self.over
-        if commit.closed is not None and commit.quality is not None and self._opened is not None:
+        if commit.closed is None or commit.closed in self._not_again:
+            return
+        if commit.quality is not None and self._opened is not None:
             report = commit.quality
             _warn_of_splits(commit.closed, report)
             day = DayResult(
@@ -217,10 +227,17 @@ class Recorder:
             if self._on_day is not None:
                 self._on_day(day, self.tally)
 
-    def go_on(self, over: date | None) -> None:
+    def go_on(self, over: date | None, not_again: Collection[date] = ()) -> None:
         """Steps follow that need not be the next: a day whose opening is not among them is left out
-        of the results, since what came of it so far may be missing or come again."""
+        of the results, since what came of it so far may be missing or come again.
+
+        Parameters
+        ----------
+        not_again : collection of date
+            Days that were taken in, and are not taken in once more if they come again.
+        """
         self.over = over
+        self._not_again = not_again
         self._opened = None
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
-from datetime import date
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import Command
@@ -14,6 +18,9 @@ from store_places import server_binary
 
 from openbell.adapters.sample import write_sample
 from openbell.adapters.stores import open_store, this_process
+from openbell.messages.data import Batch
+from openbell.runtime.api import Runtime, run_backtest
+from openbell.runtime.config import config_from
 
 CONFIG = """\
 name: kept
@@ -24,6 +31,8 @@ sessions:
 data: {path: minutes}
 """
 SQLITE = "sqlite:///kept.db"
+CLOSE_NS = int(datetime(2024, 7, 2, 20, tzinfo=UTC).timestamp()) * 10**9
+"""Of the second day."""
 
 
 @pytest.fixture
@@ -72,6 +81,36 @@ def test_files_are_the_same_and_the_log_is_kept(
     (tmp_path / "config.yaml").write_text(f"{CONFIG}store: {{url: '{url}'}}\n")
     again = command("replay", "--config", "config.yaml", "--date", "2024-07-03")
     assert (again.code, again.err) == (0, ""), again.err
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_files_are_the_same_though_actors_begin_again(
+    damaged: bool, command: Command, tmp_path: Path
+) -> None:
+    """From the last snapshot, inside a day; or with all of them damaged from the very beginning."""
+
+    def fails_once(runtime: Runtime) -> None:
+        cell = runtime._run.engine.cells["breakout"]
+        update = cell.actor.update
+
+        def failing(state: Any, message: Any) -> Any:
+            if isinstance(message, Batch) and message.watermark_ns == CLOSE_NS:
+                if damaged:
+                    with closing(sqlite3.connect("kept.db")) as db, db:
+                        db.execute("UPDATE epochs SET manifest = x'00'")
+                raise RuntimeError("once")
+            return update(state, message)
+
+        cell.actor = replace(cell.actor, update=failing)
+
+    config = config_from("config.yaml", overrides={"snapshot.every": "1ms"})
+    run_backtest(config, out="plain")
+    _, account = run_backtest(config, out="kept", store=SQLITE, started=fails_once)
+
+    assert account["trading_days"] == 3
+    assert files(tmp_path / "kept") == files(tmp_path / "plain")
+    audit = command("audit", "--store", SQLITE, "--name", "kept", "--json").out
+    assert audit.count('"what":"restart"') == 1
 
 
 def test_a_state_that_exists_is_replaced_when_asked_only(url: str, command: Command) -> None:
