@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 
@@ -102,6 +102,8 @@ class State:
     """The last grant, until its step is settled."""
     again: tuple[Grant, ...] = ()
     """Grants from before a restart that are still to be given again."""
+    begun: bool = field(default=False, metadata={"snapshot": False})
+    """Whether it was said how to begin or go on; before that a command must not make it grant."""
 
 
 def clock(settings: Settings) -> Actor[State]:
@@ -113,7 +115,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
     match message:
         case Start(days=days):
             first = days[0].open_ns if days else 0
-            state = replace(state, now_ns=first, inputs=(*state.inputs, message))
+            state = replace(state, now_ns=first, inputs=(*state.inputs, message), begun=True)
         case Loaded() | LoadTimedOut() | LoadFailed():
             state = replace(state, inputs=(*state.inputs, message))
             if message.date == state.awaiting:  # not rows of a day before, come late
@@ -150,7 +152,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             again = tuple(g for g in grants if isinstance(g, Grant))
             awaiting = None if _brings(inputs, state.awaiting) else state.awaiting
             inputs = (*state.inputs, *inputs)
-            state = replace(state, again=again, inputs=inputs, awaiting=awaiting)
+            state = replace(state, again=again, inputs=inputs, awaiting=awaiting, begun=True)
         case _:
             raise ValueError(f"clock at step {state.step}: unexpected {message!r}")
     return _granted(settings, state)
@@ -189,7 +191,7 @@ def _resumed(settings: Settings, state: State) -> tuple[State, Effects]:
 
 def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     """The next grant, if the clock may give one."""
-    if state.awaited or (state.step == 0 and not state.inputs and not state.again):
+    if state.awaited or not state.begun:
         return state, ()
     if state.again:
         return _given_again(settings, state)

@@ -160,6 +160,17 @@ def test_one_step_may_be_granted_by_hand() -> None:
     assert grants(effects) == []
 
 
+def test_after_a_restart_no_command_comes_before_what_is_given_again() -> None:
+    before = replace(opened(), tokens=frozenset(), begun=False)
+    given = Grant(step=before.step + 1, from_ns=DAY.open_ns, until_ns=BOUNDARIES[0])
+
+    state, effects = told(before, Pause(token="operator"), StepOnce(), Resume(token="operator"))
+    assert effects == []
+
+    _, effects = told(state, Prepared(grants=(given,)))
+    assert grants(effects) == [given]
+
+
 def test_after_the_last_day_it_finishes() -> None:
     state, _ = told(State(), Start(days=()))
 

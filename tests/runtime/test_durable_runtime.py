@@ -592,6 +592,19 @@ def test_it_can_be_paused_stepped_and_resumed(keys: dict[str, Any], found: list[
         assert rt.status()["signals"] == len(found)
 
 
+def test_who_commands_it_before_it_goes_on_changes_nothing(
+    keys: dict[str, Any], found: list[Signal]
+) -> None:
+    with Runtime.from_config({**keys, "feed": PACED}) as rt:
+        next(rt.signals())
+    with Runtime.from_config(keys) as rt:
+        rt.pause()
+        rt.step()
+        rt.start()
+        rt.resume()
+        assert ids(list(rt.signals())) == ids(found)
+
+
 def test_its_account_is_of_what_this_process_has_run(
     keys: dict[str, Any], found: list[Signal]
 ) -> None:
