@@ -153,6 +153,10 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             awaiting = None if _brings(inputs, state.awaiting) else state.awaiting
             inputs = (*state.inputs, *inputs)
             state = replace(state, again=again, inputs=inputs, awaiting=awaiting, begun=True)
+            if not again:
+                anchors = _anchors(settings, state)
+                state, effects = _granted(settings, state)
+                return state, (*anchors, *effects)
         case _:
             raise ValueError(f"clock at step {state.step}: unexpected {message!r}")
     return _granted(settings, state)
@@ -254,7 +258,15 @@ def _given_again(settings: Settings, state: State) -> tuple[State, Effects]:
         awaiting=awaiting,
         ended=ended,
     )
-    return state, (Publish(grant), Publish(Reached(step=grant.step, sender=NAME)))
+    anchors = () if rest else _anchors(settings, state)
+    return state, (*anchors, Publish(grant), Publish(Reached(step=grant.step, sender=NAME)))
+
+
+def _anchors(settings: Settings, state: State) -> Effects:
+    """Where a restart has come to, wall time begins to count: what is over is not waited for."""
+    if not settings.paced or state.day is None:
+        return ()
+    return (Anchor(traded_ns(state.day, max(state.now_ns, state.live_from_ns))),)
 
 
 def _grant(

@@ -11,7 +11,16 @@ from runs import of_cases, one_day
 
 from openbell.actors import clock
 from openbell.actors.clock import State
-from openbell.actors.effects import Await, Effect, Effects, Finish, Publish, Settled
+from openbell.actors.effects import (
+    Anchor,
+    Await,
+    Effect,
+    Effects,
+    Finish,
+    Publish,
+    Settled,
+    WakeAt,
+)
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Loaded,
@@ -169,6 +178,28 @@ def test_after_a_restart_no_command_comes_before_what_is_given_again() -> None:
 
     _, effects = told(state, Prepared(grants=(given,)))
     assert grants(effects) == [given]
+
+
+@pytest.mark.parametrize("given", [0, 2])
+def test_a_restart_does_not_wait_for_the_part_of_the_day_that_is_over(given: int) -> None:
+    minute = 60 * 10**9
+    came_to = DAY.open_ns + 10 * minute
+    before = replace(opened(), now_ns=came_to, tokens=frozenset(), agenda=(DAY.close_ns,))
+    again = tuple(
+        Grant(step=before.step + n, from_ns=came_to, until_ns=came_to + n * minute)
+        for n in range(1, given + 1)
+    )
+    paced = replace(SETTINGS, paced=True)
+
+    state, effects = clock.update(paced, before, Prepared(grants=again))
+    for _ in again:
+        for reached in over(state):
+            state, more = clock.update(paced, state, reached)
+            effects += more
+
+    timed = [e for e in effects if isinstance(e, Anchor | WakeAt)]
+    traded = clock.traded_ns(DAY, DAY.close_ns)
+    assert timed == [Anchor((10 + given) * minute), WakeAt(DAY.close_ns, traded)]
 
 
 def test_after_the_last_day_it_finishes() -> None:
