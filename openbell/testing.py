@@ -132,6 +132,10 @@ class FailingStore:
         self._clock = clock or HandClock()
         self._lost: set[int] = set()
 
+    @property
+    def location(self) -> str:
+        return self.store.location
+
     def __getattr__(self, operation: str) -> Any:
         method = getattr(self.store, operation)
 

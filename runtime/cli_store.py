@@ -301,7 +301,7 @@ def recover(config: ConfigFile = None, store: StoreUrl = None, name: Name = None
     """Leave ERROR: a run that waits for it, or the next one, tries again."""
     from openbell.runtime.durable import RECOVER
 
-    with _opened(config, store, name) as opened:
+    with _reading(config, store, name) as opened:
         if _state(opened)[0] != "ERROR":
             print("Not in ERROR: there is nothing to leave")
             return
@@ -372,18 +372,21 @@ def snapshots(
 
 
 @snapshots_app.command(
-    "show", epilog=example("openbell snapshots --config config.yaml show 12 --actor day")
+    "show", epilog=example("openbell snapshots show 12 --actor day --config config.yaml")
 )
 def snapshots_show(
     context: typer.Context,
     epoch: Annotated[int, typer.Argument(help="Its number.", metavar="EPOCH")],
     actor: Annotated[str | None, typer.Option(help="One actor's state.")] = None,
+    config: ConfigFile = None,
+    store: StoreUrl = None,
+    name: Name = None,
 ) -> None:
     """Print one snapshot in words."""
     from openbell.runtime.codec import decode
     from openbell.runtime.words import in_words
 
-    with _reading(*context.obj) as opened:
+    with _reading(*_either(context, config, store, name)) as opened:
         known = [str(found.epoch) for found in opened.epochs()]
         if str(epoch) not in known:
             raise InputError(f"no snapshot {epoch}; there are {', '.join(known) or 'none'}")
@@ -427,18 +430,31 @@ def state(
             print(f"{count:>10,} {key}")
 
 
-@state_app.command("delete", epilog=example("openbell state --config config.yaml delete --yes"))
+@state_app.command("delete", epilog=example("openbell state delete --yes --config config.yaml"))
 def state_delete(
     context: typer.Context,
     yes: Annotated[bool, typer.Option("--yes", help="Do it.")] = False,
+    config: ConfigFile = None,
+    store: StoreUrl = None,
+    name: Name = None,
 ) -> None:
     """Remove this name's state, and nothing else."""
-    with _opened(*context.obj) as opened:
-        where = f'the state of "{_name(*context.obj)}" in {opened.usage().location}'
+    from openbell.adapters.stores import Corrupt
+
+    given = _either(context, config, store, name)
+    with _opened(*given) as opened:
+        where = f'the state of "{_name(*given)}" in {opened.location}'
         if not yes:
             raise InputError(f"this removes {where}; pass --yes to do it")
+        try:
+            there = opened.head().commit > 0
+        except Corrupt:  # this is what one is told to do then
+            there = True
         opened.delete()
-        print(f"Removed {where}")
+        if there:
+            print(f"Removed {where}")
+        else:
+            _complain(_nothing(_name(*given), opened))
 
 
 def replay(
@@ -460,6 +476,8 @@ def replay(
     made = _config(config)
     store = open_configured_store(made)
     try:
+        if not store.head().commit:
+            raise InputError(f"{_nothing(made.name, store)}; run it first, with `openbell run`")
         found = replay_day(made, store, asked, until=until)
         if show is None:
             print(found.verdict)
@@ -472,14 +490,25 @@ def replay(
         store.close()
 
 
+def _either(
+    context: typer.Context, config: Path | None, url: str | None, name: str | None
+) -> tuple[Path | None, str | None, str | None]:
+    """Options of a command, or of the one above it: people write them at either."""
+    above: tuple[Path | None, str | None, str | None] = context.obj
+    return config or above[0], url if url is not None else above[1], name or above[2]
+
+
 @contextmanager
 def _reading(config: Path | None, url: str | None, name: str | None) -> Iterator[Store]:
     """A store to be read, with a word where there is nothing to read: a path is soon mistyped."""
     with _opened(config, url, name) as opened:
         if not opened.head().commit:
-            whose = f'"{_name(config, url, name)}" in {opened.usage().location}'
-            print(f"openbell: nothing was ever run as {whose}", file=sys.stderr)
+            _complain(_nothing(_name(config, url, name), opened))
         yield opened
+
+
+def _nothing(name: str, opened: Store) -> str:
+    return f'nothing was ever run as "{name}" in {opened.location}'
 
 
 def _opened(config: Path | None, url: str | None, name: str | None) -> closing[Store]:

@@ -170,7 +170,7 @@ def empty_state(config: Config, *, force: bool) -> None:
             return
         if not force:
             raise InputError(
-                f'{store.usage().location}: has the state of "{config.name}" already, up to step '
+                f'{store.location}: has the state of "{config.name}" already, up to step '
                 f"{head.step}; pass --force to replace it, or write another name: in the "
                 "configuration"
             )
@@ -1013,6 +1013,8 @@ class DurableRun:
             return False
         except Unavailable as error:
             logger.debug("the lease could not be renewed: {}", error)
+        except StoreError as error:  # ends the run; until then, as in ERROR, the lease is ours
+            self.engine.dispatcher.fail(error)
         return True
 
 

@@ -350,6 +350,11 @@ class Store(Protocol):
         """
         ...
 
+    @property
+    def location(self) -> str:
+        """Where it lives, for people; damage is no hindrance."""
+        ...
+
     def usage(self) -> Usage: ...
 
     def delete(self) -> None:

@@ -19,7 +19,7 @@ from itertools import repeat
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal, ParamSpec, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from openbell.adapters.stores.base import (
     SCHEMA_VERSION,
@@ -101,6 +101,9 @@ _TEMPORARY = re.compile(
 )
 """Refusals that pass: a failover, a server that is loading, a script of somebody else's."""
 
+_URL_OPTIONS = re.compile("db|username|password|socket_(connect_)?timeout|ssl_.+")
+"""The others would change how commands are sent, or how answers are read."""
+
 _HEAD_FIELDS = (*Head._fields, "seal", "fence", "schema", "audit")
 
 _ACQUIRE = """
@@ -165,7 +168,8 @@ def connect(url: str, name: str) -> Any:
             "run `pip install 'openbell[redis]'`"
         ) from None
     try:
-        return redis.Redis.from_url(
+        _check_url(url)
+        client = redis.Redis.from_url(
             url,
             # Retries of the client's repeat commands that the server has already executed. What may
             # be repeated is known here only.
@@ -176,10 +180,23 @@ def connect(url: str, name: str) -> Any:
             protocol=2,
             client_name=f"openbell-{name}",
         )
-    except ValueError as error:
+        client.connection_pool.make_connection()  # says now which options it doesn't know
+    except (ValueError, TypeError) as error:
         raise ConfigError(
             f"store.url: {error}; write e.g. redis://localhost:6379/0 or unix:///run/redis.sock"
         ) from None
+    return client
+
+
+def _check_url(url: str) -> None:
+    """Refuse what redis-py would pass over."""
+    parts = urlsplit(url)
+    if parts.scheme != "unix" and not re.fullmatch(r"/?|/[0-9]+", parts.path):
+        raise ValueError(f'"{parts.path[1:]}" is no number of a database')
+    for option in parse_qs(parts.query, keep_blank_values=True):
+        needs_tls = option.startswith("ssl_")
+        if not _URL_OPTIONS.fullmatch(option) or (needs_tls and parts.scheme != "rediss"):
+            raise ValueError(f'"{option}" is no option that it may have')
 
 
 def _location(url: str) -> str:
@@ -632,6 +649,10 @@ class RedisStore:
             ],
         )
 
+    @property
+    def location(self) -> str:
+        return f"{self._location} {self._prefix}*"
+
     def usage(self) -> Usage:
         head = self._head()
         (blobs,) = self._together(("SMEMBERS", self._key["blobs"]))
@@ -654,7 +675,7 @@ class RedisStore:
         journal = map(self._journal_key, map(bytes.decode, days))
         size = self._size([*self._keys, self._commands, *journal, *blobs])
         version = self._number(schema) or SCHEMA_VERSION
-        return Usage(f"{self._location} {self._prefix}*", version, size, counts)
+        return Usage(self.location, version, size, counts)
 
     def delete(self) -> None:
         start = self._prefix.encode()
@@ -771,7 +792,10 @@ class RedisStore:
             exceptions.TryAgainError,
             exceptions.MasterDownError,
         ) as error:
-            raise Unavailable(f"{self._where}: no answer ({error})") from error
+            raise Unavailable(
+                f"{self._where}: no answer ({str(error).rstrip('.')}); check that the server is up, "
+                "and store.url"
+            ) from error
         except exceptions.ResponseError as error:
             text = str(error)
             if isinstance(error, exceptions.OutOfMemoryError) or re.search(r"\bOOM\b", text):

@@ -193,6 +193,15 @@ class Database(Protocol):
 
     def writing(self) -> sqlite3.Connection: ...
 
+    def check_in_place(self) -> None:
+        """
+        Raises
+        ------
+        openbell.errors.StoreError
+            If what the connections hold is not what a new one would find.
+        """
+        ...
+
     @property
     def lock(self) -> threading.RLock:
         """Held while a connection is in use."""
@@ -211,18 +220,22 @@ class FileDatabase:
         self._busy_seconds = busy_seconds
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        """Which file the connections hold."""
 
     @property
     def where(self) -> str:
         return str(self.path)
 
     def reading(self) -> sqlite3.Connection | None:
+        self.check_in_place()
         if self._reader is None and self.path.exists():
             self._reader = self._open("ro")
         return self._reader
 
     def writing(self) -> sqlite3.Connection:
         if self._writer is None:
+            self.check_in_place()
             if not self.path.exists():
                 self._create()
             writer = self._open("rw")
@@ -232,19 +245,30 @@ class FileDatabase:
             self._writer = writer
         return self._writer
 
+    def check_in_place(self) -> None:
+        # A file that was removed lives on for who has it open, and SQLite goes on writing to it.
+        if self._file is not None and self._file != _identity(self.path):
+            raise StoreError(
+                f"{self.path}: the file was removed or replaced while it was in use; put it back, "
+                "with its -wal, or start again with what is there now"
+            )
+
     def close(self) -> None:
         for connection in (self._reader, self._writer):
             if connection is not None:
                 connection.close()
-        self._reader = self._writer = None
+        self._reader = self._writer = self._file = None
 
     def _open(self, mode: str) -> sqlite3.Connection:
         # An empty file is what SQLite would take for a new database, and what a truncated one is.
+        if self.path.is_dir():
+            raise StoreError(f"{self.path}: is a folder; name a file in it in store.url")
         if self.path.stat().st_size == 0:
             raise Corrupt(
                 f"{self.path}: the file is empty, openbell never leaves it so; restore a copy of "
                 "it, or remove it to start afresh"
             )
+        self._file = self._file or _identity(self.path)
         connection = sqlite3.connect(
             f"file:{quote(os.fspath(self.path))}?mode={mode}",
             uri=True,
@@ -287,6 +311,15 @@ class FileDatabase:
             _sync_folder(self.path.parent)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to; None: to none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
@@ -763,6 +796,10 @@ class SqliteStore:
                 head._replace(steps_from=steps_from, journal_kept=head.journal_kept - dropped),
             )
 
+    @property
+    def location(self) -> str:
+        return self._database.where
+
     def usage(self) -> Usage:
         with self._reads() as db:
             head = self._head(db)
@@ -784,7 +821,7 @@ class SqliteStore:
                 )
             )
             schema = _version(db)
-        return Usage(self._database.where, schema, size, counts)
+        return Usage(self.location, schema, size, counts)
 
     def delete(self) -> None:
         with self._reads() as db:
@@ -822,6 +859,7 @@ class SqliteStore:
             try:
                 yield db
                 db.execute("COMMIT")
+                self._database.check_in_place()
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
@@ -833,7 +871,7 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise self._explained(error) from error
         except UnicodeDecodeError as error:  # of a message about a damaged table, too
-            raise self._reading.corrupt("the file is damaged (a text is not UTF-8)") from error
+            raise self._damaged("a text is not UTF-8") from error
         except OSError as error:
             raise StoreError(
                 f"{self._where}: {error.strerror or error}; check the path and its permissions"
@@ -849,13 +887,20 @@ class SqliteStore:
         if code == sqlite3.SQLITE_NOTADB:
             return Corrupt(f"{where}: the file is no SQLite database; give store.url another file")
         if code == sqlite3.SQLITE_CORRUPT:
-            return self._reading.corrupt(f"the file is damaged ({error})")
+            return self._damaged(str(error))
         if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
             return StoreError(f"{where}: {error}; check the path and its permissions")
         if code == sqlite3.SQLITE_IOERR:
             kind = getattr(error, "sqlite_errorname", "SQLITE_IOERR")
             return StoreError(f"{where}: {error} ({kind}); check the disk, and that it isn't full")
         return StoreError(f"{where}: {error}")
+
+    def _damaged(self, why: str) -> Corrupt:
+        # Removed by hand: `state delete` would have to read it.
+        return Corrupt(
+            f"{self._where}: the file is damaged ({why}); restore a copy of it, or remove it, with "
+            "the -wal and -shm beside it, to start all names in it afresh"
+        )
 
     def _locker(self) -> str:
         """Who it is likely to be: a process that was stopped within its transaction keeps it."""

@@ -8,7 +8,9 @@ import re
 import shlex
 import shutil
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -408,7 +410,8 @@ def test_another_name_in_the_store_has_nothing(name: tuple[str, ...], after: Com
 
 
 def test_what_needs_a_run_refuses_where_there_was_none(before: Command) -> None:
-    assert "not recorded" in refusal(before("replay", "--date", DAYS[0]))
+    replayed = refusal(before("replay", "--date", DAYS[0]))
+    assert replayed.startswith(f'nothing was ever run as "bot" in {Path.cwd()}')
     shown = before("snapshots", "show", "1")
     assert (shown.code, shown.out) == (2, "")
     assert shown.messages[-1] == "no snapshot 1; there are none"
@@ -464,6 +467,7 @@ def test_a_store_that_does_not_answer_is_a_failure_in_one_line(
     message = refusal(after(*name, "--store", "redis://localhost:1/0"), 1)
 
     assert message.startswith('redis://localhost:1/0 "default"')
+    assert message.endswith("check that the server is up, and store.url")
 
 
 # Replay
@@ -519,6 +523,40 @@ def test_deleting_removes_one_name_only(own: Command, found: list[Any]) -> None:
     assert own("replay", "--config", "other.yaml", "--date", DAYS[0]).code == 0
     assert own("state", "--store", STORE, "--name", "other", "delete", "--yes").code == 0
     assert own("status", "-c", "other.yaml").out.startswith("Nothing was ever run here")
+
+
+def test_where_there_is_nothing_to_delete_that_is_said(own: Command) -> None:
+    ran = own("state", "delete", "--yes", "--store", STORE, "--name", "other")
+
+    place = Path("state/openbell.db").absolute()
+    assert ran == Ran(0, "", f'openbell: nothing was ever run as "other" in {place}\n')
+
+
+def test_state_that_is_damaged_can_be_deleted_as_it_is_told(own: Command) -> None:
+    with closing(sqlite3.connect("state/openbell.db")) as db:
+        db.execute("UPDATE heads SET step = step + 1")
+        db.commit()
+    assert "or remove this state with `openbell state delete --yes`" in refusal(own("run"), 1)
+
+    assert own("state", "delete", "--yes").out.startswith('Removed the state of "bot" in ')
+
+    assert own("run").out.startswith("The last day has ended")
+
+
+@pytest.mark.parametrize(
+    "options", [("--config", "elsewhere.yaml"), ("--store", STORE, "--name", "bot")], ids=" ".join
+)
+@pytest.mark.parametrize("name", [("snapshots", "show", "1"), ("state", "delete")], ids=" ".join)
+def test_a_store_may_be_named_before_a_subcommand_and_after_it(
+    name: tuple[str, ...], options: tuple[str, ...], own: Command
+) -> None:
+    Path("config.yaml").rename("elsewhere.yaml")
+    group, *rest = name
+
+    before, after = own(group, *options, *rest), own(*name, *options)
+
+    assert before == after
+    assert "clock:" in before.out or 'removes the state of "bot"' in before.err
 
 
 def test_after_deleting_a_run_begins_anew(own: Command) -> None:
@@ -730,6 +768,21 @@ def test_a_run_whose_state_is_deleted_ends_without_its_lease(
     assert children.ended(running) == 4
     assert re.fullmatch(r"openbell: the lease was lost: .*\n", running.err)
     assert objects_so_far(command, "status")[0]["steps"] == 0
+
+
+def test_a_run_whose_file_is_removed_ends_although_it_had_nothing_to_write(
+    folder: Path, children: Nursery, command: Command
+) -> None:
+    config = CONFIG + "feed: {speed: 1}\nlease: {ttl: 300ms}\n"
+    (folder / "config.yaml").write_text(config)
+    child = children.start("run", "--config", folder / "config.yaml")
+    wait_until(lambda: objects_so_far(command, "status")[0]["commits"] > 0)
+
+    shutil.rmtree(folder / "state")
+
+    assert children.ended(child) == 1
+    (said,) = child.err.splitlines()
+    assert "openbell.db: the file was removed or replaced while it was in use" in said
 
 
 def test_following_prints_each_signal_as_it_comes_until_it_is_stopped(

@@ -397,7 +397,20 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         open_store("redis://localhost/0", "bot")
 
 
-@pytest.mark.parametrize("url", ["redis://localhost:port/0", "mysql://localhost", "redis://", "x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost:port/0",
+        "redis://localhost/zero",
+        "redis://localhost/0?nonsense=1",
+        "redis://localhost/0?decode_responses=yes",
+        "redis://localhost/0?ssl_cert_reqs=none",
+        "rediss://localhost/0?ssl_nonsense=1",
+        "mysql://localhost",
+        "redis://",
+        "x",
+    ],
+)
 def test_a_url_that_cannot_be_used_is_a_mistake_of_the_configuration(url: str) -> None:
     with pytest.raises(ConfigError, match=r"store\.url"):
         open_store(url, "bot")

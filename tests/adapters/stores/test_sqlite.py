@@ -7,7 +7,7 @@ import random
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -202,7 +202,7 @@ def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None
 
 
 def test_a_path_that_is_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=str(tmp_path)):
+    with pytest.raises(StoreError, match=f"{tmp_path}: is a folder; name a file in it"):
         opened(tmp_path)
 
 
@@ -215,7 +215,54 @@ def test_a_file_that_may_not_be_read_is_refused(path: Path) -> None:
         opened(path)
 
 
+def _removed(path: Path) -> None:
+    path.unlink()
+
+
+def _replaced(path: Path) -> None:
+    other = path.with_name("other.db")
+    filled(other, 2)
+    other.replace(path)
+
+
+def _moved(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("away", [_removed, _replaced, _moved])
+def test_a_file_that_is_taken_away_is_noticed_by_all_who_use_it(
+    tmp_path: Path, away: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "state" / "openbell.db"
+    path.parent.mkdir()
+    with closing(opened(path)) as store, closing(opened(path)) as reader:
+        fence = taken(store)
+        store.commit(fence, a_full_record(1))
+        assert reader.head().commit == 1
+
+        away(path)
+
+        for call in (
+            lambda: store.commit(fence, a_full_record(2)),
+            lambda: store.renew(fence),
+            lambda: store.head(),
+            lambda: reader.head(),
+        ):
+            with pytest.raises(StoreError, match=f"{path}: the file was removed or replaced"):
+                call()
+
+
 # Damage.
+
+
+def test_damage_that_nothing_can_be_read_through_says_what_to_remove(path: Path) -> None:
+    filled(path, 3)
+    path.write_bytes(path.read_bytes()[:8192])
+
+    with pytest.raises(Corrupt, match=r"or remove it, with the -wal and -shm") as refusal:
+        opened(path)
+
+    assert "state delete" not in str(refusal.value)
 
 
 def _found(path: Path) -> list[object] | None:
