@@ -1079,9 +1079,12 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
         cells[name].state = state
     for cell in cells.values():
         cell.step = restored.step
-    there = {planned.date: planned for planned in plan.days}
-    there |= {known.day.date: known.day for known in restored.journal.values()}
     days = {planned.date: planned for planned in planned_days(restored)}
+    # What was begun is ended, though feed.start or feed.end may leave it out by now.
+    dates = sorted(plan.trailing.dates)
+    there = {of: days[of] for of in days if dates and dates[0] <= of <= dates[-1]}
+    there |= {planned.date: planned for planned in plan.days}
+    there |= {known.day.date: known.day for known in restored.journal.values()}
     of_day: day.State = cells[day.NAME].state
     handing: prefetch.State = cells[prefetch.NAME].state
     read: dict[date, Loaded] = {}

@@ -646,8 +646,10 @@ def test_a_run_that_had_ended_goes_on_with_days_that_came_since(
             "web": {"port": 0},
         },
         {"feed": {"speed": 100_000}},
+        {"feed": {"start": THIRD}},
+        {"feed": {"end": FIRST}},
     ],
-    ids=["many", "speed"],
+    ids=["many", "speed", "a later start", "an earlier end"],
 )
 def test_what_changes_no_answer_is_taken_at_once(
     keys: Keys, children: Nursery, of: Setting, before: Kept
