@@ -14,7 +14,7 @@ from openbell.adapters.sources import Source
 from openbell.errors import InputError
 from openbell.market.assembly import assemble, no_rows
 from openbell.market.bars import DayData, RawRows
-from openbell.market.days import TradingDay
+from openbell.market.days import DAY_NS, TradingDay
 from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
 from openbell.runtime import journal
 from openbell.runtime.trailing import Trailing, TrailingSettings
@@ -27,11 +27,14 @@ def day_windows(days: tuple[TradingDay, ...]) -> dict[date, tuple[int, int]]:
     """From when until when (ns UTC) rows count for each trading day, oldest day first.
 
     A day has its date from midnight to midnight, and what its hours reach beyond that; where a
-    day opens on the evening before, the day before ends there.
+    day opens on the evening before, the day before ends there. So does the last one, whose evening
+    is the next day's: what a day holds must not depend on how far a run goes.
     """
     windows: dict[date, tuple[int, int]] = {}
     for day, following in zip(days, (*days[1:], None), strict=True):
         end = day.next_midnight_ns
+        if day.open_ns < day.midnight_ns:
+            end = min(end, day.open_ns + DAY_NS)
         if following is not None:
             end = min(end, following.open_ns)
         windows[day.date] = (min(day.open_ns, day.midnight_ns), max(day.close_ns, end))
