@@ -292,12 +292,14 @@ class FileDatabase:
         try:
             connection = sqlite3.connect(aside, isolation_level=None)
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.executescript(
                     f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
                     f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
                 )
+                # At last: before, it would all be in a -wal, and be folded in only when the
+                # connection closes, which says nothing where the disk is full.
+                connection.execute("PRAGMA journal_mode = WAL")
             finally:
                 connection.close()
             with suppress(FileExistsError):
@@ -310,7 +312,8 @@ class FileDatabase:
                         os.rename(aside, self.path)
             _sync_folder(self.path.parent)
         finally:
-            aside.unlink(missing_ok=True)
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                Path(f"{aside}{suffix}").unlink(missing_ok=True)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -889,7 +892,11 @@ class SqliteStore:
         if code == sqlite3.SQLITE_CORRUPT:
             return self._damaged(str(error))
         if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-            return StoreError(f"{where}: {error}; check the path and its permissions")
+            # Of a file that nobody else has open, a reader makes -wal and -shm too.
+            return StoreError(
+                f"{where}: {error}; check the path and its permissions: the folder must be writable "
+                "even to read"
+            )
         if code == sqlite3.SQLITE_IOERR:
             kind = getattr(error, "sqlite_errorname", "SQLITE_IOERR")
             return StoreError(f"{where}: {error} ({kind}); check the disk, and that it isn't full")

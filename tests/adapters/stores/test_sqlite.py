@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from signal import SIGSTOP
 
@@ -176,6 +177,32 @@ def test_a_full_disk_is_named_and_nothing_is_written(path: Path) -> None:
     assert not isinstance(refusal.value, Unavailable)
     check_everything(store, 1)
     store.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limit of a file's size")
+def test_a_disk_that_fills_up_while_the_file_is_made_leaves_none(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resource
+
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class FillingUp(sqlite3.Connection):
+        def executescript(self, script: str) -> sqlite3.Cursor:
+            made = super().executescript(script)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1, unlimited[1]))
+            return made
+
+    with closing(opened(path)) as store, monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=FillingUp))
+        try:
+            with pytest.raises(StoreError, match="full"):
+                taken(store)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert list(path.parent.iterdir()) == []
+
+    filled(path, 1)
 
 
 # What isn't ours.
