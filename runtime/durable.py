@@ -263,6 +263,8 @@ class DurableRun:
         self._hears = False
         self._keep_from: date | None = None
         """What lies before may be dropped."""
+        self._recorded: frozenset[date] = frozenset()
+        """The trading days of the step log when this run began, or went on."""
         self._pruned_at = 0.0
         try:
             self.head = store.head()
@@ -452,6 +454,9 @@ class DurableRun:
         self.head = self._answered(self._store.head)
         self._refuse_to_go_on_in_error()
         found = self._answered(self._restored) if self.head.step else None
+        self._recorded = self._answered(
+            lambda: frozenset(step.trading_date for step in self._store.steps())
+        )
         if found is None and self._days is not None:
             self._days.begin()
         prepared = restore(self.engine, self.plan, found)
@@ -799,9 +804,10 @@ class DurableRun:
 
     def _days_back(self, closed: date) -> date:
         of_day: day.State = self.engine.cells[day.NAME].state
-        # A table may not have the earlier ones any more; a plan that was begun anew has not, either.
-        planned = {d.date for d in (*self.plan.days, *of_day.plan)}
-        dates = sorted(of for of in planned if of <= closed)
+        # A table or feed.start may leave out the earlier ones by now, and so does a plan that was
+        # begun anew.
+        known = {d.date for d in (*self.plan.days, *of_day.plan)} | self._recorded
+        dates = sorted(of for of in known if of <= closed)
         return dates[max(0, len(dates) - self.config.store.keep_days)]
 
     def _first_kept(self) -> date:

@@ -630,6 +630,19 @@ def test_a_run_that_had_ended_goes_on_with_days_that_came_since(
     assert "had ended before" in children.run(*of.run)[1]
 
 
+def test_days_that_feed_start_leaves_out_by_now_are_kept(
+    children: Nursery, minutes: Path, tmp_path: Path
+) -> None:
+    of = setting(tmp_path, minutes, f"sqlite:///{tmp_path}/s.db", "bot", feed={"end": SECOND})
+    assert children.run(*of.run)[0] == 0
+    changed(of, {"feed": {"start": THIRD}})
+    assert children.run(*of.run)[0] == 0
+
+    for day in DAYS:
+        code, told = replayed(children, of, day)
+        assert (code, "equal" in told) == (0, True), told
+
+
 # What changes no answer
 
 
