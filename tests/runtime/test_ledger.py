@@ -135,9 +135,10 @@ def content(store: Store) -> Any:
     )
 
 
-def without_rows(states: Mapping[str, Any]) -> Any:
-    """As they are kept: the day's rows are read again."""
-    return plain({**states, "prefetch": replace(states["prefetch"], rows=None)})
+def as_kept(states: Mapping[str, Any]) -> Any:
+    """The day's rows are read again, and how to go on a restart is told."""
+    handing = replace(states["prefetch"], rows=None)
+    return plain({**states, "prefetch": handing, "clock": replace(states["clock"], begun=False)})
 
 
 def kept_states(store: Store, epoch: int) -> Any:
@@ -204,7 +205,7 @@ def test_steps_leave_the_same_however_they_are_gathered(data: st.DataObject) -> 
         assert epoch.problem is None
         moment = by_step[epoch.step]
         states = {**moment.states, "clock": moment.settled.clock}
-        assert kept_states(store, epoch.epoch) == without_rows(states)
+        assert kept_states(store, epoch.epoch) == as_kept(states)
     assert stage.failures == []
 
 
