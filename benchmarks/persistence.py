@@ -106,13 +106,14 @@ def ratios(
         for each in (size, START_UP):
             for program in programs:
                 taken.take(program, each, data, scratch)
-    yield f"{size}: seconds less start-up{'':22}{'seconds':>10}{'ratio':>8}{'target':>9}"
+    yield f"{f'{size}, less start-up':48}{'seconds':>10}{'ratio':>8}{'whole':>8}{'target':>9}"
     for base, group in zip(bases, compared, strict=True):
         net = taken.net(base, size)
         yield f"{base.name:48}{shown(net)}"
         for program, target in group:
             mine = taken.net(program, size)
-            yield f"{program.name:48}{shown(mine)}" + judged(ratio(mine, net), target)
+            whole = ratio(taken.seconds(program, size), taken.seconds(base, size))
+            yield f"{program.name:48}{shown(mine)}" + judged(ratio(mine, net), whole, target)
     for name, said in taken.failed.items():
         yield f"{name} failed: {said}"
 
@@ -121,9 +122,10 @@ def shown(value: float | None) -> str:
     return f"{'–' if value is None else f'{value:.3f}':>10}"
 
 
-def judged(value: float | None, target: float | None) -> str:
+def judged(value: float | None, whole: float | None, target: float | None) -> str:
     measured = value is not None and value > 0  # else it is below start-up's own noise
     said = f"{value:8.2f}" if measured else f"{'–':>8}"
+    said += f"{'–':>8}" if whole is None else f"{whole:8.2f}"
     if target is None:
         return said
     verdict = "not measured"
