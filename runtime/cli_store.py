@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openbell.errors import ConfigError, DayFailed, InputError
+from openbell.errors import ConfigError, DayFailed, InputError, StoreError
 from openbell.runtime.options import (
     ConfigFile,
     Interrupted,
@@ -172,6 +172,7 @@ def signals(
 
     from openbell.adapters.stores import Unavailable
 
+    asked = after
     filters: dict[str, Any] = {
         "trading_date": given_day("--date", day),
         "symbol": symbol,
@@ -204,6 +205,11 @@ def signals(
                 sys.stdout.flush()
                 time.sleep(0.2)
         except ValueError as error:
+            if after != asked:
+                raise StoreError(
+                    f"the signal log has no {after} any more: its state was deleted or begun anew; "
+                    "start again to have it from its beginning"
+                ) from None
             raise InputError(f"--after {after}: {error}") from None
 
 

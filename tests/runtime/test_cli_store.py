@@ -808,6 +808,19 @@ def test_following_prints_each_signal_as_it_comes_until_it_is_stopped(
     assert [json.loads(line) for line in again.err.splitlines()] == wanted
 
 
+def test_who_follows_is_told_that_the_log_was_deleted(
+    folder: Path, children: Nursery, command: Command, found: list[dict[str, Any]]
+) -> None:
+    assert command("run").code == 0
+    follower = children.start("signals", "--config", folder / "config.yaml", "--follow")
+    wait_until(lambda: follower.err.count("\n") == len(found) > 0)
+
+    assert command("state", "delete", "--yes").code == 0
+
+    assert children.ended(follower) == 1
+    assert "any more: its state was deleted or begun anew" in follower.err.splitlines()[-1]
+
+
 def test_who_follows_goes_on_when_the_store_is_back(
     folder: Path, children: Nursery, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
