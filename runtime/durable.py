@@ -444,11 +444,11 @@ class DurableRun:
                 self._supervise(failure)
                 self.engine = self._engine()
                 continue
-            if self._stopped or not self._days_follow():
+            if self._stopped or (ended := self._followed_by_days()) is None:
                 return ran
             self._let_go()
             self.engine = self._engine()
-            self._take_change()
+            self._take_change(ended)
 
     def _run_once(self) -> bool:
         self.head = self._answered(self._store.head)
@@ -494,20 +494,24 @@ class DurableRun:
         earlier = (d.date for d in self.plan.days if today is not None and d.date < today)
         return max(earlier, default=None)
 
-    def _days_follow(self) -> bool:
-        """Whether the data has trading days by now that lie beyond what was planned at the start of
-        the run that has ended: then it goes on with them, as with a day that is begun anew."""
+    def _followed_by_days(self) -> Restored | None:
+        """What the run has ended with, if the data has trading days by now that lie beyond what was
+        planned at its start: then it goes on with them, as with a day that is begun anew."""
         of_day: day.State = self.engine.cells[day.NAME].state
         if not of_day.plan or self.plan.days[-1].date <= of_day.plan[-1].date:
-            return False
+            return None
         last = of_day.plan[-1].date
         since = last + timedelta(days=1)
-        base = self._answered(self._store.epochs)[0].step
+        # The newest snapshot may be damaged. What to go on from is at hand, and becomes another.
+        ended = Restored(0, self.head.step, 0)
+        ended.states = {name: cell.state for name, cell in self.engine.cells.items()}
+        ended.anew = since
+        base = self._answered(self._store.epochs)[0].step or self.head.step
         config, symbols, step = self.config.determining(), self.plan.symbols, self.head.step + 1
         self.eras = (*begun(self.eras, last), Era(since, config, symbols, step, base))
         self.plan = replace(self.plan, registers=registers(self.eras))
         self.change = Change(f"from {self._days_from(since)[0].date} on: further days")
-        return True
+        return ended
 
     def _start_anew(self) -> Start | None:
         """What begins a day anew, if that is still to be done."""
@@ -562,11 +566,16 @@ class DurableRun:
             if again.differs is not None:
                 raise ReplayError(again.differs)
 
-    def _take_change(self) -> None:
-        """Make it durable that the configuration is another one.
+    def _take_change(self, before: Restored | None = None) -> None:
+        """Make it durable that the configuration is another one, or that there are further days.
 
         A process that is killed after that goes on with it: a day that is to be begun anew still
         is, as its first step is known.
+
+        Parameters
+        ----------
+        before : Restored, optional
+            What that day goes on from; None: what the store has.
         """
         if self.change is None:
             return
@@ -578,7 +587,8 @@ class DurableRun:
         transitions: list[Transition] = []
         snapshot = None
         if (start := self._start_anew()) is not None:
-            snapshot = self._snapshot_before(start.days[0])
+            before = before or restored(self._store, self.head.step, eras=self.eras)
+            snapshot = self._snapshot_before(start.days[0], before)
         if change.anew is not None:
             meta |= {"error": b""} if self.head.meta.get("error") else {}
             reported = self._store.signals(trading_date=change.anew)
@@ -605,10 +615,10 @@ class DurableRun:
         )
         self.head = self._answered(self._store.head)
 
-    def _snapshot_before(self, first: TradingDay) -> Snapshot:
+    def _snapshot_before(self, first: TradingDay, found: Restored) -> Snapshot:
         """What a day that is begun anew goes on from, as the last snapshot of the day before: that
         is the one which is kept for as long as the day can be replayed."""
-        restore(self.engine, self.plan, restored(self._store, self.head.step, eras=self.eras))
+        restore(self.engine, self.plan, found)
         return Snapshot(
             market_ns=first.open_ns,
             trading_date=first.date - timedelta(days=1),

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import date
 from itertools import count
@@ -34,6 +34,7 @@ from openbell.errors import ConfigError, DayFailed, InputError, LeaseLost
 from openbell.messages.data import Batch
 from openbell.runtime import durable, loading
 from openbell.runtime.api import Runtime, Signal
+from openbell.runtime.codec import decode
 from openbell.testing import FailingSource
 
 BOT = Path(__file__).parents[2] / "examples" / "bot.py"
@@ -98,6 +99,44 @@ def stored(keys: dict[str, Any]) -> list[tuple[str, str]]:
 
 def ids(signals: list[Signal]) -> list[str]:
     return [signal.id for signal in signals]
+
+
+# Further days
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE epochs SET manifest = x'00' WHERE number = ?",
+        "DELETE FROM blobs WHERE key LIKE ? || '-%'",
+    ],
+)
+def test_further_days_begin_with_what_the_last_one_brought_though_its_snapshot_is_damaged(
+    damage: str, minutes: Path, tmp_path: Path, found: list[Signal]
+) -> None:
+    with Runtime.from_config(config(minutes, tmp_path, feed={"end": DAYS[1]})) as rt:
+        rt.run()
+    epoch, brought = closes_after_the_second_day(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "state" / "openbell.db")) as db, db:
+        assert db.execute(damage, (epoch,)).rowcount > 0
+
+    with Runtime.from_config(config(minutes, tmp_path)) as rt:
+        signals = list(rt.signals())
+
+    assert ids(signals) == ids(found)
+    again, kept = closes_after_the_second_day(tmp_path)
+    assert again != epoch
+    assert kept == brought
+
+
+def closes_after_the_second_day(folder: Path) -> tuple[int, dict[str, float]]:
+    """By the newest snapshot of that day that is whole."""
+    store = open_store(f"sqlite:///{folder}/state/openbell.db", "bot")
+    try:
+        epoch = next(e.epoch for e in store.epochs() if str(e.trading_date) == DAYS[1])
+        return epoch, dict(decode(store.states(epoch)["upkeep"]).closes)
+    finally:
+        store.close()
 
 
 # The log
