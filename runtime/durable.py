@@ -457,8 +457,10 @@ class DurableRun:
         self._recorded = self._answered(
             lambda: frozenset(step.trading_date for step in self._store.steps())
         )
-        if found is None and self._days is not None:
-            self._days.begin()
+        if found is None:
+            self._since = date.min
+            if self._days is not None:
+                self._days.begin()
         prepared = restore(self.engine, self.plan, found)
         recover = self._leave_error(prepared)
         self.engine.ledger = ledger = self._ledger(found)

@@ -3,7 +3,8 @@
 State may outlive the configuration that it was begun with. Keys that change no answer may be
 others at every start. Symbols that were added count from the next trading day on: the one under way
 was opened without them. For any other change a day has to be begun anew, which `run --fresh-day`
-does: its steps so far stay in the step log, and nothing goes on from them any more.
+does: its steps so far stay in the step log, and nothing goes on from them any more. Days that the
+data has got since a run ended are begun in the same way, with nothing to give up.
 
 An era is a stretch of days with one configuration and one register of symbols.
 """

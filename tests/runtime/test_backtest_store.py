@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,8 +18,15 @@ from redis_server import RedisServer
 from store_places import server_binary
 
 from openbell.adapters.sample import write_sample
-from openbell.adapters.stores import open_store, this_process
+from openbell.adapters.stores import (
+    CommitRecord,
+    Store,
+    Unavailable,
+    open_store,
+    this_process,
+)
 from openbell.messages.data import Batch
+from openbell.runtime import durable
 from openbell.runtime.api import Runtime, run_backtest
 from openbell.runtime.config import config_from
 
@@ -111,6 +119,54 @@ def test_files_are_the_same_though_actors_begin_again(
     assert files(tmp_path / "kept") == files(tmp_path / "plain")
     audit = command("audit", "--store", SQLITE, "--name", "kept", "--json").out
     assert audit.count('"what":"restart"') == 1
+
+
+def test_no_day_is_left_out_that_was_stored_without_an_answer(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Actors begin again then inside the second day, and nobody was told that the first is over."""
+    monkeypatch.setattr(durable, "GATHER_SECONDS", 0.2)  # what follows the first one is one commit
+    begun, stored = threading.Event(), threading.Event()
+
+    class Unanswering:
+        def __init__(self, store: Store) -> None:
+            self.store = store
+
+        def __getattr__(self, operation: str) -> Any:
+            return getattr(self.store, operation)
+
+        def commit(self, fence: int, record: CommitRecord) -> Any:
+            done = self.store.commit(fence, record)
+            if record.steps and record.steps[-1].trading_date == date(2024, 7, 2):
+                stored.set()
+                raise Unavailable("no answer")
+            begun.set()
+            return done
+
+    def fails_once(runtime: Runtime) -> None:
+        run: Any = runtime._run
+        store, run._store = run._store, Unanswering(run._store)
+        cell = run.engine.cells["breakout"]
+        update = cell.actor.update
+
+        def failing(state: Any, message: Any) -> Any:
+            if isinstance(message, Batch):
+                assert begun.wait(10)
+            if isinstance(message, Batch) and message.watermark_ns == CLOSE_NS:
+                assert stored.wait(10)
+                run._store = store
+                raise RuntimeError("once")
+            return update(state, message)
+
+        cell.actor = replace(cell.actor, update=failing)
+
+    run_backtest(config_from("config.yaml"), out="plain")
+    _, account = run_backtest(
+        config_from("config.yaml"), out="kept", store=SQLITE, started=fails_once
+    )
+
+    assert account["trading_days"] == 3
+    assert files(tmp_path / "kept") == files(tmp_path / "plain")
 
 
 def test_a_state_that_exists_is_replaced_when_asked_only(url: str, command: Command) -> None:
