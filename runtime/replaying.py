@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -13,6 +13,7 @@ from openbell.actors.effects import Commit, Settled
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Step, Store
 from openbell.errors import ConfigError, InputError
+from openbell.market.days import TradingDay
 from openbell.market.windows import resolve
 from openbell.messages.control import Prepared
 from openbell.messages.time import Grant
@@ -174,7 +175,7 @@ def replay_day(
         prepared = restore(engine, planned, found)
         grants: tuple[Any, ...] = prepared.grants
         if until is not None:
-            grants = _up_to(grants, _instant(planned.days, day, until))
+            grants = _up_to(grants, _instant(planned_days(found), day, until))
         if not grants or (grants[-1].step < first):
             raise InputError(f"{day}: nothing was run before {until}; ask for a later time")
         comparing = _Comparing(
@@ -208,14 +209,12 @@ def _opened(config: Config, found: Restored, day: date) -> tuple[Source, Plan]:
         raise
 
 
-def _instant(days: Any, day: date, until: str) -> int:
-    for planned in days:
-        if planned.date == day:
-            try:
-                return resolve(planned, until)
-            except ValueError as error:
-                raise InputError(f"--until: {error}") from None
-    raise InputError(f"{day} is no trading day of the data")
+def _instant(days: Sequence[TradingDay], day: date, until: str) -> int:
+    planned = next(planned for planned in days if planned.date == day)
+    try:
+        return resolve(planned, until)
+    except ValueError as error:
+        raise InputError(f"--until: {error}") from None
 
 
 def _up_to(grants: tuple[Grant, ...], instant_ns: int) -> tuple[Grant, ...]:

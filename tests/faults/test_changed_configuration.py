@@ -641,6 +641,9 @@ def test_days_that_feed_start_leaves_out_by_now_are_kept(
     for day in DAYS:
         code, told = replayed(children, of, day)
         assert (code, "equal" in told) == (0, True), told
+    at = ("--until", "10:42", "--show", "levels")
+    code, told = children.run("replay", "--config", of.config, "--date", FIRST, *at)
+    assert (code, "Morning Opening" in told) == (0, True), told
 
 
 # What changes no answer
