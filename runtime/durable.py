@@ -952,9 +952,9 @@ class DurableRun:
         written = self._days.written()
         steps = [(step.number, step.trading_date) for step in self._store.steps()]
         first, kept_from = steps[0]
-        dropped = (d.date for d in self.plan.days if first > 1 and d.date < kept_from)
-        if lost := next((of for of in dropped if of not in written), None):
-            raise _lost(lost)
+        dropped = {d.date for d in self.plan.days if first > 1 and d.date < kept_from}
+        if (lacks := dropped - set(written)) and (lost := lacks & self._ever_run()):
+            raise _lost(min(lost))
         # One commit may hold a day's end and the next one's opening, and be the last before a kill.
         counts = ((number, of) for number, of in steps if not given_up(self.eras, number, of))
         lacking = next(((number, of) for number, of in counts if of not in written), None)
@@ -972,6 +972,13 @@ class DurableRun:
         if was is not None and was.day.date == of and was.state != "PRE_MARKET":
             raise _lost(of)
         return found
+
+    def _ever_run(self) -> set[date]:
+        """The days that were run, also those whose steps were dropped: the audit trail keeps all.
+        The data may have others, before the first or left out by feed.start then."""
+        entries = (orjson.loads(entry) for _, entry in self._store.audit())
+        days = (entry.get("trading_date") for entry in entries if entry["what"] == "day")
+        return {date.fromisoformat(of) for of in days if of}
 
     def _before_day(self, newest: Restored) -> Restored:
         """Before the first day that this process has not taken in; where its beginning can't be

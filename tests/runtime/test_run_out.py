@@ -287,6 +287,19 @@ def test_results_whose_steps_were_dropped_are_refused(own: Path, command: Comman
     assert "store.keep_days" in message
 
 
+def test_days_before_the_first_are_not_missed_when_steps_were_dropped(command: Command) -> None:
+    keys = "snapshot: {every: 0.001s, keep: 1}\nstore: {keep_days: 1, "
+    changed("config.yaml", "store: {", keys)
+    changed("config.yaml", "feed: {start: 2024-07-01", "feed: {start: 2024-07-02")
+    assert command("run", "--out", "out").code == 0
+    changed("config.yaml", "feed: {start: 2024-07-02", "feed: {start: 2024-07-01")
+
+    again = command("run", "--out", "out")
+
+    assert again.code == 0, again.err
+    assert "had ended before" in again.out
+
+
 # Folders of others
 
 
