@@ -134,6 +134,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case StepOnce():
             state = replace(state, steps_allowed=state.steps_allowed + 1)
         case AwaitLoad(date=day, late=late):
+            if not late:  # a day that failed after its open is prepared anew: its boundaries go
+                state = replace(state, agenda=())
             if _brings(state.inputs, day):  # while the step that asks for them was under way
                 return state, ()
             return replace(state, awaiting=day, waiting=late), ()

@@ -1186,7 +1186,8 @@ def planned_days(restored: Restored) -> tuple[TradingDay, ...]:
 
 def _late(of_day: day.State, grants: tuple[Grant, ...]) -> date | None:
     """The date whose rows had not come when a process ended that ran it without them."""
-    late = of_day.day.date if of_day.without_rows else None
+    # A day in ERROR asks for them itself when it is tried again.
+    late = of_day.day.date if of_day.without_rows and of_day.state != "ERROR" else None
     for entered in (entered for grant in grants for entered in grant.inputs):
         match entered:
             case LoadTimedOut(date=opened):

@@ -202,6 +202,17 @@ def test_a_restart_does_not_wait_for_the_part_of_the_day_that_is_over(given: int
     assert timed == [Anchor((10 + given) * minute), WakeAt(DAY.close_ns, traded)]
 
 
+def test_a_day_that_is_prepared_anew_crosses_no_boundary_before_it_is_opened() -> None:
+    """It had opened without its rows, which then failed to come, and is tried again."""
+    state, _ = told(opened(), Recover(), Resume(token="test"))
+    state, effects = told(state, AwaitLoad(date=DAY.date), *over(state))
+    assert grants(effects) == []
+
+    _, effects = told(state, LOADED)
+    (grant,) = grants(effects)
+    assert (grant.inputs, grant.until_ns) == ((LOADED,), DAY.open_ns)
+
+
 def test_after_the_last_day_it_finishes() -> None:
     state, _ = told(State(), Start(days=()))
 
