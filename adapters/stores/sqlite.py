@@ -513,8 +513,7 @@ class SqliteStore:
         documents = sum(self._put(db, "documents", row) for row in encoded.documents)
         facts = sum(self._put(db, "facts", row) for row in encoded.facts)
         appended = self._append_signals(db, encoded, head)
-        for entry, crc in encoded.audit:
-            self._append(db, entry, crc)
+        self._append(db, encoded.audit)
         db.execute("INSERT INTO commits VALUES (?, ?, ?)", (name, number, encoded.digest))
         self._set_head(
             db,
@@ -734,7 +733,7 @@ class SqliteStore:
         row = audit_row(entry)
         with self._writes() as db:
             db.execute("INSERT OR IGNORE INTO heads (name) VALUES (?)", (self._name,))
-            self._append(db, *row)
+            self._append(db, [row])
 
     def send_command(self, command: bytes) -> None:
         with self._writes() as db:
@@ -1044,7 +1043,12 @@ class SqliteStore:
         rows = self._rows(db, "SELECT command FROM commands WHERE name = ? ORDER BY id")
         return [command for (command,) in rows]
 
-    def _append(self, db: sqlite3.Connection, entry: bytes, crc: int) -> None:
-        db.execute("UPDATE heads SET audit = audit + 1 WHERE name = ?", (self._name,))
-        ((position,),) = self._rows(db, "SELECT audit FROM heads WHERE name = ?")
-        db.execute("INSERT INTO audit VALUES (?, ?, ?, ?)", (self._name, position, entry, crc))
+    def _append(self, db: sqlite3.Connection, entries: Sequence[tuple[bytes, int]]) -> None:
+        """All at once: each call waits for Python's lock, which the actors' thread has."""
+        count = len(entries)
+        db.execute("UPDATE heads SET audit = audit + ? WHERE name = ?", (count, self._name))
+        ((last,),) = self._rows(db, "SELECT audit FROM heads WHERE name = ?")
+        db.executemany(
+            "INSERT INTO audit VALUES (?, ?, ?, ?)",
+            [(self._name, at, *row) for at, row in enumerate(entries, last - count + 1)],
+        )

@@ -42,8 +42,7 @@ def first_failure() -> str:
 
 def test_a_commit_that_is_executed_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def repeated(store: Any, db: Any, encoded: Any, head: Any) -> None:
-        for entry, crc in encoded.audit:
-            store._append(db, entry, crc)
+        store._append(db, encoded.audit)
 
     monkeypatch.setattr(SqliteStore, "_check_repeated", repeated)
 
