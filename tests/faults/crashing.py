@@ -323,6 +323,15 @@ def setting(folder: Path, data: Path, url: str, name: str, **more: Any) -> Setti
     return Setting(config, folder / f"{name}-out", url, name)
 
 
+def steps_of(of: Setting) -> int:
+    """How many steps a run has made durable so far."""
+    store = open_store(of.url, of.name)
+    try:
+        return store.head().step
+    finally:
+        store.close()
+
+
 def left(of: Setting) -> dict[str, Any]:
     """All that a run has left in its store and its folder, but for wall time and cursors."""
     store = open_store(of.url, of.name)

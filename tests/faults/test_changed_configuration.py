@@ -14,7 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from faults.crashing import KILLED, Nursery, Setting, assert_same, left, setting, wait_until
+from faults.crashing import (
+    KILLED,
+    Nursery,
+    Setting,
+    assert_same,
+    left,
+    setting,
+    steps_of,
+    wait_until,
+)
 
 from openbell.adapters.stores import open_store
 from openbell.runtime.codec import decode
@@ -325,7 +334,7 @@ def test_what_was_given_up_does_not_come_back_though_snapshots_are_damaged(
     too: int, children: Nursery, of: Setting, undisturbed: Kept
 ) -> None:
     changed(of, CHANGES["a window moved"][0])
-    begins = head_step(of) + 1
+    begins = steps_of(of) + 1
     assert children.run(*of.run, "--fresh-day", point="signal, after its commit")[0] == KILLED
     assert without_snapshots_since(of, begins - too) > too
 
@@ -352,14 +361,6 @@ def closes_known(of: Setting) -> dict[str, float]:
     try:
         newest = next(epoch for epoch in store.epochs() if str(epoch.trading_date) == SECOND)
         return dict(decode(store.states(newest.epoch)["upkeep"]).closes)
-    finally:
-        store.close()
-
-
-def head_step(of: Setting) -> int:
-    store = open_store(of.url, of.name)
-    try:
-        return store.head().step
     finally:
         store.close()
 
@@ -612,7 +613,7 @@ def test_a_run_that_had_ended_goes_on_with_days_that_came_since(
     of = setting(tmp_path, data, f"sqlite:///{tmp_path}/state.db", "bot")
     assert children.run(*of.run)[0] == 0
     assert "had ended before" in children.run(*of.run)[1]
-    steps = head_step(of)
+    steps = steps_of(of)
     shutil.copy(minutes / f"{THIRD}.parquet", data)
 
     if point is not None:
@@ -623,7 +624,7 @@ def test_a_run_that_had_ended_goes_on_with_days_that_came_since(
     assert "The last day has ended" in said
     kept = left(of)
     assert of_days(kept, *DAYS) == of_days(before, *DAYS)
-    assert head_step(of) > steps
+    assert steps_of(of) > steps
     for day in DAYS:
         code, told = replayed(children, of, day)
         assert (code, "equal" in told) == (0, True), told

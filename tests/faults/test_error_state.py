@@ -11,9 +11,17 @@ from typing import Any
 
 import pytest
 import yaml
-from faults.crashing import KILLED, Child, Nursery, Setting, assert_same, left, setting, wait_until
-
-from openbell.adapters.stores import open_store
+from faults.crashing import (
+    KILLED,
+    Child,
+    Nursery,
+    Setting,
+    assert_same,
+    left,
+    setting,
+    steps_of,
+    wait_until,
+)
 
 SECOND = "2024-01-03"
 
@@ -87,14 +95,6 @@ def in_error(children: Nursery, of: Setting) -> Child:
     wait_until(lambda: "waiting" in child.err)
     away.unlink()
     return child
-
-
-def steps_of(of: Setting) -> int:
-    store = open_store(of.url, of.name)
-    try:
-        return store.head().step
-    finally:
-        store.close()
 
 
 def status(children: Nursery, of: Setting) -> dict[str, Any]:

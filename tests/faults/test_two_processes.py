@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.crashing import KILLED, Child, Nursery, Setting, assert_same, left, setting, wait_until
+from faults.crashing import (
+    KILLED,
+    Child,
+    Nursery,
+    Setting,
+    assert_same,
+    left,
+    setting,
+    steps_of,
+    wait_until,
+)
 
 from openbell.adapters.stores import Holder, open_store
 
@@ -44,14 +54,6 @@ def leader(children: Nursery, paced: Setting) -> Iterator[Child]:
     if children.is_running(child):
         os.kill(child.pid, signal.SIGKILL)
         children.ended(child)
-
-
-def steps_of(of: Setting) -> int:
-    store = open_store(of.url, of.name)
-    try:
-        return store.head().step
-    finally:
-        store.close()
 
 
 @pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
