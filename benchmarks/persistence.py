@@ -178,9 +178,14 @@ def large_snapshot(config: Path, rounds: int) -> tuple[int, float, float, float]
     Recovery: states read, verified and put back into actors, and the day's rows read again.
     """
     from openbell.adapters.stores import CommitRecord, Snapshot, this_process
-    from openbell.runtime.codec import encode
     from openbell.runtime.config import load_config
-    from openbell.runtime.durable import DurableRun, open_configured_store, restore, restored
+    from openbell.runtime.lifetime.durable import (
+        DurableRun,
+        open_configured_store,
+        restore,
+        restored,
+    )
+    from openbell.runtime.record.codec import encode
 
     made = load_config(config)
     store = open_configured_store(made)

@@ -1,5 +1,5 @@
 """`python -m openbell` is the command line."""
 
-from openbell.runtime.cli import main
+from openbell.runtime.cli.app import main
 
 main()

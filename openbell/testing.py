@@ -25,15 +25,15 @@ from openbell.errors import RunError
 from openbell.market.assembly import no_rows
 from openbell.market.bars import RawRows
 from openbell.messages.control import LoadTimedOut
-from openbell.runtime.codec import decode, encode
 from openbell.runtime.config import Config, config_from
-from openbell.runtime.dispatchers import Inline
-from openbell.runtime.durable import DurableRun, Restored
 from openbell.runtime.engine import Engine
-from openbell.runtime.ledger import Ledger
-from openbell.runtime.loading import Delivery, Loader, day_windows
-from openbell.runtime.pacing import Pacer
-from openbell.runtime.planning import Plan, data_options, plan
+from openbell.runtime.intake.loading import Delivery, Loader, day_windows
+from openbell.runtime.intake.planning import Plan, data_options, plan
+from openbell.runtime.kernel.dispatchers import Inline
+from openbell.runtime.kernel.pacing import Pacer
+from openbell.runtime.lifetime.durable import DurableRun, Restored
+from openbell.runtime.record.codec import decode, encode
+from openbell.runtime.record.ledger import Ledger
 
 __all__ = [
     "Damage",

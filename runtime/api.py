@@ -31,14 +31,14 @@ from openbell.adapters.tables import (
 from openbell.errors import ConfigError, DataError, DayFailed, RunError
 from openbell.market.indicators import Indicator, IndicatorValues
 from openbell.runtime.config import Config, config_from
-from openbell.runtime.durable import DurableRun, empty_state, open_configured_store
 from openbell.runtime.engine import Engine
-from openbell.runtime.loading import Loader
-from openbell.runtime.planning import Plan, data_options, plan, settings
-from openbell.runtime.recording import DaySink, Recorder
-from openbell.runtime.signals import Log, MemoryLog, StoredLog
-from openbell.runtime.signals import Signal as Signal  # noqa: PLC0414 where others look for it
-from openbell.runtime.summary import summary, timing
+from openbell.runtime.intake.loading import Loader
+from openbell.runtime.intake.planning import Plan, data_options, plan, settings
+from openbell.runtime.lifetime.durable import DurableRun, empty_state, open_configured_store
+from openbell.runtime.results.recording import DaySink, Recorder
+from openbell.runtime.results.signals import Log, MemoryLog, StoredLog
+from openbell.runtime.results.signals import Signal as Signal  # noqa: PLC0414 where others look for it
+from openbell.runtime.results.summary import summary, timing
 
 OnDay = Callable[[date, int, int, int], None]
 """Told after each day: its date, how many days are over, how many there are, rows so far."""

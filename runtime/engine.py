@@ -25,15 +25,15 @@ from openbell.adapters.sources import Source
 from openbell.errors import DayFailed, InputError
 from openbell.messages.base import Message
 from openbell.messages.control import Loaded, Pause, Prepared, Resume, Start, StepOnce
-from openbell.runtime.cells import cells
-from openbell.runtime.dispatchers import Dispatcher, Inline, Threads
-from openbell.runtime.ledger import Ledger
-from openbell.runtime.loading import Loader, day_windows
-from openbell.runtime.metrics import Metrics
-from openbell.runtime.pacing import Pacer
-from openbell.runtime.planning import Plan
-from openbell.runtime.recording import Recorder
-from openbell.runtime.wiring import actors, wiring
+from openbell.runtime.intake.loading import Loader, day_windows
+from openbell.runtime.intake.planning import Plan
+from openbell.runtime.kernel.cells import cells
+from openbell.runtime.kernel.dispatchers import Dispatcher, Inline, Threads
+from openbell.runtime.kernel.metrics import Metrics
+from openbell.runtime.kernel.pacing import Pacer
+from openbell.runtime.kernel.wiring import actors, wiring
+from openbell.runtime.record.ledger import Ledger
+from openbell.runtime.results.recording import Recorder
 
 Observer = Callable[[Commit], None]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from openbell.runtime.cli import main
+from openbell.runtime.cli.app import main
 
 OPENBELL = (sys.executable, "-m", "openbell")
 

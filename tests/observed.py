@@ -26,8 +26,8 @@ from openbell.market.results import SIDES
 from openbell.messages.session import PhaseEntered, StateChanged
 from openbell.runtime.config import config_from
 from openbell.runtime.engine import Engine
-from openbell.runtime.planning import data_options, plan
-from openbell.runtime.recording import Recorder
+from openbell.runtime.intake.planning import data_options, plan
+from openbell.runtime.results.recording import Recorder
 
 
 class Keeping(Recorder):

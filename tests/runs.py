@@ -29,12 +29,12 @@ from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
 from openbell.messages.control import Loaded, Start
 from openbell.messages.time import Reached
-from openbell.runtime.cells import Cell, cells
-from openbell.runtime.dispatchers import Dispatcher, Inline, Threads
-from openbell.runtime.planning import Plan
-from openbell.runtime.recording import Recorder
-from openbell.runtime.trailing import TrailingSettings
-from openbell.runtime.wiring import AnyActor, Settings, actors, wiring
+from openbell.runtime.intake.planning import Plan
+from openbell.runtime.intake.trailing import TrailingSettings
+from openbell.runtime.kernel.cells import Cell, cells
+from openbell.runtime.kernel.dispatchers import Dispatcher, Inline, Threads
+from openbell.runtime.kernel.wiring import AnyActor, Settings, actors, wiring
+from openbell.runtime.results.recording import Recorder
 
 # What is run
 

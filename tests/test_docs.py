@@ -31,10 +31,10 @@ from openbell.adapters.sample import write_dirty_sample, write_sample
 from openbell.market.windows import SessionSpec
 from openbell.messages import control, data, session, signal, time
 from openbell.messages.base import Message
-from openbell.runtime.cli import main
+from openbell.runtime.cli.app import main
 from openbell.runtime.config import config_from, config_schema
-from openbell.runtime.planning import settings
-from openbell.runtime.wiring import actors, edges, wiring
+from openbell.runtime.intake.planning import settings
+from openbell.runtime.kernel.wiring import actors, edges, wiring
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -244,7 +244,7 @@ def test_keys_without_effect_are_keys() -> None:
 
 
 def test_every_command_is_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
-    from openbell.runtime.cli import app
+    from openbell.runtime.cli.app import app
 
     documented = {names(row["command"])[0] for row in table(section("README.md", "Commands"))}
     commands = {f"openbell {c.name or c.callback.__name__}" for c in app.registered_commands}  # type: ignore[union-attr]

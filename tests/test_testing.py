@@ -17,8 +17,8 @@ from openbell.adapters.stores import Unavailable, open_store
 from openbell.errors import DayFailed, RunError, StoreError
 from openbell.messages.control import Woke
 from openbell.messages.time import Grant
-from openbell.runtime.cells import ActorFailed
-from openbell.runtime.durable import LeaseLost
+from openbell.runtime.kernel.cells import ActorFailed
+from openbell.runtime.lifetime.durable import LeaseLost
 from openbell.testing import (
     Damage,
     Fail,

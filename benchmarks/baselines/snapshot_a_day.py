@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from openbell.actors.effects import Commit, Settled
-from openbell.runtime import durable
-from openbell.runtime.cli import main
-from openbell.runtime.ledger import Ledger
+from openbell.runtime.cli.app import main
+from openbell.runtime.lifetime import durable
+from openbell.runtime.record.ledger import Ledger
 
 
 class Daily(Ledger):

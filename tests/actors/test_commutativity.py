@@ -18,9 +18,9 @@ from strategies import Case, cases
 from openbell.actors.effects import Effect
 from openbell.messages.base import Message
 from openbell.messages.time import Reached
-from openbell.runtime.cells import Cell, Letter, Outcome
-from openbell.runtime.dispatchers import Dispatcher, Inline
-from openbell.runtime.wiring import AnyActor, wiring
+from openbell.runtime.kernel.cells import Cell, Letter, Outcome
+from openbell.runtime.kernel.dispatchers import Dispatcher, Inline
+from openbell.runtime.kernel.wiring import AnyActor, wiring
 
 ORDERS_MAX = 12
 

@@ -78,10 +78,10 @@ POINTS = {
     "commit, not ended": Point((f"{_SQLITE}._write", f"{_REDIS}._evaluate"), after=True),
     "commit, half of it": Point((f"{_SQLITE}._set_head", "tests:half of what is sent")),
     "commit, unanswered": Point((f"{_SQLITE}._beat", "tests:all of what is sent"), after=True),
-    "commit, before it is seen": Point(("runtime.durable:DurableRun._seen",)),
+    "commit, before it is seen": Point(("runtime.lifetime.durable:DurableRun._seen",)),
     "commit, after one without a snapshot": Point(_COMMIT, after=True, only=_has_no_snapshot),
     # During a snapshot.
-    "snapshot, encoding it": Point(("runtime.ledger:encode",), after=True),
+    "snapshot, encoding it": Point(("runtime.record.ledger:encode",), after=True),
     "snapshot, before": Point(_COMMIT, only=_has_snapshot),
     "snapshot, written": Point(
         (f"{_SQLITE}._write", f"{_REDIS}._to_take_over"),
@@ -93,12 +93,12 @@ POINTS = {
     "snapshots, pruned": Point((f"{_SQLITE}.prune", f"{_REDIS}.prune"), after=True),
     # During recovery.
     "recovery, lease taken": Point((f"{_SQLITE}.acquire", f"{_REDIS}.acquire"), after=True),
-    "recovery, states being read": Point(("runtime.durable:decode",), after=True),
-    "recovery, states read": Point(("runtime.durable:restored",), after=True),
-    "recovery, grants being read": Point(("runtime.steplog:granted",), after=True),
-    "recovery, states put back": Point(("runtime.durable:restore",), after=True),
+    "recovery, states being read": Point(("runtime.lifetime.durable:decode",), after=True),
+    "recovery, states read": Point(("runtime.lifetime.durable:restored",), after=True),
+    "recovery, grants being read": Point(("runtime.record.steplog:granted",), after=True),
+    "recovery, states put back": Point(("runtime.lifetime.durable:restore",), after=True),
     "recovery, said": Point((f"{_SQLITE}.append_audit", f"{_REDIS}.append_audit"), after=True),
-    "recovery, steps given again": Point(("runtime.ledger:Ledger._again",), after=True),
+    "recovery, steps given again": Point(("runtime.record.ledger:Ledger._again",), after=True),
     # While a day's files are written, and afterwards.
     "files, before a day": Point(("adapters.sinks.parts:DayParts.write_day",)),
     "files, not renamed": Point(("adapters.sinks.parts:_synced",)),
@@ -383,9 +383,9 @@ def _serve() -> None:
     import openbell.adapters.stores.memory
     import openbell.adapters.stores.sqlite
     import openbell.runtime.api
-    import openbell.runtime.cli
-    import openbell.runtime.durable
-    import openbell.runtime.replaying
+    import openbell.runtime.cli.app
+    import openbell.runtime.lifetime.durable
+    import openbell.runtime.lifetime.replaying
 
     try:
         import redis  # noqa: F401
@@ -439,7 +439,7 @@ def _calendar_warm() -> None:
 
 def _live(asked: dict[str, Any]) -> None:
     """This process is the child; it does not come back."""
-    from openbell.runtime.cli import main
+    from openbell.runtime.cli.app import main
 
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -45,15 +45,15 @@ from openbell.errors import DayFailed, RunError
 from openbell.market.bars import RawRows
 from openbell.market.days import MINUTE_NS, Segment, TradingDay, local_instant
 from openbell.messages.base import Message
-from openbell.runtime import journal
 from openbell.runtime.config import Config, config_from
-from openbell.runtime.durable import RECOVER, LeaseLost, Restored, restore
 from openbell.runtime.engine import Engine
-from openbell.runtime.ledger import Ledger, stored_documents, stored_signals
-from openbell.runtime.planning import Plan, settings
-from openbell.runtime.recording import Recorder
-from openbell.runtime.trailing import TrailingSettings
-from openbell.runtime.wiring import edges, wiring
+from openbell.runtime.intake.planning import Plan, settings
+from openbell.runtime.intake.trailing import TrailingSettings
+from openbell.runtime.kernel.wiring import edges, wiring
+from openbell.runtime.lifetime.durable import RECOVER, LeaseLost, Restored, restore
+from openbell.runtime.record import journal
+from openbell.runtime.record.ledger import Ledger, stored_documents, stored_signals
+from openbell.runtime.results.recording import Recorder
 from openbell.testing import Fail, FailingStore, Fault, HandClock, InlineRun, Killed
 
 SEEDS_A_SCENARIO = 10

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from openbell import Runtime
 from openbell.adapters.stores import open_store
 from openbell.errors import OpenbellError, StoreError
-from openbell.runtime import journal
 from openbell.runtime.config import Config, load_config
+from openbell.runtime.record import journal
 
 
 def table(config: Config, folder: str) -> pd.DataFrame:

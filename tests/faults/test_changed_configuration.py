@@ -26,7 +26,7 @@ from faults.crashing import (
 )
 
 from openbell.adapters.stores import open_store
-from openbell.runtime.codec import decode
+from openbell.runtime.record.codec import decode
 
 FIRST, SECOND, THIRD = DAYS = ("2024-01-02", "2024-01-03", "2024-01-04")
 PACED = {"type": "replay", "speed": 60_000}

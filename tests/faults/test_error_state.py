@@ -68,8 +68,8 @@ import sys
 from pathlib import Path
 
 from openbell.adapters.sources.pieces import PieceSource
-from openbell.runtime import loading
-from openbell.runtime.cli import main
+from openbell.runtime.intake import loading
+from openbell.runtime.cli.app import main
 
 read, away = PieceSource.read, Path(sys.argv.pop(1))
 

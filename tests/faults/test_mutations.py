@@ -19,8 +19,9 @@ from openbell.actors import prefetch
 from openbell.adapters.stores import Gap
 from openbell.adapters.stores.sqlite import SqliteStore
 from openbell.messages.control import LoadTimedOut
-from openbell.runtime import durable, ledger
-from openbell.runtime.loading import Loader
+from openbell.runtime.intake.loading import Loader
+from openbell.runtime.lifetime import durable
+from openbell.runtime.record import ledger
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from openbell.actors import day, keeper
 from openbell.actors.effects import Effects, Publish
 from openbell.messages.base import Message
 from openbell.messages.session import DayOpened
-from openbell.runtime.wiring import AnyActor
+from openbell.runtime.kernel.wiring import AnyActor
 
 ONE_DAY = st.one_of(cases("bars", minutes_max=60), cases("ticks", minutes_max=60))
 

@@ -34,7 +34,7 @@ import openbell
 from openbell.adapters.sources import Source
 from openbell.errors import DayFailed
 from openbell.market.days import local_instant
-from openbell.runtime import loading
+from openbell.runtime.intake import loading
 
 FIRST, SECOND, THIRD = "2024-07-01", "2024-07-02", "2024-07-03"
 SECOND_OPEN = local_instant(date(2024, 7, 2), clock_time(9, 30), "America/New_York")

@@ -27,11 +27,11 @@ from openbell.actors import clock
 from openbell.adapters.sources import Source
 from openbell.adapters.stores import Store, open_store
 from openbell.market.bars import RawRows
-from openbell.runtime import steplog
 from openbell.runtime.config import config_from
-from openbell.runtime.durable import DurableRun
-from openbell.runtime.planning import Plan
-from openbell.runtime.replaying import replay_day
+from openbell.runtime.intake.planning import Plan
+from openbell.runtime.lifetime.durable import DurableRun
+from openbell.runtime.lifetime.replaying import replay_day
+from openbell.runtime.record import steplog
 
 DAYS = [date(2024, 7, day) for day in (1, 2, 3)]
 TIMEOUT_SECONDS = 0.06

@@ -15,9 +15,9 @@ from runs import Found, drained, inline, of_cases, one_day, outputs, plain, some
 from strategies import Case, cases
 
 from openbell.market.days import MINUTE_NS
-from openbell.runtime.cells import Cell
-from openbell.runtime.dispatchers import Dispatcher, Inline
-from openbell.runtime.wiring import edges, wiring
+from openbell.runtime.kernel.cells import Cell
+from openbell.runtime.kernel.dispatchers import Dispatcher, Inline
+from openbell.runtime.kernel.wiring import edges, wiring
 
 ONE_DAY = st.one_of(cases("bars", minutes_max=40), cases("ticks", minutes_max=40))
 

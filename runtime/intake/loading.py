@@ -1,0 +1,256 @@
+"""Reads days in the background, one at a time, and says when one is there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import date
+from functools import partial
+
+from loguru import logger
+
+from openbell.adapters.sources import Source
+from openbell.errors import InputError
+from openbell.market.assembly import assemble, no_rows
+from openbell.market.bars import DayData, RawRows
+from openbell.market.days import DAY_NS, TradingDay
+from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
+from openbell.runtime.intake.trailing import Trailing, TrailingSettings
+from openbell.runtime.record import journal
+
+Delivery = Loaded | LoadTimedOut | LoadFailed | InputError
+"""What becomes of a day's load; wrong input ends the run."""
+
+
+def day_windows(days: tuple[TradingDay, ...]) -> dict[date, tuple[int, int]]:
+    """From when until when (ns UTC) rows count for each trading day, oldest day first.
+
+    A day has its date from midnight to midnight, and what its hours reach beyond that; where a
+    day opens on the evening before, the day before ends there. So does the last one, whose evening
+    is the next day's: what a day holds must not depend on how far a run goes.
+    """
+    windows: dict[date, tuple[int, int]] = {}
+    for day, following in zip(days, (*days[1:], None), strict=True):
+        end = day.next_midnight_ns
+        if day.open_ns < day.midnight_ns:
+            end = min(end, day.open_ns + DAY_NS)
+        if following is not None:
+            end = min(end, following.open_ns)
+        windows[day.date] = (min(day.open_ns, day.midnight_ns), max(day.close_ns, end))
+    return windows
+
+
+ATTEMPTS = 4
+"""How often a day is read before its source is given up."""
+BACKOFF_SECONDS = 0.2
+"""Pause after the first failure; it doubles with each further one."""
+
+
+class Loader:
+    """A pool of one thread that reads whole days ahead.
+
+    A read that fails is tried again, with growing pauses; wrong input (`InputError`) isn't.
+
+    Parameters
+    ----------
+    windows : mapping
+        From when until when (ns UTC) rows belong to each date, as `day_windows` gives it.
+    registers : sequence
+        Other registers than `symbols`, each from a date on.
+    took : callable, optional
+        Told how many seconds the days before took.
+    journals : bool
+        Whether what is read goes along as bytes for the journal.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        symbols: tuple[str, ...],
+        windows: Mapping[date, tuple[int, int]],
+        trailing: TrailingSettings,
+        took: Callable[[float], None] = lambda seconds: None,
+        registers: Sequence[tuple[date, tuple[str, ...]]] = (),
+        journals: bool = False,
+    ) -> None:
+        self.journals = journals
+        self._journaled: dict[date, journal.DayRead] = {}
+        self._source = source
+        self._symbols = symbols
+        self._registers = registers
+        self._windows = windows
+        self._interval_ns = source.info().interval_ns
+        self._new_trailing = partial(
+            Trailing, trailing, interval_ns=self._interval_ns, read=self._rows, took=took
+        )
+        self._trailing: Trailing | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="openbell-prefetch")
+        self._shut = threading.Event()
+        self._lock = threading.Lock()
+        self._reading: dict[date, tuple[TradingDay, Future[Loaded]]] = {}
+        # Neither keeps what was read: a future and a timer go once the day is there.
+        self._unread: set[Future[Loaded]] = set()
+        self._timers: set[threading.Timer] = set()
+
+    def remember(self, journaled: Mapping[date, journal.DayRead]) -> None:
+        """Take these days from the journal when they are to be read, and not from the source."""
+        self._journaled.update(journaled)
+
+    def start(self, day: TradingDay) -> None:
+        """Read a day after those that were started before; does nothing if it was."""
+        with self._lock:
+            if day.date not in self._reading:
+                reading = self._pool.submit(self._read, day)
+                self._reading[day.date] = (day, reading)
+                self._unread.add(reading)
+                reading.add_done_callback(self._unread.discard)
+
+    def register(self, day: date) -> tuple[str, ...]:
+        """The symbols that are watched on a day."""
+        held = (symbols for since, symbols in reversed(self._registers) if since <= day)
+        return next(held, self._symbols)
+
+    @property
+    def running(self) -> tuple[date, ...]:
+        """The dates that were started, are not read yet, and were not taken."""
+        with self._lock:
+            return tuple(day for day, (_, reading) in self._reading.items() if not reading.done())
+
+    def wait(self, day: date, timeout: float | None = None) -> DayData:
+        """A day that was started, waited for, and taken: it is not kept any longer.
+
+        Raises
+        ------
+        TimeoutError
+            If it is not there after so many seconds; it goes on being read.
+        DataError, OSError, …
+            What reading it came to.
+        """
+        return self.take(day, timeout).data
+
+    def take(self, day: date, timeout: float | None = None) -> Loaded:
+        """As `wait`, with the days before."""
+        loaded = self._reading[day][1].result(timeout)
+        with self._lock:
+            self._reading.pop(day, None)
+        return loaded
+
+    def deliver(
+        self, date: date, say: Callable[[Delivery], None], timeout: float | None = None
+    ) -> None:
+        """Say when a day that was started is there, or can't be had.
+
+        After `timeout` seconds LoadTimedOut is said first, with a day without rows; what was late
+        is said all the same when it comes.
+        """
+        with self._lock:
+            day, reading = self._reading.pop(date)
+        if timeout is not None:
+            timer = threading.Timer(timeout, self._late, (day, reading, say))
+            timer.daemon = True
+            self._timers.add(timer)
+            timer.start()
+            reading.add_done_callback(lambda _: self._in_time(timer))
+        reading.add_done_callback(lambda done: self._say(date, done, say))
+
+    def shutdown(self, patience_seconds: float | None = None) -> None:
+        """Read nothing more; a read that is under way ends first, a pause between tries at once.
+
+        After `patience_seconds` such a read is left to end by itself.
+        """
+        self._shut.set()
+        for timer in tuple(self._timers):
+            timer.cancel()
+        if patience_seconds is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            _, unfinished = wait(tuple(self._unread), patience_seconds)
+            if unfinished:
+                return
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _in_time(self, timer: threading.Timer) -> None:
+        timer.cancel()
+        self._timers.discard(timer)
+
+    def _late(
+        self, day: TradingDay, reading: Future[Loaded], say: Callable[[Delivery], None]
+    ) -> None:
+        if reading.done() or self._shut.is_set():
+            return
+        logger.warning("{}: not read in time; the day opens without its rows", day.date)
+        say(self.timed_out(day))
+
+    def timed_out(self, day: TradingDay) -> LoadTimedOut:
+        """What is said of a day whose rows are not there in time."""
+        nothing = no_rows(self.register(day.date), day, self._interval_ns)
+        return LoadTimedOut(date=day.date, data=nothing)
+
+    def _say(self, day: date, reading: Future[Loaded], say: Callable[[Delivery], None]) -> None:
+        if reading.cancelled() or self._shut.is_set():
+            return
+        error = reading.exception()
+        if error is None:
+            say(reading.result())
+        elif isinstance(error, InputError):
+            say(error)
+        else:
+            say(LoadFailed(date=day, reason=f"{error} ({ATTEMPTS} attempts)"))
+
+    def _read(self, day: TradingDay) -> Loaded:
+        known = self._journaled.pop(day.date, None)
+        if known is not None:
+            return self._read_again(known)
+        logger.debug("prefetch started: {}", day.date)
+        symbols = self.register(day.date)
+        trailing = self._trailing_of(symbols)
+        history = trailing.before(day)
+        raw = self._rows(day, symbols)
+        places: dict[int, tuple[str, int]] = {}
+        data = assemble(journal.noted(raw, places), day, self._interval_ns)
+        trailing.over(data)
+        logger.debug("prefetch completed: {}, {} rows", day.date, len(raw))
+        written = journal.written(day, raw, places, history) if self.journals else None
+        return Loaded(date=day.date, data=data, history=history, journal=written)
+
+    def _read_again(self, known: journal.DayRead) -> Loaded:
+        raw = known.rows()
+        data = assemble(raw, known.day, self._interval_ns)
+        trailing = self._trailing_of(known.symbols)
+        trailing.given(known.history)
+        trailing.over(data)
+        logger.debug("{}: {} rows from the journal", known.day.date, len(raw))
+        return Loaded(date=known.day.date, data=data, history=known.history)
+
+    def _trailing_of(self, symbols: tuple[str, ...]) -> Trailing:
+        if self._trailing is None or self._trailing.symbols != symbols:
+            self._trailing = self._new_trailing(symbols=symbols)
+        return self._trailing
+
+    def _rows(self, day: TradingDay, symbols: tuple[str, ...]) -> RawRows:
+        window = self._windows.get(day.date) or day_windows((day,))[day.date]
+        try:
+            return self._source.read(*window, symbols)
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001 a source may fail in any way
+            logger.warning("{}: reading failed, {}; trying again", day.date, error)
+        # A good run never imports it.
+        from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt
+        from tenacity import wait_exponential as growing
+
+        again = Retrying(
+            stop=stop_after_attempt(ATTEMPTS - 1),
+            wait=growing(multiplier=BACKOFF_SECONDS, max=30),
+            retry=retry_if_not_exception_type(InputError),
+            sleep=self._pause,
+            reraise=True,
+        )
+        self._pause(BACKOFF_SECONDS)
+        rows: RawRows = again(self._source.read, *window, symbols)
+        return rows
+
+    def _pause(self, seconds: float) -> None:
+        """Between two tries; ends at once on `shutdown`."""
+        self._shut.wait(seconds)

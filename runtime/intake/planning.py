@@ -1,0 +1,419 @@
+"""What a run will do, worked out before it starts: its symbols, its days, its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from difflib import get_close_matches
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from openbell.adapters.indicators import indicator_functions
+from openbell.adapters.sources import DataOptions, Source, open_source
+from openbell.errors import CalendarError, ConfigError, DataError
+from openbell.market.breakouts import BreakRules
+from openbell.market.calendar import Calendar, open_calendar, timezone
+from openbell.market.days import MINUTE_NS, SECOND_NS, Nanoseconds, TradingDay, local_instant
+from openbell.market.indicators import Indicator
+from openbell.market.windows import NoWindow, SessionSpec, session_window
+from openbell.runtime.config import BreakoutConfig, Config
+from openbell.runtime.config.values import Duration
+from openbell.runtime.intake.trailing import TrailingSettings, trailing_settings
+from openbell.runtime.kernel.wiring import Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it starts."""
+
+    days: tuple[TradingDay, ...]
+    """Trading days, oldest first."""
+    symbols: tuple[str, ...]
+    """The register, sorted: what is watched, and the companions."""
+    not_trading: Mapping[date, int]
+    """Rows on dates of the range that are no trading day."""
+    open_ended: tuple[bool, bool]
+    """Whether the first and the last day were found from the data, not asked for."""
+    settings: Settings
+    trailing: TrailingSettings
+    """What has to be at hand before each day."""
+    live_from_ns: int = 0
+    """Where inside the first day the run begins (ns UTC); 0: at its open."""
+    trimmed: int = 0
+    """Rows of trading days before the first and after the last that has one inside its hours."""
+    registers: tuple[tuple[date, tuple[str, ...]], ...] = ()
+    """Other registers than `symbols` that a stored run has had, each from a date on."""
+
+
+def data_options(config: Config) -> DataOptions:
+    """How the configuration says that data is to be read."""
+    data = config.data
+    return DataOptions(
+        kind=data.kind,
+        interval_ns=data.interval.ns if data.kind == "bars" else None,
+        bar_label=data.bar_label,
+        timezone=data.timezone,
+        columns=data.columns.given(),
+        symbol=data.symbol,
+        price_scale=data.price_scale,
+        format=data.format,
+    )
+
+
+def plan(
+    config: Config,
+    source: Source,
+    start: date | datetime | None,
+    end: date | None,
+    *,
+    paced: bool = False,
+    indicators: Mapping[str, Indicator] | None = None,
+) -> Plan:
+    """Work out a run over stored data.
+
+    Parameters
+    ----------
+    start, end : date, optional
+        The first and the last day; None: the first and the last with a row inside its hours. A
+        datetime begins inside its day; without a zone it is local to the exchange.
+    paced : bool
+        Whether wall time will decide when market time moves: every bar is a boundary then, so
+        that what it tells is told when it is known.
+    indicators : mapping, optional
+        Functions for indicator types of the embedding program's own.
+
+    Raises
+    ------
+    ConfigError, DataError, CalendarError
+        If the configuration, the data and the calendar don't go together.
+    """
+    zone = timezone(config.exchange)
+    live_from_ns = 0
+    if isinstance(start, datetime):
+        moment = start.astimezone(ZoneInfo(zone)) if start.tzinfo else start
+        live_from_ns = local_instant(moment.date(), moment.time(), zone)
+        start = moment.date()
+    dates = source.dates(zone)
+    if not dates:
+        raise DataError(f"{_where(config)} has no rows; name a file or folder with data")
+    symbols = _symbols(config, source)
+    first, last = start or min(dates), end or max(dates)
+    if first > last:
+        raise DataError(_nothing_inside(config, dates, start, end))
+    calendar = _calendar(config, dates, start, end)
+    trailing = trailing_settings(config, calendar.before, dates)
+    made = _with_indicators(settings(config, paced=paced), trailing, indicators or {})
+    held = _Held(source, dates, symbols)
+    days = calendar.days(max(first, calendar.first), min(last, calendar.last))
+    days = tuple(day for day in days if day.close_ns > live_from_ns)
+    found = next(filter(held.has_row, days), None)
+    if found is None:
+        raise DataError(_nothing_inside(config, dates, start, end))
+    all_days = days
+    if start is None:
+        days = days[days.index(found) :]
+    while end is None and not held.has_row(days[-1]):
+        days = days[:-1]
+    _refuse_windows_outside(config, made, days)
+    _refuse_another_interval(config, made, source, found, symbols)
+    trading = {day.date for day in calendar.days(calendar.first, calendar.last)}
+    off = [day for day in dates if first <= day <= last and day not in trading]
+    return Plan(
+        days=days,
+        symbols=symbols,
+        not_trading={day: rows for day in off if (rows := held.rows(day, calendar.tz))},
+        open_ended=(start is None, end is None),
+        settings=made,
+        trailing=trailing,
+        live_from_ns=live_from_ns,
+        trimmed=sum(held.rows(day.date, day.tz) for day in {*all_days} - {*days}),
+    )
+
+
+def recorded_plan(config: Config, days: tuple[TradingDay, ...], symbols: tuple[str, ...]) -> Plan:
+    """A plan over days that were run before, whose data is not here.
+
+    Raises
+    ------
+    ConfigError, CalendarError
+    """
+    calendar = calendar_for(config, days[0].date, days[-1].date)
+    trailing = trailing_settings(config, calendar.before, {})
+    return Plan(
+        days=days,
+        symbols=symbols,
+        not_trading={},
+        open_ended=(False, False),
+        settings=_with_indicators(settings(config), trailing, {}),
+        trailing=trailing,
+    )
+
+
+def _with_indicators(
+    made: Settings, trailing: TrailingSettings, indicators: Mapping[str, Indicator]
+) -> Settings:
+    functions = indicator_functions(trailing.specs, indicators)
+    return replace(made, indicators=tuple((spec, functions[spec.name]) for spec in trailing.specs))
+
+
+def check_config(config: Config, today: date) -> None:
+    """Whether a configuration can be run, as far as can be told without its data.
+
+    Parameters
+    ----------
+    today : date
+        Sessions are held against the hours of the two weeks from it on.
+
+    Raises
+    ------
+    ConfigError, CalendarError
+    """
+    calendar = calendar_for(config, today, today + timedelta(days=14))
+    _refuse_windows_outside(config, settings(config), calendar.days(calendar.first, calendar.last))
+
+
+def check_data(config: Config) -> str | None:
+    """Why what a configuration says of its data can't be held against the data; None: it agrees.
+
+    Raises
+    ------
+    ConfigError, CalendarError
+        If the two contradict each other.
+    """
+    if config.data.path is None or not config.data.path.exists():
+        return "the data is not there to look at"
+    try:
+        source = open_source(config.data.path, data_options(config))
+        try:
+            plan(config, source, config.backtest.start, config.backtest.end)
+        finally:
+            source.close()
+    except DataError as error:
+        return f"the data can't be run: {error}"
+    return None
+
+
+def settings(config: Config, *, paced: bool = False) -> Settings:
+    """What the actors are made from.
+
+    Raises
+    ------
+    ConfigError
+        If an interval can't be derived from the data's.
+    """
+    interval_ns = config.data.interval.ns if config.data.kind == "bars" else None
+    for place, derived in enumerate(config.upkeep.derived_intervals):
+        if interval_ns is not None and derived.ns % interval_ns:
+            raise ConfigError(
+                f"upkeep.derived_intervals[{place}] is {derived}; write a multiple of "
+                f"data.interval, {config.data.interval}"
+            )
+    rules = [config.breakout_for(session) for session in config.sessions]
+    return Settings(
+        exchange=config.exchange,
+        sessions=tuple(
+            SessionSpec(session.name, str(session.start), str(session.end), session.closed)
+            for session in config.sessions
+        ),
+        rules=tuple(_rules(rule) for rule in rules),
+        companions=tuple(config.companions.items()),
+        interval_ns=interval_ns,
+        clock_step="bar" if paced else config.clock.step,
+        paced=paced,
+        days_ahead=config.prefetch.days,
+        derived_minutes=(
+            tuple(derived.ns // MINUTE_NS for derived in config.upkeep.derived_intervals)
+            if config.upkeep.enabled
+            else ()
+        ),
+        measures_quality=config.history.enable_quality,
+    )
+
+
+def _rules(breakout: BreakoutConfig) -> BreakRules:
+    buffer = breakout.buffer
+    ticks = buffer.unit == "ticks"
+    return BreakRules(
+        confirm=breakout.confirm,
+        check=breakout.check,
+        sides=breakout.sides,
+        buffer=buffer.amount * (breakout.tick_size or 0.0) if ticks else buffer.amount,
+        buffer_unit="percent" if buffer.unit == "percent" else "price",
+        inside_bars=breakout.rearm.inside_bars,
+        rearms_max=breakout.rearm.max,
+    )
+
+
+def calendar_for(config: Config, first: date, last: date) -> Calendar:
+    """The configured exchange's calendar, with the configuration's own corrections over it."""
+    return open_calendar(
+        config.exchange,
+        first,
+        last,
+        segment=config.segment,
+        special_sessions={
+            day: [(hours.open, hours.close) for hours in segments]
+            for day, segments in config.calendar.special_sessions.items()
+        },
+        closures=config.calendar.closures,
+        early_closes=config.calendar.early_closes,
+    )
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _calendar(
+    config: Config, dates: Mapping[date, int], start: date | None, end: date | None
+) -> Calendar:
+    """The calendar of the range; dates in the data that it can't cover are no trading days."""
+    first, last = start or min(dates), end or max(dates)
+    try:
+        return calendar_for(config, first, last)
+    except CalendarError:
+        # A stray row (1970-01-01 is a common one) must not decide what can be run.
+        inner = sorted(day for day in dates if abs((day - _median(dates)).days) < 3660)
+        first, last = start or inner[0], end or inner[-1]
+        return calendar_for(config, first, last)
+
+
+def _median(dates: Mapping[date, int]) -> date:
+    ordered = sorted(dates)
+    rows = np.cumsum([dates[day] for day in ordered])
+    return ordered[int(np.searchsorted(rows, rows[-1] / 2))]
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Which days of a source have rows that a run would use."""
+
+    source: Source
+    dates: Mapping[date, int]
+    symbols: tuple[str, ...]
+
+    def rows(self, day: date, tz: str) -> int:
+        """How many there are on a date, whatever the hours."""
+        if self.symbols == self.source.info().symbols:
+            return self.dates.get(day, 0)
+        start, end = (local_instant(d, time(), tz) for d in (day, day + timedelta(days=1)))
+        return len(self.source.read(start, end, self.symbols))
+
+    def has_row(self, day: TradingDay) -> bool:
+        if day.date not in self.dates and not day.crosses_midnight:
+            return False
+        return any(
+            len(self.source.read(segment.open_ns, segment.close_ns, self.symbols)) > 0
+            for segment in day.segments
+        )
+
+
+def _nothing_inside(
+    config: Config, dates: Mapping[date, int], start: date | None, end: date | None
+) -> str:
+    of = "" if config.symbols == "all" else f" of {', '.join(config.symbols[:5])}"
+    asked = " ".join(
+        f"{word} {day}" for word, day in (("from", start), ("to", end)) if day is not None
+    )
+    return (
+        f"{_where(config)} has no row{of} inside the hours of {config.exchange}"
+        f"{' ' + asked if asked else ''}; it has rows from {min(dates)} to {max(dates)}: check the "
+        "dates, the exchange and data.timezone"
+    )
+
+
+def _refuse_windows_outside(config: Config, made: Settings, days: tuple[TradingDay, ...]) -> None:
+    """A session that is outside the hours of every day is a mistake, as 17:00 in New York is.
+
+    Special days alone tell nothing: NSE's morning windows are rightly skipped on a Muhurat evening.
+    """
+    regular = next((day for day in days if day.kind == "regular"), None)
+    if regular is None:
+        return
+    slot_ns = made.interval_ns or MINUTE_NS
+    for place, session in enumerate(made.sessions):
+        found = (session_window(day, session, slot_ns) for day in (regular, *days))
+        reasons = []
+        for window in found:
+            if not isinstance(window, NoWindow):
+                break
+            reasons.append(window.reason)
+        else:
+            raise ConfigError(
+                f'sessions[{place}], "{session.name}": {reasons[0]}, and takes place on no day of '
+                f"{config.exchange} from {days[0].date} to {days[-1].date}; correct its times, or "
+                "leave it out"
+            )
+
+
+def _refuse_another_interval(
+    config: Config, made: Settings, source: Source, day: TradingDay, symbols: tuple[str, ...]
+) -> None:
+    """Bars of another length, or with times inside the minute, fit the grid nowhere.
+
+    Longer bars fit it, but leave gaps between them everywhere.
+    """
+    if made.interval_ns is None:
+        return
+    starts, _ = day.grid(made.interval_ns)
+    ts = np.concatenate([source.read(s.open_ns, s.close_ns, symbols).ts for s in day.segments])
+    apart = _spacing(day, ts)
+    if apart is not None and apart != made.interval_ns:
+        raise ConfigError(
+            f"data.interval is {config.data.interval}, but the bars of {_where(config)} on "
+            f"{day.date} are {Duration(apart)} apart; write data.interval: {Duration(apart)}"
+        )
+    off = ts[~np.isin(ts, starts)]
+    if 2 * len(off) <= len(ts):
+        return
+    first = _EPOCH + timedelta(seconds=int(off[0]) // SECOND_NS)
+    raise DataError(
+        f"{_where(config)}: {len(off):,} of {len(ts):,} bars on {day.date} are not at a multiple of "
+        f"{config.data.interval} from the open, such as {first:%H:%M:%S} UTC; correct data.interval"
+        " or data.bar_label"
+    )
+
+
+_FEWEST = 6
+"""Of fewer bars a day nobody can tell how long they are."""
+
+
+def _spacing(day: TradingDay, ts: Nanoseconds) -> int | None:
+    """How far apart bars are (ns); None where that can't be told.
+
+    It can where they begin with the segments and fill half of the places that it makes.
+    """
+    of_segments = [np.unique(ts[(ts >= s.open_ns) & (ts < s.close_ns)]) for s in day.segments]
+    held = sum(map(len, of_segments))
+    if held < _FEWEST:
+        return None
+    apart = int(np.gcd.reduce(np.concatenate([np.diff(of) for of in of_segments])))
+    starts = day.grid(apart)[0] if apart else np.empty(0, np.int64)
+    fits = np.isin(np.concatenate(of_segments), starts).all()
+    return apart if fits and 2 * held >= len(starts) else None
+
+
+def _symbols(config: Config, source: Source) -> tuple[str, ...]:
+    held = source.info().symbols
+    asked = set(held) if config.symbols == "all" else set(config.symbols)
+    named = asked | set(config.companions.values())
+    if config.symbols == "all":
+        named |= set(config.companions)
+    if unknown := sorted(named - set(held)):
+        whose = "" if unknown[0] in asked else ", which companions names"
+        raise DataError(
+            f"{_where(config)} has no symbol {', '.join(map(repr, unknown[:5]))}{whose}"
+            f"{_nearest(unknown[0], held)}; it has {len(held)}: {', '.join(held[:8])}"
+            f"{', …' if len(held) > 8 else ''}"
+        )
+    return tuple(sorted(named))
+
+
+def _nearest(name: str, names: tuple[str, ...]) -> str:
+    near = get_close_matches(name, names, n=1)
+    return f' (did you mean "{near[0]}"?)' if near else ""
+
+
+def _where(config: Config) -> str:
+    return str(config.data.path) if config.data.path else "the data"

@@ -1,0 +1,228 @@
+"""Runs a recorded day again: to compare it with what was committed, or to look at an instant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from typing import Any
+
+from openbell.actors import breakout
+from openbell.actors.effects import Commit, Settled
+from openbell.adapters.sources import Source, open_source
+from openbell.adapters.stores import Step, Store
+from openbell.errors import ConfigError, InputError
+from openbell.market.days import TradingDay
+from openbell.market.windows import resolve
+from openbell.messages.control import Prepared
+from openbell.messages.time import Grant
+from openbell.runtime.config import Config
+from openbell.runtime.engine import Engine
+from openbell.runtime.intake.planning import Plan, data_options, plan, recorded_plan
+from openbell.runtime.lifetime.durable import (
+    Restored,
+    planned_days,
+    recorded_steps,
+    restore,
+    restored,
+)
+from openbell.runtime.lifetime.eras import check_configuration, era_on, eras_of, registers
+from openbell.runtime.record import steplog
+from openbell.runtime.record.journal import NotHere
+from openbell.runtime.record.ledger import Ledger, market_time, what_differs
+from openbell.runtime.record.words import in_words
+from openbell.runtime.results.recording import Recorder
+
+CUT_STEP = 2**62
+"""Number of a step that is cut short to look at an instant: no recorded one has it."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a day came to when it was run again."""
+
+    engine: Engine
+    trading_date: date
+    steps: int
+    reached_ns: int
+    """Market time that was reached."""
+    differs: str | None
+    """The first difference from what was committed, in words; None: there is none."""
+
+    @property
+    def verdict(self) -> str:
+        if self.differs is not None:
+            return self.differs
+        return f"{self.trading_date}: {self.steps} steps, equal to what was committed"
+
+    def show(self, what: str) -> Iterator[str]:
+        """Lines about the state that was reached: `levels`, or one actor's whole state.
+
+        Raises
+        ------
+        InputError
+            If there is no such actor.
+        """
+        cells = self.engine.cells
+        if what != "levels" and what not in cells:
+            raise InputError(f"--show {what}: write levels, or one of {', '.join(cells)}")
+        yield f"at {market_time(self.reached_ns)}"
+        if what != "levels":
+            yield from in_words(cells[what].state)
+            return
+        watched: breakout.State = cells[breakout.NAME].state
+        if watched.opened is None:
+            return
+        symbols = watched.opened.symbols
+        names = [name for name in cells if name.startswith("session:")]
+        for watch in watched.watches:
+            session = names[watch.session].removeprefix("session:")
+            high, low = watch.armed.level
+            for place, symbol in enumerate(symbols):
+                broken = watch.armed.broken[:, place]
+                yield (
+                    f"{session:<20} {symbol:<12} high {high[place]!s:>12} low {low[place]!s:>12} "
+                    f"broken {broken[0]} up, {broken[1]} down"
+                )
+
+
+class _Comparing(Ledger):
+    """Takes steps in and compares them; the store is not written to.
+
+    Parameters
+    ----------
+    seen : callable
+        Gets what each step brought, if it is what was committed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        expected: dict[int, Step],
+        chain: bytes,
+        last: int,
+        seen: Callable[[Commit], None],
+    ) -> None:
+        self._engine = engine
+        self._seen_again = seen
+        self._compared = dict(expected)
+        self._chain = chain
+        self._last = last
+        self._brought: dict[int, Commit] = {}
+        self.differs: str | None = None
+        self.reached_ns = 0
+
+    def brought(self, commit: Commit) -> None:
+        self._brought[commit.step] = commit
+
+    def settled(self, settled: Settled) -> None:
+        grant = settled.grant
+        self.reached_ns = grant.until_ns
+        commit = self._brought.pop(grant.step, None)
+        now = steplog.parts(commit)
+        before = self._compared.get(grant.step)
+        if before is not None:
+            self._chain = steplog.chained(self._chain, grant, now)
+            if self._chain != before.digest:
+                self.differs = what_differs(grant, steplog.read(before.grant), now)
+        if commit is not None and self.differs is None:
+            self._seen_again(commit)
+        if self.differs is not None or grant.step >= self._last:
+            self._engine.dispatcher.finish()
+
+    def drain(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+def replay_day(
+    config: Config,
+    store: Store,
+    day: date,
+    until: str | None = None,
+    *,
+    recorder: Recorder | None = None,
+) -> Replayed:
+    """Run a recorded day again, from the snapshot that it began with.
+
+    Rows that were journaled come from the journal; other data is needed as it was.
+
+    Parameters
+    ----------
+    until : str, optional
+        Local time of the day to stop at, "10:42"; what was known then is in the actors.
+    recorder : Recorder, optional
+        Gets what the steps bring, as long as it is what was committed.
+
+    Raises
+    ------
+    InputError
+        If the day was not recorded, or was dropped since.
+    """
+    head = store.head()
+    eras = eras_of(head, ())
+    first, last = recorded_steps(store, day, eras)
+    check_configuration(config, era_on(eras, day), day)
+    found = restored(store, first - 1, until=last, eras=eras)
+    source, planned = _opened(config, found, day)
+    try:
+        planned = replace(planned, registers=registers(eras_of(head, planned.symbols)))
+        recorder = recorder or Recorder(())
+        engine = Engine(planned, source, recorder)
+        prepared = restore(engine, planned, found)
+        grants: tuple[Any, ...] = prepared.grants
+        if until is not None:
+            grants = _up_to(grants, _instant(planned_days(found), day, until))
+        if not grants or (grants[-1].step < first):
+            raise InputError(f"{day}: nothing was run before {until}; ask for a later time")
+        comparing = _Comparing(
+            engine,
+            {step.number: step for step in found.steps},
+            found.chain,
+            grants[-1].step,
+            partial(recorder.commit, seen_before=True),
+        )
+        engine.ledger = comparing
+        engine.run(Prepared(grants=grants))
+        count = sum(first <= grant.step < CUT_STEP for grant in grants)
+        return Replayed(engine, day, count, comparing.reached_ns, comparing.differs)
+    finally:
+        source.close()
+
+
+def _opened(config: Config, found: Restored, day: date) -> tuple[Source, Plan]:
+    """Where rows come from that are not in the journal, and the plan of the run."""
+    options = data_options(config)
+    if day in found.journal:
+        planned = recorded_plan(config, planned_days(found), found.journal[day].symbols)
+        return NotHere(options.kind, options.interval_ns), planned
+    if config.data.path is None:
+        raise ConfigError("data.path is missing; name the data that the day was run on")
+    source = open_source(config.data.path, options)
+    try:
+        return source, plan(config, source, config.feed.start, config.feed.end)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _instant(days: Sequence[TradingDay], day: date, until: str) -> int:
+    planned = next(planned for planned in days if planned.date == day)
+    try:
+        return resolve(planned, until)
+    except ValueError as error:
+        raise InputError(f"--until: {error}") from None
+
+
+def _up_to(grants: tuple[Grant, ...], instant_ns: int) -> tuple[Grant, ...]:
+    """The grants up to an instant, the last one cut there: a cut changes no answer."""
+    kept = tuple(grant for grant in grants if grant.until_ns <= instant_ns)
+    rest = [grant for grant in grants if grant.until_ns > instant_ns]
+    if not rest or not kept or rest[0].from_ns >= instant_ns:
+        return kept
+    # Its own step number would be compared with the whole step's content.
+    cut = Grant(step=CUT_STEP, from_ns=rest[0].from_ns, until_ns=instant_ns)
+    return (*kept, cut)

@@ -1,0 +1,544 @@
+"""Makes steps durable before anything that they brought can be seen.
+
+Steps are gathered while a commit is outstanding and go into the next one together. A commit that
+the store did not answer is sent again, the same bytes, until it is known to be there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import msgpack
+import orjson
+from loguru import logger
+
+from openbell.actors import day as day_actor
+from openbell.actors import keeper as keeper_actor
+from openbell.actors.effects import Commit, Settled
+from openbell.adapters.jsonlines import document_lines, escaped_ids, signal_lines
+from openbell.adapters.stores import (
+    CommitRecord,
+    Document,
+    JournalEntry,
+    SignalRows,
+    Snapshot,
+    Step,
+    Store,
+    Unavailable,
+)
+from openbell.adapters.tables import day_signals, signal_ids
+from openbell.errors import ReplayError
+from openbell.market.results import SessionDocument, SignalBatch
+from openbell.messages.time import Grant
+from openbell.runtime.kernel.cells import Cell
+from openbell.runtime.record import journal, steplog
+from openbell.runtime.record.codec import encode
+from openbell.runtime.record.trail import Trail, Transition
+
+RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Pauses between two tries; the last one repeats."""
+
+PATIENCE_SECONDS = 1.0
+"""A commit that takes longer is an outage: a store that hangs raises nothing, or not for long."""
+
+STATES_BYTES = 4096
+"""What a step without arrays is counted as in the backlog."""
+
+
+@dataclass(eq=False, slots=True)
+class _Done:
+    """One settled step on its way into the store.
+
+    It may wait for long: neither the rows of its grant nor states that nobody will write are kept.
+    """
+
+    step: Step
+    commit: Commit | None
+    states: Mapping[str, Any] | None
+    """Every actor's state, where a snapshot is due."""
+    journal: tuple[JournalEntry, ...]
+    size: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Encoded:
+    """A commit, ready to be sent, and what it was made from."""
+
+    record: CommitRecord
+    steps: list[_Done]
+    states: Mapping[str, Any] | None
+
+
+class Ledger:
+    """Takes settled steps in and commits them on a thread of its own.
+
+    Parameters
+    ----------
+    seen : callable
+        Gets each step's commit when it is durable, in order, and whether it was so before this
+        process came to it. On the ledger's thread, or where steps are given again on the clock's.
+    hold, release : callable
+        Stop the clock while more than `backlog` bytes wait, and let it go again.
+    fail : callable
+        Gets what ends the run: the lease was lost, or the store refuses.
+    digest : bytes
+        The chain's digest after the last step that the restored states hold.
+    expected : mapping
+        Steps that are given again, by number, as they were committed.
+    meta : mapping
+        Facts that go into the next commit.
+    gather : float
+        Seconds for which the thread that settles steps gathers them, and then encodes them itself;
+        0: the ledger's thread does both as soon as the commit before is durable. Where steps follow
+        each other at once, two threads would keep taking Python's lock from each other, and only
+        the store's I/O, which needs none, is better off elsewhere.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        fence: int,
+        cells: Mapping[str, Cell],
+        *,
+        commit_number: int,
+        digest: bytes,
+        meta: Mapping[str, bytes],
+        expected: Mapping[int, Step],
+        snapshot_every: float,
+        backlog: int,
+        seen: Callable[[Commit, bool], None],
+        hold: Callable[[], None],
+        release: Callable[[], None],
+        fail: Callable[[BaseException], None],
+        gather: float = 0.0,
+    ) -> None:
+        self._store = store
+        self._fence = fence
+        self._cells = cells
+        self._number = commit_number
+        self._meta = dict(meta)
+        self._expected = dict(expected)
+        self._every = snapshot_every
+        self._backlog = backlog
+        self._seen, self._hold, self._release, self._fail = seen, hold, release, fail
+        self._commits: dict[int, Commit] = {}
+        self._last_snapshot = float("-inf")
+        self._kept: Mapping[str, Any] = {}
+        self._changed = threading.Condition()
+        self._queue: deque[_Done] = deque()
+        self._last_with_states: _Done | None = None
+        """In the queue: a commit holds one snapshot, so that earlier ones need not wait there."""
+        self._waiting = 0
+        self._gather = gather
+        self._encode_at = time.monotonic() + gather
+        self._ready: _Encoded | None = None
+        """Encoded where its steps were settled."""
+        self._settled_ns = 0
+        self._busy = False
+        """Whether a commit is being encoded or sent: there is one at a time."""
+        self._draining = False
+        self._holding = False
+        self._closed = False
+        self._over = threading.Condition()
+        self._sent_at: float | None = None
+        """Since when a commit is under way."""
+        self._away = False
+        """Whether it was said that the store does not answer."""
+        self._said_held = False
+        self._error: BaseException | None = None
+        self._chain = digest or steplog.START
+        self._trail = Trail(
+            cells[day_actor.NAME].state.phase, cells[keeper_actor.NAME].state.documents
+        )
+        self.outages: list[float] = []
+        """Seconds of each time that the store did not answer."""
+        self.now: Callable[[], float] = time.monotonic
+        """Seconds, by which `snapshot_every` is counted."""
+        self._threads = [
+            threading.Thread(target=self._run, name="openbell-ledger", daemon=True),
+            threading.Thread(target=self._watch, name="openbell-ledger-watch", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Commit on a thread of its own from now on, as steps are settled."""
+        for thread in self._threads:
+            thread.start()
+
+    def brought(self, commit: Commit) -> None:
+        """What the step under way brought."""
+        self._commits[commit.step] = commit
+
+    def settled(self, settled: Settled) -> None:
+        """A step is over.
+
+        Raises
+        ------
+        ReplayError
+            If it was committed before, with another content.
+        """
+        grant = settled.grant
+        commit = self._commits.pop(grant.step, None)
+        brought = steplog.parts(commit)
+        if (before := self._expected.pop(grant.step, None)) is not None:
+            self._again(before, grant, commit, brought)
+            return
+        days: day_actor.State = self._cells[day_actor.NAME].state
+        self._chain = steplog.chained(self._chain, grant, brought)
+        step = Step(
+            number=grant.step,
+            market_ns=grant.until_ns,
+            grant=steplog.written(grant, brought),
+            digest=self._chain,
+            trading_date=days.day.date,
+        )
+        entries = journal.entries(grant, step.trading_date)
+        size = _size(commit) + sum(len(entry.body) for entry in entries)
+        done = _Done(step, commit, self._states(settled, commit), entries, size)
+        with self._changed:
+            self._queue.append(done)
+            if done.states is not None:
+                if self._last_with_states is not None:
+                    self._last_with_states.states = None
+                self._last_with_states = done
+            self._waiting += done.size
+            self._settled_ns = step.market_ns
+            if self._waiting > self._backlog and not self._holding:
+                self._holding = True
+                self._hold()
+            if self._is_due():
+                self._changed.notify_all()
+            if not self._gather or self._busy or time.monotonic() < self._encode_at:
+                return
+            self._busy = True
+            taken = self._taken()
+        encoded = self._encoded(taken)
+        with self._changed:
+            self._ready = encoded
+            self._encode_at = time.monotonic() + self._gather
+            self._changed.notify_all()
+
+    def drain(self) -> None:
+        """Wait until all steps that were settled are durable, or somebody closes the ledger.
+
+        Raises
+        ------
+        What ended the ledger.
+        """
+        with self._changed:
+            self._draining = True
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: self._error or self._closed or (not self._queue and not self._busy)
+            )
+            if self._error is not None:
+                raise self._error
+
+    def leave(self) -> None:
+        """Commit nothing more, and wait for nothing: a signal handler may call this."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        with self._over:
+            self._over.notify_all()
+
+    def close(self) -> None:
+        """Commit nothing more; a commit that is under way ends first."""
+        self.leave()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+
+    def _again(
+        self, before: Step, grant: Grant, commit: Commit | None, brought: steplog.Parts
+    ) -> None:
+        self._chain = steplog.chained(self._chain, grant, brought)
+        if self._chain != before.digest:
+            was = steplog.read(before.grant)
+            raise ReplayError(what_differs(grant, was, brought))
+        if commit is not None:
+            self._trail.of(commit, grant.until_ns)
+            self._seen(commit, True)
+
+    def _states(self, settled: Settled, commit: Commit | None) -> Mapping[str, Any] | None:
+        """States are frozen, so that they can be written later: what is here stays as it is."""
+        now = self.now()
+        boundary = commit is not None and bool(
+            commit.documents or commit.opened or commit.closed or commit.transitions
+        )
+        if not boundary and now - self._last_snapshot < self._every:
+            return None
+        self._last_snapshot = now
+        states = {name: cell.state for name, cell in self._cells.items()}
+        return {**states, "clock": settled.clock}
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    # Who gathers may be waiting for something else than time to go by.
+                    self._changed.wait_for(self._is_due, 3 * self._gather or None)
+                    if self._closed:
+                        return
+                self.commit_waiting()
+        except BaseException as error:  # noqa: BLE001 it ends the run
+            if self._closed and isinstance(error, Unavailable):
+                logger.warning("stopped without the store: a restart runs again what it lacks")
+                return
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+            self._fail(error)
+
+    def _is_due(self) -> bool:
+        """Whether there is something for the ledger's thread to do."""
+        at_once = not self._gather or self._holding or self._draining
+        waits = at_once and self._queue and not self._busy
+        return bool(self._ready or waits or self._closed)
+
+    def commit_waiting(self) -> bool:
+        """Make durable what was settled so far; False if there is nothing, or it was closed."""
+        with self._changed:
+            encoded, self._ready = self._ready, None
+            if self._closed or (encoded is None and (self._busy or not self._queue)):
+                return False
+            self._busy = True
+            taken = self._taken() if encoded is None else []
+        encoded = encoded or self._encoded(taken)
+        self._commit(encoded)
+        with self._changed:
+            self._busy = False
+            self._waiting -= sum(done.size for done in encoded.steps)
+            if self._holding and self._waiting <= self._backlog // 2:
+                self._holding = False
+                if self._said_held:
+                    self._said_held = False
+                    logger.info("the clock goes on from {}", market_time(self._settled_ns))
+                self._release()
+            self._changed.notify_all()
+        return True
+
+    def _taken(self) -> list[_Done]:
+        """What goes into the next commit: all that waits, up to the last snapshot in it."""
+        waiting = list(self._queue)
+        ends = [place for place, done in enumerate(waiting) if done.states is not None]
+        count = ends[-1] + 1 if ends else len(waiting)
+        for _ in range(count):
+            self._queue.popleft()
+        self._last_with_states = None
+        return waiting[:count]
+
+    def _commit(self, encoded: _Encoded) -> None:
+        self._sent(encoded.record)
+        self._number = encoded.record.number
+        if encoded.states is not None:
+            self._kept = encoded.states
+        for done in encoded.steps:
+            if done.commit is not None:
+                self._seen(done.commit, False)
+
+    def _sent(self, record: CommitRecord) -> None:
+        """Send a record until the store has it."""
+        self._sent_at = began = time.monotonic()
+        tries = 0
+        while True:
+            try:
+                self._store.commit(self._fence, record)
+            except Unavailable as error:
+                self._say_away(f"{error}; trying again")
+                if self._wait(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]):
+                    raise
+                tries += 1
+                continue
+            with self._over:
+                self._sent_at = None
+                was_away, self._away = self._away, False
+            if was_away:
+                self._say_back(time.monotonic() - began)
+            return
+
+    def _watch(self) -> None:
+        """Say of a store that hangs that it does, before its call fails, if it ever does."""
+        with self._over:
+            while not self._over.wait_for(lambda: self._closed, PATIENCE_SECONDS / 2):
+                if self._sent_at is not None:
+                    seconds = time.monotonic() - self._sent_at
+                    if seconds > PATIENCE_SECONDS:
+                        self._say_away(f"a commit has been under way for {seconds:.1f} s")
+                # Without an outage it is held now and then too: steps may be faster than a store.
+                if self._away and self._holding and not self._said_held:
+                    self._said_held = True
+                    logger.info(
+                        "{:,} KiB wait for the store, more than store.backlog: "
+                        "the clock is held at {}",
+                        self._waiting // 1024,
+                        market_time(self._settled_ns),
+                    )
+
+    def _say_away(self, why: str) -> None:
+        with self._over:
+            if not self._away:
+                self._away = True
+                logger.warning("the store does not answer: {}", why)
+
+    def _say_back(self, seconds: float) -> None:
+        self.outages.append(seconds)
+        tell_outage(self._store, seconds)
+
+    def _wait(self, seconds: float) -> bool:
+        """Between two tries; True at once if the ledger is closed."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed, seconds)
+
+    def _encoded(self, taken: list[_Done]) -> _Encoded:
+        documents: dict[tuple[date, str], SessionDocument] = {}
+        batches: list[SignalBatch] = []
+        audit: list[bytes] = []
+        for done in taken:
+            if done.commit is None:
+                continue
+            for document in done.commit.documents:
+                documents[document.trading_date, document.session_name] = document
+            batches += done.commit.signals
+            changes = self._trail.of(done.commit, done.step.market_ns)
+            audit += map(audit_entry, changes)
+        last = taken[-1]
+        snapshot = self._snapshot(last) if last.states is not None else None
+        steps = tuple(done.step for done in taken)
+        parts = [step.digest for step in steps]
+        record = CommitRecord(
+            number=self._number + 1,
+            digest=hashlib.blake2b(msgpack.packb(parts), digest_size=16).digest(),
+            steps=steps,
+            snapshot=snapshot,
+            journal=tuple(entry for done in taken for entry in done.journal),
+            documents=tuple(stored_documents(documents.values())),
+            signals=tuple(map(stored_signals, joined_batches(batches))),
+            audit=tuple(audit),
+            meta=self._meta,
+        )
+        self._meta = {}
+        return _Encoded(record, taken, last.states)
+
+    def _snapshot(self, done: _Done) -> Snapshot:
+        assert done.states is not None
+        changed = {
+            name: encode(state)
+            for name, state in done.states.items()
+            if name not in self._kept or self._kept[name] is not state
+        }
+        return Snapshot(
+            market_ns=done.step.market_ns,
+            trading_date=done.step.trading_date,
+            states=changed,
+            actors=tuple(done.states),
+        )
+
+
+def tell_outage(store: Store, seconds: float) -> None:
+    """Say, to log and audit trail, that a store was away and is back."""
+    logger.warning("the store answers again after {:.1f} s", seconds)
+    entry = {
+        "what": "outage",
+        "seconds": round(seconds, 3),
+        "wall_time": wall_time(),
+        "why": f"the store did not answer for {seconds:.1f} s",
+    }
+    try:
+        store.append_audit(orjson.dumps(entry))
+    except Unavailable as error:
+        logger.warning("the audit trail lacks this outage: {}", error)
+
+
+def what_differs(grant: Grant, was: steplog.Entry, brought: steplog.Parts) -> str:
+    """Why a step that was given again is another one, in words."""
+    names = steplog.differing(was.parts, brought)
+    at = datetime.fromtimestamp(grant.until_ns // 1_000_000_000, UTC)
+    where = "; ".join(names) if names else "the grants before it"
+    return (
+        f"step {grant.step} ({at:%Y-%m-%d %H:%M:%S}Z) comes to something else than was committed: "
+        f"{where}; the data, the configuration or the program is not the one that wrote it"
+    )
+
+
+def stored_documents(documents: Iterable[SessionDocument]) -> Iterator[Document]:
+    """Session documents as stores keep them, without their signals, which are in the log."""
+    given = list(documents)
+    for document, line in zip(given, document_lines(given, {}).splitlines(), strict=True):
+        yield Document(
+            trading_date=document.trading_date,
+            session=document.session_name,
+            status=document.status,
+            completed_ns=document.completed_at,
+            body=line,
+        )
+
+
+def joined_batches(batches: Iterable[SignalBatch]) -> Iterator[SignalBatch]:
+    """The same signals in the same order in fewer batches: one takes as long as a large one."""
+    run: list[SignalBatch] = []
+    for batch in filter(len, batches):
+        if run and not (
+            batch.trading_date == run[-1].trading_date and batch.ts[0] > run[-1].ts[-1]
+        ):
+            yield day_signals(run)
+            run = []
+        run.append(batch)
+    if run:
+        yield day_signals(run)
+
+
+def stored_signals(batch: SignalBatch) -> SignalRows:
+    """A batch as stores take it; each body is a signal's JSON."""
+    ids = signal_ids(batch)
+    lines = b"".join(signal_lines(batch, escaped_ids(batch, ids)))
+    return SignalRows(
+        trading_date=batch.trading_date,
+        ids=ids.to_pylist(),
+        sessions=[batch.sessions[place] for place in batch.session.tolist()],
+        symbols=[batch.symbols[place] for place in batch.symbol.tolist()],
+        bodies=lines.splitlines(),
+    )
+
+
+def audit_entry(change: Transition) -> bytes:
+    """A transition as a line of the audit trail."""
+    named = {} if change.session is None else {"session_name": change.session}
+    return orjson.dumps(
+        {
+            "what": change.what,
+            "trading_date": change.trading_date,
+            **named,
+            "from": change.before,
+            "to": change.after,
+            "market_time": market_time(change.at_ns),
+            "wall_time": wall_time(),
+            "why": change.why,
+        }
+    )
+
+
+def wall_time() -> str:
+    """Now, as the audit trail has it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def market_time(ns: int) -> str:
+    """An instant as outputs have it: UTC, a fraction only where there is one."""
+    seconds, rest = divmod(ns, 1_000_000_000)
+    text = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+    return f"{text}.{rest:09d}".rstrip("0") + "Z" if rest else f"{text}Z"
+
+
+def _size(commit: Commit | None) -> int:
+    """Bytes of a step's columns, roughly: what the backlog counts."""
+    if commit is None:
+        return STATES_BYTES
+    bars = sum(8 * 6 * len(part) for part in commit.bars)
+    return STATES_BYTES + bars + sum(120 * len(batch) for batch in commit.signals)

@@ -1,0 +1,194 @@
+"""Signals as an embedding program gets them, and the logs that they come from."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal, Protocol
+
+import orjson
+
+from openbell.adapters.stores import Store, StoredSignal, Unavailable
+from openbell.market.results import SIDES, SignalBatch
+from openbell.runtime.results.recording import SignalLog
+
+PAGE = 5_000
+"""Signals read from a log at a time."""
+
+RETRY_SECONDS = 0.2
+"""Pause before a store that did not answer is asked again."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """The companion's last price when a signal was known."""
+
+    symbol: str
+    price: float
+    ts: datetime
+    """Its bar's start or tick's time, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A reported breakout; instants are UTC."""
+
+    id: str
+    """Made from the signal's facts: the same breakout has the same id in every run."""
+    trading_date: date
+    session: str
+    symbol: str
+    side: Literal["HIGH_BREAK", "LOW_BREAK"]
+    ts: datetime
+    """The bar's start or the tick's time."""
+    known_at: datetime
+    """The bar's end or the tick's time: when one could have acted."""
+    price: float
+    level: float
+    companion: Companion | None
+    gap: bool
+    """The first price after the session already lay beyond the level."""
+    ambiguous: bool
+    """Both sides broke in one bar; which was first is not known."""
+    complete: bool
+    """No minute of the session was missing."""
+    backfilled: bool
+    cursor: str
+    """Where to go on after this signal: an opaque position of the log."""
+
+
+class Log(Protocol):
+    """Signals in the order in which they were committed; any thread may read it."""
+
+    def __len__(self) -> int: ...
+
+    def page(self, after: str | None, limit: int = PAGE) -> list[Signal]:
+        """The next signals after a cursor, or the first; none: there are no more for now.
+
+        Raises
+        ------
+        ValueError
+            If that cursor is not one of this log's.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what reading needs; whoever reads on takes it up again for as long."""
+        ...
+
+
+class MemoryLog:
+    """The signals of one run, as long as its process lasts."""
+
+    def __init__(self, kept: SignalLog) -> None:
+        self._kept = kept
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def page(self, after: str | None, limit: int = PAGE) -> list[Signal]:
+        position = _position(after)
+        found = self._kept.after(position)
+        if found is None:
+            return []
+        batch, start = found
+        rows = range(start, min(start + limit, len(batch)))
+        return [_of_row(batch, i, f"s{position + i - start + 1}") for i in rows]
+
+    def close(self) -> None:
+        pass
+
+
+class StoredLog:
+    """The signals of a name in its store, those of earlier processes too.
+
+    Parameters
+    ----------
+    store : Store
+        Its own to close, so that who reads and who writes do not wait for each other.
+    news : SignalLog
+        Tells when a commit of this process has become durable, and when no more will come.
+    """
+
+    def __init__(self, store: Store, news: SignalLog) -> None:
+        self._store = store
+        self._news = news
+        self._before = store.head().signals
+        self._closed = False
+
+    def __len__(self) -> int:
+        return self._before + len(self._news)
+
+    def page(self, after: str | None, limit: int = PAGE) -> list[Signal]:
+        while True:
+            try:
+                stored = self._store.signals(after, limit=limit)
+                return [_of_stored(signal, cursor) for cursor, signal in stored]
+            except Unavailable:
+                # The run waits for its store, and so does who reads what it writes.
+                if self._news.over:
+                    raise
+                time.sleep(RETRY_SECONDS)
+            finally:
+                if self._closed:
+                    self._store.close()
+
+    def close(self) -> None:
+        self._closed = True
+        self._store.close()
+
+
+def _position(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.startswith("s") and cursor[1:].isdigit()):
+        raise ValueError(f"{cursor!r} is no cursor; pass one that a signal of this log carries")
+    return int(cursor[1:])
+
+
+def _of_row(batch: SignalBatch, i: int, cursor: str) -> Signal:
+    session, symbol = batch.sessions[batch.session[i]], batch.symbols[batch.symbol[i]]
+    side = SIDES[batch.side[i]]
+    companion = None
+    if batch.companion[i] >= 0:
+        companion = Companion(
+            symbol=batch.symbols[batch.companion[i]],
+            price=float(batch.companion_price[i]),
+            ts=_datetime(int(batch.companion_ts[i])),
+        )
+    number = int(batch.number[i])
+    return Signal(
+        id=f"{batch.exchange}:{batch.trading_date}:{session}:{symbol}:{side}:{number}",
+        trading_date=batch.trading_date,
+        session=session,
+        symbol=symbol,
+        side="HIGH_BREAK" if side == "HIGH_BREAK" else "LOW_BREAK",
+        ts=_datetime(int(batch.ts[i])),
+        known_at=_datetime(int(batch.known_at[i])),
+        price=float(batch.price[i]),
+        level=float(batch.level[i]),
+        companion=companion,
+        gap=bool(batch.gap[i]),
+        ambiguous=bool(batch.ambiguous[i]),
+        complete=bool(batch.complete[i]),
+        backfilled=bool(batch.backfilled[i]),
+        cursor=cursor,
+    )
+
+
+def _of_stored(stored: StoredSignal, cursor: str) -> Signal:
+    """What lies below a microsecond is cut off, as in `_datetime`."""
+    fields: dict[str, Any] = orjson.loads(stored.body)
+    if (companion := fields["companion"]) is not None:
+        companion = Companion(**{**companion, "ts": datetime.fromisoformat(companion["ts"])})
+    instants = {name: datetime.fromisoformat(fields[name]) for name in ("ts", "known_at")}
+    day = {"trading_date": stored.trading_date, "companion": companion, "cursor": cursor}
+    return Signal(**{**fields, **instants, **day})
+
+
+def _datetime(ns: int) -> datetime:
+    """An aware datetime; what lies below a microsecond is cut off."""
+    return _EPOCH + timedelta(microseconds=ns // 1000)
