@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import lru_cache, partial
 
 import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Publish
-from openbell.market.bars import BarBlock, Rows
+from openbell.market.bars import BarBlock, Mask, Rows
 from openbell.market.breakouts import (
     Armed,
     BreakRules,
@@ -36,6 +37,9 @@ class Settings:
     """Each session's rules."""
     companions: tuple[tuple[str, str], ...] = ()
     """Symbol and the companion whose price goes with its signals."""
+    followed: tuple[tuple[date, tuple[str, ...]], ...] = ()
+    """Symbols whose breaks are reported, each from a trading day on; without any, all are. The
+    others are there for their prices."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -85,7 +89,8 @@ def _armed(
     settings: Settings, state: State, opened: DayOpened, completed: SessionCompleted
 ) -> tuple[State, Effects]:
     position = settings.sessions.index(completed.session)
-    levels = armed(completed.levels, completed.at_ns, settings.rules[position])
+    followed = _followed(settings, opened)
+    levels = armed(completed.levels, completed.at_ns, settings.rules[position], followed)
     closed = completed.at_ns >= opened.day.close_ns
     watch = Watch(position, levels, checked=closed)
     # In the configured order, whichever of two sessions that end together was heard first.
@@ -95,6 +100,13 @@ def _armed(
         return after, ()
     checked = BreakoutsChecked(session=completed.session, at_ns=completed.at_ns)
     return after, (Publish(checked),)
+
+
+def _followed(settings: Settings, opened: DayOpened) -> Mask | None:
+    of_day = [names for since, names in settings.followed if since <= opened.day.date]
+    if not of_day:
+        return None
+    return np.isin(np.array(opened.symbols), np.array(of_day[-1]))
 
 
 def _watched(

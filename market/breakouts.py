@@ -62,7 +62,7 @@ class Armed:
     inside: NDArray[np.int64]
     """(2, s) closes in a row that were not beyond the level, since the last break."""
     looked: Mask
-    """(s,) whether the first price after the session has come."""
+    """(s,) whether the first price after the session has come, or nobody waits for it."""
     gap: Mask
     """(2, s) whether that first price already lay beyond the level."""
     looked_ns: int
@@ -86,14 +86,24 @@ class Breaks:
     complete: Mask
 
 
-def armed(levels: Levels, from_ns: int, rules: BreakRules) -> Armed:
-    """Levels as they stand when their session is over."""
+def armed(levels: Levels, from_ns: int, rules: BreakRules, followed: Mask | None = None) -> Armed:
+    """Levels as they stand when their session is over.
+
+    Parameters
+    ----------
+    followed : (s,) bool, optional
+        Symbols whose breaks are looked for; None: all.
+    """
     level = np.stack([levels.high, levels.low])
     width = level * (rules.buffer / 100) if rules.buffer_unit == "percent" else rules.buffer
     watched = np.isfinite(level)
     if rules.sides != "both":
         watched[LOW_BREAK if rules.sides == "high" else HIGH_BREAK] = False
     s = len(levels.symbols)
+    looked = np.zeros(s, np.bool_)
+    if followed is not None:
+        watched &= followed
+        looked = ~followed  # nobody waits for the first price of the others
     return Armed(
         from_ns=from_ns,
         level=level,
@@ -102,7 +112,7 @@ def armed(levels: Levels, from_ns: int, rules: BreakRules) -> Armed:
         watched=watched,
         broken=np.zeros((2, s), np.int32),
         inside=np.zeros((2, s), np.int64),
-        looked=np.zeros(s, np.bool_),
+        looked=looked,
         gap=np.zeros((2, s), np.bool_),
         looked_ns=from_ns,
     )

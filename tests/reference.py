@@ -155,15 +155,26 @@ def answer(
     rules: Rules = Rules(),  # noqa: B008  (an immutable value)
     companions: Mapping[str, str] | None = None,
     derived_minutes: Sequence[int] = (5, 15),
+    followed: Sequence[str] | None = None,
 ) -> Answer:
-    """All that a day yields; `interval_ns` is the bars' length, None for ticks."""
+    """All that a day yields; `interval_ns` is the bars' length, None for ticks.
+
+    `followed` are the symbols whose breakouts are reported, None: all. A companion that is not
+    among them is read: it has levels, bars and quality, and no signals.
+    """
     cleaned = clean(day, interval_ns, rows, symbols)
     sessions = [session_levels(day, interval_ns, cleaned.used, window) for window in windows]
     return {
         "counts": cleaned.counts,
         "bad": cleaned.bad,
         "sessions": sessions,
-        "signals": signals(cleaned.used, sessions, rules, companions or {}),
+        "signals": signals(
+            cleaned.used,
+            sessions,
+            rules,
+            companions or {},
+            symbols if followed is None else followed,
+        ),
         "derived": {n: derived_bars(day, cleaned.used, n) for n in derived_minutes},
         "quality": {symbol: quality(day, cleaned.used[symbol]) for symbol in symbols},
     }
@@ -314,10 +325,13 @@ def signals(
     sessions: Sequence[SessionAnswer],
     rules: Rules,
     companions: Mapping[str, str],
+    followed: Sequence[str],
 ) -> list[Signal]:
     found: list[Signal] = []
     for session in sessions:
         for symbol, levels in session["levels"].items():
+            if symbol not in followed:
+                continue
             after = [row for row in used[symbol] if row.ts >= session["end_ns"]]
             for found_break in breaks(after, levels["high"], levels["low"], rules):
                 known_at = found_break.row.end

@@ -69,6 +69,7 @@ def of_cases(
         sessions=tuple(SessionSpec(w.name, w.start, w.end, w.closed) for w in first.windows),
         rules=(BreakRules(**first.rules._asdict()),) * len(first.windows),
         companions=tuple(first.companions.items()),
+        followed=() if first.followed is None else ((date.min, first.followed),),
         interval_ns=first.interval_ns,
         clock_step=clock_step,
         days_ahead=days_ahead,

@@ -43,6 +43,8 @@ class Case:
     windows: tuple[Window, ...]
     rules: Rules
     companions: dict[str, str]
+    followed: tuple[str, ...] | None = None
+    """Whose breakouts are reported; None: all symbols'."""
 
     @property
     def kind(self) -> Literal["bars", "ticks"]:
@@ -58,6 +60,7 @@ class Case:
             self.windows,
             self.rules,
             self.companions,
+            followed=self.followed,
         )
 
     def raw_rows(self) -> RawRows:
@@ -218,6 +221,7 @@ def cases(
         windows=draw(windows(day)),
         rules=draw(rules()),
         companions=companions,
+        followed=draw(st.none() | st.just(tuple(companions))) or None,
     )
 
 

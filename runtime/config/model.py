@@ -637,7 +637,7 @@ class Config(Section):
     companions: Mapping[str, Symbol] = Field(
         default={},
         description="Symbol → another whose price is recorded with its signals, e.g. "
-        "`{NIFTY: NIFTY30SEP25FUT}`.",
+        "`{NIFTY: NIFTY30SEP25FUT}`. Unless it is among `symbols` too, it has no signals of its own.",
     )
     sessions: tuple[SessionConfig, ...] = Field(
         min_length=1,

@@ -219,6 +219,7 @@ def settings(config: Config, *, paced: bool = False) -> Settings:
         ),
         rules=tuple(_rules(rule) for rule in rules),
         companions=tuple(config.companions.items()),
+        followed=() if config.symbols == "all" else ((date.min, config.symbols),),
         interval_ns=interval_ns,
         clock_step="bar" if paced else config.clock.step,
         paced=paced,

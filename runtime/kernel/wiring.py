@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from graphlib import TopologicalSorter
 from typing import Any, Literal
 
@@ -38,6 +39,8 @@ class Settings:
     derived_minutes: tuple[int, ...]
     indicators: tuple[tuple[IndicatorSpec, Indicator], ...] = ()
     measures_quality: bool = True
+    followed: tuple[tuple[date, tuple[str, ...]], ...] = ()
+    """As of the breakout's actor."""
     paced: bool = False
     """Whether wall time decides when market time moves."""
 
@@ -60,7 +63,9 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
             )
         ),
         breakout.breakout(
-            breakout.Settings(settings.exchange, names, settings.rules, settings.companions)
+            breakout.Settings(
+                settings.exchange, names, settings.rules, settings.companions, settings.followed
+            )
         ),
         keeper.keeper(keeper.Settings(settings.exchange, settings.sessions)),
     )

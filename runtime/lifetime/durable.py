@@ -79,7 +79,7 @@ from openbell.runtime.lifetime.eras import (
     given_up,
     going_on,
     kept,
-    registers,
+    plan_over,
     written,
 )
 from openbell.runtime.record import journal, steplog
@@ -271,7 +271,7 @@ class DurableRun:
             self._shown = self.head.step
             self.change: Change | None = None
             self.eras = self._agreed(fresh_day)
-            self.plan = replace(self.plan, registers=registers(self.eras))
+            self.plan = plan_over(self.plan, self.eras)
             if days is not None:
                 days.follow(
                     lambda day: era_on(self.eras, day).digest(),
@@ -511,7 +511,7 @@ class DurableRun:
         base = self._answered(self._store.epochs)[0].step or self.head.step
         config, symbols, step = self.config.determining(), self.plan.symbols, self.head.step + 1
         self.eras = (*begun(self.eras, last), Era(since, config, symbols, step, base))
-        self.plan = replace(self.plan, registers=registers(self.eras))
+        self.plan = plan_over(self.plan, self.eras)
         self.change = Change(f"from {self._days_from(since)[0].date} on: further days")
         return ended
 

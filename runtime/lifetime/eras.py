@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
 from openbell.adapters.stores import Head
 from openbell.errors import ConfigError
 from openbell.runtime.config import Config
+from openbell.runtime.intake.planning import Plan
 
 KEY = "eras"
 """Of the store's meta."""
@@ -34,16 +36,22 @@ class Era:
     config: Mapping[str, Any]
     """The keys that determine the answers."""
     symbols: tuple[str, ...]
-    """The register: what is watched, and companions."""
+    """The register: what is followed, and companions."""
     step: int | None = None
     """The step with which its first day is begun anew; None: that day just follows."""
     base: int = 0
     """The first step of which a snapshot holds all that earlier days brought to that day."""
 
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """Those of the register whose breakouts are reported: a companion is only read."""
+        return _followed(self.config, self.symbols)
+
     def refused(self, config: Mapping[str, Any], symbols: tuple[str, ...]) -> list[str]:
         """What of a configuration can't be taken into the day under way or the next, in words."""
         said = self._but_symbols(config)
-        if lacking := [symbol for symbol in self.symbols if symbol not in symbols]:
+        lacking = [symbol for symbol in self.symbols if symbol not in symbols]
+        if lacking or not set(self.followed) <= set(_followed(config, symbols)):
             key = self.config["symbols"], config["symbols"]
             said += differences({"symbols": key[0]}, {"symbols": key[1]}) or [
                 f"the data had {', '.join(lacking[:5])}, and has it no more"
@@ -52,13 +60,19 @@ class Era:
 
     def changes(self, config: Mapping[str, Any], symbols: tuple[str, ...]) -> str:
         """All that is another."""
-        came = [f"symbol {s} was added" for s in symbols if s not in self.symbols]
-        went = [f"symbol {s} was taken away" for s in self.symbols if s not in symbols]
+        was = (*self.followed, *self.symbols)
+        now = (*_followed(config, symbols), *symbols)
+        counts = Counter(was), Counter(now)
+        came = [f"symbol {s} was added" for s in sorted(counts[1] - counts[0])]
+        went = [f"symbol {s} was taken away" for s in sorted(counts[0] - counts[1])]
         return "; ".join([*self._but_symbols(config), *_some(came), *_some(went)])
 
     def digest(self) -> str:
         """Names what its days are made of."""
-        text = json.dumps([{**self.config, "symbols": self.symbols}], sort_keys=True)
+        kept: list[Any] = [{**self.config, "symbols": self.symbols}]
+        if set(self.followed) != set(self.symbols):
+            kept.append(sorted(self.followed))
+        text = json.dumps(kept, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _but_symbols(self, config: Mapping[str, Any]) -> list[str]:
@@ -115,9 +129,15 @@ def given_up(eras: Sequence[Era], step: int, day: date) -> bool:
     return any(step < (era.step or 0) and day >= era.since for era in eras)
 
 
-def registers(eras: Sequence[Era]) -> tuple[tuple[date, tuple[str, ...]], ...]:
-    """From when on which symbols are watched."""
-    return tuple((era.since, era.symbols) for era in eras)
+def plan_over(planned: Plan, eras: Sequence[Era]) -> Plan:
+    """A plan whose days have the symbols of their eras."""
+    return replace(
+        planned,
+        registers=tuple((era.since, era.symbols) for era in eras),
+        settings=replace(
+            planned.settings, followed=tuple((era.since, era.followed) for era in eras)
+        ),
+    )
 
 
 def going_on(
@@ -189,6 +209,10 @@ def _differences(was: Any, now: Any, key: str) -> Iterator[str]:
             yield from _differences(of_was[name], of_now[name], f"{key}[{name}]")
     elif was != now:
         yield f"{key} was {json.dumps(was)}, is {json.dumps(now)}"
+
+
+def _followed(config: Mapping[str, Any], symbols: tuple[str, ...]) -> tuple[str, ...]:
+    return symbols if config["symbols"] == "all" else tuple(config["symbols"])
 
 
 def _by_name(items: Any) -> dict[str, Any] | None:

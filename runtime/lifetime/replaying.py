@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from openbell.runtime.lifetime.durable import (
     restore,
     restored,
 )
-from openbell.runtime.lifetime.eras import check_configuration, era_on, eras_of, registers
+from openbell.runtime.lifetime.eras import check_configuration, era_on, eras_of, plan_over
 from openbell.runtime.record import steplog
 from openbell.runtime.record.journal import NotHere
 from openbell.runtime.record.ledger import Ledger, market_time, what_differs
@@ -169,7 +169,7 @@ def replay_day(
     found = restored(store, first - 1, until=last, eras=eras)
     source, planned = _opened(config, found, day)
     try:
-        planned = replace(planned, registers=registers(eras_of(head, planned.symbols)))
+        planned = plan_over(planned, eras_of(head, planned.symbols))
         recorder = recorder or Recorder(())
         engine = Engine(planned, source, recorder)
         prepared = restore(engine, planned, found)

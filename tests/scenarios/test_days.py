@@ -110,6 +110,32 @@ def test_a_companions_price_is_the_one_known_when_the_signals_bar_ends() -> None
     ]
 
 
+def test_a_companion_that_is_not_among_the_symbols_is_read_and_never_reported() -> None:
+    day = {
+        "2024-07-01": [
+            flat("NIFTY", "09:30", 100.0),
+            flat("NIFTY", "09:31", 101.0),
+            flat("FUT", "09:30", 200.0),
+            flat("FUT", "09:32", 201.0),
+        ]
+    }
+    paired = {"companions": {"NIFTY": "FUT"}}
+
+    alone = openbell.backtest(
+        config("XNSE", ("One", "09:30", "09:30"), symbols=["NIFTY"], **paired), bars(NSE, day)
+    )
+    both = openbell.backtest(
+        config("XNSE", ("One", "09:30", "09:30"), symbols=["NIFTY", "FUT"], **paired),
+        bars(NSE, day),
+    )
+
+    assert [s["symbol"] for s in as_dicts(alone)] == ["NIFTY"]
+    assert [s["companion"]["symbol"] for s in as_dicts(alone)] == ["FUT"]
+    assert [s["symbol"] for s in as_dicts(both)] == ["NIFTY", "FUT"]
+    assert alone.quality.column("symbol").to_pylist() == ["FUT", "NIFTY"]
+    assert alone.levels.equals(both.levels)
+
+
 def test_before_its_first_price_there_is_no_companion() -> None:
     day = {
         "2024-07-01": [

@@ -40,6 +40,7 @@ def test_a_day_knows_nothing_of_the_day_before(pair: tuple[Case, Case]) -> None:
         "windows": first.windows,
         "rules": first.rules,
         "companions": first.companions,
+        "followed": first.followed,
     }
     days = [replace(first, **shared), replace(second, **shared)]
     agrees(days if first.day.date < second.day.date else days[:1])

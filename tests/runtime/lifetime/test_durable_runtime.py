@@ -33,8 +33,10 @@ from openbell.adapters.stores import Holder, LeaseHeld, open_store
 from openbell.errors import ConfigError, DayFailed, InputError, LeaseLost
 from openbell.messages.data import Batch
 from openbell.runtime.api import Runtime, Signal
+from openbell.runtime.config import config_from
 from openbell.runtime.intake import loading
 from openbell.runtime.lifetime import durable
+from openbell.runtime.lifetime.replaying import replay_day
 from openbell.runtime.record.codec import decode
 from openbell.testing import FailingSource
 
@@ -165,6 +167,31 @@ def test_companions_come_back_as_they_were(minutes: Path, tmp_path: Path) -> Non
 
     assert {s.companion is None for s in got if s.symbol == first} == {False}
     assert [s.companion for s in got] == [s.companion for s in expected]
+
+
+def test_a_companion_that_becomes_a_symbol_is_followed_from_the_next_day_on(
+    minutes: Path, tmp_path: Path
+) -> None:
+    first, second, *_ = sorted(pq.read_table(minutes)["symbol"].unique().to_pylist())
+    paired = config(minutes, tmp_path, companions={first: second}, symbols=[first])
+    with Runtime.from_config({**paired, "feed": PACED}) as rt:
+        next(rt.signals())
+    both = {**paired, "symbols": [second, first]}
+
+    with Runtime.from_config(both) as rt:
+        signals = list(rt.signals())
+
+    days = {of: {str(s.trading_date) for s in signals if s.symbol == of} for of in (first, second)}
+    assert days == {first: {*DAYS}, second: {*DAYS[1:]}}
+    with closing(open_store(both["store"]["url"], "bot")) as store:
+        made = config_from(both)
+        assert replay_day(made, store, date.fromisoformat(DAYS[1])).differs is None
+        with pytest.raises(ConfigError, match=f"{DAYS[0]} was run with another configuration"):
+            replay_day(made, store, date.fromisoformat(DAYS[0]))
+        made = config_from(paired)
+        assert replay_day(made, store, date.fromisoformat(DAYS[0])).differs is None
+    with pytest.raises(ConfigError, match="symbols was"):
+        Runtime.from_config(paired)
 
 
 def test_what_is_yielded_is_durable(keys: dict[str, Any]) -> None:
