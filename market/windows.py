@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import time, timedelta
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -78,6 +79,14 @@ def resolve(day: TradingDay, text: str) -> int:
         if day.open_ns <= other <= day.close_ns:
             return other
     return own
+
+
+@lru_cache(maxsize=4)
+def order_of_day(day: TradingDay, sessions: tuple[SessionSpec, ...]) -> dict[str, int]:
+    """Each session's place in a day: by the start of its window, then as configured."""
+    starts = [resolve(day, session.start) for session in sessions]
+    ordered = sorted(range(len(sessions)), key=lambda place: (starts[place], place))
+    return {sessions[position].name: place for place, position in enumerate(ordered)}
 
 
 def session_window(day: TradingDay, spec: SessionSpec, slot_ns: int) -> Window | NoWindow:

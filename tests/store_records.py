@@ -60,8 +60,9 @@ def a_document(
     day: date = DAY,
     completed_ns: int | None = None,
     body: bytes = b"{}",
+    place: int | None = None,
 ) -> Document:
-    return Document(day, session, status, completed_ns, body)
+    return Document(day, session, status, completed_ns, body, place)
 
 
 def a_snapshot(

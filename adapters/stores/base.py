@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from openbell.errors import StoreError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of what stores keep; a newer program reads older state, an older one refuses newer."""
 
 
@@ -83,6 +83,8 @@ class Document:
     status: str
     completed_ns: int | None
     body: bytes
+    place: int | None = field(default=None, compare=False)
+    """In the order of its day, by the window's start; documents of version 2 have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,8 +319,13 @@ class Store(Protocol):
         status: str | None = None,
         session: str | None = None,
         completed_since_ns: int | None = None,
+        completed_before_ns: int | None = None,
     ) -> Sequence[Document]:
-        """Session documents, ordered by (trading_date, session)."""
+        """Session documents in the order of the days and, within each, of their windows.
+
+        Those of a status, or of a range of completion ([since, before), ns UTC), over all days
+        come in the order in which they were completed.
+        """
         ...
 
     def audit(self, after: int = 0) -> Iterator[tuple[int, bytes]]:

@@ -53,6 +53,10 @@ def checksum(*parts: bytes) -> int:
     return crc
 
 
+DocumentRow = tuple[str, str, str, int | None, bytes, int, int | None]
+"""trading_date, session, status, completed_ns, body, crc, place"""
+
+
 class Blob(NamedTuple):
     """One actor's stored state: where it lies and what it must be."""
 
@@ -129,8 +133,7 @@ class Encoded:
     digest: bytes
     steps: tuple[tuple[int, int, bytes, bytes, str, int], ...]
     """number, market_ns, grant, digest, trading_date, crc"""
-    documents: tuple[tuple[str, str, str, int | None, bytes, int], ...]
-    """trading_date, session, status, completed_ns, body, crc"""
+    documents: tuple[DocumentRow, ...]
     journal: tuple[tuple[str, str, bytes, int], ...]
     """trading_date, name, body, crc"""
     signals: tuple[SignalRows, ...]
@@ -252,14 +255,16 @@ def step_row(step: Step) -> tuple[int, int, bytes, bytes, str, int]:
     return number, market_ns, grant, digest, day, crc
 
 
-def document_row(document: Document) -> tuple[str, str, str, int | None, bytes, int]:
+def document_row(document: Document) -> DocumentRow:
     day, session = document.trading_date.isoformat(), _text(document.session, "a session")
     status, body = _text(document.status, "a status"), _bytes(document.body, "a document")
     completed_ns = document.completed_ns
     if completed_ns is not None and _count(completed_ns, "completed_ns") < 0:
         raise ValueError(f"completed_ns is {completed_ns}, before 1970")
-    key = f"{day}\0{session}\0{status}\0{completed_ns}"
-    return day, session, status, completed_ns, body, checksum(key.encode(), body)
+    key, place = f"{day}\0{session}\0{status}\0{completed_ns}", document.place
+    if place is not None:
+        key = f"{key}\0{_count(place, 'a place in the day')}"
+    return day, session, status, completed_ns, body, checksum(key.encode(), body), place
 
 
 def journal_row(entry: JournalEntry) -> tuple[str, str, bytes, int]:
@@ -333,6 +338,22 @@ class Head(NamedTuple):
         return total
 
 
+def in_order(documents: Iterable[Document], *, of_completion: bool) -> list[Document]:
+    """Sorted by day and window, or by when they were completed, those that are not at last."""
+
+    def of_day(document: Document) -> tuple[date, bool, int, str]:
+        place, last = document.place, 2**63
+        known = place if place is not None else document.completed_ns
+        at = last if known is None else known
+        return document.trading_date, place is None, at, document.session
+
+    def completed(document: Document) -> tuple[bool, int, tuple[date, bool, int, str]]:
+        at = document.completed_ns
+        return at is None, at or 0, of_day(document)
+
+    return sorted(documents, key=completed if of_completion else of_day)
+
+
 def check_schema(schema: int, where: str) -> None:
     if schema > SCHEMA_VERSION:
         raise StoreError(
@@ -358,11 +379,11 @@ class Reading:
             raise self.corrupt(f"step {row[0]} fails its checksum")
         return step
 
-    def document(self, row: tuple[str, str, str, int | None, bytes, int]) -> Document:
+    def document(self, row: DocumentRow) -> Document:
         try:
-            day, session, status, completed_ns, body, crc = row
-            document = Document(date.fromisoformat(day), session, status, completed_ns, body)
-            good = document_row(document)[-1] == crc
+            day, session, status, completed_ns, body, crc, place = row
+            document = Document(date.fromisoformat(day), session, status, completed_ns, body, place)
+            good = document_row(document)[-2] == crc
         except _UNREADABLE:
             good = False
         if not good:

@@ -48,6 +48,7 @@ from openbell.adapters.stores.holders import (
 from openbell.adapters.stores.records import (
     PAGE,
     Blob,
+    DocumentRow,
     Encoded,
     Head,
     Manifest,
@@ -55,6 +56,7 @@ from openbell.adapters.stores.records import (
     audit_row,
     check_schema,
     encode,
+    in_order,
     join_texts,
     parse_cursor,
     plan_pruning,
@@ -509,14 +511,18 @@ class RedisStore:
         status: str | None = None,
         session: str | None = None,
         completed_since_ns: int | None = None,
+        completed_before_ns: int | None = None,
     ) -> Sequence[Document]:
+        since_ns, before_ns = completed_since_ns, completed_before_ns
         if trading_date is not None:
             begin = ["d", trading_date.isoformat(), *([status] if status is not None else [])]
             low, high = _span(begin)
         elif status is not None:
             low, high = _span(["s", status])
-            if completed_since_ns is not None:
-                low = "\0".join(["[s", status, f"{max(completed_since_ns, 0):020}"]).encode()
+            if since_ns is not None:
+                low = "\0".join(["[s", status, f"{max(since_ns, 0):020}"]).encode()
+            if before_ns is not None:
+                high = "\0".join(["(s", status, f"{max(before_ns, 0):020}"]).encode()
         else:
             low, high = _span(["d"])
         expected, documents, entries, members = self._together(
@@ -538,14 +544,15 @@ class RedisStore:
             for begin_at in range(0, len(keys), PAGE)
             for key, value in self._values("documents", sorted(keys)[begin_at : begin_at + PAGE])
         ]
-        since_ns = completed_since_ns
         # The index may be older than the document, by a commit that came between the two readings.
-        return [
+        fitting = (
             document
             for document in found
             if status in (None, document.status)
-            and (since_ns is None or (document.completed_ns or -1) >= since_ns)
-        ]
+            and _within(document.completed_ns, since_ns, before_ns)
+        )
+        by_completion = (status, since_ns, before_ns) != (None, None, None)
+        return in_order(fitting, of_completion=trading_date is None and by_completion)
 
     def _values(self, key: str, fields: list[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
         (values,) = self._together(("HMGET", self._key[key], *fields))
@@ -955,10 +962,29 @@ def _signal(entry: Mapping[bytes, bytes]) -> tuple[str, str, str, str, bytes, in
     return key, day, session, symbol, entry[b"body"], int(entry[b"crc"])
 
 
-def _document(day: str, session: str, value: bytes) -> tuple[str, str, str, int | None, bytes, int]:
-    status, completed, crc, body = value.split(b"\0", 3)
+def _document(day: str, session: str, value: bytes) -> DocumentRow:
+    status, completed, seal, body = value.split(b"\0", 3)
     completed_ns = None if completed == b"-" else int(completed)
-    return day, session, status.decode(), completed_ns, body, int(crc)
+    crc, _, place = seal.partition(b":")
+    return (
+        day,
+        session,
+        status.decode(),
+        completed_ns,
+        body,
+        int(crc),
+        int(place) if place else None,
+    )
+
+
+def _within(instant_ns: int | None, since_ns: int | None, before_ns: int | None) -> bool:
+    if since_ns is None and before_ns is None:
+        return True
+    if instant_ns is None:
+        return False
+    return (since_ns is None or instant_ns >= since_ns) and (
+        before_ns is None or instant_ns < before_ns
+    )
 
 
 def _entry(fields: Mapping[bytes, bytes]) -> tuple[bytes, int]:
@@ -974,9 +1000,10 @@ def _rows(encoded: Encoded, days: Sequence[str]) -> Iterator[Any]:
     for day, name, body, crc in encoded.journal:
         yield from (days.index(day) + 1, day, name, body, crc)
     yield len(encoded.documents)
-    for day, session, status, completed_ns, body, crc in encoded.documents:
+    for day, session, status, completed_ns, body, crc, place in encoded.documents:
         completed = "-" if completed_ns is None else f"{completed_ns:020}"
-        yield from (f"{day}\0{session}", status, completed, crc, body)
+        seal = crc if place is None else f"{crc}:{place}"
+        yield from (f"{day}\0{session}", status, completed, seal, body)
     yield len(encoded.signals)
     for rows in encoded.signals:
         day = rows.trading_date.isoformat()

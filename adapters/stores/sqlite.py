@@ -57,6 +57,7 @@ from openbell.adapters.stores.records import (
     block_crc,
     check_schema,
     encode,
+    in_order,
     pack_signals,
     parse_cursor,
     plan_pruning,
@@ -80,12 +81,15 @@ _JOURNAL = (
     "CREATE INDEX journal_by_date ON journal (name, trading_date, position)",
 )
 
-_UPGRADE = (
-    "ALTER TABLE heads ADD COLUMN journal INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE heads ADD COLUMN journal_kept INTEGER NOT NULL DEFAULT 0",
-    *_JOURNAL,
-)
-"""What a file of version 1 lacks."""
+_UPGRADES: dict[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE heads ADD COLUMN journal INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE heads ADD COLUMN journal_kept INTEGER NOT NULL DEFAULT 0",
+        *_JOURNAL,
+    ),
+    2: ("ALTER TABLE documents ADD COLUMN place INTEGER",),
+}
+"""What a file of a version lacks that the next one has."""
 
 SCHEMA = f"""
 CREATE TABLE heads (
@@ -120,7 +124,8 @@ CREATE TABLE steps (
 );
 CREATE TABLE documents (
     name TEXT, trading_date TEXT, session TEXT, status TEXT NOT NULL, completed_ns INTEGER,
-    body BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (name, trading_date, session)
+    body BLOB NOT NULL, crc INTEGER NOT NULL, place INTEGER,
+    PRIMARY KEY (name, trading_date, session)
 );
 CREATE INDEX documents_by_status ON documents (name, trading_date, status);
 CREATE INDEX documents_by_completion ON documents (name, status, completed_ns);
@@ -685,27 +690,30 @@ class SqliteStore:
         status: str | None = None,
         session: str | None = None,
         completed_since_ns: int | None = None,
+        completed_before_ns: int | None = None,
     ) -> Sequence[Document]:
         wanted = {
             "trading_date = ?": trading_date and trading_date.isoformat(),
             "status = ?": status,
             "session = ?": session,
             "completed_ns >= ?": completed_since_ns,
+            "completed_ns < ?": completed_before_ns,
         }
         given = {test: value for test, value in wanted.items() if value is not None}
         with self._reads() as db:
             expected = self._head(db).documents
             self._reading.count(self._count(db, "documents"), expected, "documents")
+            place = "place" if _version(db) > 2 else "NULL"
             rows = self._rows(
                 db,
-                "SELECT trading_date, session, status, completed_ns, body, crc FROM documents "
-                f"WHERE name = ? {''.join(f'AND {test} ' for test in given)}"
-                "ORDER BY trading_date, session",
+                f"SELECT trading_date, session, status, completed_ns, body, crc, {place} "
+                f"FROM documents WHERE name = ? {''.join(f'AND {test} ' for test in given)}",
                 tuple(given.values()),
             )
         if not given:  # found by another index than they were counted with
             self._reading.count(len(rows), expected, "documents")
-        return [self._reading.document(row) for row in rows]
+        of_completion = trading_date is None and len(given) > (session is not None)
+        return in_order(map(self._reading.document, rows), of_completion=of_completion)
 
     def audit(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
         with self._reads() as db:
@@ -951,10 +959,12 @@ class SqliteStore:
 
     def _upgrade(self, db: sqlite3.Connection) -> None:
         """Make an older file one of this version: from here on older programs refuse it."""
-        if _version(db) > 1:
+        version = _version(db)
+        if version == SCHEMA_VERSION:
             return
-        for statement in _UPGRADE:
-            db.execute(statement)
+        for older in range(version, SCHEMA_VERSION):
+            for statement in _UPGRADES[older]:
+                db.execute(statement)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _count(self, db: sqlite3.Connection | None, table: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
+from functools import cached_property
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,7 +18,7 @@ from openbell.market.breakouts import BreakRules
 from openbell.market.calendar import Calendar, open_calendar, timezone
 from openbell.market.days import MINUTE_NS, SECOND_NS, Nanoseconds, TradingDay, local_instant
 from openbell.market.indicators import Indicator
-from openbell.market.windows import NoWindow, SessionSpec, session_window
+from openbell.market.windows import NoWindow, SessionSpec, order_of_day, session_window
 from openbell.runtime.config import BreakoutConfig, Config
 from openbell.runtime.config.values import Duration
 from openbell.runtime.intake.trailing import TrailingSettings, trailing_settings
@@ -45,6 +46,15 @@ class Plan:
     """Rows of trading days before the first and after the last that has one inside its hours."""
     registers: tuple[tuple[date, tuple[str, ...]], ...] = ()
     """Other registers than `symbols` that a stored run has had, each from a date on."""
+
+    def order(self, day: date) -> Mapping[str, int]:
+        """Each session's place in one of the plan's days."""
+        planned = self._by_date.get(day)
+        return {} if planned is None else order_of_day(planned, self.settings.sessions)
+
+    @cached_property
+    def _by_date(self) -> Mapping[date, TradingDay]:
+        return {day.date: day for day in self.days}
 
 
 def data_options(config: Config) -> DataOptions:

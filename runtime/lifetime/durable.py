@@ -789,6 +789,7 @@ class DurableRun:
             hold=lambda: self.engine.pause(STORE_TOKEN),
             release=lambda: self.engine.resume(STORE_TOKEN),
             fail=self.engine.dispatcher.fail,
+            order=self.plan.order,
             gather=0.0 if config.feed.speed else min(GATHER_SECONDS, config.snapshot.every.seconds),
         )
         ledger.outages = self.outages  # of one run, however often its actors begin again

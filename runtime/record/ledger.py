@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -118,6 +118,7 @@ class Ledger:
         release: Callable[[], None],
         fail: Callable[[BaseException], None],
         gather: float = 0.0,
+        order: Callable[[date], Mapping[str, int]] = lambda day: {},
     ) -> None:
         self._store = store
         self._fence = fence
@@ -128,6 +129,8 @@ class Ledger:
         self._every = snapshot_every
         self._backlog = backlog
         self._seen, self._hold, self._release, self._fail = seen, hold, release, fail
+        self._order = order
+        """Each session's place in a trading day."""
         self._commits: dict[int, Commit] = {}
         self._last_snapshot = float("-inf")
         self._kept: Mapping[str, Any] = {}
@@ -418,7 +421,10 @@ class Ledger:
             steps=steps,
             snapshot=snapshot,
             journal=tuple(entry for done in taken for entry in done.journal),
-            documents=tuple(stored_documents(documents.values())),
+            documents=tuple(
+                replace(document, place=self._order(document.trading_date).get(document.session))
+                for document in stored_documents(documents.values())
+            ),
             signals=tuple(map(stored_signals, joined_batches(batches))),
             audit=tuple(audit),
             meta=self._meta,

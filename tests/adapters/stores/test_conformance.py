@@ -294,25 +294,31 @@ def test_documents_are_found_by_date_status_and_name(store: Store) -> None:
     fence = taken(store)
     day_before = DAY - timedelta(days=1)
     documents = (
-        a_document("Morning Opening", "COMPLETED", completed_ns=TEN_NS, body=b"1"),
-        a_document("Lunch Break", "ACTIVE", body=b"2"),
-        a_document("Späť/x", "PENDING", body=b"3\x00\xff"),
+        a_document("Lunch Break", "ACTIVE", body=b"2", place=1),
+        a_document("Morning Opening", "COMPLETED", completed_ns=TEN_NS, body=b"1", place=0),
+        a_document("Späť/x", "PENDING", body=b"3\x00\xff", place=2),
+        a_document("Lunch Break", "SKIPPED", day=day_before, body=b"5", place=1),
         a_document("Morning Opening", "COMPLETED", day=day_before, completed_ns=5, body=b"4"),
-        a_document("Lunch Break", "SKIPPED", day=day_before, body=b"5"),
     )
     store.commit(fence, a_record(1, documents=documents))
 
     def found(**filters: object) -> list[bytes]:
         return [document.body for document in store.documents(**filters)]  # type: ignore[arg-type]
 
-    assert found() == [b"5", b"4", b"2", b"1", b"3\x00\xff"]
+    assert found() == [b"5", b"4", b"1", b"2", b"3\x00\xff"], "one without a place comes last"
     assert found(trading_date=DAY, status="COMPLETED") == [b"1"]
     assert found(trading_date=DAY, session="Lunch Break") == [b"2"]
-    assert found(trading_date=DAY) == [b"2", b"1", b"3\x00\xff"]
+    assert found(trading_date=DAY) == [b"1", b"2", b"3\x00\xff"]
     assert found(status="COMPLETED") == [b"4", b"1"]
     assert found(status="COMPLETED", completed_since_ns=5) == [b"4", b"1"]
     assert found(status="COMPLETED", completed_since_ns=6) == [b"1"]
     assert found(completed_since_ns=6) == [b"1"]
+    assert found(completed_before_ns=6) == found(completed_since_ns=5, completed_before_ns=6)
+    assert found(completed_before_ns=6) == [b"4"]
+    assert found(status="COMPLETED", completed_before_ns=TEN_NS) == [b"4"]
+    assert found(completed_since_ns=6, completed_before_ns=TEN_NS) == []
+    assert found(trading_date=DAY, completed_before_ns=TEN_NS + 1) == [b"1"]
+    assert found(trading_date=DAY, completed_before_ns=TEN_NS) == []
     assert found(session="Späť/x") == [b"3\x00\xff"]
     assert found(session="Morning") == found(status="COMP") == found(status="") == []
 
@@ -329,6 +335,34 @@ def test_a_document_that_changes_is_found_where_it_stands_then(store: Store) -> 
     assert list(store.documents(status="ACTIVE")) == []
     assert list(store.documents(trading_date=DAY, status="COMPLETED")) == [done]
     assert store.usage().counts["documents"] == 1
+
+
+def test_documents_come_in_the_order_of_the_day_or_of_completion(store: Store) -> None:
+    fence = taken(store)
+    windows = {"C": (0, 30), "A": (1, 50), "B": (2, 40)}  # place in the day, end of the window
+    documents = tuple(
+        a_document(
+            name,
+            "COMPLETED",
+            day=DAY + timedelta(days=day),
+            completed_ns=100 * day + end,
+            body=f"{day}{name}".encode(),
+            place=place,
+        )
+        for day in (1, 0)
+        for name, (place, end) in windows.items()
+    )
+    store.commit(fence, a_record(1, documents=documents))
+
+    def found(**filters: object) -> list[str]:
+        return [document.body.decode() for document in store.documents(**filters)]  # type: ignore[arg-type]
+
+    assert found() == ["0C", "0A", "0B", "1C", "1A", "1B"]
+    assert found(trading_date=DAY, status="COMPLETED") == ["0C", "0A", "0B"]
+    assert found(status="COMPLETED") == ["0C", "0B", "0A", "1C", "1B", "1A"]
+    assert found(completed_since_ns=40, completed_before_ns=150) == ["0B", "0A", "1C", "1B"]
+    assert found(session="A", status="COMPLETED") == ["0A", "1A"]
+    assert [document.place for document in store.documents()] == [0, 1, 2] * 2
 
 
 def test_many_documents_are_all_found(store: Store) -> None:

@@ -28,7 +28,14 @@ from store_records import (
     taken,
 )
 
-from openbell.adapters.stores import Corrupt, Store, Unavailable, open_store, this_process
+from openbell.adapters.stores import (
+    SCHEMA_VERSION,
+    Corrupt,
+    Store,
+    Unavailable,
+    open_store,
+    this_process,
+)
 from openbell.adapters.stores import redis as redis_store
 from openbell.adapters.stores.redis import RedisStore
 from openbell.errors import ConfigError, StoreError
@@ -580,7 +587,7 @@ def test_state_of_version_1_is_read_and_goes_on_with_a_journal(
     fence = store.acquire(this_process(), 0)
     store.commit(fence, a_record(2, journal=(an_entry("b"),)))
 
-    assert (store.head().schema, store.usage().schema) == (2, 2)
+    assert (store.head().schema, store.usage().schema) == (SCHEMA_VERSION, SCHEMA_VERSION)
     assert list(store.journal(DAY)) == [an_entry("b")]
     assert [signal.id for _, signal in store.signals()] == ["a"]
     store.close()
