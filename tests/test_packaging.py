@@ -97,9 +97,10 @@ def test_the_wheel_holds_every_file_of_the_code_and_nothing_else(
         if path.is_file() and path.parent.name != "__pycache__"
     }
     source |= {
-        f"openbell/{path.name}"
-        for path in (checkout / "openbell").iterdir()
-        if path.is_file() and not path.is_symlink()
+        str(path.relative_to(checkout))
+        for path in (checkout / "openbell").rglob("*")
+        if path.is_file() and path.relative_to(checkout).parts[1] not in CODE
+        if path.parent.name != "__pycache__"
     }
 
     with zipfile.ZipFile(built.wheel) as wheel:

@@ -28,8 +28,8 @@ from openbell.testing import (
     LoseLease,
     Rehearsal,
     in_turn,
-    round_trip,
 )
+from openbell.testing.inline import round_trip
 
 DOCUMENT = Path(__file__).parents[1] / "docs/testing.md"
 CONFIG: dict[str, Any] = {

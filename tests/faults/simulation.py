@@ -54,7 +54,8 @@ from openbell.runtime.lifetime.durable import RECOVER, LeaseLost, Restored, rest
 from openbell.runtime.record import journal
 from openbell.runtime.record.ledger import Ledger, stored_documents, stored_signals
 from openbell.runtime.results.recording import Recorder
-from openbell.testing import Fail, FailingStore, Fault, HandClock, InlineRun, Killed
+from openbell.testing import Fail, FailingStore, Fault, HandClock, Killed
+from openbell.testing.inline import InlineRun
 
 SEEDS_A_SCENARIO = 10
 LIVES_MAX = 15

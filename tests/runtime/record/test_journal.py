@@ -27,7 +27,8 @@ from openbell.runtime.lifetime.durable import DurableRun
 from openbell.runtime.lifetime.replaying import replay_day
 from openbell.runtime.record import journal
 from openbell.runtime.record.codec import Undecodable
-from openbell.testing import HandClock, InlineRun, Killed, Rehearsal
+from openbell.testing import HandClock, Killed, Rehearsal
+from openbell.testing.inline import InlineRun
 
 DAYS = [date(2024, 7, day) for day in (1, 2, 3)]
 HOURS = "09:30-10:10"

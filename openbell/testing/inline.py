@@ -1,0 +1,259 @@
+"""A durable run in one thread: actors, ledger, loader and pacer do their work when they are told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from datetime import date
+from queue import Empty
+from typing import Any, cast
+
+from openbell.actors import clock, prefetch
+from openbell.actors.effects import Settled
+from openbell.adapters.stores import Store
+from openbell.errors import RunError
+from openbell.market.assembly import no_rows
+from openbell.messages.control import LoadTimedOut
+from openbell.runtime.config import Config
+from openbell.runtime.engine import Engine
+from openbell.runtime.intake.loading import Delivery, Loader, day_windows
+from openbell.runtime.kernel.dispatchers import Inline
+from openbell.runtime.kernel.pacing import Pacer
+from openbell.runtime.lifetime.durable import DurableRun, Restored
+from openbell.runtime.record.codec import decode, encode
+from openbell.runtime.record.ledger import Ledger
+from openbell.testing.clocks import HandClock
+
+
+class _AtOnce(Executor):
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 as any pool does
+            future.set_exception(error)
+        return future
+
+
+class InlineLoader(Loader):
+    """Reads when it is asked to; `late` says of a date whether its rows come after the time-out."""
+
+    def __init__(self, *args: Any, clock: HandClock, late: Callable[[date], bool], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._pool = cast(Any, _AtOnce())
+        self._clock = clock
+        self._late_on = late
+        self.held: list[Callable[[], None]] = []
+        """Deliveries that come late."""
+
+    def deliver(
+        self, date: date, say: Callable[[Delivery], None], timeout: float | None = None
+    ) -> None:
+        if timeout is None or not self._late_on(date):
+            super().deliver(date, say)
+            return
+        day, _ = self._reading[date]
+        say(LoadTimedOut(date=date, data=no_rows(self.register(date), day, self._interval_ns)))
+        deliver = super().deliver
+        self.held.append(lambda: deliver(date, say))
+
+    def _pause(self, seconds: float) -> None:
+        self._clock.advance(seconds)
+
+
+class InlinePacer(Pacer):
+    """Wakes the clock when a test has moved wall time; the dispatcher asks."""
+
+    def start(self) -> None:
+        return
+
+
+class InlineLedger(Ledger):
+    """Commits when it is told to, in the thread that tells it."""
+
+    cells_to_round_trip: Mapping[str, Any] | None = None
+
+    def start(self) -> None:
+        self._gather = 0.0
+
+    def settled(self, settled: Settled) -> None:
+        super().settled(settled)
+        if self.cells_to_round_trip is not None:
+            round_trip(self.cells_to_round_trip, settled)
+
+    def drain(self) -> None:
+        while self.commit_waiting():
+            pass
+
+    def _wait(self, seconds: float) -> bool:
+        return self._closed
+
+
+def round_trip(cells: Mapping[str, Any], settled: Settled) -> None:
+    """Put every actor's state through its bytes.
+
+    Raises
+    ------
+    RunError
+        If what comes back is not what was written.
+    """
+    for name, cell in cells.items():
+        state: Any = settled.clock if name == clock.NAME else cell.state
+        try:
+            data = encode(state)
+        except TypeError as error:
+            raise RunError(f"{name}: its state can't be written, {error}") from error
+        again = decode(data)
+        if encode(again) != data:
+            raise RunError(f"{name}: its state at step {settled.grant.step} doesn't come back")
+        if name == prefetch.NAME:
+            again = replace(again, rows=state.rows)  # not written: read again after a restart
+        if name != clock.NAME:  # which has begun the next step
+            cell.state = again
+
+
+class InlineDispatcher(Inline):
+    """Asks before each letter whether anything else is to happen.
+
+    Parameters
+    ----------
+    before : callable
+        Called before each letter is handled.
+    idle : callable
+        Called when there is none; must let something happen.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        before: Callable[[], None],
+        idle: Callable[[], None],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._before = before
+        self._idle = idle
+
+    def run(self) -> None:
+        while not self._finished:
+            self._before()
+            self._enter()
+            letter = self._next()
+            if letter is None:
+                self._idle()
+            else:
+                outcome = self.cells[letter.receiver].receive(letter)
+                for effect in outcome.effects:
+                    self._carry_out(effect)
+                for following in outcome.letters:
+                    self._send(following)
+
+    def _enter(self) -> None:
+        """What comes from outside stands in line with what actors say."""
+        while True:
+            try:
+                entered = self._outside.get_nowait()
+            except Empty:
+                return
+            if isinstance(entered, BaseException):
+                raise entered
+            self._send(entered)
+
+
+class InlineRun(DurableRun):
+    """A durable run in one thread, with places for a test to take part in it.
+
+    Subclasses say where rows come from (`_opened`) and what happens when (`before_letter`, `idle`,
+    `is_late`).
+    """
+
+    ledger_kind = InlineLedger
+    seed: int | None = None
+    """Of the order in which messages are taken; None: as they were sent."""
+    delayed: tuple[str, str] | None = None
+    """A connection whose messages come last."""
+    round_trips = True
+    """Whether each state goes through its bytes after every step."""
+
+    def __init__(self, config: Config, store: Store, clock: HandClock, **kwargs: Any) -> None:
+        self.clock = clock
+        super().__init__(config, store, **kwargs)
+
+    def before_letter(self) -> None:
+        """Make durable what was settled."""
+        self.commit_waiting()
+
+    def idle(self) -> None:
+        """Let something happen: a commit, rows that come late, wall time."""
+        if self.commit_waiting() or self.deliver_late() or self.wake():
+            return
+        raise RunError("nothing can happen any more: the clock is held, and nobody lets it go")
+
+    def _rest(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    def is_late(self, date: date) -> bool:
+        """Whether a day's rows come after the time-out, in a paced run."""
+        return False
+
+    def commit_waiting(self) -> bool:
+        ledger = self.engine.ledger
+        return ledger is not None and ledger.commit_waiting()
+
+    def deliver_late(self) -> bool:
+        """Deliver what came late; False if nothing did."""
+        held = cast(InlineLoader, self.engine.loader).held
+        if held:
+            held.pop(0)()
+        return bool(held) or self._outside_waits()
+
+    def wake(self) -> bool:
+        """Move wall time to where the clock is to be woken; False if it isn't."""
+        pacer = self.engine._pacer
+        left = pacer.left() if pacer is not None else None
+        if pacer is not None and left is not None:
+            self.clock.advance(left + 1e-6)
+            pacer.left()
+        return left is not None or self._outside_waits()
+
+    def _outside_waits(self) -> bool:
+        return not cast(Inline, self.engine.dispatcher)._outside.empty()
+
+    def _engine(self) -> Engine:
+        engine = Engine(
+            self.plan,
+            self.source,
+            self.recorder,
+            speed=self.config.feed.speed,
+            load_timeout=self.config.prefetch.timeout_seconds.seconds,
+            journals=self.journals,
+        )
+        engine.dispatcher = InlineDispatcher(
+            engine.cells,
+            engine._carry_out,
+            seed=self.seed,
+            delayed=self.delayed,
+            before=lambda: self.before_letter(),
+            idle=lambda: self.idle(),
+        )
+        engine.loader = InlineLoader(
+            self.source,
+            symbols=self.plan.symbols,
+            registers=self.plan.registers,
+            windows=day_windows(self.plan.days),
+            trailing=self.plan.trailing,
+            journals=self.journals,
+            clock=self.clock,
+            late=lambda day: self.is_late(day),
+        )
+        if engine._pacer is not None:
+            engine._pacer = InlinePacer(self.config.feed.speed, engine.tell_clock, self.clock)
+        return engine
+
+    def _ledger(self, restored: Restored | None) -> Ledger:
+        ledger = super()._ledger(restored)
+        assert isinstance(ledger, InlineLedger)
+        ledger.now = self.clock
+        ledger.cells_to_round_trip = self.engine.cells if self.round_trips else None
+        return ledger
