@@ -19,10 +19,6 @@ def example(command: str) -> str:
     return f"\b\nExample: {command}"
 
 
-class Interrupted(Exception):
-    """Ctrl-C, after a run has ended in good order."""
-
-
 class Level(StrEnum):
     DEBUG = "debug"
     INFO = "info"
@@ -30,9 +26,29 @@ class Level(StrEnum):
     ERROR = "error"
 
 
+class DataKind(StrEnum):
+    BARS = "bars"
+    TICKS = "ticks"
+
+
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration's file.", metavar="FILE")
 ]
+From = Annotated[
+    str | None, typer.Option("--from", help="First day, e.g. 2024-07-01.", metavar="DATE")
+]
+To = Annotated[str | None, typer.Option("--to", help="Last day.", metavar="DATE")]
+Exchange = Annotated[
+    str | None, typer.Option(help="Whose calendar is followed, e.g. XNYS.", metavar="NAME")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
+StoreUrl = Annotated[
+    str | None, typer.Option("--store", help="The store, instead of a file.", metavar="URL")
+]
+Name = Annotated[
+    str | None, typer.Option(help="With --store: whose state; `default` if there is none.")
+]
+Day = Annotated[str | None, typer.Option("--date", help="One trading day.", metavar="DATE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 LogLevel = Annotated[Level | None, typer.Option(help="Log to stderr from this level on.")]
 LogJson = Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")]

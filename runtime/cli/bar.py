@@ -1,0 +1,63 @@
+"""A progress bar on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+@contextmanager
+def progress_bar(unit: str) -> Iterator[Advance]:
+    """A bar on stderr."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        yield Advance(bar)
+
+
+class Advance:
+    """Moves a bar on: takes (date, days over, days in all, rows so far)."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        # Time counts from when the number of days is known: what comes before says nothing of it.
+        self._task = bar.add_task("reading", total=None, start=False, note="")
+
+    def __call__(self, day: date | None, done: int, total: int, rows: int) -> None:
+        self._bar.start_task(self._task)
+        description = str(day or "")
+        self._bar.update(
+            self._task, description=description, completed=done, total=total, rows=rows
+        )
+
+    def note(self, text: str) -> None:
+        """Say something at the bar's end."""
+        self._bar.update(self._task, note=text)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        rows, seconds = task.fields.get("rows", 0), task.elapsed or 0
+        return Text(f"{rows / seconds:,.0f} rows/s" if rows and seconds else "")

@@ -1,0 +1,87 @@
+"""`openbell config`: check a configuration, or see what one may hold."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from openbell.runtime.cli.configured import configuration, naming
+from openbell.runtime.cli.options import Json, example
+from openbell.runtime.cli.words import one_line
+
+if TYPE_CHECKING:
+    from openbell.runtime.config import Config
+
+config_app = typer.Typer(
+    help="Check a configuration, or see what one may hold.",
+    no_args_is_help=True,
+    epilog=example("openbell config check config.yaml"),
+)
+
+
+@config_app.command("check", epilog=example("openbell config check config.yaml"))
+def config_check(
+    file: Annotated[Path, typer.Argument(help="The configuration's file.", metavar="FILE")],
+    json: Json = False,
+) -> None:
+    """Check a configuration; print what it comes to."""
+    from openbell.runtime.config.values import first_date
+    from openbell.runtime.intake.planning import check_config, check_data
+
+    settings = configuration(file, {})
+    with naming(file):
+        doubt = check_data(settings)
+        check_config(settings, first_date(settings.backtest.start) or date.today())  # noqa: DTZ011
+    if json:
+        print(one_line(settings.model_dump(mode="json")))
+    else:
+        print_config(settings, file, doubt=doubt)
+
+
+@config_app.command("schema", epilog=example("openbell config schema > openbell.schema.json"))
+def config_schema() -> None:
+    """Print the JSON schema of configurations, for editors."""
+    import json
+
+    from openbell.runtime.config import config_schema as schema
+
+    print(json.dumps(schema(), indent=2, ensure_ascii=False))
+
+
+def print_config(config: Config, file: Path, *, doubt: str | None) -> None:
+    """What a configuration comes to, defaults included.
+
+    Parameters
+    ----------
+    doubt : str, optional
+        Why its data could not be looked at: what it says of the data is taken for true.
+    """
+    from openbell.runtime.cli.tables import new_table, show
+
+    table = new_table(f"{file} is in order", "session")
+    for name in ("start", "end", "confirm", "check", "sides"):
+        table.add_column(name, no_wrap=True)
+    for session in config.sessions:
+        rules = config.breakout_for(session)
+        end = f"{session.end}{' (left out)' if session.closed == 'left' else ''}"
+        table.add_row(
+            session.name, str(session.start), end, rules.confirm, rules.check, rules.sides
+        )
+    show(table)
+    data = config.data
+    what = "ticks" if data.kind == "ticks" else f"bars of {data.interval}"
+    show(
+        f"{config.exchange} ({config.segment}), {what} from {data.path or '(no path)'}, "
+        f"symbols: {'all' if config.symbols == 'all' else ', '.join(config.symbols)}"
+    )
+    streamed = "ticks" if data.kind == "ticks" else str(data.interval)
+    generated = [
+        str(interval)
+        for interval in config.upkeep.derived_intervals
+        if config.upkeep.enabled and (data.kind == "ticks" or interval != data.interval)
+    ]
+    unknown = f"; as configured: {doubt}" if doubt else ""
+    show(f"Streamed: {streamed}; generated: {', '.join(generated) or 'none'}{unknown}")

@@ -1,0 +1,104 @@
+"""The configuration of a command: a file, the environment, and the flags given."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openbell.errors import ConfigError, InputError
+from openbell.runtime.cli.options import DataKind
+
+if TYPE_CHECKING:
+    from openbell.runtime.config import Config
+
+
+def configuration_file(given: Path | None) -> Path | None:
+    """The file that --config names, or the one in this folder, where there is one."""
+    here = Path("config.yaml")
+    return here if given is None and here.is_file() else given
+
+
+def environment_configures() -> bool:
+    return any(name in os.environ for name in ("OPENBELL_EXCHANGE", "OPENBELL_SESSIONS"))
+
+
+def of_data(
+    path: str,
+    exchange: str | None,
+    start: str | None,
+    end: str | None,
+    kind: DataKind | None,
+    config: Path | None,
+    symbols: str | None = None,
+) -> tuple[Path | None, Config]:
+    """The configuration's file, and what it comes to for a look at stored data."""
+    file = configuration_file(config)
+    if file is None and exchange is None and not environment_configures():
+        raise InputError(
+            "no exchange; pass --exchange NAME, e.g. XNYS or XNSE, or --config FILE to read the "
+            "data as a configuration says"
+        )
+    settings = configuration(
+        file,
+        {
+            "data.path": path,
+            "data.kind": kind.value if kind else None,
+            "exchange": exchange,
+            "symbols": symbols,
+            "backtest.start": start,
+            "backtest.end": end,
+            # The configuration's own have no bearing on what the data holds.
+            "sessions": [{"name": "Day", "start": "open", "end": "close", "closed": "left"}],
+        },
+    )
+    return file, settings
+
+
+_FLAGS = {
+    "data.path": "--data",
+    "data.kind": "--kind",
+    "exchange": "--exchange",
+    "segment": "--segment",
+    "symbols": "--symbols",
+    "backtest.start": "--from",
+    "backtest.end": "--to",
+    "backtest.speed": "--speed",
+}
+
+
+def configuration(file: Path | None, given: dict[str, Any]) -> Config:
+    """What a file, the environment and flags come to; what is wrong names its flag."""
+    from openbell.runtime.config import load_config
+
+    try:
+        return load_config(file, overrides=given)
+    except ConfigError as error:
+        by_flag = re.sub(
+            r"^option: ([a-z_.]+)",
+            lambda found: _FLAGS.get(found[1], found[0]),
+            str(error),
+            flags=re.MULTILINE,
+        )
+        raise ConfigError(by_flag) from None
+
+
+def stored_configuration(file: Path | None) -> Config:
+    """The configuration that says where state is: the file's, without flags."""
+    from openbell.runtime.config import load_config
+
+    if file is None and not Path("config.yaml").is_file():
+        raise InputError("no configuration; pass --config FILE, or --store URL where that will do")
+    return load_config(file or Path("config.yaml"))
+
+
+@contextmanager
+def naming(file: Path | None) -> Iterator[None]:
+    """Say whose configuration it is that turns out not to fit."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}" if file is not None else str(error)) from None

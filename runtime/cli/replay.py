@@ -1,0 +1,46 @@
+"""`openbell replay`: a recorded day, run again and compared."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from openbell.errors import InputError
+from openbell.runtime.cli.configured import stored_configuration
+from openbell.runtime.cli.exits import EXIT_DIFFERS
+from openbell.runtime.cli.options import ConfigFile, given_day
+from openbell.runtime.cli.stored import nothing_run
+
+
+def replay(
+    day: Annotated[str, typer.Option("--date", help="A trading day that was run.", metavar="DATE")],
+    config: ConfigFile = None,
+    until: Annotated[
+        str | None, typer.Option(help="Stop at this local time.", metavar="HH:MM")
+    ] = None,
+    show: Annotated[
+        str | None, typer.Option(help="Print an actor's state there; `levels`: the levels.")
+    ] = None,
+) -> None:
+    """Run a recorded day again and compare it with what was committed then."""
+    from openbell.runtime.lifetime.durable import open_configured_store
+    from openbell.runtime.lifetime.replaying import replay_day
+
+    asked = given_day("--date", day)
+    assert asked is not None
+    made = stored_configuration(config)
+    store = open_configured_store(made)
+    try:
+        if not store.head().commit:
+            raise InputError(f"{nothing_run(made.name, store)}; run it first, with `openbell run`")
+        found = replay_day(made, store, asked, until=until)
+        if show is None:
+            print(found.verdict)
+            if found.differs is not None:
+                raise typer.Exit(EXIT_DIFFERS)
+        else:
+            for line in found.show(show):
+                print(line)
+    finally:
+        store.close()

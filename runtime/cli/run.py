@@ -1,0 +1,124 @@
+"""`openbell run`: a replay whose state survives it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from openbell.errors import ConfigError, DayFailed
+from openbell.runtime.cli.configured import stored_configuration
+from openbell.runtime.cli.exits import EXIT_DAY_FAILED, EXIT_LEASE, Interrupted
+from openbell.runtime.cli.interruption import terminable
+from openbell.runtime.cli.options import (
+    ConfigFile,
+    LogJson,
+    LogLevel,
+    given_folder,
+    log_if_asked,
+)
+from openbell.runtime.cli.words import complain
+
+if TYPE_CHECKING:
+    from openbell.adapters.stores import LeaseHeld
+
+
+def run(
+    config: ConfigFile = None,
+    out: Annotated[
+        str | None, typer.Option(help="Folder for each day's results.", metavar="DIR")
+    ] = None,
+    no_standby: Annotated[
+        bool, typer.Option("--no-standby", help="Refuse instead of waiting for the lease.")
+    ] = False,
+    fresh_day: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-day", help="Begin the day under way anew if the configuration has changed."
+        ),
+    ] = False,
+    log_level: LogLevel = None,
+    log_json: LogJson = False,
+) -> None:
+    """Run a replay whose state survives it; started again, it goes on where it was."""
+    from openbell.runtime.cli import process
+
+    process.start_up()
+    from openbell.adapters.sinks.parts import DayParts
+    from openbell.runtime.intake.planning import settings
+    from openbell.runtime.lifetime.durable import DurableRun, LeaseLost, open_configured_store
+
+    log_if_asked(log_level, log_json)
+    folder = given_folder(out) if out is not None else None
+    made = stored_configuration(config)
+    if made.feed.type != "replay":
+        raise ConfigError(f'feed.type is "{made.feed.type}"; this version runs replay')
+    parts = None
+    if folder is not None:
+        parts = DayParts(folder, settings(made).derived_minutes, {"name": made.name}, complain)
+    store = open_configured_store(made)
+    for warning in store.warnings():
+        complain(warning)
+    waits = not no_standby and made.store.url.startswith(("redis", "unix"))
+    try:
+        with terminable() as caught:
+            runner = DurableRun(
+                made,
+                store,
+                days=parts,
+                standby=_saying_once() if waits else None,
+                in_error=_wait_in_error if made.feed.speed > 0 else None,
+                fresh_day=fresh_day,
+            )
+            if runner.change is not None:
+                complain(runner.change.said)
+            caught.append(runner.stop)
+            before = runner.head.step
+            process.go_on()
+            runner.run()
+        if len(caught) > 1:
+            if caught[1] is signal.SIGINT:
+                raise Interrupted("stopped; start it again to go on")
+            print("openbell: stopped; start it again to go on", file=sys.stderr)
+            return
+        after, count = runner.head.step, runner.head.signals
+        if before and before == after:
+            print(f"This run had ended before: {after:,} steps, {count:,} signals")
+        else:
+            print(f"The last day has ended: {after:,} steps, {count:,} signals")
+        if away := runner.outages:
+            print(
+                f"Outages of the store: {len(away):,}, {sum(away):,.1f} s in all, "
+                f"{max(away):,.1f} s at most"
+            )
+    except LeaseLost as error:
+        print(f"openbell: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_LEASE) from None
+    except DayFailed as error:
+        complain(with_remedy(error))
+        raise typer.Exit(EXIT_DAY_FAILED) from None
+    finally:
+        store.close()
+
+
+def with_remedy(error: DayFailed) -> str:
+    todo = "" if "openbell recover" in str(error) else "; `openbell recover` tries it again"
+    return f"{error}{todo}"
+
+
+def _wait_in_error(error: DayFailed) -> None:
+    complain(f"{with_remedy(error)}; waiting for it (Ctrl-C or SIGTERM end this)")
+
+
+def _saying_once() -> Callable[[LeaseHeld], None]:
+    said: set[str] = set()
+
+    def say(held: LeaseHeld) -> None:
+        if str(held) not in said:
+            said.add(str(held))
+            print(f"openbell: waiting: {held}", file=sys.stderr)
+
+    return say

@@ -1,0 +1,73 @@
+"""`openbell signals`: the signal log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from openbell.errors import InputError, StoreError
+from openbell.runtime.cli.options import ConfigFile, Day, Json, Name, StoreUrl, given_day
+from openbell.runtime.cli.stored import reading
+from openbell.runtime.cli.words import complain, one_line
+
+
+def signals(
+    config: ConfigFile = None,
+    store: StoreUrl = None,
+    name: Name = None,
+    day: Day = None,
+    symbol: Annotated[str | None, typer.Option(help="One symbol.")] = None,
+    session: Annotated[str | None, typer.Option(help="One session.")] = None,
+    after: Annotated[
+        str | None, typer.Option(help="Go on after this cursor.", metavar="CURSOR")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for more.")] = False,
+    json: Json = False,
+) -> None:
+    """Print the signal log: every signal once, in its order."""
+    import orjson
+
+    from openbell.adapters.stores import Unavailable
+
+    asked = after
+    filters: dict[str, Any] = {
+        "trading_date": given_day("--date", day),
+        "symbol": symbol,
+        "session": session,
+    }
+    with reading(config, store, name) as opened:
+        try:
+            away = False
+            while True:
+                try:
+                    for cursor, found in opened.signals(after, **filters):
+                        after = cursor
+                        fields = orjson.loads(found.body)
+                        if json:
+                            print(one_line({**fields, "cursor": cursor}))
+                        else:
+                            print(
+                                f"{fields['ts']}  {fields['symbol']:<12} {fields['side']:<10} "
+                                f"{fields['price']:>12}  {fields['session']} at {fields['level']}"
+                            )
+                    away = False
+                except Unavailable as error:
+                    if not follow:
+                        raise
+                    if not away:
+                        complain(f"{error}; asking again until it answers")
+                    away = True
+                if not follow:
+                    return
+                sys.stdout.flush()
+                time.sleep(0.2)
+        except ValueError as error:
+            if after != asked:
+                raise StoreError(
+                    f"the signal log has no {after} any more: its state was deleted or begun anew; "
+                    "start again to have it from its beginning"
+                ) from None
+            raise InputError(f"--after {after}: {error}") from None
