@@ -14,6 +14,28 @@ from openbell.market.days import MINUTE_NS
 
 
 @dataclass(frozen=True, slots=True)
+class CsvOptions:
+    """How CSV files are laid out, the keys of `data.csv`; None: as each file shows."""
+
+    time_format: str | None = None
+    """In strptime's letters, or `epoch s`, `epoch ms`, `epoch us`, `epoch ns`."""
+    date_order: Literal["mdy", "dmy", "ymd"] | None = None
+    """Of dates such as 07/01/2024."""
+    header: int | None = None
+    """Lines with names that follow `skip_rows`; 0: none."""
+    names: tuple[str, ...] = ()
+    """The columns' names, in place of those in the file."""
+    skip_rows: int | None = None
+    """Lines before the header, or before the rows where there is no header."""
+    skip_footer: int | None = None
+    """Lines behind the rows."""
+    delimiter: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    encoding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DataOptions:
     """How stored data is to be read: the keys of `data:` in a configuration.
 
@@ -41,6 +63,11 @@ class DataOptions:
     """What prices (not volumes) are multiplied by, e.g. 0.01 for paise."""
     format: str | None = None
     """`parquet`, `csv` or a plug-in's name; None: by the file's suffix."""
+    csv: CsvOptions = CsvOptions()
+    allow_negative_prices: bool = False
+    """Whether prices of 0 and below are real, as of spreads."""
+    time_shift_ns: int = 0
+    """Added to the file's times, on their wall where they have no zone."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("bars", "ticks"):

@@ -5,8 +5,9 @@ A row's place in its file (1-based) goes along, so that an error and `bad_rows.c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,14 +15,29 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from openbell.adapters.sources.base import DataOptions
-from openbell.adapters.sources.times import NonexistentTimeError, epoch_unit_ns, instants
+from openbell.adapters.sources.clockchange import RepeatedTimeError, instants_in_order
+from openbell.adapters.sources.roles import Content, column_of, time_columns, written_as
+from openbell.adapters.sources.times import (
+    NonexistentTimeError,
+    compact_times,
+    epoch_unit_ns,
+    epochs_by_size,
+)
+from openbell.adapters.sources.timetexts import (
+    AmbiguousOrderError,
+    BadTimeError,
+    Style,
+    parse_times,
+)
 from openbell.errors import DataError
 from openbell.market.bars import Codes, Mask, Prices
-from openbell.market.days import DAY_NS, Nanoseconds
+from openbell.market.days import DAY_NS, MINUTE_NS, Nanoseconds
 
 Positions = slice | NDArray[np.int64]
 
 _OPTIONAL = ("volume", "size")  # some vendors have none, e.g. for indices
+_NO_NANOS = float(2**63 - 1)
+"""What stands for no price where prices are whole numbers of 1e-9."""
 _UNIT_NS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _NUMPY_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
@@ -63,6 +79,25 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What was seen of a file's columns, beyond their names."""
+
+    contents: Mapping[str, Content] = field(default_factory=dict)
+    """By name; empty where nobody looked."""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Our name to the file's, of columns that are known by what they hold."""
+    times: tuple[str, ...] = ()
+    """The column of the times, or those of date and time of day, likewise."""
+    zone: str | None = None
+    """Of times that carry none, where the file tells it."""
+    nanos: bool = False
+    """Whether prices are whole numbers of 1e-9."""
+
+
+NOTHING = Found()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Where openbell's columns are in one file."""
 
@@ -74,6 +109,10 @@ class Plan:
     """The columns that are joined with a blank to make `ts`; empty where it is one column."""
     symbol: str | None
     """The symbol of all rows, where there is no column of symbols."""
+    zone: str | None = None
+    """Of times that carry none; None: not known."""
+    nanos: bool = False
+    """Whether prices are whole numbers of 1e-9."""
 
     def needed(self, ours: Sequence[str]) -> list[str]:
         """The file's names of the columns that some of ours are made from."""
@@ -90,11 +129,17 @@ class Plan:
 
 
 def plan_columns(
-    file: str, existing: Sequence[str], options: DataOptions, symbol: str | None
+    file: str,
+    existing: Sequence[str],
+    options: DataOptions,
+    symbol: str | None,
+    found: Found = NOTHING,
 ) -> Plan:
     """Find openbell's columns among a file's.
 
-    `symbol` is what all rows belong to if there is no symbol column; None if that isn't known.
+    Those that `data.columns` names are meant; else it is the one with our name, or with a name
+    that vendors use for it. `symbol` is what all rows belong to if there is no symbol column;
+    None if that isn't known.
 
     Raises
     ------
@@ -106,19 +151,69 @@ def plan_columns(
     for ours in ("symbol", "ts", *options.value_columns):
         theirs = options.columns.get(ours, ours)
         mapped = ours in options.columns
-        if theirs in existing:
+        if ours == "ts":
+            times = _times(theirs, existing) if mapped else ()
+            if not mapped:
+                exact = (ours,) if ours in existing else ()
+                times = exact or found.times or time_columns(existing, found.contents or None)
+            if len(times) > 1:
+                parts = times
+            elif times:
+                names[ours] = times[0]
+        elif ours == "symbol" and not mapped:
+            column = symbol_column(existing, options, found)
+            if column is not None:
+                names[ours] = column
+        elif theirs in existing:
             names[ours] = theirs
-        elif ours == "ts" and mapped and len(theirs.split()) > 1 and _all_in(theirs, existing):
-            parts = tuple(theirs.split())
-        elif ours == "symbol" and symbol is not None:
+        elif mapped:
+            names.update({ours: same} if (same := written_as(theirs, existing)) else {})
+        elif column := found.roles.get(ours) or column_of(ours, existing):
+            names[ours] = column
+        if ours in names or (ours == "ts" and parts) or (ours == "symbol" and symbol is not None):
             continue
-        elif ours not in _OPTIONAL or mapped:
+        if ours not in _OPTIONAL or mapped:
             _missing(file, ours, theirs, existing, options)
-    return Plan(file, options, names, parts, symbol if "symbol" not in names else None)
+    return Plan(
+        file,
+        options,
+        names,
+        parts,
+        symbol if "symbol" not in names else None,
+        options.timezone or found.zone,
+        found.nanos,
+    )
 
 
-def _all_in(names: str, existing: Sequence[str]) -> bool:
-    return all(name in existing for name in names.split())
+def symbol_column(
+    existing: Sequence[str], options: DataOptions, found: Found = NOTHING
+) -> str | None:
+    """The column of symbols; None where there is none.
+
+    One that is only known by another name does not stand up to `data.symbol`.
+    """
+    theirs = options.columns.get("symbol", "symbol")
+    if theirs in existing:
+        return theirs
+    if "symbol" in options.columns:
+        return written_as(theirs, existing)
+    if options.symbol is not None:
+        return None
+    return found.roles.get("symbol") or column_of("symbol", existing)
+
+
+def _times(theirs: str, existing: Sequence[str]) -> tuple[str, ...]:
+    """The columns that `data.columns.ts` names: one, or two with a blank between them."""
+    if theirs in existing:
+        return (theirs,)
+    words = theirs.split()
+    for at in range(1, len(words)):
+        both = (" ".join(words[:at]), " ".join(words[at:]))
+        named = [n if n in existing else written_as(n, existing) for n in both]
+        if named[0] is not None and named[1] is not None:
+            return (named[0], named[1])
+    same = written_as(theirs, existing)
+    return (same,) if same is not None else ()
 
 
 def _missing(
@@ -147,7 +242,8 @@ def check_types(plan: Plan, types: Mapping[str, Any]) -> None:
             good, needed = _is_text(inner) or pa.types.is_integer(inner), "text"
         elif ours == "ts":
             good = pa.types.is_timestamp(kind) or pa.types.is_date(kind) or _is_text(kind)
-            good, needed = good or pa.types.is_integer(kind), "a timestamp, a date or epoch counts"
+            good = good or pa.types.is_integer(kind) or pa.types.is_floating(kind)
+            needed = "a timestamp, a date or epoch counts"
         else:
             good = pa.types.is_floating(kind) or pa.types.is_integer(kind)
             good, needed = good or pa.types.is_decimal(kind), "a number"
@@ -166,12 +262,12 @@ def is_naive(kind: Any) -> bool:
 
 
 def require_timezone(plan: Plan) -> str:
-    if plan.options.timezone is None:
+    if plan.zone is None:
         raise DataError(
             f'{plan.file}: column "{_ts_name(plan)}" has times without a zone; set data.timezone '
             "to the zone they are in, e.g. America/New_York, Asia/Kolkata or UTC"
         )
-    return plan.options.timezone
+    return plan.zone
 
 
 def _ts_name(plan: Plan) -> str:
@@ -196,13 +292,15 @@ def decode(plan: Plan, table: Any, first_row: int = 1) -> Decoded:
         If a time or a symbol is null or can't be understood.
     """
     symbols, code = decode_symbols(plan, table, first_row)
-    ts = decode_times(plan, table, first_row)
+    ts = decode_times(plan, table, first_row, lambda: code)
     columns: dict[str, Prices] = {}
     for ours in plan.options.value_columns:
         if ours not in plan.names:
             columns[ours] = _read_only(np.zeros(len(ts)))
             continue
         values = _floats(table[plan.names[ours]])
+        if plan.nanos and ours not in _OPTIONAL:
+            values = np.where(values == _NO_NANOS, np.nan, values) / 1e9
         if plan.options.price_scale != 1.0 and ours not in _OPTIONAL:
             values = values * plan.options.price_scale
         columns[ours] = _read_only(values)
@@ -233,8 +331,13 @@ def decode_symbols(plan: Plan, table: Any, first_row: int) -> tuple[tuple[str, .
     return tuple("" if name is None else str(name) for name in names), code
 
 
-def decode_times(plan: Plan, table: Any, first_row: int) -> Nanoseconds:
-    """The rows' times: bar starts or tick times, ns UTC."""
+def decode_times(
+    plan: Plan, table: Any, first_row: int, symbols: Callable[[], Codes]
+) -> Nanoseconds:
+    """The rows' times: bar starts or tick times, ns UTC.
+
+    `symbols` gives the rows' codes; it is only asked where a wall time comes twice.
+    """
     column = _joined(plan, table) if plan.parts else table[plan.names["ts"]]
     missing = np.ones(len(column), np.bool_) if pa.types.is_null(column.type) else _nulls(column)
     if missing is not None:
@@ -246,20 +349,41 @@ def decode_times(plan: Plan, table: Any, first_row: int) -> Nanoseconds:
         ts = _to_ns(plan, _values(column, np.dtype(np.int64)), _UNIT_NS[column.type.unit])
     elif pa.types.is_date(column.type):
         ts = _to_ns(plan, _values(column.cast(pa.date32()), np.dtype(np.int32)), DAY_NS)
-    elif pa.types.is_integer(column.type):
-        ts = _epochs(plan, _values(column, _dtype(column.type)))
+    elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        ts, naive = _counted(plan, _values(column, _dtype(column.type)), first_row)
     else:
-        ts, naive = _parsed(plan, column, first_row)
+        ts, naive = _parsed(plan, column, first_row, symbols)
+    shift = plan.options.time_shift_ns
     if naive:
-        ts = _localised(plan, ts, first_row)
+        ts = _localised(plan, ts + shift if shift else ts, first_row, symbols)
+    elif shift:
+        ts = ts + shift
+    return _from_label(plan, ts)
+
+
+def _from_label(plan: Plan, ts: Nanoseconds) -> Nanoseconds:
+    """Bar starts (or tick times) by what bars are labelled with.
+
+    An end may be the last instant inside the bar, 09:30:59 or 09:30:59.999.
+    """
     shift = plan.options.label_shift_ns
-    return ts - shift if shift else ts
+    if not shift:
+        return ts
+    if shift % MINUTE_NS == 0:
+        left = np.unique(MINUTE_NS - ts % MINUTE_NS)
+        if len(left) == 1 and int(left[0]) in _UNIT_NS.values():
+            shift -= int(left[0])
+    return ts - shift
 
 
-def _localised(plan: Plan, ts: Nanoseconds, first_row: int) -> Nanoseconds:
+def _localised(
+    plan: Plan, ts: Nanoseconds, first_row: int, symbols: Callable[[], Codes]
+) -> Nanoseconds:
     tz = require_timezone(plan)
     try:
-        return instants(ts, tz)
+        return instants_in_order(ts, tz, symbols, _is_hourly(plan))
+    except RepeatedTimeError as error:
+        raise _repeated(plan, int(ts[error.position]), first_row + error.position, tz) from None
     except NonexistentTimeError as error:
         wall = np.datetime64(int(ts[error.position]), "ns").astype("datetime64[s]")
         raise DataError(
@@ -268,6 +392,19 @@ def _localised(plan: Plan, ts: Nanoseconds, first_row: int) -> Nanoseconds:
         ) from None
     except (OverflowError, ValueError):
         raise _out_of_range(plan) from None
+
+
+def _is_hourly(plan: Plan) -> bool:
+    return plan.options.kind == "bars" and (plan.options.interval_ns or 0) >= 60 * MINUTE_NS
+
+
+def _repeated(plan: Plan, wall_ns: int, row: int, tz: str) -> DataError:
+    wall = np.datetime64(wall_ns, "ns").astype("datetime64[s]")
+    return DataError(
+        f"{plan.file}: row {row}: {wall} comes twice in {tz}, whose clock is put back then, and "
+        "the order of the rows does not tell which one is meant; write times with their offset, "
+        "or in UTC, or take these rows out"
+    )
 
 
 def _out_of_range(plan: Plan) -> DataError:
@@ -286,42 +423,126 @@ def _to_ns(plan: Plan, values: NDArray[Any], unit_ns: int) -> Nanoseconds:
     return values.astype(np.int64) * unit_ns
 
 
-def _epochs(plan: Plan, values: NDArray[Any]) -> Nanoseconds:
-    low, high = int(values.min()), int(values.max())
-    if 19_000_101 <= low and high <= 21_001_231:
-        # As seconds these would lie in August 1970, when no market wrote files.
+def _counted(plan: Plan, values: NDArray[Any], first_row: int) -> tuple[Nanoseconds, bool]:
+    """Times of numbers: epoch counts, or dates written as numbers; whether they are naive."""
+    form = plan.options.csv.time_format or ""
+    if form.startswith("epoch"):
+        unit = _UNIT_NS[form.split()[-1]]
+        return _scaled(plan, values, unit), False
+    compact = compact_times(values)
+    if compact is not None:
+        return compact, True
+    low, high = values.min(), values.max()
+    if not np.isfinite(high) or max(high, -low) < 10**8:
+        # As seconds these would lie before March 1973, when no market wrote files.
         raise DataError(
-            f'{plan.file}: column "{_ts_name(plan)}" has numbers such as {low}, which look like '
-            "dates; write them as text, 2024-07-01, or as epoch counts"
+            f'{plan.file}: column "{_ts_name(plan)}" has numbers such as {_shown(values[0])}, which '
+            "are neither dates nor epoch counts; name another column with data.columns, e.g. "
+            "{ts: NAME}, or write times as 2024-07-01 09:30"
         )
-    return _to_ns(plan, values, epoch_unit_ns(max(high, -low)))
+    mixed = epochs_by_size(values)
+    if mixed is not None:
+        return mixed, False
+    return _scaled(plan, values, epoch_unit_ns(int(max(high, -low)))), False
+
+
+def _scaled(plan: Plan, values: NDArray[Any], unit_ns: int) -> Nanoseconds:
+    if values.dtype.kind != "f":
+        return _to_ns(plan, values, unit_ns)
+    whole = np.floor(values)
+    # What float64 holds of an epoch count in seconds is a fraction of a microsecond.
+    part = np.rint((values - whole) * unit_ns / 1000).astype(np.int64) * 1000
+    ts: Nanoseconds = _to_ns(plan, whole.astype(np.int64), unit_ns) + part
+    return ts
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.10g}" if isinstance(value, np.floating) else str(value)
 
 
 def _joined(plan: Plan, table: Any) -> Any:
     import pyarrow.compute as pc  # 26 ms that only such files pay
 
-    texts = [table[name].cast(pa.string()) for name in plan.parts]
-    return pc.binary_join_element_wise(*texts, " ")
+    texts = [pc.utf8_trim_whitespace(table[name].cast(pa.string())) for name in plan.parts]
+    day, of_day = texts
+    if len(day) and re.search(r"[ T]0?0:00", str(day[0].as_py())):
+        day = pc.replace_substring_regex(day, r"[ T]0?0:00(:00(\.0+)?)?$", "")
+    # 930, 93000 and 093000500 have lost or kept their zeros together, the whole column alike.
+    if pc.all(pc.utf8_is_digit(of_day)).as_py():
+        longest = pc.max(pc.utf8_length(of_day)).as_py()
+        width = next((w for w in (4, 6, 9) if longest <= w), longest)
+        of_day = pc.utf8_lpad(of_day, width, "0")
+    return pc.binary_join_element_wise(day, of_day, " ")
 
 
-def _parsed(plan: Plan, column: Any, first_row: int) -> tuple[Nanoseconds, bool]:
-    """Times of text: ISO 8601 with or without an offset, all alike; whether they have none."""
-    import pyarrow.compute as pc
-
+def _parsed(
+    plan: Plan, column: Any, first_row: int, symbols: Callable[[], Codes]
+) -> tuple[Nanoseconds, bool]:
+    """Times of text, all with or all without a zone; whether they have none."""
     texts = column.cast(pa.string())
-    compact = pc.replace_substring_regex(texts, r"^(\d{4})(\d\d)(\d\d)\b", r"\1-\2-\3")
-    for tz in (None, "UTC"):
-        for candidate in (texts, compact):  # 20240701 09:15 is common, but not known to Arrow
+    csv = plan.options.csv
+    form = csv.time_format
+    if form is None:
+        for tz in (None, "UTC"):  # what Arrow reads itself is read faster
             try:
-                parsed = candidate.cast(pa.timestamp("ns", tz))
+                parsed = texts.cast(pa.timestamp("ns", tz))
             except pa.ArrowInvalid:
                 continue
             return _values(parsed, np.dtype(np.int64)), tz is None
-    row = max(_first_failing(compact, pa.timestamp("ns", tz)) for tz in (None, "UTC"))
-    raise DataError(
-        f'{plan.file}: row {first_row + row}: {_ts_name(plan)} is "{texts[row].as_py()}"; '
-        "write times in ISO 8601, 2024-07-01T09:30:00, in all rows with or in all without offset"
+        numbers = _numbers(texts)
+        if numbers is not None:
+            return _counted(plan, numbers, first_row)
+
+    def localise(wall: Nanoseconds, rows: NDArray[np.int64], zone: str) -> Nanoseconds:
+        return instants_in_order(wall, zone, lambda: symbols()[rows], _is_hourly(plan))
+
+    try:
+        return parse_times(texts, Style(csv.date_order, form, plan.zone), localise)
+    except RepeatedTimeError as error:
+        row = first_row + error.position
+        raise DataError(
+            f"{plan.file}: row {row}: {texts[error.position].as_py()} comes twice, because the "
+            "clock is put back then, and the order of the rows does not tell which one is meant; "
+            "write times with their offset, or in UTC, or take these rows out"
+        ) from None
+    except AmbiguousOrderError as error:
+        example = texts[error.position].as_py()
+        raise DataError(
+            f'{plan.file}: row {first_row + error.position}: {_ts_name(plan)} is "{example}", and '
+            "nothing in the file tells the day from the month; write "
+            + " or ".join(f"data.csv: {{date_order: {order}}}" for order in error.orders)
+        ) from None
+    except BadTimeError as error:
+        raise _bad_time(plan, texts, first_row, error) from None
+    except NonexistentTimeError as error:
+        raise DataError(
+            f"{plan.file}: row {first_row + error.position}: {texts[error.position].as_py()} does "
+            "not exist, the clock skips it; correct the row"
+        ) from None
+
+
+def _bad_time(plan: Plan, texts: Any, first_row: int, error: BadTimeError) -> DataError:
+    row = f"{plan.file}: row {first_row + error.position}: {_ts_name(plan)} is "
+    row += f'"{texts[error.position].as_py()}"'
+    form = plan.options.csv.time_format
+    if error.reason:
+        return DataError(f"{row}; {error.reason}")
+    if form is not None:
+        return DataError(f"{row}, not {form}; correct data.csv.time_format, or leave it out")
+    return DataError(
+        f"{row}; write times in ISO 8601, 2024-07-01T09:30:00, in all rows with or in all without "
+        "offset"
     )
+
+
+def _numbers(texts: Any) -> NDArray[Any] | None:
+    """Texts as numbers, where all are."""
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            return _values(texts.cast(kind), _dtype(kind))
+        except pa.ArrowInvalid:
+            continue
+    return None
 
 
 def refuse_text_numbers(plan: Plan, table: Any, first_row: int = 1) -> None:

@@ -1,15 +1,18 @@
-"""Stored history in CSV, plain or compressed: one file, or a folder of them."""
+"""Stored history in text, plain or compressed: one file, or a folder of them."""
 
 from __future__ import annotations
 
-import csv
+import bz2
 import gzip
 import hashlib
+import io
+import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,26 +22,46 @@ import pyarrow.csv as pacsv
 from openbell.adapters.sources.base import DataOptions, Source
 from openbell.adapters.sources.columns import (
     Decoded,
+    Found,
+    Plan,
     check_types,
     decode,
     plan_columns,
     refuse_text_numbers,
+    symbol_column,
+)
+from openbell.adapters.sources.dialect import (
+    HEAD_BYTES,
+    TAIL_BYTES,
+    Dialect,
+    detect,
+    footer_bytes,
 )
 from openbell.adapters.sources.files import CSV, StoredFile, Watched, find_files, unreadable
 from openbell.adapters.sources.pieces import Piece, PieceSource, Scan
 from openbell.errors import DataError
 from openbell.market.days import Nanoseconds
 
-_DELIMITERS = ",;\t|"
-_UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    NotImplementedError,  # a ZIP with a method or a password that Python has not
+    RuntimeError,
+    UnicodeError,
+    pa.ArrowException,
+)
+_WHOLE = "is it CSV, and whole?"
+_MEMBERS = (".csv", ".txt", ".tsv")
 
 
 def open_csv(path: Path, options: DataOptions) -> Source:
-    """A CSV file with a header line, or all those in a folder and its subfolders, in name order.
+    """A CSV file, or all those in a folder and its subfolders, in name order.
 
-    Values may be set apart by comma, semicolon, tab or bar. Times may be ISO 8601 with or without
-    an offset, or epoch counts, whose unit (s, ms, us, ns) is told by their magnitude. A file is
-    read as a whole: where that is too slow or too big, convert it to Parquet.
+    How a file is laid out is seen from its first and last kilobytes, as far as `options.csv` does
+    not say it. It is read as a whole: where that is too slow or too big, convert it to Parquet.
 
     Raises
     ------
@@ -50,7 +73,7 @@ def open_csv(path: Path, options: DataOptions) -> Source:
 
 
 def _scan(files: list[StoredFile], options: DataOptions) -> Scan:
-    opened = [_CsvFile(file, options) for file in files]
+    opened = [CsvFile(file, options) for file in files]
     pieces = [piece for file in opened for piece in file.pieces()]
     return Scan(tuple(pieces), tuple(file.watched.identity for file in opened))
 
@@ -63,7 +86,9 @@ def _whole_digest(path: Path) -> str:
         raise unreadable(str(path), error) from None
 
 
-class _CsvFile:
+class CsvFile:
+    """One file of text, and how it is laid out."""
+
     def __init__(self, file: StoredFile, options: DataOptions) -> None:
         self._file = file
         self._options = options
@@ -81,84 +106,268 @@ class _CsvFile:
                 check=self.watched.check,
             )
 
+    @cached_property
+    def dialect(self) -> Dialect:
+        """How the file is laid out."""
+        try:
+            with self._bytes() as stream:
+                head = _read_fully(stream, HEAD_BYTES)
+                tail = head if len(head) < HEAD_BYTES else self._tail(stream)
+        except _UNREADABLE as error:
+            raise unreadable(self._file.name, error, _WHOLE) from None
+        return detect(self._file.name, head, tail, self._options)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Where openbell's columns are."""
+        name, options, dialect = self._file.name, self._options, self.dialect
+        self._refuse_names_of_values()
+        found = Found(
+            dict(zip(dialect.names, dialect.contents, strict=True)),
+            dict(dialect.roles),
+            dialect.times,
+            dialect.zone,
+            dialect.nanos,
+        )
+        column = symbol_column(dialect.names, options, found)
+        symbol = options.symbol
+        if column is None and symbol is None:
+            symbol = dialect.symbol or self._file.symbol(options, has_column=False)
+        try:
+            return plan_columns(name, dialect.names, options, symbol, found)
+        except DataError:
+            if dialect.header or dialect.named:
+                raise
+            raise self._no_header() from None
+
+    def _refuse_names_of_values(self) -> None:
+        """Names that stand in the first row only look like a header's."""
+        dialect = self.dialect
+        if dialect.header or dialect.named:
+            return
+        row = {*dialect.first_row, " ".join(dialect.first_row[:2])}
+        if any(theirs in row for theirs in self._options.columns.values()):
+            raise self._no_header(" and data.columns names values of its first row")
+
+    def _no_header(self, also: str = "") -> DataError:
+        row = self.dialect.first_row
+        shown = ", ".join(row[:8]) + (", …" if len(row) > 8 else "")
+        return DataError(
+            f"{self._file.name}: has no header line (it begins with {shown}){also}; write what the "
+            f"columns are, data.csv: {{header: none, names: [{', '.join(self._proposed())}]}}"
+        )
+
+    def _proposed(self) -> list[str]:
+        """Names for the columns of a file without a header, as far as they can be told."""
+        dialect = self.dialect
+        ours = {theirs: name for name, theirs in dialect.roles}
+        if len(dialect.times) == 2:
+            ours |= dict(zip(dialect.times, ("date", "time"), strict=True))
+        elif dialect.times:
+            ours[dialect.times[0]] = "ts"
+        left = iter(
+            name
+            for name in ("ts", *self._options.value_columns)
+            if name not in ours.values() and not (name == "ts" and dialect.times)
+        )
+        named = []
+        for number, name in enumerate(dialect.names, start=1):
+            content = dialect.content(name)
+            is_open = name not in ours and content in ("number", "epoch", "datetime", "zoned")
+            named.append(ours.get(name) or (next(left, f"x{number}") if is_open else f"x{number}"))
+        return named
+
     def _times(self) -> Nanoseconds:
         self.watched.check()
         return self._load().ts
 
     def _load(self) -> Decoded:
-        name, options = self._file.name, self._options
-        header, delimiter = self._header()
-        has_symbol = options.columns.get("symbol", "symbol") in header
-        plan = plan_columns(name, header, options, self._file.symbol(options, has_symbol))
+        plan = self.plan
         # A ticker may look like a number or a null: 005930, TRUE, NA.
-        texts = [*plan.needed(["symbol"]), *plan.parts]
-        table = self._read(
-            delimiter,
-            pacsv.ConvertOptions(
-                include_columns=plan.all_needed(),
-                column_types={column: pa.string() for column in texts},
-            ),
-        )
-        refuse_text_numbers(plan, table)
+        texts = dict.fromkeys((*plan.needed(["symbol"]), *plan.parts), pa.string())
+        numbers = dict.fromkeys(plan.needed(self._options.value_columns), pa.float64())
+        if not self.dialect.plain_numbers:
+            table = self._read(plan, texts | dict.fromkeys(numbers, pa.string()))
+            table = self._numbers(plan, table)
+        else:
+            table = self._read(plan, texts | numbers)
         check_types(plan, dict(zip(table.column_names, table.schema.types, strict=True)))
         return decode(plan, table)
 
-    def _header(self) -> tuple[list[str], str]:
+    def _read(self, plan: Plan, types: dict[str, Any]) -> Any:
         try:
-            with self._bytes() as stream:
-                line = stream.readline().decode("utf-8-sig").rstrip("\r\n")
-        except _UNREADABLE as error:
-            raise unreadable(self._file.name, error, "is it CSV in UTF-8, and whole?") from None
-        if not line.strip():
-            raise DataError(
-                f"{self._file.name}: is empty; write a header line and rows, or take it away"
-            )
-        delimiter = max(_DELIMITERS, key=line.count)
-        return next(csv.reader([line], delimiter=delimiter)), delimiter
-
-    def _read(self, delimiter: str, convert: Any) -> Any:
-        try:
-            return self._parsed(delimiter, convert, threads=True)
+            return self._parsed(plan, types, threads=True)
         except pa.ArrowInvalid:
-            pass  # with one thread, Arrow also says which row it is
-        except (pa.ArrowException, *_UNREADABLE) as error:
-            raise unreadable(self._file.name, error, "is it CSV in UTF-8, and whole?") from None
+            pass
+        except _UNREADABLE as error:
+            raise unreadable(self._file.name, error, _WHOLE) from None
+        # What the first block of rows made of a column of times may not hold for the next.
+        everything = dict.fromkeys(plan.all_needed(), pa.string())
         try:
-            return self._parsed(delimiter, convert, threads=False)
-        except (pa.ArrowException, *_UNREADABLE) as error:
+            # With one thread, Arrow also says which row it is.
+            table = self._parsed(plan, everything, threads=False)
+        except _UNREADABLE as error:
             raise self._bad_row(str(error)) from None
+        return self._numbers(plan, table)
 
-    def _parsed(self, delimiter: str, convert: Any, threads: bool) -> Any:
-        with self._bytes() as stream:
+    def _numbers(self, plan: Plan, table: Any) -> Any:
+        """The columns of numbers, which were read as text, as such."""
+        import pyarrow.compute as pc
+
+        dialect = self.dialect
+        for name in plan.needed(self._options.value_columns):
+            texts = pc.utf8_trim_whitespace(table[name])
+            if dialect.currency:
+                texts = pc.replace_substring_regex(texts, "[$€£₹]", "")
+            if dialect.thousands is not None:
+                texts = pc.replace_substring(texts, dialect.thousands, "")
+            if dialect.decimal != ".":
+                texts = pc.replace_substring(texts, dialect.decimal, ".")
+            missing = pc.is_in(pc.utf8_lower(texts), value_set=pa.array(_NULLS))
+            texts = pc.if_else(missing, pa.scalar(None, pa.string()), texts)
+            at = table.schema.get_field_index(name)
+            try:
+                texts = texts.cast(pa.float64())
+            except pa.ArrowInvalid:
+                refuse_text_numbers(plan, table.set_column(at, name, texts))
+            table = table.set_column(at, name, texts)
+        return table
+
+    def _parsed(self, plan: Plan, types: dict[str, Any], threads: bool) -> Any:
+        dialect = self.dialect
+        with self._bytes() as opened:
+            stream = self._without_footer(opened)
             return pacsv.read_csv(
                 stream,
-                read_options=pacsv.ReadOptions(use_threads=threads),
-                parse_options=pacsv.ParseOptions(delimiter=delimiter),
-                convert_options=convert,
+                read_options=pacsv.ReadOptions(
+                    use_threads=threads,
+                    skip_rows=dialect.lines,
+                    column_names=list(dialect.names),
+                    encoding=dialect.encoding,
+                ),
+                parse_options=pacsv.ParseOptions(delimiter=dialect.delimiter),
+                convert_options=pacsv.ConvertOptions(
+                    include_columns=plan.all_needed(),
+                    column_types=types,
+                    decimal_point=dialect.decimal,
+                ),
             )
+
+    def _without_footer(self, stream: IO[bytes]) -> Any:
+        path = self._file.path
+        if _is_plain(path):
+            if not self.dialect.footer:
+                return stream
+            size = self.watched.identity.size
+            with path.open("rb") as file:
+                file.seek(max(0, size - TAIL_BYTES))
+                behind = footer_bytes(file.read(), self.dialect, self._options)
+            return _Cut(stream, lambda tail: behind)
+        return _Cut(stream, lambda tail: footer_bytes(tail, self.dialect, self._options))
+
+    def _tail(self, stream: IO[bytes]) -> bytes:
+        if not _is_plain(self._file.path):
+            return b""  # known when all of it has been read
+        stream.seek(max(HEAD_BYTES, self.watched.identity.size - TAIL_BYTES))
+        return stream.read()
 
     def _bad_row(self, text: str) -> DataError:
         reason = text.partition("\n")[0]
         found = re.search(r"Row #(\d+): (?:CSV conversion error )?(.*)", reason)
-        if found is not None:  # Arrow counts the header
-            reason = f"row {int(found[1]) - 1}: {found[2][:1].lower()}{found[2][1:]}"
-        return DataError(f"{self._file.name}: {reason[:200]}; correct the row or take it out")
+        if found is not None:  # Arrow counts what was skipped
+            row = int(found[1]) - self.dialect.lines
+            reason = f"row {row}: {found[2][:1].lower()}{found[2][1:]}"
+        advice = "correct the row or take it out"
+        if "invalid UTF8" in text:
+            advice += ", or write the encoding, e.g. data.csv: {encoding: cp1252}"
+        return DataError(f"{self._file.name}: {reason[:200]}; {advice}")
 
     @contextmanager
     def _bytes(self) -> Iterator[IO[bytes]]:
         path = self._file.path
-        if path.name.lower().endswith(".zip"):
-            with zipfile.ZipFile(path) as archive:
-                members = [n for n in archive.namelist() if n.lower().endswith(".csv")]
-                if len(members) != 1:
-                    raise DataError(
-                        f"{path}: holds {len(members)} CSV files; a .csv.zip must hold one"
-                    )
-                with archive.open(members[0]) as stream:
-                    yield stream
-        elif path.name.lower().endswith(".gz"):
-            with gzip.open(path) as stream:
-                yield stream  # type: ignore[misc]  # GzipFile reads like any binary file
-        else:
-            with path.open("rb") as stream:
+        if path.suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as archive, archive.open(_member(path, archive)) as stream:
                 yield stream
+        else:
+            with _OPENERS.get(path.suffix.lower(), _open_plain)(path) as stream:
+                yield stream
+
+
+def _open_plain(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _open_zstd(path: Path) -> Any:
+    return pa.CompressedInputStream(str(path), "zstd")
+
+
+_OPENERS: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zst": _open_zstd,
+}
+_NULLS = ["", "null", "nan", "-nan", "n/a", "#n/a", "na", "none"]
+
+
+def _is_plain(path: Path) -> bool:
+    return path.suffix.lower() not in (".zip", *_OPENERS)
+
+
+def _member(path: Path, archive: zipfile.ZipFile) -> str:
+    """The one file with rows in an archive; a log or a read-me beside it does no harm."""
+    names = [
+        name
+        for name in archive.namelist()
+        if not name.startswith("__MACOSX") and not Path(name).name.startswith(".")
+    ]
+    for suffixes in (_MEMBERS[:1], _MEMBERS):
+        found = [name for name in names if name.lower().endswith(suffixes)]
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1:
+            shown = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
+            raise DataError(
+                f"{path}: holds {len(found)} CSV files ({shown}); unpack it into a folder and name "
+                "that as data.path"
+            )
+    raise DataError(
+        f"{path}: holds no CSV file, only {', '.join(names[:3]) or 'nothing'}; name another file"
+    )
+
+
+def _read_fully(stream: IO[bytes], size: int) -> bytes:
+    parts = []
+    while size and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+class _Cut(io.RawIOBase):
+    """A stream without what stands behind the rows; its end is seen when all of it has come."""
+
+    def __init__(self, stream: IO[bytes], behind: Callable[[bytes], int]) -> None:
+        self._stream = stream
+        self._behind = behind
+        self._held = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._ended and (size < 0 or len(self._held) < size + TAIL_BYTES):
+            part = self._stream.read(2**20 if size < 0 else max(size, 2**16))
+            if part:
+                self._held += part
+                continue
+            self._ended = True
+            tail = self._held[-TAIL_BYTES:]
+            behind = self._behind(tail)
+            if behind:
+                self._held = self._held[:-behind]
+        given, self._held = (
+            (self._held, b"") if size < 0 else (self._held[:size], self._held[size:])
+        )
+        return given

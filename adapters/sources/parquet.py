@@ -31,9 +31,16 @@ from openbell.adapters.sources.columns import (
 )
 from openbell.adapters.sources.files import PARQUET, StoredFile, Watched, find_files, unreadable
 from openbell.adapters.sources.pieces import Piece, PieceSource, Scan
-from openbell.adapters.sources.times import NonexistentTimeError, epoch_unit_ns, instants
+from openbell.adapters.sources.times import (
+    NonexistentTimeError,
+    compact_times,
+    epoch_unit_ns,
+    epochs_by_size,
+    instants,
+)
 from openbell.errors import DataError
-from openbell.market.days import DAY_NS, MINUTE_NS, Nanoseconds
+from openbell.market.bars import Codes
+from openbell.market.days import DAY_NS, MINUTE_NS, SECOND_NS, Nanoseconds
 
 _REWRITE = "write it again or take it away"
 _UNIT_NS = {"milliseconds": 10**6, "microseconds": 10**3, "nanoseconds": 1}
@@ -176,7 +183,11 @@ class _ParquetFile:
 
     def _times(self, plan: Plan, number: int, first_row: int) -> Nanoseconds:
         self.watched.check()
-        return decode_times(plan, self._read(plan, number, ["ts"]), first_row)
+
+        def symbols() -> Codes:
+            return decode_symbols(plan, self._read(plan, number, ["symbol", "ts"]), first_row)[1]
+
+        return decode_times(plan, self._read(plan, number, ["ts"]), first_row, symbols)
 
     def _read(self, plan: Plan, number: int, ours: list[str]) -> Any:
         # Read as a dictionary, symbols come as codes and not as a text a row.
@@ -228,6 +239,9 @@ def _time_bounds(
     elif kind == "Date":
         unit = DAY_NS
     elif kind in ("Int", "None"):
+        ends = np.array([low, high])
+        if compact_times(ends) is not None or epochs_by_size(ends) is not None:
+            return None
         unit = epoch_unit_ns(max(high, -low))
     else:
         return None
@@ -237,9 +251,13 @@ def _time_bounds(
     if is_naive(schema.field(name).type) and plan.options.timezone != "UTC":
         # Order on the wall is not order in time where a clock is put back.
         wall = np.array([low - _LONGEST_CHANGE_NS, high + _LONGEST_CHANGE_NS])
+        wall += plan.options.time_shift_ns
         try:
             low, high = instants(wall, plan.options.timezone or "UTC").tolist()
         except NonexistentTimeError:
             return None
+    else:
+        low, high = low + plan.options.time_shift_ns, high + plan.options.time_shift_ns
     shift = plan.options.label_shift_ns
-    return low - shift, high - shift
+    # An end may be written as the last second inside the bar.
+    return low - shift, high - shift + (SECOND_NS if shift else 0)

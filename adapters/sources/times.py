@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -29,6 +30,62 @@ def epoch_unit_ns(largest: int) -> int:
     microseconds, else nanoseconds. That holds for instants between March 1973 and the year 5138.
     """
     return next((unit for limit, unit in _UNITS if largest < limit), 1)
+
+
+_FIRST_S, _LAST_S = 631_152_000, 4_102_444_800
+"""1990 to 2100."""
+
+
+def epochs_by_size(values: NDArray[Any]) -> Nanoseconds | None:
+    """Instants of counts in different units, each of which is plain; None where they aren't that.
+
+    Years 1990 to 2100 have other magnitudes in s, ms, µs and ns, so that a count tells its unit. A
+    vendor that goes over to a finer one leaves both in a file that is put together.
+    """
+    if epoch_unit_ns(int(values.min())) == epoch_unit_ns(int(values.max())):
+        return None
+    result = np.zeros(len(values), np.int64)
+    known = np.zeros(len(values), np.bool_)
+    for unit in (SECOND_NS, 10**6, 10**3, 1):
+        scale = SECOND_NS // unit
+        those = (values >= _FIRST_S * scale) & (values < _LAST_S * scale)
+        result[those] = values[those].astype(np.int64) * unit
+        known |= those
+    return result if known.all() else None
+
+
+def compact_times(values: NDArray[Any]) -> Nanoseconds | None:
+    """Wall times (ns) of dates written as numbers, 20240701 or 20240701093000; None: they aren't.
+
+    They are where every value is a date of 1900 to 2100 as year, month, day, hour and so on. As
+    epoch counts such numbers would lie in 1970, in 1976, or after 2600.
+    """
+    if not (np.isfinite(values).all() and (values == np.floor(values)).all()):
+        return None
+    digits = len(str(int(values.max())))
+    if digits not in (8, 10, 12, 14, 17) or len(str(int(values.min()))) != digits:
+        return None
+    left = values.astype(np.int64)
+    fraction = np.zeros(len(left), np.int64)
+    if digits == 17:
+        left, fraction = left // 1000, left % 1000 * 10**6
+        digits = 14
+    clock = np.zeros(len(left), np.int64)
+    for unit_s, limit in ((1, 60), (60, 60), (3600, 24))[(14 - digits) // 2 :]:
+        part = left % 100
+        if (part >= limit).any():
+            return None
+        clock += part * unit_s
+        left = left // 100
+        digits -= 2
+    year, month, day = left // 10_000, left // 100 % 100, left % 100
+    if not ((year >= 1900) & (year <= 2100) & (month >= 1) & (month <= 12) & (day >= 1)).all():
+        return None
+    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    first = months.astype("datetime64[D]").astype(np.int64)
+    if (day > (months + 1).astype("datetime64[D]").astype(np.int64) - first).any():
+        return None
+    return (first + day - 1) * DAY_NS + clock * SECOND_NS + fraction
 
 
 def instants(wall: Nanoseconds, tz: str) -> Nanoseconds:

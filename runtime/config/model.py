@@ -6,6 +6,7 @@ its default. Where values contradict each other, the model says so, all contradi
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,12 @@ DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
     "web": None,
 }
 """Keys that change how a run is operated but no answer; None: the whole section."""
+
+ONLY_WHERE_SET: dict[str, frozenset[str]] = {
+    "data": frozenset({"allow_negative_prices", "time_shift", "csv"}),
+}
+"""Keys that are part of what determines the answers only where they are not at their default, so
+that state and digests from before there were such keys go on to hold."""
 
 MINUTE_NS = values.UNITS_NS["m"]
 
@@ -113,6 +120,12 @@ Span = Annotated[Duration, PlainValidator(partial(_positive, example="60s")), *_
 """More than nothing; its key has no unit, so it is written with one."""
 Allowance = Annotated[Duration, PlainValidator(partial(_duration, example="2s")), *_span_schema]
 """May be nothing."""
+Shift = Annotated[
+    Duration,
+    PlainValidator(values.parse_shift),
+    *_json("string", pattern=r"^\s*[+-]?" + _DURATION_PATTERN[1:]),
+]
+"""On or, with a minus, back."""
 Interval = Annotated[Duration, PlainValidator(partial(_positive, example="1m")), *_span_schema]
 """The length of a bar."""
 Seconds = Annotated[
@@ -321,6 +334,95 @@ class DataColumns(Section):
         return {name: column for name, column in self if column is not None}
 
 
+def _header(given: object) -> object:
+    if isinstance(given, str) and given.strip().lower() == "none":
+        return 0
+    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
+        raise ValueError("write none, or how many lines hold names, e.g. 1")
+    return given
+
+
+def _letter(given: object) -> object:
+    if not isinstance(given, str):
+        raise ValueError('write one character, e.g. ";"')  # noqa: TRY004 as above
+    given = {"\\t": "\t", "tab": "\t", "space": " ", "comma": ","}.get(given.lower(), given)
+    if len(given) != 1 or given in '\r\n"':
+        raise ValueError('write one character, e.g. ";"')
+    return given
+
+
+def _encoding(given: str) -> str:
+    try:
+        return codecs.lookup(given).name
+    except LookupError:
+        raise ValueError("write an encoding that Python knows, e.g. utf-8 or cp1252") from None
+
+
+def _time_format(given: str) -> str:
+    if given.startswith("epoch"):
+        if given not in ("epoch s", "epoch ms", "epoch us", "epoch ns"):
+            raise ValueError("write epoch s, epoch ms, epoch us or epoch ns")
+        return given
+    from openbell.adapters.sources.timetexts import compiled
+
+    compiled(given)
+    return given
+
+
+Letter = Annotated[str, BeforeValidator(_letter), WithJsonSchema({"type": "string"})]
+
+
+class CsvConfig(Section):
+    """How CSV files are laid out, where that is not to be seen from each file itself."""
+
+    time_format: Annotated[Text, AfterValidator(_time_format)] | None = Field(
+        default=None,
+        description="How times are written, in strptime's letters, e.g. `%d.%m.%Y %H:%M`, or "
+        "`epoch s`, `epoch ms`, `epoch us`, `epoch ns`.",
+    )
+    date_order: Literal["mdy", "dmy", "ymd"] | None = Field(
+        default=None, description="Order of month, day and year in dates such as `07/01/2024`."
+    )
+    header: Annotated[
+        int | None,
+        BeforeValidator(_header),
+        WithJsonSchema({"anyOf": [{"const": "none"}, {"type": "integer", "minimum": 0}]}),
+    ] = Field(
+        default=None,
+        description="How many lines hold names, after `skip_rows`; `none`: the rows begin there.",
+    )
+    names: tuple[Text, ...] = Field(
+        default=(),
+        description="The names of all columns in their order, in place of the file's, e.g. "
+        "`[ts, open, high, low, close, volume]`.",
+    )
+    skip_rows: Count | None = Field(
+        default=None, description="Lines before the header or the first row that are passed over."
+    )
+    skip_footer: Count | None = Field(
+        default=None, description="Lines at the end that are passed over; empty ones don't count."
+    )
+    delimiter: Letter | None = Field(
+        default=None, description='What parts the values, e.g. `";"`; a tab is `"\\t"`.'
+    )
+    decimal: Literal[".", ","] | None = Field(
+        default=None, description='What stands before decimals, e.g. `","`.'
+    )
+    thousands: Letter | None = Field(default=None, description='What parts thousands, e.g. `","`.')
+    encoding: Annotated[Text, AfterValidator(_encoding)] | None = Field(
+        default=None, description="What the bytes are text in, e.g. `cp1252`."
+    )
+
+    def _contradictions(self) -> Iterator[Problem]:
+        if self.decimal is not None and self.decimal == self.thousands:
+            yield ("thousands",), "write another character than for decimals"
+        if self.decimal is not None and self.decimal == self.delimiter:
+            yield ("delimiter",), "write another character than for decimals"
+        doubled = [name for place, name in enumerate(self.names) if name in self.names[:place]]
+        if doubled:
+            yield ("names",), f'write each name once; "{doubled[0]}" stands there twice'
+
+
 class DataConfig(Section):
     """The stored history that is read."""
 
@@ -344,6 +446,17 @@ class DataConfig(Section):
     price_scale: Factor = Field(
         default=1.0, description="Prices in the file are multiplied by it, e.g. `0.01` for paise."
     )
+    allow_negative_prices: bool = Field(
+        default=False,
+        description="Whether prices of 0 and below are real, as of spreads; else such rows are "
+        "not used.",
+    )
+    time_shift: Shift = Field(
+        default=Duration(0),
+        description="Added to the times in the file, e.g. `-7h` where the file's clock is 7 hours "
+        "ahead of `timezone`.",
+    )
+    csv: CsvConfig = CsvConfig()
     format: Text | None = Field(
         default=None,
         description="`parquet`, `csv`, or a plug-in's name; null: by the file's suffix.",
@@ -679,6 +792,11 @@ class Config(Section):
             mode="json",
             exclude={key: True if of is None else set(of) for key, of in DIGEST_LEAVES_OUT.items()},
         )
+        for section, keys in ONLY_WHERE_SET.items():
+            given = getattr(self, section)
+            for key in keys:
+                if getattr(given, key) == type(given).model_fields[key].default:
+                    del kept[section][key]
         for session, written in zip(self.sessions, kept["sessions"], strict=True):
             written["breakout"] = self.breakout_for(session).model_dump(mode="json")
         return kept
@@ -688,7 +806,11 @@ class Config(Section):
         written: dict[str, Any] = self.model_dump(mode="json")
         for key, value in kept.items():
             partly = DIGEST_LEAVES_OUT.get(key) is not None
-            written[key] = {**written[key], **value} if partly else value
+            if partly:
+                at_default = ONLY_WHERE_SET.get(key, frozenset()) - value.keys()
+                others = {name: of for name, of in written[key].items() if name not in at_default}
+                value = {**others, **value}
+            written[key] = value
         # They are kept as they take effect: with the common size of a tick, which is no key there.
         written["sessions"] = [
             {**of, "breakout": {key: of["breakout"][key] for key in BreakoutOverrides.model_fields}}

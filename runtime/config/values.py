@@ -206,6 +206,16 @@ def parse_duration(
     return Duration(int(exact))
 
 
+def parse_shift(given: Any) -> Duration:
+    """A duration to go on or, with a minus, back: `-7h`."""
+    text = given.strip() if isinstance(given, str) else given
+    back = isinstance(text, str) and text.startswith("-")
+    if isinstance(text, str):
+        text = text.lstrip("+-").strip()
+    length = parse_duration(text, example="-7h")
+    return Duration(-length.ns) if back else length
+
+
 def parse_size(given: Any) -> Size:
     if isinstance(given, Size):
         return given

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from openbell.adapters.indicators import indicator_functions
-from openbell.adapters.sources import DataOptions, Source, open_source
+from openbell.adapters.sources import CsvOptions, DataOptions, Source, open_source
 from openbell.errors import CalendarError, ConfigError, DataError
 from openbell.market.breakouts import BreakRules
 from openbell.market.calendar import Calendar, open_calendar, timezone
@@ -69,6 +69,9 @@ def data_options(config: Config) -> DataOptions:
         symbol=data.symbol,
         price_scale=data.price_scale,
         format=data.format,
+        csv=CsvOptions(**dict(data.csv)),
+        allow_negative_prices=data.allow_negative_prices,
+        time_shift_ns=data.time_shift.ns,
     )
 
 

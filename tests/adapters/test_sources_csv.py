@@ -147,8 +147,20 @@ def test_mixed_times_name_the_first_row_that_differs(tmp_path: Path) -> None:
     assert "row 2: ts is" in refused(path, DataOptions(timezone="UTC"))
 
 
-def test_dates_written_as_numbers_are_not_taken_for_seconds(tmp_path: Path) -> None:
-    assert "look like dates" in refused(bars(tmp_path / "a.csv", "20240701", "20240702"))
+@pytest.mark.parametrize(
+    "times",
+    [
+        ("202407010915", "202407010916"),
+        ("20240701091500", "20240701091600"),
+        ("20240701091500000", "20240701091600000"),
+    ],
+)
+def test_dates_written_as_numbers_are_not_taken_for_epoch_counts(
+    times: tuple[str, str], tmp_path: Path
+) -> None:
+    source = open_source(bars(tmp_path / "a.csv", *times), DataOptions(timezone=KOLKATA))
+
+    assert source.read(*FOREVER).ts.tolist() == [OPEN, OPEN + MINUTE_NS]
 
 
 def test_files_that_are_no_csv_are_named(tmp_path: Path) -> None:
@@ -167,9 +179,9 @@ def test_files_that_are_no_csv_are_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", "Symbol,ts,price\nA,1719800000,1\n")
+    path = write(tmp_path / "a.csv", "Symbol,ts,worth\nA,1719800000,1\n")
 
-    assert "{symbol: Symbol}" in refused(path, DataOptions(kind="ticks"))
+    assert "{price: NAME}" in refused(path, DataOptions(kind="ticks"))
 
 
 def test_a_file_that_becomes_another_one_is_refused(tmp_path: Path) -> None:

@@ -431,15 +431,17 @@ def test_columns_are_mapped_by_name_and_only_they_are_read(tmp_path: Path) -> No
 
 
 def test_a_missing_column_is_named_with_those_that_exist(tmp_path: Path) -> None:
-    path = one_file(minutes().rename_columns([*minutes().column_names[:5], "Close", "v"]), tmp_path)
+    path = one_file(
+        minutes().rename_columns([*minutes().column_names[:5], "Closing", "v"]), tmp_path
+    )
 
     with pytest.raises(
         DataError,
-        match=r'all\.parquet: no column "close".* it has symbol, ts, .*Close, v; .*\{close: Close\}',
+        match=r'all\.parquet: no column "close".* it has symbol, ts, .*Closing, v; .*\{close: NAME\}',
     ):
         open_source(path).info()
     with pytest.raises(DataError, match='no column "vol"'):
-        open_source(path, DataOptions(columns={"close": "Close", "volume": "vol"})).info()
+        open_source(path, DataOptions(columns={"close": "Closing", "volume": "vol"})).info()
 
 
 def test_a_wrongly_typed_column_is_named_with_its_type(tmp_path: Path) -> None:
