@@ -1,5 +1,15 @@
 """openbell watches markets by the clock and reports each breakout exactly once.
 
+`backtest` runs named windows of the trading day over stored data and returns Arrow tables; a
+`Runtime` gives signals as they are found, and its state survives the process. Both take a
+configuration: a path, a mapping or a `Config`, with `overrides` on top.
+
+    import openbell
+
+    result = openbell.backtest("config.yaml", "minutes/", overrides={"breakout.sides": "high"})
+    print(result.signals.to_pandas())
+
+Errors are in `openbell.errors`; what helps to test a program of your own in `openbell.testing`.
 Logging goes through loguru under the name `openbell` and is off until the host turns it on with
 `loguru.logger.enable("openbell")`.
 """
@@ -12,17 +22,29 @@ from loguru import logger
 
 if TYPE_CHECKING:
     from openbell.runtime.api import Result, Runtime, Signal, backtest
+    from openbell.runtime.config import Config, load_config
 
 __version__ = "0.1.0"
-__all__ = ["Result", "Runtime", "Signal", "backtest"]
+__all__ = ["Config", "Result", "Runtime", "Signal", "backtest", "load_config"]
+
+_CONFIGURATION = ("Config", "load_config")
 
 logger.disable("openbell")
 
 
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: the command line must answer `--help` before numpy has been imported.
+    if name in _CONFIGURATION:
+        from openbell.runtime import config
+
+        return getattr(config, name)
     if name in __all__:
         from openbell.runtime import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'openbell' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    own = (name for name in globals() if name.startswith("__"))
+    return sorted({*own, *__all__, "errors", "testing"})

@@ -15,6 +15,27 @@ OpenbellError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_at_the_command_line = False
+
+
+@contextmanager
+def at_the_command_line() -> Iterator[None]:
+    """Have ways out of an error spelled as options; without it, as a program writes them."""
+    global _at_the_command_line
+    before, _at_the_command_line = _at_the_command_line, True
+    try:
+        yield
+    finally:
+        _at_the_command_line = before
+
+
+def way_out(command: str, library: str) -> str:
+    """What to do, in the words of the door through which openbell was entered."""
+    return command if _at_the_command_line else library
+
 
 class OpenbellError(Exception):
     """Base of all errors that openbell raises on purpose; its text is meant for people."""

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, Self
 import pyarrow as pa
 from loguru import logger
 
+from openbell.actors import clock
 from openbell.adapters.sinks.files import DayResult, RunFiles
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
@@ -28,13 +29,22 @@ from openbell.adapters.tables import (
     quality_table,
     signals_table,
 )
-from openbell.errors import ConfigError, DataError, DayFailed, RunError
+from openbell.errors import ConfigError, DataError, DayFailed, InputError, RunError, way_out
+from openbell.market.days import MINUTE_NS
 from openbell.market.indicators import Indicator, IndicatorValues
 from openbell.runtime.config import Config, config_from
+from openbell.runtime.config.values import parse_duration
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan, data_options, plan, settings
-from openbell.runtime.lifetime.durable import DurableRun, empty_state, open_configured_store
+from openbell.runtime.lifetime.durable import (
+    STORE_TOKEN,
+    DurableRun,
+    empty_state,
+    open_configured_store,
+)
+from openbell.runtime.record.ledger import market_time
+from openbell.runtime.results.interruption import Uninterrupted
 from openbell.runtime.results.recording import DaySink, Recorder
 from openbell.runtime.results.signals import Log, MemoryLog, StoredLog
 from openbell.runtime.results.signals import Signal as Signal  # noqa: PLC0414 where others look for it
@@ -71,17 +81,27 @@ class Result:
         """One row a day and symbol; as `quality.csv`."""
         return decoded(_joined([quality_table(day.quality) for day in self._days], QUALITY_SCHEMA))
 
-    def bars(self, minutes: int) -> pa.Table:
+    def bars(self, interval: int | str) -> pa.Table:
         """Derived bars of one configured interval; as `bars_5m.parquet`.
+
+        Parameters
+        ----------
+        interval : int or str
+            Minutes, or a duration as a configuration writes it: `"5m"`.
 
         Raises
         ------
-        KeyError
-            If that interval was not derived.
+        InputError
+            If that interval was not derived; the text names those that were.
         """
+        minutes = _minutes(interval)
         if not any(minutes in day.bars for day in self._days) and self._days:
             known = sorted({interval for day in self._days for interval in day.bars})
-            raise KeyError(f"no {minutes}-minute bars; upkeep.derived_intervals are {known}")
+            those = ", ".join(f"{of}m" for of in known) or "none"
+            raise InputError(
+                f"bars of {_spelled(interval)} were not derived; there are {those}: list it in "
+                "upkeep.derived_intervals"
+            )
         parts = [bars_table(day.bars[minutes]) for day in self._days if minutes in day.bars]
         return decoded(_joined(parts, BARS_SCHEMA))
 
@@ -124,8 +144,8 @@ class Frames:
     def quality(self) -> Any:
         return self._convert(self._result.quality)
 
-    def bars(self, minutes: int) -> Any:
-        return self._convert(self._result.bars(minutes))
+    def bars(self, interval: int | str) -> Any:
+        return self._convert(self._result.bars(interval))
 
 
 class DayView:
@@ -157,8 +177,8 @@ class DayView:
     def quality(self) -> pa.Table:
         return self._result.quality
 
-    def bars(self, minutes: int) -> pa.Table:
-        return self._result.bars(minutes)
+    def bars(self, interval: int | str) -> pa.Table:
+        return self._result.bars(interval)
 
 
 class _Collected:
@@ -179,13 +199,14 @@ class _Strict:
             row = day.bad[0]
             raise DataError(
                 f"{row.file}, row {row.row}: {row.symbol}: {row.reason}; {len(day.bad)} unusable "
-                f"rows on {day.trading_date}: mend them, or leave out --strict to go on without"
+                f"rows on {day.trading_date}: mend them, or leave out "
+                f"{way_out('--strict', 'strict=True')} to go on without"
             )
         if doubled := int(day.quality.duplicates.sum()):
             who = day.symbols[int(day.quality.duplicates.argmax())]
             raise DataError(
                 f"{day.trading_date}: {doubled} duplicate bars, {who} has some; remove them, or "
-                "leave out --strict to use the last of each"
+                f"leave out {way_out('--strict', 'strict=True')} to use the last of each"
             )
 
 
@@ -357,6 +378,7 @@ class Runtime:
         self._ran = False
         self._over = threading.Event()
         self._followers: list[threading.Thread] = []
+        self._tokens: set[str] = set()
         self._closed = False
         self._started_at = time.time()
         self._seconds = 0.0
@@ -368,6 +390,8 @@ class Runtime:
         data: Any = None,
         *,
         durable: bool | None = None,
+        fresh_day: bool = False,
+        overrides: Mapping[str, Any] = {},
     ) -> Self:
         """A runtime from a configuration, a mapping of one, or the path of its file.
 
@@ -379,6 +403,12 @@ class Runtime:
             Whether its state lives in the configuration's store, under its name, and survives this
             process; None: where rows come from files. Of a table, each day's rows go into the
             store's journal when the day begins.
+        fresh_day : bool
+            Whether a configuration that gives other answers than the one that the state was made
+            with is taken by beginning the day under way anew; if not, it is refused.
+        overrides : mapping, optional
+            Dotted keys and their values, over those of the configuration and the environment:
+            `{"breakout.confirm": "touch"}`.
 
         Raises
         ------
@@ -386,13 +416,13 @@ class Runtime:
         LeaseLost
             If a runtime or process that lives has this state; the text names it.
         """
-        made = config_from(config)
+        made = config_from(config, overrides=overrides)
         in_files = data is None or isinstance(data, str | os.PathLike)
         if not (in_files if durable is None else durable):
             return cls(made, data, start=made.feed.start, end=made.feed.end, speed=made.feed.speed)
         if in_files and data is not None:
             made = config_from(made, overrides={"data.path": os.fspath(data)})
-        return cls._durable(made, None if in_files else data)
+        return cls._durable(made, None if in_files else data, fresh_day=fresh_day)
 
     @classmethod
     def _durable(
@@ -403,11 +433,18 @@ class Runtime:
         sinks: tuple[DaySink, ...] = (),
         on_day: OnDay | None = None,
         dispatcher: Literal["inline", "threads"] | None = None,
+        fresh_day: bool = False,
     ) -> Self:
         runtime = cls.__new__(cls)
         told = runtime._telling(on_day)
         run = _Durable(
-            config, data=data, sinks=sinks, whole_days=True, on_day=told, dispatcher=dispatcher
+            config,
+            data=data,
+            sinks=sinks,
+            whole_days=True,
+            on_day=told,
+            dispatcher=dispatcher,
+            fresh_day=fresh_day,
         )
         try:
             runtime._host(config, run, run.log())
@@ -579,11 +616,24 @@ class Runtime:
 
     def pause(self, token: str = "operator") -> None:
         """Grant no further step until the token is given back."""
-        self._run.pause(token)
+        with self._starting:
+            self._tokens.add(token)
+            self._run.pause(token)
 
     def resume(self, token: str = "operator") -> None:
-        """Give a pause token back."""
-        self._run.resume(token)
+        """Give a pause token back.
+
+        Raises
+        ------
+        InputError
+            If nobody has paused with it.
+        """
+        with self._starting:
+            if token not in self._tokens:
+                held = ", ".join(map(repr, sorted(self._tokens))) or "none"
+                raise InputError(f"no pause with the token {token!r}; those that hold are {held}")
+            self._tokens.remove(token)
+            self._run.resume(token)
 
     def step(self) -> None:
         """Grant one step although the run is paused."""
@@ -612,10 +662,16 @@ class Runtime:
         return self._run.engine.loader
 
     def status(self) -> dict[str, Any]:
-        """Where the run is: its state, days over and still to come, signals."""
-        over = self._run.recorder.over
+        """Where the run is: its state, who holds it, the step and the market time that it has
+        reached, days over and still to come, signals."""
+        over, of_clock = self._run.recorder.over, self._run.engine.cells[clock.NAME].state
+        held = sorted({*self._tokens, *(of_clock.tokens & {STORE_TOKEN})})
+        state = self._state()
         return {
-            "state": self._state(),
+            "state": "paused" if state == "running" and held else state,
+            "paused_by": held,
+            "step": of_clock.step,
+            "market_time": market_time(of_clock.now_ns) if of_clock.now_ns else None,
             "days": sum(day.date <= over for day in self.plan.days) if over else 0,
             "days_planned": len(self.plan.days),
             "last_day": str(over) if over else None,
@@ -676,6 +732,7 @@ def backtest(
     strict: bool = False,
     on_day: OnDay | None = None,
     indicators: Mapping[str, Indicator] | None = None,
+    overrides: Mapping[str, Any] = {},
 ) -> Result:
     """Run a configuration over stored data, to the end.
 
@@ -692,6 +749,9 @@ def backtest(
         Refuse unusable rows and duplicate bars instead of counting them.
     indicators : mapping, optional
         Functions `(Trailing) -> values` for indicator types of your own, by type.
+    overrides : mapping, optional
+        Dotted keys and their values, over those of the configuration and the environment:
+        `{"backtest.start": "2024-06-24"}`.
 
     Raises
     ------
@@ -699,8 +759,10 @@ def backtest(
         Wrong input; nothing was written.
     RunError
         A failure while running. If it is a DayFailed, `out` holds the days before.
+    KeyboardInterrupt
+        Ctrl-C; `out` holds the days that were complete.
     """
-    made = config_from(config)
+    made = config_from(config, overrides=overrides)
     kept = _Collected()
     _, account = run_backtest(
         made,
@@ -734,11 +796,12 @@ def run_backtest(
 
     With `store`, the URL of one, its state and log are there afterwards, as those of a run.
     `started` gets the runtime before it runs, so that somebody can stop it. A run that is stopped,
-    or one of whose days fails (`error` of the account), has written its complete days; when
-    there is none, nothing.
+    or one of whose days fails (`error` of the account), or that Ctrl-C interrupts, has written its
+    complete days; when there is none, nothing.
     """
     intervals = settings(config).derived_minutes
     files = RunFiles(Path(out), intervals, force) if out is not None else None
+    taking = Uninterrupted()
     try:
         all_sinks: list[DaySink] = [_Strict()] if strict else []
         if files is not None:
@@ -772,16 +835,41 @@ def run_backtest(
         with made as runtime:
             if started is not None:
                 started(runtime)
-            with suppress(DayFailed):  # the account has it
-                runtime.run()
+            made._run.recorder.taking = taking
+            try:
+                with suppress(DayFailed):  # the account has it
+                    runtime.run()
+            except KeyboardInterrupt:
+                runtime.stop()
+                taking.settle()
+                account = runtime.summary()
+                if files is not None and account["trading_days"]:
+                    files.finish(account)
+                raise
             account = runtime.summary()
         ended = not (account["interrupted"] or account["error"])
         if files is not None and (account["trading_days"] or ended):
             files.finish(account)
         return runtime, account
     finally:
+        taking.settle()
         if files is not None:
             files.abandon()
+
+
+def _minutes(interval: int | str) -> int:
+    """0 for what is no whole number of minutes, which no derived bar is."""
+    if not isinstance(interval, str):
+        return interval
+    try:
+        length = parse_duration(interval, bare="m", example="5m").ns
+        return length // MINUTE_NS if length % MINUTE_NS == 0 else 0
+    except ValueError as error:
+        raise InputError(f'bars of "{interval}": {error}') from None
+
+
+def _spelled(interval: int | str) -> str:
+    return interval if isinstance(interval, str) else f"{interval}m"
 
 
 def _joined(parts: list[pa.Table], schema: pa.Schema) -> pa.Table:

@@ -48,7 +48,7 @@ from openbell.adapters.tables import (
     signal_ids,
     signals_table,
 )
-from openbell.errors import InputError, RunError
+from openbell.errors import InputError, RunError, way_out
 from openbell.market.bars import BadRow
 from openbell.market.results import DerivedBars, Quality, SessionDocument, SignalBatch
 
@@ -125,7 +125,7 @@ class RunFiles:
         except OSError as error:
             self._remove_made()
             raise InputError(
-                f"{out}: can't be written ({error.strerror}); pass another folder to --out"
+                f"{out}: can't be written ({error.strerror}); {_another_folder()}"
             ) from error
         try:
             self._days = DayFiles(self._hidden, intervals)
@@ -203,7 +203,7 @@ class RunFiles:
     def _unwritable(self, error: OSError) -> RunError:
         return RunError(
             f"{self.out}: results can't be written ({error}); "
-            "free some space there, or pass another folder to --out"
+            f"free some space there, or {_another_folder()}"
         )
 
     def _move(self) -> None:
@@ -412,15 +412,19 @@ def _own_files(out: Path) -> list[Path]:
     return sorted(path for path in out.iterdir() if OWN_NAMES.fullmatch(path.name))
 
 
+def _another_folder() -> str:
+    return way_out("pass another folder to --out", "pass another out=")
+
+
 def _refuse_existing(out: Path, force: bool) -> None:
     for path in _own_files(out):
         if not force:
             raise InputError(
-                f"{path}: exists already; pass --force to replace the results in that folder, "
-                "or another folder to --out"
+                f"{path}: exists already; pass {way_out('--force', 'force=True')} to replace the "
+                f"results in that folder, or {_another_folder()}"
             )
         if path.is_dir():
-            raise InputError(f"{path}: is a folder; remove it, or pass another folder to --out")
+            raise InputError(f"{path}: is a folder; remove it, or {_another_folder()}")
 
 
 def _quality_lines(quality: Quality) -> pa.Buffer:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from openbell.adapters.sources.base import DataOptions, Source
 from openbell.adapters.sources.files import CSV, PARQUET, has_suffix
-from openbell.errors import DataError
+from openbell.errors import DataError, way_out
 
 Opener = Callable[[Path, DataOptions], Source]
 
@@ -42,7 +42,9 @@ def open_source(data: object, options: DataOptions | None = None) -> Source:
         return open_table(data, options, lasting=False)
     path = Path(data)
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder; check --data or data.path")
+        raise DataError(
+            f"{path}: no such file or folder; check {way_out('--data or ', '')}data.path"
+        )
     return _opener(path, options.format or _format(path))(path, options)
 
 

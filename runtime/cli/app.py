@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from openbell import __version__
-from openbell.errors import DayFailed, InputError, LeaseLost, OpenbellError
+from openbell.errors import DayFailed, InputError, LeaseLost, OpenbellError, at_the_command_line
 from openbell.runtime.cli.audit import audit
 from openbell.runtime.cli.backtest import backtest
 from openbell.runtime.cli.calendar import calendar
@@ -98,7 +98,8 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a dash or a name
     try:
-        code = app(prog_name="openbell", standalone_mode=False)
+        with at_the_command_line():
+            code = app(prog_name="openbell", standalone_mode=False)
         sys.stdout.flush()
     except Interrupted as interrupted:
         _exit_now(f"{interrupted}")

@@ -20,9 +20,11 @@ from datetime import date, timedelta
 from typing import Any
 
 from openbell.adapters.stores import Head
-from openbell.errors import ConfigError
+from openbell.errors import ConfigError, way_out
 from openbell.runtime.config import Config
 from openbell.runtime.intake.planning import Plan
+
+_FRESH_DAY = ("have `openbell run --fresh-day` begin", "pass fresh_day=True to begin")
 
 KEY = "eras"
 """Of the store's meta."""
@@ -160,8 +162,8 @@ def going_on(
     if refused := held[-1].refused(determining, symbols):
         raise ConfigError(
             f"the state of {config.name!r} was made with another configuration: "
-            f"{'; '.join(refused)}; go on with the old one, or have `openbell run --fresh-day` "
-            "begin the day under way anew with this one"
+            f"{'; '.join(refused)}; go on with the old one, or {way_out(*_FRESH_DAY)} the day under "
+            "way anew with this one"
         )
     if not held[-1].changes(determining, symbols):
         return held
@@ -183,7 +185,8 @@ def check_configuration(config: Config, era: Era, day: date) -> None:
     """
     if changes := era.changes(config.determining(), era.symbols):
         raise ConfigError(
-            f"{day} was run with another configuration: {changes}; name that one with --config"
+            f"{day} was run with another configuration: {changes}; "
+            f"{way_out('name that one with --config', 'pass that one')}"
         )
 
 

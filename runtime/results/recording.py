@@ -6,6 +6,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from datetime import date
+from functools import partial
 from typing import Protocol
 
 from loguru import logger
@@ -152,6 +153,8 @@ class Recorder:
         *,
         keep_signals: bool = True,
     ) -> None:
+        self.taking: Callable[[Callable[[], None]], None] = lambda act: act()
+        """What a day is taken in by; one that may be interrupted takes it in whole or not at all."""
         self.log = SignalLog(keep=keep_signals)
         self.tally = Tally()
         self.over: date | None = None
@@ -183,7 +186,7 @@ class Recorder:
                 continue
             tally = Tally(without_data=[nothing.date])
             tally.counts["rows"] = tally.counts["outside_hours"] = nothing.outside_hours
-            self.tally.add(tally)
+            self.taking(partial(self.tally.add, tally))
             if self._on_day_without_data is not None:
                 self._on_day_without_data(nothing.date, tally)
         if commit.opened is not None:
@@ -220,12 +223,15 @@ class Recorder:
                     commit.closed, report, self._documents.values(), self._signals, self._indicators
                 ),
             )
-            self.tally.add(day.tally)
-            self.last_day, self.last_indicators = day, self._indicators
-            for sink in self._sinks:
-                sink.write_day(day)
+            self.taking(partial(self._take, day))
             if self._on_day is not None:
                 self._on_day(day, self.tally)
+
+    def _take(self, day: DayResult) -> None:
+        self.tally.add(day.tally)
+        self.last_day, self.last_indicators = day, self._indicators
+        for sink in self._sinks:
+            sink.write_day(day)
 
     def go_on(self, over: date | None, not_again: Collection[date] = ()) -> None:
         """Steps follow that need not be the next: a day whose opening is not among them is left out

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import pydoc
 import signal as unix_signal
 import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from faults.crashing import wait_until
 from loguru import logger
 
 import openbell
 from openbell.adapters.sinks.files import DayResult
-from openbell.errors import ConfigError, DataError, RunError
+from openbell.errors import ConfigError, DataError, InputError, RunError
 from openbell.market.days import MINUTE_NS, local_instant
 from openbell.runtime.api import Runtime, Signal
 from openbell.runtime.config import config_from
@@ -340,8 +345,14 @@ def test_a_paused_run_can_be_resumed(
         rt.pause("two")
         rt.start()
         rt.resume("one")
-        rt.resume("nobody")
-        assert rt.status()["signals"] == 0
+        with pytest.raises(InputError, match=r"no pause with the token 'nobody'.* are 'two'"):
+            rt.resume("nobody")
+        status = rt.status()
+        assert (status["state"], status["paused_by"]) == ("paused", ["two"])
+        assert (status["step"], status["signals"]) == (0, 0)
+        rt.step()
+        wait_until(lambda: rt.status()["step"] == 1)
+        assert rt.status()["market_time"] == "2024-07-01T03:45:00Z"
         rt.resume("two")
         rt.wait()
         assert rt.status()["state"] == "ended"
@@ -461,8 +472,60 @@ def test_a_result_has_its_tables_in_other_libraries_too(walk: pa.Table) -> None:
         assert len(getattr(pandas, name)) == len(getattr(polars, name)) == rows > 0
     assert len(pandas.bars(5)) == len(polars.bars(5)) == found.bars(5).num_rows == 5 * 3 * 75
     assert found.bars(15).num_rows == 5 * 3 * 25
-    with pytest.raises(KeyError, match=r"no 7-minute bars.*\[5, 15\]"):
-        found.bars(7)
+    assert found.bars("5m").equals(found.bars(5))
+    for asked, named in ((7, "7m"), ("7m", "7m"), ("90s", "90s")):
+        with pytest.raises(InputError, match=rf"bars of {named} were not.*there are 5m, 15m"):
+            found.bars(asked)
+    with pytest.raises(InputError, match='bars of "5 apples": write a number and a unit'):
+        found.bars("5 apples")
+
+
+def test_ctrl_c_leaves_the_files_of_the_days_that_are_complete(
+    walk: pa.Table, tmp_path: Path
+) -> None:
+    def twice(day: date, over: int, planned: int, rows: int) -> None:
+        if over == 2:
+            raise KeyboardInterrupt
+
+    two = walk.filter(pc.less(walk["ts"], pa.scalar(datetime(2024, 7, 3, tzinfo=UTC))))
+    openbell.backtest(CONFIG, two, out=tmp_path / "two")
+
+    with pytest.raises(KeyboardInterrupt):
+        openbell.backtest(CONFIG, walk, out=tmp_path / "out", on_day=twice)
+
+    summary = orjson.loads((tmp_path / "out" / "summary.json").read_bytes())
+    assert (summary["trading_days"], summary["interrupted"]) == (2, True)
+    for name in ("signals.jsonl", "sessions.jsonl", "levels.parquet", "quality.csv"):
+        written = [(tmp_path / of / name).read_bytes() for of in ("out", "two")]
+        assert written[0] == written[1], name
+
+
+def test_overrides_come_before_a_configuration_wherever_one_is_taken(walk: pa.Table) -> None:
+    overrides = {"breakout.sides": "high"}
+
+    found = openbell.backtest(CONFIG, walk, overrides=overrides)
+    with Runtime.from_config(CONFIG, walk, overrides=overrides) as rt:
+        signals = list(rt.signals())
+
+    assert found.signals["side"].unique().to_pylist() == ["HIGH_BREAK"]
+    assert [signal.id for signal in signals] == found.signals["id"].to_pylist()
+    with pytest.raises(ConfigError, match=r"option: breakout.side is not a key"):
+        Runtime.from_config(CONFIG, walk, overrides={"breakout.side": "high"})
+
+
+def test_what_a_library_may_do_is_shown_to_who_looks() -> None:
+    shown = pydoc.plain(pydoc.render_doc(openbell))
+
+    assert {"Config", "Runtime", "backtest", "errors", "load_config", "testing"} <= {*dir(openbell)}
+    for line in ("backtest(config:", "class Runtime(", "class Config(", "load_config(path:"):
+        assert line in shown
+
+
+def test_an_error_in_a_program_speaks_of_its_arguments(walk: pa.Table, tmp_path: Path) -> None:
+    openbell.backtest(CONFIG, walk, out=tmp_path)
+
+    with pytest.raises(InputError, match=r"pass force=True to replace .* pass another out="):
+        openbell.backtest(CONFIG, walk, out=tmp_path)
 
 
 def test_a_table_of_each_kind_is_a_source(walk: pa.Table) -> None:
