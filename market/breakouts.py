@@ -7,7 +7,7 @@ lies beyond its level for the first time after the window, until the close.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from openbell.market.bars import BarBlock, Codes, Mask, Prices, Rows
 from openbell.market.days import Nanoseconds
+from openbell.market.prices import limits, on_grid, rounded
 from openbell.market.results import HIGH_BREAK, LOW_BREAK, Levels
 
 Positions = NDArray[np.intp]
@@ -33,6 +34,8 @@ class BreakRules:
     """How far beyond the level a price has to be."""
     buffer_unit: Literal["price", "percent"] = "price"
     """`percent`: of the level."""
+    tick: float = 0.0
+    """Price of one tick, which prices are multiples of; 0: not known."""
     inside_bars: int = 0
     """A side is watched again after so many closes (ticks) in a row that are not beyond its
     level; 0: never. Means nothing where `check` is `once`."""
@@ -67,6 +70,8 @@ class Armed:
     """(2, s) whether that first price already lay beyond the level."""
     looked_ns: int
     """When the latest of those first prices was known, ns UTC; `from_ns` before any."""
+    limit: Prices | None = field(default=None, metadata={"snapshot": False})
+    """(2, s) the last numbers that still mean the threshold's price; None after a restart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +100,6 @@ def armed(levels: Levels, from_ns: int, rules: BreakRules, followed: Mask | None
         Symbols whose breaks are looked for; None: all.
     """
     level = np.stack([levels.high, levels.low])
-    width = level * (rules.buffer / 100) if rules.buffer_unit == "percent" else rules.buffer
     watched = np.isfinite(level)
     if rules.sides != "both":
         watched[LOW_BREAK if rules.sides == "high" else HIGH_BREAK] = False
@@ -104,10 +108,10 @@ def armed(levels: Levels, from_ns: int, rules: BreakRules, followed: Mask | None
     if followed is not None:
         watched &= followed
         looked = ~followed  # nobody waits for the first price of the others
-    return Armed(
+    state = Armed(
         from_ns=from_ns,
         level=level,
-        threshold=level + np.array([[1.0], [-1.0]]) * width,
+        threshold=_thresholds(level, rules),
         complete=levels.complete,
         watched=watched,
         broken=np.zeros((2, s), np.int32),
@@ -116,6 +120,28 @@ def armed(levels: Levels, from_ns: int, rules: BreakRules, followed: Mask | None
         gap=np.zeros((2, s), np.bool_),
         looked_ns=from_ns,
     )
+    return replace(state, limit=_limit(state, rules))
+
+
+_OUTWARD = np.array([[1.0], [-1.0]])
+
+
+def _thresholds(level: Prices, rules: BreakRules) -> Prices:
+    """(2, s) levels and the buffer on top, as prices."""
+    if not rules.buffer:
+        return level
+    if rules.buffer_unit == "percent":
+        width = np.abs(level) * (rules.buffer / 100)
+    else:
+        width = np.full(level.shape, rules.buffer)
+    start = on_grid(level, rules.tick) if rules.tick else level
+    return rounded(start + _OUTWARD * width, np.fmax(np.abs(start), width))
+
+
+def _limit(state: Armed, rules: BreakRules) -> Prices:
+    if state.limit is not None:
+        return state.limit
+    return limits(state.threshold, _OUTWARD, rules.tick)
 
 
 def find_breaks(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, Breaks | None]:
@@ -132,7 +158,9 @@ def find_breaks(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, Bre
     live = _live(state, rules)
     if len(rows) == 0 or not (live.any() or not state.looked.all()):
         return state, None
-    state, new, first = _with_first_prices(state, rows)
+    if state.limit is None:
+        state = replace(state, limit=_limit(state, rules))
+    state, new, first = _with_first_prices(state, rows, rules)
     if rules.check == "once":
         state, hits = _at_first(state, rows, rules, new, first)
     elif rules.inside_bars:
@@ -162,7 +190,9 @@ def _live(state: Armed, rules: BreakRules) -> Mask:
     return state.watched | left
 
 
-def _with_first_prices(state: Armed, rows: Rows) -> tuple[Armed, Positions, Positions]:
+def _with_first_prices(
+    state: Armed, rows: Rows, rules: BreakRules
+) -> tuple[Armed, Positions, Positions]:
     """Look at each symbol's first price since the session; the new symbols and their rows."""
     if state.looked.all():
         nothing = np.empty(0, np.intp)
@@ -180,10 +210,10 @@ def _with_first_prices(state: Armed, rows: Rows) -> tuple[Armed, Positions, Posi
         price, known_at = rows.price[first], rows.ts[first]
     if not len(new):
         return state, new, first
-    looked, gap = state.looked.copy(), state.gap.copy()
+    looked, gap, limit = state.looked.copy(), state.gap.copy(), _limit(state, rules)
     looked[new] = True
     for side in (HIGH_BREAK, LOW_BREAK):
-        gap[side, new] = _beyond(price, state.threshold[side, new], side)
+        gap[side, new] = _beyond(price, limit[side, new], side)
     latest = max(state.looked_ns, int(known_at.max()))
     return replace(state, looked=looked, gap=gap, looked_ns=latest), new, first
 
@@ -193,6 +223,7 @@ def _at_first(
 ) -> tuple[Armed, list[_Hits]]:
     """Breaks at the first price after the session; nothing is watched beyond it."""
     hits: list[_Hits] = []
+    limit = _limit(state, rules)
     for side in (HIGH_BREAK, LOW_BREAK):
         who = state.watched[side, new]
         symbol, row = new[who], first[who]
@@ -200,7 +231,7 @@ def _at_first(
             price = _confirming(rows, rules, side)[row, symbol]
         else:
             price = rows.price[row]
-        beyond = _beyond(price, state.threshold[side, symbol], side)
+        beyond = _beyond(price, limit[side, symbol], side)
         hits.append(_firsts(side, row[beyond], symbol[beyond]))
     state = _broken(state, hits)
     watched = state.watched.copy()
@@ -212,16 +243,16 @@ def _first_only(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, lis
     """Each watched side's first break."""
     hits: list[_Hits] = []
     for side in (HIGH_BREAK, LOW_BREAK):
-        threshold = state.threshold[side]
+        limit = _limit(state, rules)[side]
         if isinstance(rows, BarBlock):
             prices = _confirming(rows, rules, side)
             # One pass over the batch finds the few columns worth a second look.
             extreme = np.fmax if side == HIGH_BREAK else np.fmin
             peak = extreme.reduce(prices, axis=0)
-            symbol = np.flatnonzero(state.watched[side] & _beyond(peak, threshold, side))
-            row = _beyond(prices[:, symbol], threshold[symbol], side).argmax(axis=0)
+            symbol = np.flatnonzero(state.watched[side] & _beyond(peak, limit, side))
+            row = _beyond(prices[:, symbol], limit[symbol], side).argmax(axis=0)
         else:
-            aim = np.where(state.watched[side], threshold, np.nan)
+            aim = np.where(state.watched[side], limit, np.nan)
             row = np.flatnonzero(_beyond(rows.price, aim[rows.code], side))
             _, earliest = np.unique(rows.code[row], return_index=True)
             row = row[earliest]
@@ -271,9 +302,10 @@ def _walk(
     state, row, column, number
     """
     m, c = prices.shape
-    beyond = _beyond(prices, state.threshold[side, symbols], side)
+    beyond = _beyond(prices, _limit(state, rules)[side, symbols], side)
     present = ~np.isnan(closes)
-    inside = present & ~_beyond(closes, state.level[side, symbols], side)
+    level = limits(state.level[side, symbols], _OUTWARD[side], rules.tick)
+    inside = present & ~_beyond(closes, level, side)
     count = np.cumsum(inside, axis=0)
     # Insides up to the last row outside: what a run of insides has to be counted from.
     before = np.maximum.accumulate(np.where(present & ~inside, count, -m - rules.inside_bars), 0)
@@ -350,7 +382,8 @@ def _breaks(state: Armed, rows: Rows, rules: BreakRules, hits: list[_Hits]) -> B
         price = rows.close[row, who]
         if rules.confirm == "touch":
             opened, threshold = rows.open[row, who], state.threshold[side, who]
-            gapped = np.where(side == HIGH_BREAK, opened > threshold, opened < threshold)
+            limit = _limit(state, rules)[side, who]
+            gapped = np.where(side == HIGH_BREAK, opened > limit, opened < limit)
             price = np.where(gapped, opened, threshold)
             cell = row * len(rows.symbols) + who
             high, low = cell[side == HIGH_BREAK], cell[side == LOW_BREAK]
@@ -377,8 +410,8 @@ def _confirming(bars: BarBlock, rules: BreakRules, side: int) -> Prices:
     return bars.high if side == HIGH_BREAK else bars.low
 
 
-def _beyond(price: Prices, level: Prices, side: int) -> Mask:
-    return price > level if side == HIGH_BREAK else price < level
+def _beyond(price: Prices, limit: Prices, side: int) -> Mask:
+    return price > limit if side == HIGH_BREAK else price < limit
 
 
 def last_prices(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import time
+from decimal import Decimal
+from fractions import Fraction
 from typing import Literal, NamedTuple, TypedDict
 
 from openbell.market.days import MINUTE_NS, Segment, TradingDay
@@ -37,6 +39,10 @@ class Rules(NamedTuple):
     confirm: Literal["close", "touch"] = "close"
     check: Literal["continuous", "once"] = "continuous"
     sides: Literal["both", "high", "low"] = "both"
+    buffer: float = 0.0
+    buffer_unit: Literal["price", "percent"] = "price"
+    tick: float = 0.0
+    """0: not known."""
 
 
 class Used(NamedTuple):
@@ -360,24 +366,61 @@ def breaks(
     if high is None or low is None or not after:
         return []
     first_price = after[0].open
+    above, below = threshold(high, 1, rules), threshold(low, -1, rules)
     touch = rules.confirm == "touch"
     high_wanted, low_wanted = rules.sides in ("both", "high"), rules.sides in ("both", "low")
 
     found = []
     for row in after[:1] if rules.check == "once" else after:
-        breaks_high = high_wanted and (row.high if touch else row.close) > high
-        breaks_low = low_wanted and (row.low if touch else row.close) < low
+        breaks_high = high_wanted and beyond(row.high if touch else row.close, above, 1, rules)
+        breaks_low = low_wanted and beyond(row.low if touch else row.close, below, -1, rules)
         # Which came first can't be told only when this one bar is the first break of both sides.
         ambiguous = breaks_high and breaks_low
         if breaks_high:
-            price = max(row.open, high) if touch else row.close
-            found.append(Break("HIGH_BREAK", row, price, high, first_price > high, ambiguous))
+            price = row.close
+            if touch:
+                price = row.open if beyond(row.open, above, 1, rules) else above
+            gap = beyond(first_price, above, 1, rules)
+            found.append(Break("HIGH_BREAK", row, price, high, gap, ambiguous))
             high_wanted = False
         if breaks_low:
-            price = min(row.open, low) if touch else row.close
-            found.append(Break("LOW_BREAK", row, price, low, first_price < low, ambiguous))
+            price = row.close
+            if touch:
+                price = row.open if beyond(row.open, below, -1, rules) else below
+            gap = beyond(first_price, below, -1, rules)
+            found.append(Break("LOW_BREAK", row, price, low, gap, ambiguous))
             low_wanted = False
     return found
+
+
+def threshold(level: float, sign: int, rules: Rules) -> float:
+    """A level and the buffer beyond it, reckoned in decimals as on paper."""
+    if rules.buffer == 0:
+        return level
+    price = Decimal(f"{level:.15g}")  # what float64 keeps of any decimal
+    if rules.tick:
+        tick = Decimal(repr(rules.tick))
+        multiple = (price / tick).to_integral_value() * tick
+        if abs(Fraction(level) - Fraction(multiple)) <= noise(float(multiple), rules):
+            price = multiple
+    width = Decimal(repr(rules.buffer))
+    if rules.buffer_unit == "percent":
+        width = abs(price) * width / 100
+    return float(price + sign * width)
+
+
+def beyond(price: float, of: float, sign: int, rules: Rules) -> bool:
+    return sign * (Fraction(price) - Fraction(of)) > noise(of, rules)
+
+
+def noise(price: float, rules: Rules) -> Fraction:
+    """How far from a price a number may lie and mean it: some units in float64's last place."""
+    size = abs(Fraction(price))
+    of_float64 = size / 2**51
+    if not rules.tick:
+        return of_float64
+    tick = Fraction(rules.tick)  # with a known tick, what float32 loses too, short of half a tick
+    return max(of_float64, min(Fraction(0.45) * tick, size / 2**23 + tick / 2**20))
 
 
 def last_price(

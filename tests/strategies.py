@@ -177,6 +177,9 @@ def rules(draw: st.DrawFn) -> Rules:
         confirm=draw(st.sampled_from(("close", "touch"))),
         check=draw(st.sampled_from(("continuous", "continuous", "once"))),
         sides=draw(st.sampled_from(("both", "both", "high", "low"))),
+        buffer=draw(st.sampled_from((0.0, 0.0, 0.0, 0.15, 0.5))),
+        buffer_unit=draw(st.sampled_from(("price", "percent"))),
+        tick=draw(st.sampled_from((0.0, 0.05))),
     )
 
 

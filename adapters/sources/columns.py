@@ -32,6 +32,7 @@ from openbell.adapters.sources.timetexts import (
 from openbell.errors import DataError
 from openbell.market.bars import Codes, Mask, Prices
 from openbell.market.days import DAY_NS, MINUTE_NS, Nanoseconds
+from openbell.market.prices import as_written, from_float32, scaled
 
 Positions = slice | NDArray[np.int64]
 
@@ -298,12 +299,8 @@ def decode(plan: Plan, table: Any, first_row: int = 1) -> Decoded:
         if ours not in plan.names:
             columns[ours] = _read_only(np.zeros(len(ts)))
             continue
-        values = _floats(table[plan.names[ours]])
-        if plan.nanos and ours not in _OPTIONAL:
-            values = np.where(values == _NO_NANOS, np.nan, values) / 1e9
-        if plan.options.price_scale != 1.0 and ours not in _OPTIONAL:
-            values = values * plan.options.price_scale
-        columns[ours] = _read_only(values)
+        column = table[plan.names[ours]]
+        columns[ours] = _read_only(_floats(column) if ours in _OPTIONAL else _prices(plan, column))
     return Decoded(plan.file, first_row, symbols, _read_only(code), _read_only(ts), columns)
 
 
@@ -571,13 +568,32 @@ def _first_failing(column: Any, kind: Any) -> int:
     return low
 
 
+def _prices(plan: Plan, column: Any) -> Prices:
+    if pa.types.is_float32(column.type):
+        single = from_float32(_values(column, np.dtype(np.float32)))
+        missing = _nulls(column)
+        values = single if missing is None else np.where(missing, np.nan, single)
+    else:
+        values = as_written(_floats(column))
+    scale = plan.options.price_scale
+    return values if scale == 1.0 else scaled(values, scale)
+
+
 def _floats(column: Any) -> Prices:
     if pa.types.is_null(column.type):
         return np.full(len(column), np.nan)
     if pa.types.is_decimal(column.type):
-        column = column.cast(pa.float64())
+        return _decimals(column)
     values = _values(column, _dtype(column.type)).astype(np.float64, copy=False)
     missing = _nulls(column)
+    return values if missing is None else np.where(missing, np.nan, values)
+
+
+def _decimals(column: Any) -> Prices:
+    """Decimals as the numbers that their texts are read as, which Arrow's own cast misses."""
+    missing = _nulls(column)
+    texts = column.cast(pa.string()).fill_null("nan")
+    values = _values(texts.cast(pa.float64()), np.dtype(np.float64))
     return values if missing is None else np.where(missing, np.nan, values)
 
 

@@ -18,6 +18,7 @@ from openbell.market.breakouts import BreakRules
 from openbell.market.calendar import Calendar, open_calendar, timezone
 from openbell.market.days import MINUTE_NS, SECOND_NS, Nanoseconds, TradingDay, local_instant
 from openbell.market.indicators import Indicator
+from openbell.market.prices import product
 from openbell.market.windows import NoWindow, SessionSpec, order_of_day, session_window
 from openbell.runtime.config import BreakoutConfig, Config
 from openbell.runtime.config.values import Duration
@@ -248,13 +249,14 @@ def settings(config: Config, *, paced: bool = False) -> Settings:
 
 def _rules(breakout: BreakoutConfig) -> BreakRules:
     buffer = breakout.buffer
-    ticks = buffer.unit == "ticks"
+    tick = breakout.tick_size or 0.0
     return BreakRules(
         confirm=breakout.confirm,
         check=breakout.check,
         sides=breakout.sides,
-        buffer=buffer.amount * (breakout.tick_size or 0.0) if ticks else buffer.amount,
+        buffer=product(buffer.amount, tick) if buffer.unit == "ticks" else buffer.amount,
         buffer_unit="percent" if buffer.unit == "percent" else "price",
+        tick=tick,
         inside_bars=breakout.rearm.inside_bars,
         rearms_max=breakout.rearm.max,
     )

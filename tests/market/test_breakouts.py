@@ -9,8 +9,10 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import reference
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import Rules
 from runs import pieces, plain
 
 from openbell.market.bars import BarBlock, Rows, TickBatch
@@ -264,6 +266,7 @@ def drawn(draw: st.DrawFn) -> Drawn:
         sides=draw(st.sampled_from(("both", "both", "high", "low"))),
         buffer=draw(st.sampled_from((0.0, 0.0, 0.5, 1.0))),
         buffer_unit=draw(st.sampled_from(("price", "percent"))),
+        tick=draw(st.sampled_from((0.0, 0.25))),
         inside_bars=draw(st.sampled_from((0, 1, 2, 3))),
         rearms_max=draw(st.sampled_from((None, 1, 2))),
     )
@@ -304,13 +307,16 @@ def walked_side(
     case: Drawn, symbol: int, side: int, rows: Sequence[tuple[int, float, float, float, float]]
 ) -> list[Brief]:
     rules = case.rules
+    sign = 1 if side == HIGH else -1
     level = float((case.levels.high if side == HIGH else case.levels.low)[symbol])
-    buffer = level * (rules.buffer / 100) if rules.buffer_unit == "percent" else rules.buffer
-    threshold = level + buffer if side == HIGH else level - buffer
+    if np.isnan(level):
+        return []
+    plain_rules = Rules(buffer=rules.buffer, buffer_unit=rules.buffer_unit, tick=rules.tick)
+    threshold = reference.threshold(level, sign, plain_rules)
     is_touch = rules.confirm == "touch" and isinstance(case.rows, BarBlock)
 
     def is_beyond(price: float, of: float) -> bool:
-        return price > of if side == HIGH else price < of
+        return reference.beyond(price, of, sign, plain_rules)
 
     breaks: list[Brief] = []
     is_watched, inside = True, 0
