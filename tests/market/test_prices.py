@@ -64,6 +64,9 @@ def on_grids(draw: st.DrawFn) -> OnGrid:
         stored=draw(st.sampled_from(("double", "float", "float as double", "decimal", "ticks"))),
         knows_tick=draw(st.booleans()),
     )
+    if case.stored == "double" and tick == Decimal("0.03125"):
+        # Beyond, float32 has no bits to spare for them, and so they pass for decimals.
+        assume(max(abs(price) for price in case.prices()) < 2**15)
     if case.stored.startswith("float"):
         # Whatever float32 can't tell apart, nobody can.
         largest = max(abs(price) for price in case.prices())
