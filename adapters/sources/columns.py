@@ -574,7 +574,9 @@ def _prices(plan: Plan, column: Any) -> Prices:
         missing = _nulls(column)
         values = single if missing is None else np.where(missing, np.nan, single)
     else:
-        values = as_written(_floats(column))
+        values = _floats(column)
+        if pa.types.is_floating(column.type):
+            values = as_written(values)
     scale = plan.options.price_scale
     return values if scale == 1.0 else scaled(values, scale)
 
