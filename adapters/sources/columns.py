@@ -577,6 +577,8 @@ def _prices(plan: Plan, column: Any) -> Prices:
         values = _floats(column)
         if pa.types.is_floating(column.type):
             values = as_written(values)
+    if plan.nanos:
+        values = np.where(values == _NO_NANOS, np.nan, values) / 1e9
     scale = plan.options.price_scale
     return values if scale == 1.0 else scaled(values, scale)
 
