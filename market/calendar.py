@@ -23,7 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openbell.errors import CalendarError
-from openbell.market.days import DAY_NS, SECOND_NS, Nanoseconds, Segment, TradingDay, local_instant
+from openbell.market.days import (
+    DAY_NS,
+    ONE_DAY,
+    SECOND_NS,
+    Nanoseconds,
+    Segment,
+    TradingDay,
+    local_instant,
+)
 
 __all__ = [
     "SEGMENTS",
@@ -37,8 +45,6 @@ __all__ = [
 
 SEGMENTS = ("equity", "equity_fno", "index", "futures")
 """Products whose hours may differ; they do at NSE, since 2026-08-03."""
-
-ONE_DAY = timedelta(days=1)
 
 Hours = tuple[tuple[time, time], ...]
 """Open and close of each segment in local time; a close at 00:00 is the midnight after."""

@@ -6,8 +6,9 @@ its exchange's time zone and turns wall-clock times of that day into instants.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,9 @@ SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 DAY_NS = 86_400 * SECOND_NS
 
+ONE_DAY = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def local_instant(day: date, wall: time, tz: str) -> int:
     """Instant (ns UTC) of a wall-clock time on a date in an IANA time zone.
@@ -30,6 +34,9 @@ def local_instant(day: date, wall: time, tz: str) -> int:
     """
     moment = datetime.combine(day, wall, tzinfo=ZoneInfo(tz))
     return round(moment.timestamp()) * SECOND_NS
+
+
+Dates = tuple[date, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,13 @@ class TradingDay:
         """Whether some of its hours lie on another date than its own."""
         return self.open_ns < self.midnight_ns or self.close_ns > self.next_midnight_ns
 
+    @cached_property
+    def local_dates(self) -> Dates:
+        """The dates of its zone on which its hours lie, ascending."""
+        if not self.crosses_midnight:
+            return (self.date,)
+        return dates_between(self.open_ns, self.close_ns, self.tz)
+
     def instant(self, wall: time) -> int:
         """Instant (ns UTC) of a wall-clock time on this day's date."""
         return local_instant(self.date, wall, self.tz)
@@ -96,6 +110,46 @@ class TradingDay:
     def minutes_expected(self) -> int:
         """Minutes inside the day's hours: 390 on a regular New York day."""
         return sum(-(-(s.close_ns - s.open_ns) // MINUTE_NS) for s in self.segments)
+
+
+def local_date(instant_ns: int, tz: str) -> date:
+    """The date that an instant falls on in a time zone."""
+    return (_EPOCH + timedelta(seconds=instant_ns // SECOND_NS)).astimezone(ZoneInfo(tz)).date()
+
+
+def dates_between(start_ns: int, end_ns: int, tz: str) -> Dates:
+    """The dates of a time zone that [start, end) touches, ascending."""
+    first, last = local_date(start_ns, tz), local_date(end_ns - 1, tz)
+    return tuple(first + timedelta(days=n) for n in range((last - first).days + 1))
+
+
+def row_spans(
+    days: Sequence[TradingDay], before: TradingDay | None = None, after: TradingDay | None = None
+) -> dict[date, tuple[int, int]]:
+    """From when until when (ns UTC) rows belong to each trading day.
+
+    What lies inside a day's hours, from the first open to the last close, is that day's. Of what
+    lies between the hours of two days, each has what is on its own date; the rest is no day's.
+    So no row belongs to two days, and none changes its day with how far a run goes.
+
+    Parameters
+    ----------
+    days : sequence
+        Trading days, oldest first, all that there are between the first and the last.
+    before, after : TradingDay, optional
+        The trading days next to them, if the calendar knows them.
+    """
+    spans: dict[date, tuple[int, int]] = {}
+    for previous, day, following in zip(
+        (before, *days[:-1]), days, (*days[1:], after), strict=True
+    ):
+        start, end = min(day.open_ns, day.midnight_ns), max(day.close_ns, day.next_midnight_ns)
+        if previous is not None:
+            start = max(start, previous.close_ns)
+        if following is not None:
+            end = min(end, following.open_ns)
+        spans[day.date] = (start, end)
+    return spans
 
 
 @lru_cache(maxsize=32)  # a day's few grids are asked for some thirty times

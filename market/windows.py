@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import time, timedelta
+from datetime import time
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
-from openbell.market.days import MINUTE_NS, SECOND_NS, Nanoseconds, TradingDay, local_instant
+from openbell.market.days import (
+    MINUTE_NS,
+    ONE_DAY,
+    SECOND_NS,
+    Nanoseconds,
+    TradingDay,
+    dates_between,
+    local_instant,
+)
 
 Closed = Literal["both", "left"]
 
@@ -29,6 +37,8 @@ class SessionSpec:
     end: str
     closed: Closed = "both"
     """`both`: the end minute belongs to the window; `left`: it doesn't."""
+    timezone: str | None = None
+    """IANA zone of wall times; None: the trading day's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +62,7 @@ class NoWindow:
 
 
 def resolve(day: TradingDay, text: str) -> int:
-    """Instant (ns UTC) that a configured time means on a trading day.
+    """Instant (ns UTC) that a single configured time means on a trading day.
 
     A wall time is one of the day's date; where the day opens on the evening before (or closes
     after midnight), the neighbouring date is taken when only that lies inside the hours.
@@ -62,29 +72,84 @@ def resolve(day: TradingDay, text: str) -> int:
     ValueError
         If the text is neither "HH:MM" nor "open+15m" or "close-30m".
     """
+    time_of_day = _parsed(text)
+    if isinstance(time_of_day, int):
+        return time_of_day + (day.open_ns if text.startswith("open") else day.close_ns)
+    places = _places(day, time_of_day, day.tz)
+    return next((p for p in places if day.open_ns <= p <= day.close_ns), places[0])
+
+
+def session_span(day: TradingDay, spec: SessionSpec) -> tuple[int, int]:
+    """Start and exclusive end (ns UTC) of a session as configured, not yet cut to the hours.
+
+    A wall time stands for that time on one of the dates that the hours touch: as a start for one
+    from the open on and before the close, as an end for one after the open and up to the close.
+    So 17:00, on a day that opens and closes then, is the open as a start and the close as an end.
+    An end outside of the hours comes after its start, a start outside before its end. The end may
+    lie before the start, where the day doesn't hold them in this order.
+    """
+    start, end = _parsed(spec.start), _parsed(spec.end)
+    tz = spec.timezone or day.tz
+    starts: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+    if isinstance(start, int):
+        start_ns: int | None = start + (day.open_ns if spec.start[0] == "o" else day.close_ns)
+    else:
+        starts = _places(day, start, tz)
+        start_ns = _first(starts, [(s.open_ns, s.close_ns - 1) for s in day.segments])
+    if isinstance(end, int):
+        end_ns: int | None = end + (day.open_ns if spec.end[0] == "o" else day.close_ns)
+    else:
+        ends = _places(day, end, tz)
+        end_ns = _first(ends, [(s.open_ns + 1, s.close_ns) for s in day.segments])
+        if end_ns is None and spec.closed == "both" and day.open_ns in ends:
+            end_ns = day.open_ns  # the day's first minute is the session's last
+    if start_ns is None:
+        start_ns = max((p for p in starts if end_ns is not None and p <= end_ns), default=starts[0])
+    if end_ns is None:
+        end_ns = min((p for p in ends if p >= start_ns), default=ends[0])
+    return start_ns, end_ns + (MINUTE_NS if spec.closed == "both" else 0)
+
+
+def _parsed(text: str) -> time | int:
+    """A wall time, or how far from the open or the close (ns)."""
     if match := _RELATIVE.fullmatch(text):
-        base = day.open_ns if match[1] == "open" else day.close_ns
         if match[2] is None:
-            return base
+            return 0
         offset = int(match[3]) * _UNIT_NS[match[4]]
-        return base + offset if match[2] == "+" else base - offset
+        return offset if match[2] == "+" else -offset
     if not (match := _WALL.fullmatch(text)):
         raise ValueError(f'"{text}" is not a time; write "09:30", "open+15m" or "close-30m"')
-    wall = time(int(match[1]), int(match[2]))
-    own = day.instant(wall)
-    if day.open_ns <= own <= day.close_ns:
-        return own
-    for shift in (-1, 1):
-        other = local_instant(day.date + timedelta(days=shift), wall, day.tz)
-        if day.open_ns <= other <= day.close_ns:
-            return other
-    return own
+    return time(int(match[1]), int(match[2]))
+
+
+def _places(day: TradingDay, wall: time, tz: str) -> tuple[int, ...]:
+    """Instants of a wall time on the day's date and on the others that its hours touch.
+
+    The day's own date first, then the nearest.
+    """
+    touched = day.local_dates if tz == day.tz else dates_between(day.open_ns, day.close_ns + 1, tz)
+    dates = sorted({day.date, *touched}, key=lambda d: (abs((d - day.date).days), d))
+    places = [local_instant(d, wall, tz) for d in dates]
+    if day.close_ns == local_instant(dates[-1] + ONE_DAY, wall, tz):
+        places.append(day.close_ns)  # midnight, with which the last of them ends
+    return tuple(places)
+
+
+def _first(places: tuple[int, ...], spans: list[tuple[int, int]]) -> int | None:
+    """The first of the instants inside one of the spans, else inside the whole; None: outside."""
+    whole = [(spans[0][0], spans[-1][1])]
+    for inside in (spans, whole):
+        for place in places:
+            if any(first <= place <= last for first, last in inside):
+                return place
+    return None
 
 
 @lru_cache(maxsize=4)
 def order_of_day(day: TradingDay, sessions: tuple[SessionSpec, ...]) -> dict[str, int]:
     """Each session's place in a day: by the start of its window, then as configured."""
-    starts = [resolve(day, session.start) for session in sessions]
+    starts = [session_span(day, session)[0] for session in sessions]
     ordered = sorted(range(len(sessions)), key=lambda place: (starts[place], place))
     return {sessions[position].name: place for place, position in enumerate(ordered)}
 
@@ -97,17 +162,18 @@ def session_window(day: TradingDay, spec: SessionSpec, slot_ns: int) -> Window |
     slot_ns : int
         Bar length, or a minute for ticks: what `slots` counts.
     """
-    start, end = resolve(day, spec.start), resolve(day, spec.end)
-    if spec.closed == "both":
-        end += MINUTE_NS
-    if end <= start:
-        return NoWindow(f"{spec.start}–{spec.end} is empty on {day.date}")
+    start, end = session_span(day, spec)
     pieces = [
         (max(start, s.open_ns), min(end, s.close_ns))
         for s in day.segments
         if max(start, s.open_ns) < min(end, s.close_ns)
     ]
     hours = ", ".join(f"{_clock(day, s.open_ns)}–{_clock(day, s.close_ns)}" for s in day.segments)
+    if end <= start:
+        return NoWindow(
+            f"{spec.start}–{spec.end} is empty on {day.date}: it ends before it starts in its "
+            f"hours, {hours}"
+        )
     if not pieces:
         return NoWindow(f"{spec.start}–{spec.end} lies outside the hours of {day.date}, {hours}")
     first, last = pieces[0][0], pieces[-1][1]

@@ -25,7 +25,7 @@ from openbell.adapters.sources import Source
 from openbell.errors import DayFailed, InputError
 from openbell.messages.base import Message
 from openbell.messages.control import Loaded, Pause, Prepared, Resume, Start, StepOnce
-from openbell.runtime.intake.loading import Loader, day_windows
+from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import cells
 from openbell.runtime.kernel.dispatchers import Dispatcher, Inline, Threads
@@ -70,7 +70,7 @@ class Engine:
             source,
             symbols=plan.symbols,
             registers=plan.registers,
-            windows=day_windows(plan.days),
+            windows=plan.row_spans,
             trailing=plan.trailing,
             took=partial(self._metrics.add, "history"),
             journals=journals,

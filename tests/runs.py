@@ -89,7 +89,9 @@ def plan_of(cases: Sequence[Case]) -> Plan:
         not_trading={},
         open_ended=(False, False),
         settings=run.settings,
-        trailing=TrailingSettings(specs=(), needs=(), before=lambda day, count: (), dates=()),
+        trailing=TrailingSettings(
+            specs=(), needs=(), before=lambda day, count: (), dates=frozenset()
+        ),
     )
 
 

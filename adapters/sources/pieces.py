@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from openbell.adapters.sources.base import DataOptions, FileIdentity, SourceInfo
 from openbell.adapters.sources.columns import Decoded, Positions
-from openbell.adapters.sources.times import local_date, rows_by_date
+from openbell.adapters.sources.times import rows_by_date
 from openbell.errors import DataError
 from openbell.market.bars import RawRows
-from openbell.market.days import DAY_NS, Nanoseconds
+from openbell.market.days import DAY_NS, Nanoseconds, local_date
 
 KEEP_BYTES = 512 * 2**20
 

@@ -130,11 +130,6 @@ def _by_minute(wall: Nanoseconds, rows: NDArray[np.int64], tz: str) -> Nanosecon
     return wall - offsets[which]
 
 
-def local_date(instant_ns: int, tz: str) -> date:
-    """The date that an instant falls on in a time zone."""
-    return (_EPOCH + timedelta(seconds=instant_ns // SECOND_NS)).astimezone(ZoneInfo(tz)).date()
-
-
 def rows_by_date(ts: Nanoseconds, tz: str) -> dict[date, int]:
     """How many instants (ns UTC, in any order) fall on each local date, dates ascending."""
     if not ts.size:

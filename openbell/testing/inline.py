@@ -17,7 +17,7 @@ from openbell.market.assembly import no_rows
 from openbell.messages.control import LoadTimedOut
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
-from openbell.runtime.intake.loading import Delivery, Loader, day_windows
+from openbell.runtime.intake.loading import Delivery, Loader
 from openbell.runtime.kernel.dispatchers import Inline
 from openbell.runtime.kernel.pacing import Pacer
 from openbell.runtime.lifetime.durable import DurableRun, Restored
@@ -241,7 +241,7 @@ class InlineRun(DurableRun):
             self.source,
             symbols=self.plan.symbols,
             registers=self.plan.registers,
-            windows=day_windows(self.plan.days),
+            windows=self.plan.row_spans,
             trailing=self.plan.trailing,
             journals=self.journals,
             clock=self.clock,

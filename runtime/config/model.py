@@ -307,12 +307,11 @@ class SessionConfig(Section):
         start, end = self.start, self.end
         if end.anchor == "close" and end.offset_ns == 0 and self.closed == "both":
             yield ("end",), 'the minute from the close on has no rows; write "close-1m"'
-        if start.anchor != end.anchor:
+        if start.anchor != end.anchor or start.anchor == "clock":
             return  # whether they are in order depends on the day
-        first, last = (start.wall, start.offset_ns), (end.wall, end.offset_ns)
-        if last < first:
+        if end.offset_ns < start.offset_ns:
             yield ("end",), f'write a time after the start, "{start}"; a session ends on its day'
-        elif last == first and self.closed == "left":
+        elif end.offset_ns == start.offset_ns and self.closed == "left":
             yield ("end",), f'write a time after the start, "{start}", or closed: both'
 
 

@@ -15,11 +15,8 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
-
-if TYPE_CHECKING:
-    from openbell.market.days import TradingDay  # numpy would double the time this import takes
 
 Unit = Literal["ns", "us", "ms", "s", "m", "h", "d"]
 
@@ -93,12 +90,6 @@ class SessionTime:
     """Local time of the exchange, where `anchor` is `clock`."""
     offset_ns: int = 0
     """From the open or the close, whole minutes, negative for before."""
-
-    def instant(self, day: TradingDay) -> int:
-        """Instant (ns UTC) on a trading day; it may lie outside the day's hours."""
-        if self.anchor == "clock":
-            return day.instant(self.wall)
-        return (day.open_ns if self.anchor == "open" else day.close_ns) + self.offset_ns
 
     def __str__(self) -> str:
         if self.anchor == "clock":

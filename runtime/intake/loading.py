@@ -14,31 +14,13 @@ from openbell.adapters.sources import Source
 from openbell.errors import InputError
 from openbell.market.assembly import assemble, no_rows
 from openbell.market.bars import DayData, RawRows
-from openbell.market.days import DAY_NS, TradingDay
+from openbell.market.days import TradingDay, row_spans
 from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
 from openbell.runtime.intake.trailing import Trailing, TrailingSettings
 from openbell.runtime.record import journal
 
 Delivery = Loaded | LoadTimedOut | LoadFailed | InputError
 """What becomes of a day's load; wrong input ends the run."""
-
-
-def day_windows(days: tuple[TradingDay, ...]) -> dict[date, tuple[int, int]]:
-    """From when until when (ns UTC) rows count for each trading day, oldest day first.
-
-    A day has its date from midnight to midnight, and what its hours reach beyond that; where a
-    day opens on the evening before, the day before ends there. So does the last one, whose evening
-    is the next day's: what a day holds must not depend on how far a run goes.
-    """
-    windows: dict[date, tuple[int, int]] = {}
-    for day, following in zip(days, (*days[1:], None), strict=True):
-        end = day.next_midnight_ns
-        if day.open_ns < day.midnight_ns:
-            end = min(end, day.open_ns + DAY_NS)
-        if following is not None:
-            end = min(end, following.open_ns)
-        windows[day.date] = (min(day.open_ns, day.midnight_ns), max(day.close_ns, end))
-    return windows
 
 
 ATTEMPTS = 4
@@ -55,7 +37,7 @@ class Loader:
     Parameters
     ----------
     windows : mapping
-        From when until when (ns UTC) rows belong to each date, as `day_windows` gives it.
+        From when until when (ns UTC) rows belong to each date, as `market.days.row_spans` gives it.
     registers : sequence
         Other registers than `symbols`, each from a date on.
     took : callable, optional
@@ -229,7 +211,7 @@ class Loader:
         return self._trailing
 
     def _rows(self, day: TradingDay, symbols: tuple[str, ...]) -> RawRows:
-        window = self._windows.get(day.date) or day_windows((day,))[day.date]
+        window = self._windows.get(day.date) or row_spans((day,))[day.date]
         try:
             return self._source.read(*window, symbols)
         except InputError:

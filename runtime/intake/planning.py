@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
@@ -15,8 +16,17 @@ from openbell.adapters.indicators import indicator_functions
 from openbell.adapters.sources import CsvOptions, DataOptions, Source, open_source
 from openbell.errors import CalendarError, ConfigError, DataError
 from openbell.market.breakouts import BreakRules
-from openbell.market.calendar import Calendar, open_calendar, timezone
-from openbell.market.days import MINUTE_NS, SECOND_NS, Nanoseconds, TradingDay, local_instant
+from openbell.market.calendar import Calendar, coverage, open_calendar, timezone
+from openbell.market.days import (
+    MINUTE_NS,
+    ONE_DAY,
+    SECOND_NS,
+    Nanoseconds,
+    TradingDay,
+    dates_between,
+    local_instant,
+    row_spans,
+)
 from openbell.market.indicators import Indicator
 from openbell.market.prices import product
 from openbell.market.windows import NoWindow, SessionSpec, order_of_day, session_window
@@ -47,6 +57,13 @@ class Plan:
     """Rows of trading days before the first and after the last that has one inside its hours."""
     registers: tuple[tuple[date, tuple[str, ...]], ...] = ()
     """Other registers than `symbols` that a stored run has had, each from a date on."""
+    neighbours: tuple[TradingDay | None, TradingDay | None] = (None, None)
+    """The trading days before the first and after the last, where the calendar knows them."""
+
+    @cached_property
+    def row_spans(self) -> Mapping[date, tuple[int, int]]:
+        """From when until when (ns UTC) rows belong to each day."""
+        return row_spans(self.days, *self.neighbours)
 
     def order(self, day: date) -> Mapping[str, int]:
         """Each session's place in one of the plan's days."""
@@ -105,44 +122,51 @@ def plan(
     """
     zone = timezone(config.exchange)
     live_from_ns = 0
+    asked_from = start
     if isinstance(start, datetime):
         moment = start.astimezone(ZoneInfo(zone)) if start.tzinfo else start
         live_from_ns = local_instant(moment.date(), moment.time(), zone)
-        start = moment.date()
+        asked_from = moment.date()
+        start = asked_from - ONE_DAY  # a day that closes after midnight may hold the moment
     dates = source.dates(zone)
     if not dates:
         raise DataError(f"{_where(config)} has no rows; name a file or folder with data")
     symbols = _symbols(config, source)
-    first, last = start or min(dates), end or max(dates)
-    if first > last:
-        raise DataError(_nothing_inside(config, dates, start, end))
     calendar = _calendar(config, dates, start, end)
     trailing = trailing_settings(config, calendar.before, dates)
     made = _with_indicators(settings(config, paced=paced), trailing, indicators or {})
-    held = _Held(source, dates, symbols)
-    days = calendar.days(max(first, calendar.first), min(last, calendar.last))
-    days = tuple(day for day in days if day.close_ns > live_from_ns)
-    found = next(filter(held.has_row, days), None)
+    held = _Held(source, dates, symbols, zone)
+    known = calendar.days()
+    asked = tuple(
+        day
+        for day in known
+        if (start is None or day.date >= start)
+        and (end is None or day.date <= end)
+        and day.close_ns > live_from_ns
+    )
+    found = next(filter(held.has_row, asked), None)
     if found is None:
-        raise DataError(_nothing_inside(config, dates, start, end))
-    all_days = days
-    if start is None:
-        days = days[days.index(found) :]
+        raise DataError(_nothing_inside(config, dates, asked_from, end))
+    days = asked if start is not None else asked[asked.index(found) :]
     while end is None and not held.has_row(days[-1]):
         days = days[:-1]
     _refuse_windows_outside(config, made, days)
     _refuse_another_interval(config, made, source, found, symbols)
-    trading = {day.date for day in calendar.days(calendar.first, calendar.last)}
-    off = [day for day in dates if first <= day <= last and day not in trading]
+    spans = row_spans(known)
+    first, last = known.index(days[0]), known.index(days[-1])
     return Plan(
         days=days,
         symbols=symbols,
-        not_trading={day: rows for day in off if (rows := held.rows(day, calendar.tz))},
+        not_trading=held.on_no_day(tuple(spans.values()), asked_from, end),
         open_ended=(start is None, end is None),
         settings=made,
         trailing=trailing,
         live_from_ns=live_from_ns,
-        trimmed=sum(held.rows(day.date, day.tz) for day in {*all_days} - {*days}),
+        trimmed=sum(held.rows(*spans[day.date]) for day in asked if day not in set(days)),
+        neighbours=(
+            known[first - 1] if first > 0 else None,
+            known[last + 1] if last + 1 < len(known) else None,
+        ),
     )
 
 
@@ -153,8 +177,9 @@ def recorded_plan(config: Config, days: tuple[TradingDay, ...], symbols: tuple[s
     ------
     ConfigError, CalendarError
     """
-    calendar = calendar_for(config, days[0].date, days[-1].date)
+    calendar = _around(config, days[0].date, days[-1].date)
     trailing = trailing_settings(config, calendar.before, {})
+    next_to = [day for day in calendar.days() if not days[0].date <= day.date <= days[-1].date]
     return Plan(
         days=days,
         symbols=symbols,
@@ -162,6 +187,10 @@ def recorded_plan(config: Config, days: tuple[TradingDay, ...], symbols: tuple[s
         open_ended=(False, False),
         settings=_with_indicators(settings(config), trailing, {}),
         trailing=trailing,
+        neighbours=(
+            next((day for day in reversed(next_to) if day.date < days[0].date), None),
+            next((day for day in next_to if day.date > days[-1].date), None),
+        ),
     )
 
 
@@ -281,18 +310,33 @@ def calendar_for(config: Config, first: date, last: date) -> Calendar:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+_BEFORE, _AFTER = timedelta(days=2), timedelta(days=4)
+"""How many dates before and after its rows a trading day may lie: a day that opens on Friday's
+evening is Monday's, and the time zone of the hours may be another one than that of the dates."""
+
+
 def _calendar(
     config: Config, dates: Mapping[date, int], start: date | None, end: date | None
 ) -> Calendar:
-    """The calendar of the range; dates in the data that it can't cover are no trading days."""
-    first, last = start or min(dates), end or max(dates)
+    """The calendar of the range and of the days next to it.
+
+    Dates in the data that it can't cover are no trading days.
+    """
     try:
-        return calendar_for(config, first, last)
+        return _around(config, start or min(dates), end or max(dates))
     except CalendarError:
         # A stray row (1970-01-01 is a common one) must not decide what can be run.
         inner = sorted(day for day in dates if abs((day - _median(dates)).days) < 3660)
-        first, last = start or inner[0], end or inner[-1]
-        return calendar_for(config, first, last)
+        return _around(config, start or inner[0], end or inner[-1])
+
+
+def _around(config: Config, first: date, last: date) -> Calendar:
+    earliest, latest = coverage(config.exchange)
+    return calendar_for(
+        config,
+        min(first, max(first - _BEFORE, earliest)),
+        max(last, min(max(first, last) + _AFTER, latest)),
+    )
 
 
 def _median(dates: Mapping[date, int]) -> date:
@@ -307,17 +351,58 @@ class _Held:
 
     source: Source
     dates: Mapping[date, int]
+    """Rows per date of `tz`."""
     symbols: tuple[str, ...]
+    tz: str
 
-    def rows(self, day: date, tz: str) -> int:
-        """How many there are on a date, whatever the hours."""
-        if self.symbols == self.source.info().symbols:
-            return self.dates.get(day, 0)
-        start, end = (local_instant(d, time(), tz) for d in (day, day + timedelta(days=1)))
+    def rows(self, start_ns: int, end_ns: int) -> int:
+        """How many there are between two instants; whole dates are counted without reading."""
+        return sum(
+            self._of_date(d, start_ns, end_ns) for d in dates_between(start_ns, end_ns, self.tz)
+        )
+
+    def on_no_day(
+        self, spans: Sequence[tuple[int, int]], start: date | None, end: date | None
+    ) -> dict[date, int]:
+        """Rows that no trading day owns, per date from `start` to `end`.
+
+        Parameters
+        ----------
+        spans : sequence
+            From when until when (ns UTC) rows belong to a trading day, ascending.
+        """
+        ends = [until for _, until in spans]
+        found: dict[date, int] = {}
+        for d in self.dates:
+            if (start is not None and d < start) or (end is not None and d > end):
+                continue
+            at, midnight = self._bounds(d)
+            rows = 0
+            for first, until in spans[bisect_right(ends, at) :]:
+                if first >= midnight:
+                    break
+                rows += self._of_date(d, at, first) if at < first else 0
+                at = until
+            rows += self._of_date(d, at, midnight) if at < midnight else 0
+            if rows:
+                found[d] = rows
+        return found
+
+    def _of_date(self, d: date, start_ns: int, end_ns: int) -> int:
+        """Rows of a date between two instants."""
+        if d not in self.dates:
+            return 0
+        first, until = self._bounds(d)
+        if start_ns <= first and until <= end_ns and self.symbols == self.source.info().symbols:
+            return self.dates[d]
+        start, end = max(first, start_ns), min(until, end_ns)
         return len(self.source.read(start, end, self.symbols))
 
+    def _bounds(self, d: date) -> tuple[int, int]:
+        return local_instant(d, time(), self.tz), local_instant(d + ONE_DAY, time(), self.tz)
+
     def has_row(self, day: TradingDay) -> bool:
-        if day.date not in self.dates and not day.crosses_midnight:
+        if self.dates.keys().isdisjoint(day.local_dates):
             return False
         return any(
             len(self.source.read(segment.open_ns, segment.close_ns, self.symbols)) > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -38,7 +38,7 @@ class TrailingSettings:
     """Of the indicators, and of `history.data` where it was given or there are indicators."""
     before: Callable[[date, int], tuple[TradingDay, ...]]
     """The n trading days before a date."""
-    dates: Collection[date]
+    dates: frozenset[date]
     """Local dates on which the source has rows; others are not asked for."""
 
 
@@ -148,4 +148,4 @@ class Trailing:
             self._last = data
 
     def _is_read(self, past: TradingDay) -> bool:
-        return past.date in self._settings.dates or past.crosses_midnight
+        return not self._settings.dates.isdisjoint(past.local_dates)

@@ -20,7 +20,6 @@ from openbell.market.levels import minutes_seen
 from openbell.market.quality import day_quality
 from openbell.market.results import Quality
 from openbell.runtime.config import Config
-from openbell.runtime.intake.loading import day_windows
 from openbell.runtime.intake.planning import Plan, data_options, plan
 
 
@@ -126,7 +125,7 @@ def _days(
     if on_day is not None:
         on_day(None, 0, len(planned.days), rows)
     for number, (day, window) in enumerate(
-        zip(planned.days, day_windows(planned.days).values(), strict=True), start=1
+        zip(planned.days, planned.row_spans.values(), strict=True), start=1
     ):
         data = assemble(source.read(*window, planned.symbols), day, interval_ns)
         rows += int(data.counts.rows.sum())

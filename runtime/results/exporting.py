@@ -23,7 +23,7 @@ from openbell.market.levels import extended, levels, nothing_seen
 from openbell.market.windows import NoWindow, Window, session_window
 from openbell.messages.control import Loaded
 from openbell.runtime.config import Config
-from openbell.runtime.intake.loading import Loader, day_windows
+from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan, data_options, plan
 from openbell.runtime.kernel.wiring import Settings
 from openbell.runtime.results.checking import OnDay
@@ -81,7 +81,7 @@ def _tables(config: Config, on_day: OnDay | None) -> Iterator[pa.Table]:
         loader = Loader(
             source,
             symbols=planned.symbols,
-            windows=day_windows(planned.days),
+            windows=planned.row_spans,
             trailing=planned.trailing,
         )
         rows = 0

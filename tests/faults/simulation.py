@@ -167,7 +167,9 @@ def planned(case: Scenario, config: Config) -> Plan:
         not_trading={},
         open_ended=(False, False),
         settings=settings(config, paced=case.paced),
-        trailing=TrailingSettings(specs=(), needs=(), before=lambda day, count: (), dates=()),
+        trailing=TrailingSettings(
+            specs=(), needs=(), before=lambda day, count: (), dates=frozenset()
+        ),
     )
 
 

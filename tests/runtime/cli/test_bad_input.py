@@ -265,7 +265,11 @@ WRONG: dict[str, tuple[Callable[[], Wrong], tuple[str, ...]]] = {
     ),
     "a window that ends before it starts": (
         lambda: configured(US.replace("09:44", "09:20"), "--data", "minutes"),
-        ('wrong.yaml: sessions[0].end is "09:20"', 'write a time after the start, "09:30"'),
+        (
+            'wrong.yaml: sessions[0], "Opening": 09:30–09:20 is empty',
+            "it ends before it starts",
+            "correct its times",
+        ),
     ),
     "a window outside the day": (
         lambda: configured(US.replace("12:", "17:"), "--data", "minutes"),

@@ -31,7 +31,8 @@ from openbell.adapters.sample import (
 from openbell.adapters.sources import Source, SourceInfo, open_source
 from openbell.market.bars import RawRows
 from openbell.market.calendar import open_calendar
-from openbell.runtime.intake.loading import Loader, day_windows
+from openbell.market.days import row_spans
+from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.trailing import TrailingSettings
 
 ROOT = Path(__file__).parents[3]
@@ -451,8 +452,8 @@ def test_a_slow_read_does_not_hold_up_who_has_no_patience(sample: Path) -> None:
     loader = Loader(
         source,
         symbols=source.info().symbols,
-        windows=day_windows(days),
-        trailing=TrailingSettings((), (), before=lambda day, count: (), dates=()),
+        windows=row_spans(days),
+        trailing=TrailingSettings((), (), before=lambda day, count: (), dates=frozenset()),
     )
     loader.start(days[0])
     assert source.reading.wait(20)
