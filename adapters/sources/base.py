@@ -68,6 +68,9 @@ class DataOptions:
     """Whether prices of 0 and below are real, as of spreads."""
     time_shift_ns: int = 0
     """Added to the file's times, on their wall where they have no zone."""
+    files: tuple[str, ...] = ()
+    """Which files of a folder are read, and where their symbol stands, e.g.
+    `("{symbol}/{date}.csv",)`; none: all, and where the symbol stands is guessed."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("bars", "ticks"):
@@ -130,6 +133,8 @@ class SourceInfo:
     lasting: bool = True
     """Whether a later process that asks gets the same rows. If not, a durable run journals what it
     uses, and `files` are not compared after a restart."""
+    notes: tuple[str, ...] = ()
+    """What was guessed of the data or passed over in it; a sentence each, for people."""
 
 
 class Source(Protocol):

@@ -37,7 +37,14 @@ from openbell.adapters.sources.dialect import (
     detect,
     footer_bytes,
 )
-from openbell.adapters.sources.files import CSV, StoredFile, Watched, find_files, unreadable
+from openbell.adapters.sources.files import (
+    CSV,
+    StoredFile,
+    Watched,
+    find_files,
+    notes,
+    unreadable,
+)
 from openbell.adapters.sources.pieces import Piece, PieceSource, Scan
 from openbell.errors import DataError
 from openbell.market.days import Nanoseconds
@@ -68,14 +75,14 @@ def open_csv(path: Path, options: DataOptions) -> Source:
     openbell.errors.DataError
         If there is none. What is wrong inside a file is raised by the first question to it.
     """
-    files = find_files(path, CSV, "CSV")
+    files = find_files(path, CSV, "CSV", options)
     return PieceSource(str(path), options, lambda: _scan(files, options))
 
 
 def _scan(files: list[StoredFile], options: DataOptions) -> Scan:
     opened = [CsvFile(file, options) for file in files]
     pieces = [piece for file in opened for piece in file.pieces()]
-    return Scan(tuple(pieces), tuple(file.watched.identity for file in opened))
+    return Scan(tuple(pieces), tuple(file.watched.identity for file in opened), notes(files))
 
 
 def _whole_digest(path: Path) -> str:
@@ -97,10 +104,12 @@ class CsvFile:
     def pieces(self) -> Iterator[Piece]:
         rows = self._load()
         if len(rows):
+            bounds = int(rows.ts.min()), int(rows.ts.max())
+            self._file.check_days(bounds)
             yield Piece(
                 rows=len(rows),
                 symbols=rows.present(),
-                bounds=(int(rows.ts.min()), int(rows.ts.max())),
+                bounds=bounds,
                 load=self._load,
                 times=self._times,
                 check=self.watched.check,

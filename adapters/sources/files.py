@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 from openbell.adapters.sources.base import DataOptions, FileIdentity
+from openbell.adapters.sources.layouts import Layout
 from openbell.errors import DataError
 
 PARQUET = (".parquet", ".pq", ".parq")
 CSV = (".csv", ".csv.gz", ".csv.zip")
 
-_DATE = re.compile(r"\d{4}[-_.]?\d\d[-_.]?\d\d")
+_NOT_DATA = re.compile(
+    r"(readme|licen[cs]e|copying|notice|changelog|authors)([-_. ].*)?", re.IGNORECASE
+)
+"""Names that stand beside data whatever their suffix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,10 @@ class StoredFile:
     """A file of a source, and what its place in a folder says about its rows."""
 
     path: Path
-    partitions: Mapping[str, str]
-    """Hive partitions, e.g. `symbol=AAPL/date=2024-07-01/`."""
-    stem: str | None
-    """Its name without suffix if it was found in a folder."""
+    layout: Layout | None = None
+    """Of the folder in which it was found."""
+    below: str = ""
+    """Its path below that folder, with `/` between names."""
 
     @property
     def name(self) -> str:
@@ -38,60 +41,96 @@ class StoredFile:
         Raises
         ------
         openbell.errors.DataError
-            If it would be the file's name, but that is a date.
+            If the paths could mean several symbols; the text says what to write.
         """
-        if has_column or options.symbol is not None:
+        if has_column or options.symbol is not None or self.layout is None:
             return options.symbol
-        partition = self.partitions.get(options.columns.get("symbol", "symbol"))
-        if partition is not None or self.stem is None:
-            return partition
-        if _DATE.match(self.stem):
-            raise DataError(
-                f"{self.name}: no symbol column, and the file's name is a date; set data.symbol, "
-                "or name the column with data.columns, e.g. {symbol: ticker}"
-            )
-        return self.stem
+        return self.layout.symbol(self.below)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether `check_days` needs to know between which instants the rows lie."""
+        return self.layout is not None and self.layout.is_dated(self.below)
+
+    def check_days(self, bounds: tuple[int, int]) -> None:
+        """Hold the days in the path, where its symbol was guessed, against the rows' (ns UTC).
+
+        Raises
+        ------
+        openbell.errors.DataError
+            If they are other days.
+        """
+        if self.layout is not None:
+            self.layout.check_days(self.below, *bounds)
 
 
 def has_suffix(name: str, suffixes: Sequence[str]) -> bool:
     return name.lower().endswith(tuple(suffixes))
 
 
-def find_files(root: Path, suffixes: Sequence[str], what: str) -> list[StoredFile]:
+def find_files(
+    root: Path, suffixes: Sequence[str], what: str, options: DataOptions
+) -> list[StoredFile]:
     """A file, or the files of a folder and the folders in it in sorted name order.
 
-    Names that begin with a dot or an underscore are passed over, as other readers do.
+    Names that begin with a dot or an underscore are passed over, as other readers do, and so are
+    files without a byte.
 
     Raises
     ------
     openbell.errors.DataError
-        If there is none.
+        If there is none, or none that `data.files` matches.
     """
     if not root.exists():
         raise DataError(f"{root}: no such file or folder; check data.path")
+    key = options.columns.get("symbol", "symbol")
     if not root.is_dir():
-        return [StoredFile(root, {}, None)]
-    found = []
+        if not options.files:
+            return [StoredFile(root)]
+        return [
+            StoredFile(root, Layout(str(root), [root.name], suffixes, options.files), root.name)
+        ]
+    found = sorted(below for below in walk(root) if has_suffix(below[-1], suffixes))
+    paths = ["/".join(below) for below in found]
+    empty = [path for path in paths if os.path.getsize(root / path) == 0]
+    filled = [path for path in paths if path not in set(empty)]
+    if not filled:
+        raise DataError(
+            f"{root}: the folder holds no {what} files ({', '.join(suffixes)}) with anything in "
+            f"them; it holds {listed(root)}; check data.path and data.format"
+        )
+    layout = Layout(str(root), filled, suffixes, options.files, key, tuple(empty))
+    return [StoredFile(root / path, layout, path) for path in layout.paths]
+
+
+def walk(root: Path) -> Iterator[tuple[str, ...]]:
+    """The names that lead from a folder to each file in it that may be data, in any order."""
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        parts = Path(folder).relative_to(root).parts
         for name in names:
-            path = Path(folder, name)
-            if has_suffix(name, suffixes) and not name.startswith((".", "_")):
-                found.append(path)
-    if not found:
-        raise DataError(
-            f"{root}: the folder holds no {what} files ({', '.join(suffixes)}); "
-            "check data.path and data.format"
-        )
-    found.sort(key=lambda path: path.relative_to(root).parts)
-    return [_in_folder(root, path, suffixes) for path in found]
+            if not name.startswith((".", "_")) and not _NOT_DATA.fullmatch(name):
+                yield (*parts, name)
 
 
-def _in_folder(root: Path, path: Path, suffixes: Sequence[str]) -> StoredFile:
-    pairs = (part.partition("=") for part in path.relative_to(root).parts[:-1] if "=" in part)
-    partitions = {key: unquote(value) for key, _, value in pairs}
-    suffix = max((s for s in suffixes if has_suffix(path.name, (s,))), key=len)
-    return StoredFile(path, partitions, path.name[: -len(suffix)])
+def listed(root: Path, most: int = 5) -> str:
+    """What a folder holds, for a message: the first names, and how many there are."""
+    names = sorted(
+        str(Path(folder, name).relative_to(root))
+        for folder, _, names in os.walk(root)
+        for name in names
+    )
+    if not names:
+        return "nothing"
+    return ", ".join(names[:most]) + (
+        f" and {len(names) - most:,} more files" if len(names) > most else ""
+    )
+
+
+def notes(files: Sequence[StoredFile]) -> tuple[str, ...]:
+    """What was guessed or passed over; known after all files were asked for their symbol."""
+    layout = files[0].layout if files else None
+    return layout.notes() if layout is not None else ()
 
 
 class Watched:

@@ -29,7 +29,14 @@ from openbell.adapters.sources.columns import (
     is_naive,
     plan_columns,
 )
-from openbell.adapters.sources.files import PARQUET, StoredFile, Watched, find_files, unreadable
+from openbell.adapters.sources.files import (
+    PARQUET,
+    StoredFile,
+    Watched,
+    find_files,
+    notes,
+    unreadable,
+)
 from openbell.adapters.sources.pieces import Piece, PieceSource, Scan
 from openbell.adapters.sources.times import (
     NonexistentTimeError,
@@ -56,7 +63,7 @@ def open_parquet(path: Path, options: DataOptions) -> Source:
     openbell.errors.DataError
         If there is none. What is wrong inside a file is raised by the first question to it.
     """
-    files = find_files(path, PARQUET, "Parquet")
+    files = find_files(path, PARQUET, "Parquet", options)
     return PieceSource(str(path), options, lambda: _scan(files, options))
 
 
@@ -69,7 +76,7 @@ def _scan(files: list[StoredFile], options: DataOptions) -> Scan:
         for piece in file.pieces(known):
             piece.symbols = distinct.setdefault(piece.symbols, piece.symbols)
             pieces.append(piece)
-    return Scan(tuple(pieces), tuple(file.watched.identity for file in opened))
+    return Scan(tuple(pieces), tuple(file.watched.identity for file in opened), notes(files))
 
 
 def footer_digest(path: Path) -> str:
@@ -127,10 +134,16 @@ class _ParquetFile:
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
             if group.num_rows:
+                bounds = _time_bounds(plan, schema, group, leaves)
+                if self._file.is_dated:
+                    if bounds is None:
+                        ts = self._times(plan, number, first_row)
+                        bounds = int(ts.min()), int(ts.max())
+                    self._file.check_days(bounds)
                 yield Piece(
                     rows=group.num_rows,
                     symbols=self._symbols(plan, schema, group, leaves, number, first_row, known),
-                    bounds=_time_bounds(plan, schema, group, leaves),
+                    bounds=bounds,
                     load=partial(self._load, plan, number, first_row),
                     times=partial(self._times, plan, number, first_row),
                     check=self.watched.check,

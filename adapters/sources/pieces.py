@@ -52,6 +52,8 @@ class Scan:
     pieces: tuple[Piece, ...]
     """In the source's order."""
     files: tuple[FileIdentity, ...]
+    notes: tuple[str, ...] = ()
+    """See `SourceInfo.notes`."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -118,6 +120,7 @@ class PieceSource:
             symbols=tuple(sorted(symbols)),
             files=self._scan.files,
             lasting=self._lasting,
+            notes=self._scan.notes,
         )
 
     def dates(self, tz: str) -> dict[date, int]:

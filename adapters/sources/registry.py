@@ -8,7 +8,8 @@ from importlib import import_module
 from pathlib import Path
 
 from openbell.adapters.sources.base import DataOptions, Source
-from openbell.adapters.sources.files import CSV, PARQUET, has_suffix
+from openbell.adapters.sources.files import CSV, PARQUET, has_suffix, listed, walk
+from openbell.adapters.sources.patterns import path_pattern
 from openbell.errors import DataError, way_out
 
 Opener = Callable[[Path, DataOptions], Source]
@@ -45,22 +46,39 @@ def open_source(data: object, options: DataOptions | None = None) -> Source:
         raise DataError(
             f"{path}: no such file or folder; check {way_out('--data or ', '')}data.path"
         )
-    return _opener(path, options.format or _format(path))(path, options)
+    return _opener(path, options.format or _format(path, options))(path, options)
 
 
-def _format(path: Path) -> str:
+def _format(path: Path, options: DataOptions) -> str:
     if not path.is_dir():
         return _by_suffix(path.name) or path.suffix.lower().lstrip(".")
-    names = (name for _, _, files in os.walk(path) for name in files if name[0] not in "._")
-    found = sorted({known for name in names if (known := _by_suffix(name))})
+    patterns = [path_pattern(text) for text in options.files]
+    names = ("/".join(below) for below in walk(path))
+    found = {
+        known: name
+        for name in names
+        if (known := _by_suffix(name)) is not None
+        and (not patterns or any(pattern.match(name) for pattern in patterns))
+    }
     if len(found) > 1:
-        raise DataError(f"{path}: the folder holds {' and '.join(found)} files; set data.format")
-    if not found:
+        both = " and ".join(f"{known} ({name})" for known, name in sorted(found.items()))
         raise DataError(
-            f"{path}: the folder holds no file of a known format ({', '.join(_BUILT_IN)}); "
-            "check data.path, or set data.format"
+            f"{path}: the folder holds files of several formats, {both}; write "
+            f"data.format: {min(found)} or data.format: {max(found)}"
         )
-    return found[0]
+    if found:
+        return next(iter(found))
+    if patterns:
+        wanted = ", ".join(f'"{text}"' for text in options.files)
+        raise DataError(
+            f"{path}: no file that can be read matches data.files, {wanted}; it holds "
+            f"{listed(path)}"
+        )
+    ends = ", ".join(end for suffixes in _SUFFIXES.values() for end in suffixes)
+    raise DataError(
+        f"{path}: the folder holds no file that can be read ({ends}); it holds {listed(path)}; "
+        "check data.path, or name a plug-in's format with data.format"
+    )
 
 
 def _by_suffix(name: str) -> str | None:

@@ -32,7 +32,7 @@ from openbell.runtime.cli.options import (
     log_if_asked,
 )
 from openbell.runtime.cli.progress import OnDay, progress
-from openbell.runtime.cli.words import LISTED, counted, duration, listed, one_line
+from openbell.runtime.cli.words import LISTED, complain, counted, duration, listed, one_line
 
 if TYPE_CHECKING:
     from openbell.runtime.api import Runtime
@@ -129,6 +129,8 @@ def backtest(
         def started(runtime: Runtime) -> None:
             process.go_on()
             interruption.watch(runtime)
+            for note in runtime.notes:
+                complain(note)
             on_day(None, 0, len(runtime.plan.days), 0)
             if paced:
                 _listen(runtime, interruption, on_day, keyboard)

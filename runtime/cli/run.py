@@ -75,6 +75,8 @@ def run(
             )
             if runner.change is not None:
                 complain(runner.change.said)
+            for note in runner.source.info().notes:
+                complain(note)
             caught.append(runner.stop)
             before = runner.head.step
             process.go_on()

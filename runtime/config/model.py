@@ -102,6 +102,9 @@ def _json(json_type: Any, **more: Any) -> tuple[PlainSerializer, WithJsonSchema]
 
 
 Text = Annotated[str, BeforeValidator(_text), AfterValidator(_filled)]
+Patterns = Annotated[
+    tuple[Text, ...], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)
+]
 Count = Annotated[int, Field(ge=0), BeforeValidator(_not_bool)]
 """May be none."""
 Some = Annotated[int, Field(ge=1), BeforeValidator(_not_bool)]
@@ -459,6 +462,11 @@ class DataConfig(Section):
     format: Text | None = Field(
         default=None,
         description="`parquet`, `csv`, or a plug-in's name; null: by the file's suffix.",
+    )
+    files: Patterns = Field(
+        default=(),
+        description="Which files of the folder are read, and where their symbol stands, e.g. "
+        '`"{symbol}/{date}.csv"`; one pattern or a list; empty: all, and it is guessed.',
     )
 
 

@@ -90,6 +90,7 @@ def data_options(config: Config) -> DataOptions:
         csv=CsvOptions(**dict(data.csv)),
         allow_negative_prices=data.allow_negative_prices,
         time_shift_ns=data.time_shift.ns,
+        files=data.files,
     )
 
 

@@ -41,6 +41,8 @@ class Check:
     days: tuple[DayCheck, ...]
     """Days with a row inside the hours."""
     without_data: tuple[date, ...]
+    notes: tuple[str, ...] = ()
+    """What was guessed of the data or passed over in it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,7 @@ def check(config: Config, on_day: OnDay | None = None) -> Check:
                     bad=data.bad,
                 )
             )
-        return Check(planned, tuple(days), tuple(without_data))
+        return Check(planned, tuple(days), tuple(without_data), source.info().notes)
 
 
 def quality_map(config: Config, on_day: OnDay | None = None) -> tuple[DayMap, ...]:

@@ -64,6 +64,7 @@ def summary(
             ],
             "config": config.digest(),
             "calendar_overlay": overlay_version(),
+            **({"notes": list(info.notes)} if info.notes else {}),
         },
         "timing": timing,
     }

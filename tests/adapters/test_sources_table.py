@@ -135,7 +135,7 @@ def test_a_folder_of_two_formats_needs_to_be_told_which(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"symbol,ts,price\nA,{OPEN},1\n")
     (tmp_path / "b.parquet").touch()
 
-    with pytest.raises(DataError, match=r"holds csv and parquet files; set data\.format"):
+    with pytest.raises(DataError, match=r"csv \(a\.csv\) and parquet \(b\.par.* data\.format: csv"):
         open_source(tmp_path, TICKS)
     assert open_source(tmp_path, DataOptions(kind="ticks", format="csv")).info().symbols == ("A",)
 

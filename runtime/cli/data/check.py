@@ -70,6 +70,7 @@ def check_lines(check: Check) -> Iterator[str]:
             + check.plan.trimmed,
             "ohlc_outside": sum(day.ohlc_outside for day in check.days),
             "bad_rows": sum(len(day.bad) for day in check.days),
+            "notes": list(check.notes),
         }
     )
 
@@ -78,6 +79,8 @@ def print_check(check: Check) -> None:
     """What a backtest would see, by day, with the worst symbol of each."""
     from openbell.runtime.cli.tables import show
 
+    for note in check.notes:
+        show(note)
     odd = [day for day in check.days if _is_odd(day)]
     if odd:
         show(_odd_days(odd))

@@ -105,6 +105,7 @@ DEFAULTS = {
             "encoding": None,
         },
         "format": None,
+        "files": [],
     },
     "feed": {"type": "replay", "speed": 0.0, "start": None, "end": None, "options": {}},
     "clock": {"step": "boundary", "lateness": "2s", "skew_max": "5s"},
