@@ -179,12 +179,9 @@ def large_snapshot(config: Path, rounds: int) -> tuple[int, float, float, float]
     """
     from openbell.adapters.stores import CommitRecord, Snapshot, this_process
     from openbell.runtime.config import load_config
-    from openbell.runtime.lifetime.durable import (
-        DurableRun,
-        open_configured_store,
-        restore,
-        restored,
-    )
+    from openbell.runtime.lifetime.opening import open_configured_store
+    from openbell.runtime.lifetime.recovery import restore, restored
+    from openbell.runtime.lifetime.run import DurableRun
     from openbell.runtime.record.codec import encode
 
     made = load_config(config)

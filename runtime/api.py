@@ -37,13 +37,9 @@ from openbell.runtime.config.values import parse_duration
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan, data_options, plan, settings
-from openbell.runtime.lifetime.durable import (
-    STORE_TOKEN,
-    DurableRun,
-    empty_state,
-    open_configured_store,
-)
-from openbell.runtime.record.ledger import market_time
+from openbell.runtime.lifetime.opening import empty_state, open_configured_store
+from openbell.runtime.lifetime.run import STORE_TOKEN, DurableRun
+from openbell.runtime.record.writing import market_time
 from openbell.runtime.results.interruption import Uninterrupted
 from openbell.runtime.results.recording import DaySink, Recorder
 from openbell.runtime.results.signals import Log, MemoryLog, StoredLog

@@ -14,11 +14,10 @@ import pytest
 from openbell.actors.effects import Settled
 from openbell.adapters.sources import open_source
 from openbell.adapters.stores import Unavailable, open_store
-from openbell.errors import DayFailed, RunError, StoreError
+from openbell.errors import DayFailed, LeaseLost, RunError, StoreError
 from openbell.messages.control import Woke
 from openbell.messages.time import Grant
 from openbell.runtime.kernel.cells import ActorFailed
-from openbell.runtime.lifetime.durable import LeaseLost
 from openbell.testing import (
     Damage,
     Fail,

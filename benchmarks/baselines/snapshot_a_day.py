@@ -7,7 +7,7 @@ from typing import Any
 
 from openbell.actors.effects import Commit, Settled
 from openbell.runtime.cli.app import main
-from openbell.runtime.lifetime import durable
+from openbell.runtime.lifetime import run
 from openbell.runtime.record.ledger import Ledger
 
 
@@ -18,5 +18,5 @@ class Daily(Ledger):
         return super()._states(settled, commit)
 
 
-durable.DurableRun.ledger_kind = Daily
+run.DurableRun.ledger_kind = Daily
 main()

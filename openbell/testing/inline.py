@@ -20,7 +20,8 @@ from openbell.runtime.engine import Engine
 from openbell.runtime.intake.loading import Delivery, Loader
 from openbell.runtime.kernel.dispatchers import Inline
 from openbell.runtime.kernel.pacing import Pacer
-from openbell.runtime.lifetime.durable import DurableRun, Restored
+from openbell.runtime.lifetime.recovery import Restored
+from openbell.runtime.lifetime.run import DurableRun
 from openbell.runtime.record.codec import decode, encode
 from openbell.runtime.record.ledger import Ledger
 from openbell.testing.clocks import HandClock

@@ -8,7 +8,7 @@ from openbell.runtime.cli.stored import day_state, reading
 
 def recover(config: ConfigFile = None, store: StoreUrl = None, name: Name = None) -> None:
     """Leave ERROR: a run that waits for it, or the next one, tries again."""
-    from openbell.runtime.lifetime.durable import RECOVER
+    from openbell.runtime.lifetime.supervision import RECOVER
 
     with reading(config, store, name) as opened:
         if day_state(opened)[0] != "ERROR":

@@ -24,7 +24,7 @@ def replay(
     ] = None,
 ) -> None:
     """Run a recorded day again and compare it with what was committed then."""
-    from openbell.runtime.lifetime.durable import open_configured_store
+    from openbell.runtime.lifetime.opening import open_configured_store
     from openbell.runtime.lifetime.replaying import replay_day
 
     asked = given_day("--date", day)

@@ -48,8 +48,10 @@ def run(
 
     process.start_up()
     from openbell.adapters.sinks.parts import DayParts
+    from openbell.errors import LeaseLost
     from openbell.runtime.intake.planning import settings
-    from openbell.runtime.lifetime.durable import DurableRun, LeaseLost, open_configured_store
+    from openbell.runtime.lifetime.opening import open_configured_store
+    from openbell.runtime.lifetime.run import DurableRun
 
     log_if_asked(log_level, log_json)
     folder = given_folder(out) if out is not None else None

@@ -27,7 +27,7 @@ def snapshots(
     json: Json = False,
 ) -> None:
     """List the snapshots, newest first."""
-    from openbell.runtime.record.ledger import market_time
+    from openbell.runtime.record.writing import market_time
 
     if context.invoked_subcommand is not None:
         context.obj = (config, store, name)

@@ -15,7 +15,7 @@ def status(
     """Say how far the run has come."""
     import orjson
 
-    from openbell.runtime.record.ledger import market_time
+    from openbell.runtime.record.writing import market_time
 
     with opened_store(config, store, name) as opened:
         head = opened.head()

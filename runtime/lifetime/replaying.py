@@ -12,7 +12,7 @@ from openbell.actors import breakout
 from openbell.actors.effects import Commit, Settled
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Step, Store
-from openbell.errors import ConfigError, InputError
+from openbell.errors import ConfigError, InputError, ReplayError
 from openbell.market.days import TradingDay
 from openbell.market.windows import resolve
 from openbell.messages.control import Prepared
@@ -20,19 +20,28 @@ from openbell.messages.time import Grant
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan, data_options, plan, recorded_plan
-from openbell.runtime.lifetime.durable import (
+from openbell.runtime.lifetime.eras import (
+    Era,
+    check_configuration,
+    era_on,
+    eras_of,
+    given_up,
+    plan_over,
+)
+from openbell.runtime.lifetime.recovery import (
     Restored,
+    lost,
     planned_days,
     recorded_steps,
     restore,
     restored,
 )
-from openbell.runtime.lifetime.eras import check_configuration, era_on, eras_of, plan_over
 from openbell.runtime.record import steplog
 from openbell.runtime.record.journal import NotHere
-from openbell.runtime.record.ledger import Ledger, market_time, what_differs
+from openbell.runtime.record.ledger import Ledger
 from openbell.runtime.record.words import in_words
-from openbell.runtime.results.recording import Recorder
+from openbell.runtime.record.writing import market_time
+from openbell.runtime.results.recording import Recorder, WholeDays
 
 CUT_STEP = 2**62
 """Number of a step that is cut short to look at an instant: no recorded one has it."""
@@ -125,7 +134,7 @@ class _Comparing(Ledger):
         if before is not None:
             self._chain = steplog.chained(self._chain, grant, now)
             if self._chain != before.digest:
-                self.differs = what_differs(grant, steplog.read(before.grant), now)
+                self.differs = steplog.what_differs(grant, steplog.read(before.grant), now)
         if commit is not None and self.differs is None:
             self._seen_again(commit)
         if self.differs is not None or grant.step >= self._last:
@@ -191,6 +200,35 @@ def replay_day(
         return Replayed(engine, day, count, comparing.reached_ns, comparing.differs)
     finally:
         source.close()
+
+
+def write_earlier(
+    days: WholeDays,
+    store: Store,
+    eras: Sequence[Era],
+    era: Era,
+    config_on: Callable[[date], Config],
+) -> None:
+    """Write the days that are lacking of those before the one that an era begins anew: a process may
+    have been killed when one had ended and its files weren't there yet. What goes on from that
+    day knows nothing of them, so that each is run again by itself, as it was configured.
+
+    Raises
+    ------
+    InputError
+        If a day is lacking whose steps were dropped, or whose data is another one.
+    """
+    written = days.written()
+    steps = [(step.number, step.trading_date) for step in store.steps()]
+    earlier = {of for number, of in steps if not given_up(eras, number, of)}
+    for of in sorted(of for of in earlier if of < era.since and of not in written):
+        recorder = Recorder((days,), None, days.write_day_without_data, keep_signals=False)
+        try:
+            again = replay_day(config_on(of), store, of, recorder=recorder)
+        except InputError as error:
+            raise lost(of, str(error)) from error
+        if again.differs is not None:
+            raise ReplayError(again.differs)
 
 
 def _opened(config: Config, found: Restored, day: date) -> tuple[Source, Plan]:

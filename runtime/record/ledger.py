@@ -10,40 +10,40 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import msgpack
-import orjson
 from loguru import logger
 
 from openbell.actors import day as day_actor
 from openbell.actors import keeper as keeper_actor
 from openbell.actors.effects import Commit, Settled
-from openbell.adapters.jsonlines import document_lines, escaped_ids, signal_lines
 from openbell.adapters.stores import (
     CommitRecord,
-    Document,
     JournalEntry,
-    SignalRows,
     Snapshot,
     Step,
     Store,
     Unavailable,
 )
-from openbell.adapters.tables import day_signals, signal_ids
 from openbell.errors import ReplayError
 from openbell.market.results import SessionDocument, SignalBatch
 from openbell.messages.time import Grant
 from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.record import journal, steplog
 from openbell.runtime.record.codec import encode
-from openbell.runtime.record.trail import Trail, Transition
-
-RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
-"""Pauses between two tries; the last one repeats."""
+from openbell.runtime.record.talking import Talking
+from openbell.runtime.record.trail import Trail
+from openbell.runtime.record.writing import (
+    audit_entry,
+    joined_batches,
+    market_time,
+    stored_documents,
+    stored_signals,
+)
 
 PATIENCE_SECONDS = 1.0
 """A commit that takes longer is an outage: a store that hangs raises nothing, or not for long."""
@@ -152,22 +152,26 @@ class Ledger:
         self._over = threading.Condition()
         self._sent_at: float | None = None
         """Since when a commit is under way."""
-        self._away = False
-        """Whether it was said that the store does not answer."""
         self._said_held = False
         self._error: BaseException | None = None
         self._chain = digest or steplog.START
         self._trail = Trail(
             cells[day_actor.NAME].state.phase, cells[keeper_actor.NAME].state.documents
         )
-        self.outages: list[float] = []
-        """Seconds of each time that the store did not answer."""
+        self.talking = Talking(
+            store, fence, rest=lambda seconds: self._wait(seconds), given_up=lambda: self._closed
+        )
         self.now: Callable[[], float] = time.monotonic
         """Seconds, by which `snapshot_every` is counted."""
         self._threads = [
             threading.Thread(target=self._run, name="openbell-ledger", daemon=True),
             threading.Thread(target=self._watch, name="openbell-ledger-watch", daemon=True),
         ]
+
+    @property
+    def outages(self) -> list[float]:
+        """Seconds of each time that the store did not answer."""
+        return self.talking.outages
 
     def start(self) -> None:
         """Commit on a thread of its own from now on, as steps are settled."""
@@ -264,7 +268,7 @@ class Ledger:
         self._chain = steplog.chained(self._chain, grant, brought)
         if self._chain != before.digest:
             was = steplog.read(before.grant)
-            raise ReplayError(what_differs(grant, was, brought))
+            raise ReplayError(steplog.what_differs(grant, was, brought))
         if commit is not None:
             self._trail.of(commit, grant.until_ns)
             self._seen(commit, True)
@@ -348,23 +352,10 @@ class Ledger:
 
     def _sent(self, record: CommitRecord) -> None:
         """Send a record until the store has it."""
-        self._sent_at = began = time.monotonic()
-        tries = 0
-        while True:
-            try:
-                self._store.commit(self._fence, record)
-            except Unavailable as error:
-                self._say_away(f"{error}; trying again")
-                if self._wait(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]):
-                    raise
-                tries += 1
-                continue
-            with self._over:
-                self._sent_at = None
-                was_away, self._away = self._away, False
-            if was_away:
-                self._say_back(time.monotonic() - began)
-            return
+        self._sent_at = time.monotonic()
+        self.talking.answered(lambda: self._store.commit(self._fence, record))
+        with self._over:
+            self._sent_at = None
 
     def _watch(self) -> None:
         """Say of a store that hangs that it does, before its call fails, if it ever does."""
@@ -373,9 +364,9 @@ class Ledger:
                 if self._sent_at is not None:
                     seconds = time.monotonic() - self._sent_at
                     if seconds > PATIENCE_SECONDS:
-                        self._say_away(f"a commit has been under way for {seconds:.1f} s")
+                        self.talking.say_away(f"a commit has been under way for {seconds:.1f} s")
                 # Without an outage it is held now and then too: steps may be faster than a store.
-                if self._away and self._holding and not self._said_held:
+                if self.talking.away and self._holding and not self._said_held:
                     self._said_held = True
                     logger.info(
                         "{:,} KiB wait for the store, more than store.backlog: "
@@ -383,16 +374,6 @@ class Ledger:
                         self._waiting // 1024,
                         market_time(self._settled_ns),
                     )
-
-    def _say_away(self, why: str) -> None:
-        with self._over:
-            if not self._away:
-                self._away = True
-                logger.warning("the store does not answer: {}", why)
-
-    def _say_back(self, seconds: float) -> None:
-        self.outages.append(seconds)
-        tell_outage(self._store, seconds)
 
     def _wait(self, seconds: float) -> bool:
         """Between two tries; True at once if the ledger is closed."""
@@ -445,101 +426,6 @@ class Ledger:
             states=changed,
             actors=tuple(done.states),
         )
-
-
-def tell_outage(store: Store, seconds: float) -> None:
-    """Say, to log and audit trail, that a store was away and is back."""
-    logger.warning("the store answers again after {:.1f} s", seconds)
-    entry = {
-        "what": "outage",
-        "seconds": round(seconds, 3),
-        "wall_time": wall_time(),
-        "why": f"the store did not answer for {seconds:.1f} s",
-    }
-    try:
-        store.append_audit(orjson.dumps(entry))
-    except Unavailable as error:
-        logger.warning("the audit trail lacks this outage: {}", error)
-
-
-def what_differs(grant: Grant, was: steplog.Entry, brought: steplog.Parts) -> str:
-    """Why a step that was given again is another one, in words."""
-    names = steplog.differing(was.parts, brought)
-    at = datetime.fromtimestamp(grant.until_ns // 1_000_000_000, UTC)
-    where = "; ".join(names) if names else "the grants before it"
-    return (
-        f"step {grant.step} ({at:%Y-%m-%d %H:%M:%S}Z) comes to something else than was committed: "
-        f"{where}; the data, the configuration or the program is not the one that wrote it"
-    )
-
-
-def stored_documents(documents: Iterable[SessionDocument]) -> Iterator[Document]:
-    """Session documents as stores keep them, without their signals, which are in the log."""
-    given = list(documents)
-    for document, line in zip(given, document_lines(given, {}).splitlines(), strict=True):
-        yield Document(
-            trading_date=document.trading_date,
-            session=document.session_name,
-            status=document.status,
-            completed_ns=document.completed_at,
-            body=line,
-        )
-
-
-def joined_batches(batches: Iterable[SignalBatch]) -> Iterator[SignalBatch]:
-    """The same signals in the same order in fewer batches: one takes as long as a large one."""
-    run: list[SignalBatch] = []
-    for batch in filter(len, batches):
-        if run and not (
-            batch.trading_date == run[-1].trading_date and batch.ts[0] > run[-1].ts[-1]
-        ):
-            yield day_signals(run)
-            run = []
-        run.append(batch)
-    if run:
-        yield day_signals(run)
-
-
-def stored_signals(batch: SignalBatch) -> SignalRows:
-    """A batch as stores take it; each body is a signal's JSON."""
-    ids = signal_ids(batch)
-    lines = b"".join(signal_lines(batch, escaped_ids(batch, ids)))
-    return SignalRows(
-        trading_date=batch.trading_date,
-        ids=ids.to_pylist(),
-        sessions=[batch.sessions[place] for place in batch.session.tolist()],
-        symbols=[batch.symbols[place] for place in batch.symbol.tolist()],
-        bodies=lines.splitlines(),
-    )
-
-
-def audit_entry(change: Transition) -> bytes:
-    """A transition as a line of the audit trail."""
-    named = {} if change.session is None else {"session_name": change.session}
-    return orjson.dumps(
-        {
-            "what": change.what,
-            "trading_date": change.trading_date,
-            **named,
-            "from": change.before,
-            "to": change.after,
-            "market_time": market_time(change.at_ns),
-            "wall_time": wall_time(),
-            "why": change.why,
-        }
-    )
-
-
-def wall_time() -> str:
-    """Now, as the audit trail has it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def market_time(ns: int) -> str:
-    """An instant as outputs have it: UTC, a fraction only where there is one."""
-    seconds, rest = divmod(ns, 1_000_000_000)
-    text = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
-    return f"{text}.{rest:09d}".rstrip("0") + "Z" if rest else f"{text}Z"
 
 
 def _size(commit: Commit | None) -> int:

@@ -11,7 +11,7 @@ import hashlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
@@ -157,6 +157,17 @@ def differing(before: Parts, now: Parts) -> list[str]:
     """What differs between two runs of the same step."""
     names = sorted(before.keys() | now.keys())
     return [name for name in names if before.get(name) != now.get(name)]
+
+
+def what_differs(grant: Grant, was: Entry, brought: Parts) -> str:
+    """Why a step that was given again is another one, in words."""
+    names = differing(was.parts, brought)
+    at = datetime.fromtimestamp(grant.until_ns // 1_000_000_000, UTC)
+    where = "; ".join(names) if names else "the grants before it"
+    return (
+        f"step {grant.step} ({at:%Y-%m-%d %H:%M:%S}Z) comes to something else than was committed: "
+        f"{where}; the data, the configuration or the program is not the one that wrote it"
+    )
 
 
 def written(grant: Grant, brought: Parts) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 
 from openbell.market.days import DAY_NS, SECOND_NS
 from openbell.messages.base import Message
-from openbell.runtime.record.ledger import market_time
+from openbell.runtime.record.writing import market_time
 
 ARRAY_SHOWN = 6
 TEXT_SHOWN = 200

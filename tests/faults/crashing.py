@@ -78,7 +78,7 @@ POINTS = {
     "commit, not ended": Point((f"{_SQLITE}._write", f"{_REDIS}._evaluate"), after=True),
     "commit, half of it": Point((f"{_SQLITE}._set_head", "tests:half of what is sent")),
     "commit, unanswered": Point((f"{_SQLITE}._beat", "tests:all of what is sent"), after=True),
-    "commit, before it is seen": Point(("runtime.lifetime.durable:DurableRun._seen",)),
+    "commit, before it is seen": Point(("runtime.lifetime.run:DurableRun._seen",)),
     "commit, after one without a snapshot": Point(_COMMIT, after=True, only=_has_no_snapshot),
     # During a snapshot.
     "snapshot, encoding it": Point(("runtime.record.ledger:encode",), after=True),
@@ -93,10 +93,10 @@ POINTS = {
     "snapshots, pruned": Point((f"{_SQLITE}.prune", f"{_REDIS}.prune"), after=True),
     # During recovery.
     "recovery, lease taken": Point((f"{_SQLITE}.acquire", f"{_REDIS}.acquire"), after=True),
-    "recovery, states being read": Point(("runtime.lifetime.durable:decode",), after=True),
-    "recovery, states read": Point(("runtime.lifetime.durable:restored",), after=True),
+    "recovery, states being read": Point(("runtime.lifetime.recovery:decode",), after=True),
+    "recovery, states read": Point(("runtime.lifetime.recovery:restored",), after=True),
     "recovery, grants being read": Point(("runtime.record.steplog:granted",), after=True),
-    "recovery, states put back": Point(("runtime.lifetime.durable:restore",), after=True),
+    "recovery, states put back": Point(("runtime.lifetime.recovery:restore",), after=True),
     "recovery, said": Point((f"{_SQLITE}.append_audit", f"{_REDIS}.append_audit"), after=True),
     "recovery, steps given again": Point(("runtime.record.ledger:Ledger._again",), after=True),
     # While a day's files are written, and afterwards.
@@ -384,8 +384,8 @@ def _serve() -> None:
     import openbell.adapters.stores.sqlite
     import openbell.runtime.api
     import openbell.runtime.cli.app
-    import openbell.runtime.lifetime.durable
     import openbell.runtime.lifetime.replaying
+    import openbell.runtime.lifetime.run
 
     try:
         import redis  # noqa: F401

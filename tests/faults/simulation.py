@@ -41,7 +41,7 @@ from openbell.adapters.stores import Holder, LeaseHeld, Store, Unavailable
 from openbell.adapters.stores.memory import Memory
 from openbell.adapters.stores.sqlite import SqliteStore
 from openbell.adapters.tables import signal_ids
-from openbell.errors import DayFailed, RunError
+from openbell.errors import DayFailed, LeaseLost, RunError
 from openbell.market.bars import RawRows
 from openbell.market.days import MINUTE_NS, Segment, TradingDay, local_instant
 from openbell.messages.base import Message
@@ -50,9 +50,11 @@ from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan, settings
 from openbell.runtime.intake.trailing import TrailingSettings
 from openbell.runtime.kernel.wiring import edges, wiring
-from openbell.runtime.lifetime.durable import RECOVER, LeaseLost, Restored, restore
+from openbell.runtime.lifetime.recovery import Restored, restore
+from openbell.runtime.lifetime.supervision import RECOVER
 from openbell.runtime.record import journal
-from openbell.runtime.record.ledger import Ledger, stored_documents, stored_signals
+from openbell.runtime.record.ledger import Ledger
+from openbell.runtime.record.writing import stored_documents, stored_signals
 from openbell.runtime.results.recording import Recorder
 from openbell.testing import Fail, FailingStore, Fault, HandClock, Killed
 from openbell.testing.inline import InlineRun
@@ -354,7 +356,7 @@ class Process(InlineRun):
         if not self.rival and self.superseded is None and world.happens("rival"):
             self.superseded = world.taken_over(self.fence)
         if world.happens("heartbeat"):
-            self._beat()
+            self.heartbeat.beat()
         if world.happens("operator"):
             self._operator()
         if not world.happens("slow"):

@@ -20,8 +20,8 @@ from openbell.adapters.stores import Gap
 from openbell.adapters.stores.sqlite import SqliteStore
 from openbell.messages.control import LoadTimedOut
 from openbell.runtime.intake.loading import Loader
-from openbell.runtime.lifetime import durable
-from openbell.runtime.record import ledger
+from openbell.runtime.lifetime import recovery, run
+from openbell.runtime.record import ledger, writing
 
 
 @pytest.fixture(autouse=True)
@@ -97,8 +97,8 @@ def test_a_snapshot_one_step_late_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_signals_numbered_on_arrival_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = ledger.stored_signals
-    started = durable.DurableRun._ledger
+    stored = writing.stored_signals
+    started = run.DurableRun._ledger
     numbers = count(1)
 
     def anew(self: Any, restored: Any) -> Any:
@@ -109,7 +109,7 @@ def test_signals_numbered_on_arrival_are_found(monkeypatch: pytest.MonkeyPatch) 
     def numbered(batch: Any) -> Any:
         return replace(stored(batch), ids=[f"{next(numbers)}" for _ in range(len(batch))])
 
-    monkeypatch.setattr(durable.DurableRun, "_ledger", anew)
+    monkeypatch.setattr(run.DurableRun, "_ledger", anew)
     monkeypatch.setattr(ledger, "stored_signals", numbered)
     # These know the ids that signals should have; faults alone are to tell.
     monkeypatch.setattr(simulation.World, "check_durable", lambda world, commit: None)
@@ -121,7 +121,7 @@ def test_signals_numbered_on_arrival_are_found(monkeypatch: pytest.MonkeyPatch) 
 def test_a_batch_that_is_applied_twice_after_a_recovery_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    restore = durable.restore
+    restore = recovery.restore
 
     def again(engine: Any, plan: Any, restored: Any) -> Any:
         prepared = restore(engine, plan, restored)
@@ -130,7 +130,7 @@ def test_a_batch_that_is_applied_twice_after_a_recovery_is_found(
             cell.state = replace(cell.state, handed_out=cell.state.handed_out - 1)
         return prepared
 
-    monkeypatch.setattr(durable, "restore", again)
+    monkeypatch.setattr(recovery, "restore", again)
 
     first_failure()
 

@@ -29,8 +29,8 @@ from openbell.adapters.stores import Store, open_store
 from openbell.market.bars import RawRows
 from openbell.runtime.config import config_from
 from openbell.runtime.intake.planning import Plan
-from openbell.runtime.lifetime.durable import DurableRun
 from openbell.runtime.lifetime.replaying import replay_day
+from openbell.runtime.lifetime.run import DurableRun
 from openbell.runtime.record import steplog
 
 DAYS = [date(2024, 7, day) for day in (1, 2, 3)]

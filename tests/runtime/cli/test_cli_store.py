@@ -647,7 +647,7 @@ def broken(before: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
 
     monkeypatch.setattr(loading, "BACKOFF_SECONDS", 0.0)
     with monkeypatch.context() as patch:
-        patch.setattr("openbell.runtime.lifetime.durable.open_source", open_away)
+        patch.setattr("openbell.runtime.lifetime.run.open_source", open_away)
         message = refusal(before("run"), 3)
     assert message.startswith("2024-07-02: the disk is away (4 attempts)")
     assert "`openbell recover`" in message

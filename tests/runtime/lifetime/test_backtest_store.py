@@ -28,7 +28,6 @@ from openbell.adapters.stores import (
 from openbell.messages.data import Batch
 from openbell.runtime.api import Runtime, run_backtest
 from openbell.runtime.config import config_from
-from openbell.runtime.lifetime import durable
 
 CONFIG = """\
 name: kept
@@ -125,7 +124,8 @@ def test_no_day_is_left_out_that_was_stored_without_an_answer(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Actors begin again then inside the second day, and nobody was told that the first is over."""
-    monkeypatch.setattr(durable, "GATHER_SECONDS", 0.2)  # what follows the first one is one commit
+    # What follows the first one is one commit.
+    monkeypatch.setattr("openbell.runtime.lifetime.run.GATHER_SECONDS", 0.2)
     begun, stored = threading.Event(), threading.Event()
 
     class Unanswering:

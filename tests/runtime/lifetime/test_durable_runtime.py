@@ -37,7 +37,6 @@ from openbell.messages.data import Batch
 from openbell.runtime.api import Runtime, Signal
 from openbell.runtime.config import config_from
 from openbell.runtime.intake import loading
-from openbell.runtime.lifetime import durable
 from openbell.runtime.lifetime.replaying import replay_day
 from openbell.runtime.record.codec import decode
 from openbell.testing import FailingSource
@@ -605,7 +604,9 @@ def test_a_day_that_fails_is_raised_after_the_days_before(
             got.append(signal.id)
 
     with monkeypatch.context() as on_tuesday:
-        on_tuesday.setattr(durable, "open_source", lambda *given: Away(open_source(*given)))
+        on_tuesday.setattr(
+            "openbell.runtime.lifetime.run.open_source", lambda *given: Away(open_source(*given))
+        )
         rt = Runtime.from_config(keys)
     with rt:
         with pytest.raises(DayFailed, match=DAYS[1]):  # noqa: PT012

@@ -13,7 +13,8 @@ import pytest
 from openbell.adapters.stores import SCHEMA_VERSION, Store
 from openbell.errors import StoreError
 from openbell.runtime.config import load_config
-from openbell.runtime.lifetime.durable import DurableRun, open_configured_store
+from openbell.runtime.lifetime.opening import open_configured_store
+from openbell.runtime.lifetime.run import DurableRun
 
 KEPT = Path(__file__).parents[2] / "data" / "snapshots"
 VERSIONS = sorted(folder.name for folder in KEPT.iterdir() if (folder / "config.yaml").is_file())

@@ -22,8 +22,9 @@ from openbell.adapters.stores import open_store
 from openbell.errors import InputError
 from openbell.market.days import local_instant
 from openbell.runtime.config import load_config
-from openbell.runtime.lifetime.durable import DurableRun, open_configured_store
+from openbell.runtime.lifetime.opening import open_configured_store
 from openbell.runtime.lifetime.replaying import replay_day
+from openbell.runtime.lifetime.run import DurableRun
 from openbell.testing import Rehearsal
 
 DAY = date(2024, 1, 3)

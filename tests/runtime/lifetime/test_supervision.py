@@ -27,7 +27,8 @@ from openbell.runtime.config import Config, config_from
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import settings
 from openbell.runtime.kernel.wiring import actors
-from openbell.runtime.lifetime.durable import RECOVER, DurableRun
+from openbell.runtime.lifetime.run import DurableRun
+from openbell.runtime.lifetime.supervision import RECOVER
 from openbell.testing import Fail, FailingStore, Killed, in_turn
 
 Fault = Callable[[Message], None]

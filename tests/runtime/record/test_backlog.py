@@ -14,7 +14,7 @@ from openbell.adapters.sample import write_sample
 from openbell.adapters.stores import open_store
 from openbell.messages.control import Loaded
 from openbell.runtime.config import config_from
-from openbell.runtime.lifetime.durable import DurableRun
+from openbell.runtime.lifetime.run import DurableRun
 from openbell.runtime.record.ledger import Ledger
 
 

@@ -23,8 +23,8 @@ from openbell.adapters.stores import Corrupt, Store, open_store
 from openbell.errors import ConfigError, InputError, StoreError
 from openbell.market.assembly import assemble
 from openbell.runtime.config import Config, config_from, load_config
-from openbell.runtime.lifetime.durable import DurableRun
 from openbell.runtime.lifetime.replaying import replay_day
+from openbell.runtime.lifetime.run import DurableRun
 from openbell.runtime.record import journal
 from openbell.runtime.record.codec import Undecodable
 from openbell.testing import HandClock, Killed, Rehearsal

@@ -1,0 +1,91 @@
+"""Who may write: the lease is taken, waited for, and kept by a heartbeat."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from loguru import logger
+
+from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable, this_process
+from openbell.errors import LeaseLost, StoreError
+from openbell.runtime.config.values import Duration
+
+
+def acquired(store: Store, ttl: Duration, standby: Callable[[LeaseHeld], None] | None) -> int:
+    """The fencing token of the lease.
+
+    Without `standby` it is waited for only where the holder can't be seen from here, and no longer
+    than it takes to tell by its heartbeat whether it lives: a container that was killed and started
+    again finds a lease that nobody gave back.
+
+    Raises
+    ------
+    LeaseLost
+        If a process that lives has it, and it is not waited for.
+    """
+    began = time.monotonic()
+    waited = False
+    while True:
+        try:
+            return store.acquire(this_process(), ttl.ns)
+        except LeaseHeld as held:
+            if standby is not None:
+                standby(held)
+            elif held.lives or time.monotonic() - began > 1.5 * ttl.seconds:
+                raise LeaseLost(str(held)) from None
+            waited = True
+        except Unavailable as error:
+            if not waited:
+                raise
+            logger.warning("waiting for the lease: {}", error)
+        time.sleep(ttl.seconds / 4)
+
+
+class Heartbeat:
+    """Shows, on a thread of its own, that this process lives.
+
+    Parameters
+    ----------
+    fail : callable
+        Gets what ends the run: the lease is somebody else's, or the store refuses.
+    """
+
+    def __init__(
+        self, store: Store, fence: int, ttl: Duration, fail: Callable[[BaseException], None]
+    ) -> None:
+        self._store = store
+        self._fence = fence
+        self._pause = ttl.seconds / 3
+        self._fail = fail
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="openbell-lease", daemon=True)
+
+    def start(self) -> None:
+        """Renew the lease from now on; does nothing if it is renewed already."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Renew it no more; a renewal that is under way ends first."""
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._pause) and self.beat():
+            pass
+
+    def beat(self) -> bool:
+        """Show that this process lives; False if the lease is somebody else's."""
+        try:
+            self._store.renew(self._fence)
+        except Fenced as error:
+            self._fail(LeaseLost(f"the lease was lost: {error}"))
+            return False
+        except Unavailable as error:
+            logger.debug("the lease could not be renewed: {}", error)
+        except StoreError as error:  # ends the run; until then, as in ERROR, the lease is ours
+            self._fail(error)
+        return True

@@ -1,0 +1,384 @@
+"""Where a restart has come: the newest good snapshot, and the grants after it, given again.
+
+What those bring must be what was committed, digest by digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import orjson
+from loguru import logger
+
+from openbell.actors import clock, day, prefetch
+from openbell.adapters.stores import Corrupt, Step, Store
+from openbell.errors import InputError, OpenbellError, RunError, StoreError
+from openbell.market.days import TradingDay
+from openbell.messages.control import (
+    Loaded,
+    LoadFailed,
+    LoadTimedOut,
+    Prepared,
+    Roll,
+    Start,
+)
+from openbell.messages.session import DayCleared
+from openbell.messages.time import Grant
+from openbell.runtime.engine import Engine
+from openbell.runtime.intake.planning import Plan
+from openbell.runtime.kernel.cells import Cell
+from openbell.runtime.lifetime.eras import Era, era_at, given_up
+from openbell.runtime.record import journal, steplog
+from openbell.runtime.record.codec import Undecodable, decode
+from openbell.runtime.record.talking import Talking
+from openbell.runtime.record.writing import market_time, wall_time
+
+
+class Restored:
+    """Where a restart has come: actors' states, and the grants that follow them."""
+
+    def __init__(self, epoch: int, step: int, market_ns: int) -> None:
+        self.epoch = epoch
+        self.step = step
+        """The last step that the states hold."""
+        self.market_ns = market_ns
+        self.states: dict[str, Any] = {}
+        self.chain = steplog.START
+        self.steps: tuple[Step, ...] = ()
+        self.journal: dict[date, journal.DayRead] = {}
+        """What was journaled of the days that the states and the steps are about."""
+        self.anew: date | None = None
+        """The trading day that follows from its beginning: of the states only what earlier days
+        brought counts."""
+
+
+def say(found: Restored, talking: Talking) -> None:
+    """Tell log and audit trail where a restart has come."""
+    again = len(found.steps)
+    logger.info(
+        "restored: epoch {}, market time {}, {} steps given again",
+        found.epoch,
+        market_time(found.market_ns),
+        again,
+    )
+    entry = {
+        "what": "restored",
+        "from": None,
+        "to": None,
+        "epoch": found.epoch,
+        "market_time": market_time(found.market_ns),
+        "steps": again,
+        "wall_time": wall_time(),
+        "why": "a restart",
+    }
+    talking.tell(orjson.dumps(entry))
+
+
+def last_over(cells: Mapping[str, Cell], plan: Plan, found: Restored) -> date | None:
+    """The last day that is over, where a restart has come to."""
+    of_day: day.State = cells[day.NAME].state
+    if of_day.state == "ENDED":
+        return of_day.day.date
+    today = of_day.day.date if of_day.position >= 0 else found.anew
+    earlier = (d.date for d in plan.days if today is not None and d.date < today)
+    return max(earlier, default=None)
+
+
+def before_lacking(
+    store: Store, step_max: int, eras: Sequence[Era], plan: Plan, written: Collection[date]
+) -> Restored:
+    """The newest snapshot before the first day that is lacking among those that were written.
+
+    Raises
+    ------
+    InputError
+        If a day is lacking whose steps were dropped.
+    """
+    steps = [(step.number, step.trading_date) for step in store.steps()]
+    first, kept_from = steps[0]
+    dropped = {d.date for d in plan.days if first > 1 and d.date < kept_from}
+    if (lacks := dropped - set(written)) and (gone := lacks & _ever_run(store)):
+        raise lost(min(gone))
+    # One commit may hold a day's end and the next one's opening, and be the last before a kill.
+    counts = ((number, of) for number, of in steps if not given_up(eras, number, of))
+    lacking = next(((number, of) for number, of in counts if of not in written), None)
+    if lacking is None:
+        return restored(store, step_max, eras=eras)
+    number, of = lacking
+    try:
+        found = restored(store, number, eras=eras)
+    except Corrupt:
+        if number == first > 1:
+            raise lost(of) from None
+        raise
+    was: day.State | None = found.states.get(day.NAME) if found.anew is None else None
+    # A day is opened by a later step than its first one.
+    if was is not None and was.day.date == of and was.state != "PRE_MARKET":
+        raise lost(of)
+    return found
+
+
+def _ever_run(store: Store) -> set[date]:
+    """The days that were run, also those whose steps were dropped: the audit trail keeps all.
+    The data may have others, before the first or left out by feed.start then."""
+    entries = (orjson.loads(entry) for _, entry in store.audit())
+    days = (entry.get("trading_date") for entry in entries if entry["what"] == "day")
+    return {date.fromisoformat(of) for of in days if of}
+
+
+def lost(day: date, why: str = "the store has dropped its steps (store.keep_days)") -> InputError:
+    """A day's files are lacking, and can't be made."""
+    return InputError(
+        f"{day}: its files are not in --out, and can't be made any more: {why}; leave out --out, or "
+        "start anew under another name:"
+    )
+
+
+def before_untaken(
+    store: Store,
+    newest: Restored,
+    eras: Sequence[Era],
+    since: date | None,
+    taken: frozenset[date],
+) -> tuple[Restored, date | None]:
+    """Before the first day that this process has not taken in; where its beginning can't be
+    had any more, the newest: that day is left out of the results then.
+
+    Parameters
+    ----------
+    since : date, optional
+        The first day of which this process gives results; None: it is to be found.
+
+    Returns
+    -------
+    Restored
+    since : date or None
+        As it is known then.
+    """
+    reached: day.State | None = None if newest.steps else newest.states.get(day.NAME)
+    if reached is not None and reached.state == "ERROR":
+        return newest, since  # a day that `openbell recover` tries again is opened again
+    steps = [
+        (step.number, step.trading_date)
+        for step in store.steps()
+        if not given_up(eras, step.number, step.trading_date)
+    ]
+    if since is None:
+        ended = reached is not None and reached.state == "ENDED"
+        since = newest.anew or steps[-1][1] + timedelta(days=ended)
+    first = since
+    lacking = (number for number, of in steps if of >= first and of not in taken)
+    if (number := next(lacking, None)) is None:
+        return newest, since
+    try:
+        return restored(store, number, eras=eras), since
+    except Corrupt as error:
+        logger.warning("the day under way is not among the results: {}", error)
+        return newest, since
+
+
+def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
+    """Put restored states into an engine's actors, and read again what they had read.
+
+    Returns
+    -------
+    Prepared
+        The grants that follow, for the clock; and a day's rows, if it had to open without them and
+        they had not come yet.
+
+    Raises
+    ------
+    RunError
+        If the source does not give again what it gave before.
+    """
+    if restored is None:
+        return Prepared()
+    cells, loader = engine.cells, engine.loader
+    loader.remember(restored.journal)
+    states = restored.states if restored.anew is None else _carried_over(cells, restored)
+    for name, state in states.items():
+        if name not in cells:
+            raise StoreError(f"the snapshot has an actor that this configuration hasn't, {name}")
+        cells[name].state = state
+    for cell in cells.values():
+        cell.step = restored.step
+    days = {planned.date: planned for planned in planned_days(restored)}
+    # What was begun is ended, though feed.start or feed.end may leave it out by now.
+    dates = sorted(plan.trailing.dates)
+    there = {of: days[of] for of in days if dates and dates[0] <= of <= dates[-1]}
+    there |= {planned.date: planned for planned in plan.days}
+    there |= {known.day.date: known.day for known in restored.journal.values()}
+    of_day: day.State = cells[day.NAME].state
+    handing: prefetch.State = cells[prefetch.NAME].state
+    read: dict[date, Loaded] = {}
+
+    def load(wanted: date) -> Loaded:
+        if wanted not in read:
+            if wanted not in there:
+                raise StoreError(f"{wanted} was run, but the data has no such trading day any more")
+            loader.start(there[wanted])
+            try:
+                read[wanted] = loader.take(wanted)
+            except OpenbellError:
+                raise
+            except Exception as error:
+                raise RunError(
+                    f"{wanted}: its rows can't be read again, {error}; start once more when the "
+                    "source answers"
+                ) from error
+        return read[wanted]
+
+    def again(wanted: date) -> Loaded:
+        if loader.journals and wanted not in restored.journal:
+            raise StoreError(
+                f"{wanted} was run, but its rows are not in the journal, and can't be asked for "
+                "again; go on with the data that it was run on"
+            )
+        return load(wanted)
+
+    def without_rows(wanted: date) -> LoadTimedOut:
+        return loader.timed_out(days[wanted])
+
+    if of_day.phase == "stream":
+        today = of_day.day
+        opened = loader.timed_out(today) if of_day.without_rows else again(today.date)
+        cells[prefetch.NAME].state = replace(handing, rows=opened.data.rows)
+    grants = tuple(
+        steplog.granted(steplog.read(step.grant), again, without_rows) for step in restored.steps
+    )
+    for asked in handing.asked:
+        if asked not in read:
+            loader.start(days[asked])
+    engine.read_again = frozenset(read)
+    late = _late(of_day, grants)
+    return Prepared(grants=grants, inputs=(load(late),) if late is not None else ())
+
+
+def _carried_over(cells: Mapping[str, Cell], restored: Restored) -> dict[str, Any]:
+    """States before a day that is begun anew: as new, but for what earlier days brought.
+
+    The actors may be others than those of the snapshot, and those of the same name may have other
+    settings: what they keep of a day is cleared before it could matter.
+    """
+    assert restored.anew is not None
+    cleared = DayCleared(date=restored.anew)
+    states: dict[str, Any] = {clock.NAME: clock.State(step=restored.step)}
+    for name, state in restored.states.items():
+        if name in cells and name != prefetch.NAME and DayCleared in cells[name].actor.hears:
+            states[name], _ = cells[name].actor.update(state, cleared)
+    return states
+
+
+def planned_days(restored: Restored) -> tuple[TradingDay, ...]:
+    """The trading days of the run that left this, oldest first."""
+    of_day: day.State | None = restored.states.get(day.NAME) if restored.anew is None else None
+    if of_day is not None and of_day.plan:
+        return of_day.plan
+    if not restored.steps:
+        return ()
+    begun = steplog.read(restored.steps[0].grant)
+    nothing: dict[date, Any] = {}  # a grant with which a run begins carries its plan, and no rows
+    grant = steplog.granted(begun, nothing.__getitem__, nothing.__getitem__)
+    return next((start.days for start in grant.inputs if isinstance(start, Start)), ())
+
+
+def _late(of_day: day.State, grants: tuple[Grant, ...]) -> date | None:
+    """The date whose rows had not come when a process ended that ran it without them."""
+    # A day in ERROR asks for them itself when it is tried again.
+    late = of_day.day.date if of_day.without_rows and of_day.state != "ERROR" else None
+    for entered in (entered for grant in grants for entered in grant.inputs):
+        match entered:
+            case LoadTimedOut(date=opened):
+                late = opened
+            case Loaded() | LoadFailed() | Roll():
+                late = None
+    return late
+
+
+def restored(
+    store: Store, step_max: int, until: int | None = None, *, eras: Sequence[Era] = ()
+) -> Restored:
+    """The newest snapshot of a step up to one, and the steps after it.
+
+    A snapshot that can't be used is reported, and the one before is taken. Where the day that
+    follows `step_max` was begun anew, nothing of what was given up by that comes back.
+
+    Parameters
+    ----------
+    until : int, optional
+        The last step wanted; None: all there are.
+    eras : sequence of Era
+        Of the whole state; none: no day was begun anew.
+
+    Raises
+    ------
+    Corrupt
+        If there is none, and the step log doesn't reach back to the start either.
+    """
+    era = era_at(eras, step_max + 1)
+    anew, base = (era.step or 0, era.base) if era is not None else (0, 0)
+    found = Restored(0, 0, 0)
+    dates: set[date] = set()
+    for epoch in store.epochs():
+        if not base <= epoch.step <= step_max:
+            continue
+        try:
+            if epoch.problem is not None:
+                raise Corrupt(epoch.problem)
+            states = {name: decode(data) for name, data in store.states(epoch.epoch).items()}
+        except (Corrupt, Undecodable) as error:
+            logger.warning("snapshot {}: {}; taking the one before", epoch.epoch, error)
+            continue
+        found = Restored(epoch.epoch, epoch.step, epoch.market_ns)
+        found.states = states
+        dates.add(epoch.trading_date)
+        break
+    if era is not None and base <= found.step < anew:
+        found.step, found.anew = anew - 1, era.since
+    steps = list(store.steps(after=max(found.step - 1, 0), until=until))
+    if found.step:
+        found.chain, steps = steps[0].digest, steps[1:]
+    elif anew or (steps and steps[0].number != 1):
+        begins = base + 1 if anew else steps[0].number
+        raise Corrupt(
+            f"no snapshot up to step {step_max} can be used, and the steps that lead there begin "
+            f"at {begins}; start anew under another name:, or restore the store's files"
+        )
+    found.steps = tuple(steps)
+    dates |= {step.trading_date for step in steps}
+    found.journal = journal.days(
+        (entry for used in sorted(dates) for entry in store.journal(used)),
+        lambda step, of: not given_up(eras, step, of),
+    )
+    return found
+
+
+def recorded_steps(store: Store, day: date, eras: Sequence[Era] = ()) -> tuple[int, int]:
+    """The first and the last step of a trading day in the step log, of what was not given up.
+
+    Raises
+    ------
+    InputError
+        If the day was not recorded, or was dropped since.
+    """
+    firsts: dict[date, int] = {}
+    lasts: dict[date, int] = {}
+    anew = {era.step for era in eras}
+    before: date | None = None
+    for step in store.steps():
+        # Pruned, the log begins with the end of a day, after the snapshot that the next needs.
+        follows = before is not None and before != step.trading_date
+        before = step.trading_date
+        if given_up(eras, step.number, before):
+            continue
+        if step.number == 1 or step.number in anew or follows:
+            firsts[before] = step.number
+        lasts[before] = step.number
+    if day in firsts:
+        return firsts[day], lasts[day]
+    kept = list(firsts)
+    span = f"kept: {kept[0]} to {kept[-1]}" if kept else "nothing was"
+    raise InputError(f"{day}: not recorded, or dropped after store.keep_days; {span}")

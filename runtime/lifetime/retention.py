@@ -1,0 +1,51 @@
+"""How far back state is kept, and that what lies before is dropped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import date
+
+from loguru import logger
+
+from openbell.adapters.stores import Store, Unavailable
+from openbell.runtime.config import Config
+
+PRUNE_SECONDS = 1.0
+"""Old state is dropped as days end, but not more often; each time waits for the disk."""
+
+
+class Retention:
+    """Drops what lies further back than `store.keep_days` and `snapshot.keep` say."""
+
+    def __init__(self, store: Store, fence: int, config: Config) -> None:
+        self._store = store
+        self._fence = fence
+        self._config = config
+        self._keep_from: date | None = None
+        """What lies before may be dropped."""
+        self._pruned_at = 0.0
+
+    def closed(self, closed: date, known: Iterable[date]) -> None:
+        """A trading day has closed: drop what is too old by that, if it is time to.
+
+        Parameters
+        ----------
+        known : iterable of date
+            The trading days that were run, or will be.
+        """
+        dates = sorted({of for of in known if of <= closed})
+        self._keep_from = dates[max(0, len(dates) - self._config.store.keep_days)]
+        if time.monotonic() - self._pruned_at >= PRUNE_SECONDS:
+            self.prune()
+
+    def prune(self) -> None:
+        """Drop what is too old now."""
+        if self._keep_from is None:
+            return
+        try:
+            self._store.prune(self._fence, self._keep_from, self._config.snapshot.keep)
+        except Unavailable as error:
+            logger.warning("old state was not dropped, the next day's end will: {}", error)
+            return
+        self._keep_from, self._pruned_at = None, time.monotonic()

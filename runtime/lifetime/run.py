@@ -1,0 +1,473 @@
+"""A run whose state survives it: it starts anew, or goes on where the last process came to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from typing import Any, Literal
+
+from loguru import logger
+
+from openbell.actors import clock, day
+from openbell.actors.effects import Commit
+from openbell.adapters.sinks.files import DayResult
+from openbell.adapters.sinks.tally import Tally
+from openbell.adapters.sources import Source, open_source
+from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable
+from openbell.errors import ConfigError, DayFailed, LeaseLost, StoreError
+from openbell.messages.control import Prepared, Recover
+from openbell.runtime.config import Config
+from openbell.runtime.engine import Engine
+from openbell.runtime.intake.planning import Plan, data_options, plan, settings
+from openbell.runtime.kernel.cells import ActorFailed
+from openbell.runtime.lifetime import changes, recovery
+from openbell.runtime.lifetime.eras import begun, era_at, era_on, plan_over
+from openbell.runtime.lifetime.identity import check_files, identity
+from openbell.runtime.lifetime.lease import Heartbeat, acquired
+from openbell.runtime.lifetime.recovery import Restored
+from openbell.runtime.lifetime.replaying import write_earlier
+from openbell.runtime.lifetime.retention import Retention
+from openbell.runtime.lifetime.supervision import RECOVER_SECONDS, Supervision
+from openbell.runtime.record.ledger import Ledger
+from openbell.runtime.record.talking import Talking
+from openbell.runtime.results.recording import DaySink, Recorder, WholeDays
+from openbell.runtime.results.summary import summary, timing
+
+STORE_TOKEN = "store"
+GATHER_SECONDS = 0.1
+"""How long steps are gathered into one commit where they follow each other at once."""
+
+
+class DurableRun:
+    """A replay of stored data that can be killed at any instant and started again.
+
+    Parameters
+    ----------
+    data : path or pandas, polars or pyarrow table, optional
+        Instead of the configuration's `data.path`. What is used of a table is journaled: a restart
+        gives the day under way as it was, and later days as the table is then.
+    days : WholeDays, optional
+        A sink that knows which days it has: a restart begins before the first one that it lacks.
+    whole_days : bool
+        Whether, without such a sink, a restart begins before the day under way, so that it is
+        among the results as a whole.
+    standby : callable, optional
+        Called, again and again, while another process holds the lease; None: refuse then.
+    on_day : callable, optional
+        Gets each day that has ended, after the sinks, and the counts so far.
+    dispatcher : str, optional
+        None: all actors on one thread at speed 0, else one each.
+    in_error : callable, optional
+        Called when the day is in ERROR; the run then keeps its lease and waits for `openbell
+        recover`. None: it ends.
+    fresh_day : bool
+        Whether a configuration that gives other answers, or another register, is taken by
+        beginning the day under way anew; if not, the first is refused, and symbols that were added
+        count from the next day on.
+    """
+
+    ledger_kind: type[Ledger] = Ledger
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        *,
+        data: Any = None,
+        sinks: tuple[DaySink, ...] = (),
+        days: WholeDays | None = None,
+        whole_days: bool = False,
+        standby: Callable[[LeaseHeld], None] | None = None,
+        on_day: Callable[[DayResult, Tally], None] | None = None,
+        dispatcher: Literal["inline", "threads"] | None = None,
+        in_error: Callable[[DayFailed], None] | None = None,
+        fresh_day: bool = False,
+    ) -> None:
+        self.config = config
+        self._in_error = in_error
+        self._dispatcher = dispatcher or ("threads" if config.feed.speed else "inline")
+        self._store = store
+        self._days = days
+        self._whole_days = whole_days
+        self._since: date | None = None
+        """The first day of which this process gives results, once that is known."""
+        self._on_day = on_day
+        self._data = config.data.path if data is None else data
+        self.source, self.plan = self._opened()
+        self._info = self.source.info()
+        self.journals = not self._info.lasting
+        """Whether what is read is journaled, as no later process could ask for it."""
+        # Signals are read from the store, which has those of earlier processes too.
+        self.recorder = Recorder(
+            sinks if days is None else (*sinks, days),
+            self._day_over,
+            None if days is None else days.write_day_without_data,
+            keep_signals=False,
+        )
+        self._began = time.time()
+        self.fence = acquired(store, config.lease.ttl, standby)
+        self.heartbeat = Heartbeat(store, self.fence, config.lease.ttl, self._fail)
+        self._ended = threading.Event()
+        self._stopped = False
+        self.talking = Talking(
+            store,
+            self.fence,
+            rest=lambda seconds: self._rest(seconds),
+            given_up=lambda: self._stopped,
+        )
+        self._supervision = Supervision(store, self.fence, self.talking, config.supervision)
+        self._retention = Retention(store, self.fence, config)
+        self._controls = threading.Lock()
+        self._held_by: set[str] = set()
+        self._steps_asked = 0
+        self._hears = False
+        self._recorded: frozenset[date] = frozenset()
+        """The trading days of the step log when this run began, or went on."""
+        try:
+            self.head = store.head()
+            self._shown = self.head.step
+            if self.head.step:
+                check_files(config, self._info, self.head)
+            self.eras, self.change = changes.agreed(
+                config, self.plan, store, self.head, fresh_day=fresh_day
+            )
+            self.plan = plan_over(self.plan, self.eras)
+            if days is not None:
+                days.follow(
+                    lambda day: era_on(self.eras, day).digest(),
+                    lambda day: settings(self._config_on(day)).derived_minutes,
+                )
+            self.engine = self._engine()
+        except BaseException:
+            store.release(self.fence)
+            self.source.close()
+            raise
+
+    def run(self) -> bool:
+        """Run to the last day's end; False if it had ended before.
+
+        An actor that raises has all of them begin again from the last snapshot. What fails twice
+        on the same message, or more than `supervision.restarts` times, puts the day in ERROR.
+
+        Raises
+        ------
+        DayFailed
+            If the day is in ERROR, now or since an earlier run, and nothing was to wait for
+            `openbell recover`, which leaves it.
+        LeaseLost, ReplayError, StoreError, InputError
+        """
+        self.keep_lease()
+        try:
+            self._write_earlier()
+            self._take_change()
+            while True:
+                try:
+                    ran = self._run_supervised()
+                except DayFailed as error:
+                    self._supervision.error = str(error)
+                    self._put_together()
+                    if self._in_error is None:
+                        raise
+                    self._in_error(error)
+                    if not self._recover_comes():
+                        return True
+                    self._let_go()
+                    self.engine = self._engine()
+                else:
+                    self._put_together(interrupted=self._stopped)
+                    return ran
+        except Fenced as error:
+            raise LeaseLost(f"the lease was lost: {error}") from error
+        except Unavailable:
+            if not self._stopped:
+                raise
+            logger.warning("stopped without the store: a restart runs again what it lacks")
+            return True
+        finally:
+            self.close()
+
+    @property
+    def outages(self) -> list[float]:
+        """Seconds of each time that the store did not answer."""
+        return self.talking.outages
+
+    def keep_lease(self) -> None:
+        """Renew the lease from now on until `close`; `run` does it by itself."""
+        self.heartbeat.start()
+
+    def close(self) -> None:
+        """Give the lease back and let go of threads; after `run` there is nothing left to do."""
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        self.heartbeat.stop()
+        self.engine.close()
+        try:
+            self._store.release(self.fence)
+        except StoreError as error:
+            logger.warning("the lease could not be given back: {}", error)
+        self.source.close()
+
+    def pause(self, token: str) -> None:
+        """Grant no further step until the token is given back, whatever is restarted meanwhile."""
+        with self._controls:
+            self._held_by.add(token)
+            if self._hears:
+                self.engine.pause(token)
+
+    def resume(self, token: str) -> None:
+        """Give a pause token back."""
+        with self._controls:
+            self._held_by.discard(token)
+            if self._hears:
+                self.engine.resume(token)
+
+    def step(self) -> None:
+        """Grant one step although the run is paused."""
+        with self._controls:
+            if self._hears:
+                self.engine.step()
+            else:
+                self._steps_asked += 1
+
+    def _opened(self) -> tuple[Source, Plan]:
+        """Where rows come from, and what will be run over them."""
+        config = self.config
+        if config.feed.type != "replay":
+            raise ConfigError(f'feed.type is "{config.feed.type}"; this version runs replay')
+        if self._data is None:
+            raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
+        source = open_source(self._data, data_options(config))
+        paced = config.feed.speed > 0
+        return source, plan(config, source, config.feed.start, config.feed.end, paced=paced)
+
+    def _engine(self) -> Engine:
+        speed = self.config.feed.speed
+        return Engine(
+            self.plan,
+            self.source,
+            self.recorder,
+            dispatcher=self._dispatcher,
+            speed=speed,
+            load_timeout=self.config.prefetch.timeout_seconds.seconds,
+            journals=self.journals,
+        )
+
+    def _recover_comes(self) -> bool:
+        """Wait in ERROR for the command that leaves it; False if the run is stopped first."""
+        while not self._stopped:
+            if self._supervision.recover_asked():
+                return True
+            self._rest(RECOVER_SECONDS)
+        return False
+
+    def _fail(self, error: BaseException) -> None:
+        self.engine.dispatcher.fail(error)
+
+    def _rest(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def _let_go(self) -> None:
+        """Of actors that failed."""
+        with self._controls:
+            self._hears = False
+        self.engine.close()
+
+    def _run_supervised(self) -> bool:
+        while True:
+            try:
+                ran = self._run_once()
+            except ActorFailed as failure:
+                self._let_go()
+                self._supervision.failed(failure)
+                self.engine = self._engine()
+                continue
+            if self._stopped:
+                return ran
+            further = changes.further_days(
+                self.engine.cells, self.plan, self.config, self._store, self.talking
+            )
+            if further is None:
+                return ran
+            self.eras = (*begun(self.eras, further.after), further.era)
+            self.plan = plan_over(self.plan, self.eras)
+            self.change = further.change
+            self._let_go()
+            self.engine = self._engine()
+            self._take_change(further.ended)
+
+    def _run_once(self) -> bool:
+        self.head = self.talking.answered(self._store.head)
+        self._supervision.refuse_in_error(self.head)
+        found = self.talking.answered(self._restored) if self.head.step else None
+        self._recorded = self.talking.answered(
+            lambda: frozenset(step.trading_date for step in self._store.steps())
+        )
+        if found is None:
+            self._since = date.min
+            if self._days is not None:
+                self._days.begin()
+        prepared = recovery.restore(self.engine, self.plan, found)
+        of_clock: clock.State = self.engine.cells[clock.NAME].state
+        self.head, recover = self._supervision.leave_error(self.head, of_clock, prepared)
+        self.engine.ledger = ledger = self._ledger(found)
+        ledger.start()
+        if self._stopped:
+            return True
+        if found is not None:
+            # Who keeps days may lack one that was taken in: it was damaged since.
+            taken = self.recorder.taken if self._days is None else frozenset[date]()
+            last_over = recovery.last_over(self.engine.cells, self.plan, found)
+            self.recorder.go_on(last_over, taken)
+            recovery.say(found, self.talking)
+            if not prepared.grants and of_clock.ended is not None and not recover:
+                if of_clock.ended.error is not None:
+                    raise DayFailed(
+                        f"{of_clock.ended.error}; in ERROR, `openbell recover` leaves it"
+                    )
+                return False
+        if recover:
+            prepared = Prepared(grants=prepared.grants, inputs=(*prepared.inputs, Recover()))
+        self._let_hear()
+        start = changes.start_anew(self.plan, self.eras, self.head)
+        self.engine.run(start or (prepared if found is not None else None))
+        if not self._stopped:
+            self._retention.prune()
+            self.head = self.talking.answered(self._store.head)
+        return True
+
+    def _restored(self) -> Restored:
+        """The newest snapshot that can be used, and the steps after it.
+
+        Where days are kept, or wanted as a whole, it lies before the first one that is lacking.
+
+        Raises
+        ------
+        InputError
+            If a day is lacking whose steps were dropped.
+        """
+        step = self._store.head().step
+        if self._days is not None:
+            written = self._days.written()
+            return recovery.before_lacking(self._store, step, self.eras, self.plan, written)
+        newest = recovery.restored(self._store, step, eras=self.eras)
+        if not self._whole_days:
+            return newest
+        found, self._since = recovery.before_untaken(
+            self._store, newest, self.eras, self._since, self.recorder.taken
+        )
+        return found
+
+    def _let_hear(self) -> None:
+        """Tell the engine what was asked for when its actors' states were not in place yet."""
+        with self._controls:
+            self._hears = True
+            for token in self._held_by:
+                self.engine.pause(token)
+            for _ in range(self._steps_asked):
+                self.engine.step()
+            self._steps_asked = 0
+
+    def _config_on(self, day: date) -> Config:
+        """What a day is run with."""
+        return self.config.with_determining(era_on(self.eras, day).config)
+
+    def _write_earlier(self) -> None:
+        """Write the days that are lacking of those before the one that is begun anew."""
+        era = era_at(self.eras, self.head.step + 1)
+        if self._days is not None and era is not None:
+            write_earlier(self._days, self._store, self.eras, era, self._config_on)
+
+    def _take_change(self, before: Restored | None = None) -> None:
+        """Make it durable that the configuration is another one, or that there are further days.
+
+        Parameters
+        ----------
+        before : Restored, optional
+            What a day that is begun anew goes on from; None: what the store has.
+        """
+        if self.change is None:
+            return
+        logger.info("{}", self.change.said)
+        meta, snapshot = self._facts(), None
+        if (start := changes.start_anew(self.plan, self.eras, self.head)) is not None:
+            before = before or recovery.restored(self._store, self.head.step, eras=self.eras)
+            snapshot = changes.snapshot_before(start.days[0], before, self.engine, self.plan)
+        changes.take(
+            self.change, meta, snapshot, head=self.head, store=self._store, talking=self.talking
+        )
+        self.head = self.talking.answered(self._store.head)
+
+    def _facts(self) -> dict[str, bytes]:
+        """What state is made from."""
+        first = next(iter(self._store.steps())).trading_date if self.head.step else date.min
+        return identity(self.config, self._info, self.head, self.eras, first)
+
+    def stop(self) -> None:
+        """End after the step under way; what was settled is committed."""
+        self._stopped = True
+        self.engine.stop()
+
+    def _day_over(self, day: DayResult, tally: Tally) -> None:
+        if self._on_day is not None:
+            self._on_day(day, tally)
+        if self._days is not None:
+            # Until the run has ended it may be killed, and this be all there is.
+            self._days.renew(partial(self._summary, interrupted=True))
+
+    def _put_together(self, *, interrupted: bool = False) -> None:
+        if self._days is not None:
+            account = partial(self._summary, interrupted=interrupted, error=self._supervision.error)
+            self._days.put_together(account)
+
+    def _summary(
+        self, tally: Tally, *, interrupted: bool, error: str | None = None
+    ) -> dict[str, Any]:
+        """What stands in `summary.json` for days that come to `tally`."""
+        complete = len(tally.days) + len(tally.without_data) == len(self.plan.days)
+        seconds, rows = time.time() - self._began, self.recorder.tally.counts["rows"]
+        return summary(
+            self.config,
+            self.plan,
+            self._info,
+            tally,
+            interrupted=interrupted and not complete,
+            error=error,
+            timing=timing(self._began, seconds, rows, self.engine.metrics()),
+        )
+
+    def _ledger(self, restored: Restored | None) -> Ledger:
+        config = self.config
+        ledger = self.ledger_kind(
+            self._store,
+            self.fence,
+            self.engine.cells,
+            commit_number=self.head.commit,
+            digest=restored.chain if restored is not None else b"",
+            meta={} if restored is not None else self._facts(),
+            expected={step.number: step for step in restored.steps} if restored else {},
+            snapshot_every=config.snapshot.every.seconds,
+            backlog=config.store.backlog.bytes,
+            seen=self._seen,
+            hold=lambda: self.engine.pause(STORE_TOKEN),
+            release=lambda: self.engine.resume(STORE_TOKEN),
+            fail=self.engine.dispatcher.fail,
+            order=self.plan.order,
+            gather=0.0 if config.feed.speed else min(GATHER_SECONDS, config.snapshot.every.seconds),
+        )
+        ledger.talking.outages = self.outages  # of one run, however often its actors begin again
+        return ledger
+
+    def _seen(self, commit: Commit, before: bool) -> None:
+        # Not `before`: what was stored without an answer is given again, and was not shown yet.
+        self.recorder.commit(commit, seen_before=commit.step <= self._shown)
+        self._shown = max(self._shown, commit.step)
+        if commit.closed is not None and not before:
+            of_day: day.State = self.engine.cells[day.NAME].state
+            # A table or feed.start may leave out the earlier ones by now, and so does a plan that
+            # was begun anew.
+            planned = {d.date for d in (*self.plan.days, *of_day.plan)}
+            self._retention.closed(commit.closed, planned | self._recorded)

@@ -1,0 +1,141 @@
+"""Talking to a store that may be away: the one place that asks again."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import orjson
+from loguru import logger
+
+from openbell.adapters.stores import CommitRecord, Document, Snapshot, Store, Unavailable
+from openbell.runtime.record.writing import wall_time
+
+T = TypeVar("T")
+
+RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Pauses between two tries; the last one repeats."""
+
+_TOLD_LATELY = 100
+"""Entries of the audit trail among which one is that may have been appended a moment ago."""
+
+
+class Talking:
+    """Asks a store until it answers, and says that it was away.
+
+    Parameters
+    ----------
+    rest : callable
+        Lets so many seconds go by between two tries.
+    given_up : callable
+        Whether nobody waits for the answer any more.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        fence: int,
+        *,
+        rest: Callable[[float], object],
+        given_up: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._fence = fence
+        self._rest, self._given_up = rest, given_up
+        self._lock = threading.Lock()
+        self.away = False
+        """Whether it was said that the store does not answer."""
+        self.outages: list[float] = []
+        """Seconds of each time that it did not."""
+
+    def answered(self, call: Callable[[], T]) -> T:
+        """What the store answers, asked again until it does.
+
+        Raises
+        ------
+        Unavailable
+            If nobody waits for it any more.
+        """
+        began, tries = time.monotonic(), 0
+        while True:
+            try:
+                found = call()
+            except Unavailable as error:
+                if self._given_up():
+                    raise
+                self.say_away(f"{error}; trying again")
+                self._rest(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+                if self._given_up():
+                    raise
+                tries += 1
+                continue
+            self._say_back(began)
+            return found
+
+    def say_away(self, why: str) -> None:
+        """Say, once an outage, that the store does not answer."""
+        with self._lock:
+            if not self.away:
+                self.away = True
+                logger.warning("the store does not answer: {}", why)
+
+    def _say_back(self, began: float) -> None:
+        with self._lock:
+            was_away, self.away = self.away, False
+        if not was_away:
+            return
+        seconds = time.monotonic() - began
+        self.outages.append(seconds)
+        logger.warning("the store answers again after {:.1f} s", seconds)
+        entry = {
+            "what": "outage",
+            "seconds": round(seconds, 3),
+            "wall_time": wall_time(),
+            "why": f"the store did not answer for {seconds:.1f} s",
+        }
+        try:
+            self._store.append_audit(orjson.dumps(entry))
+        except Unavailable as error:
+            logger.warning("the audit trail lacks this outage: {}", error)
+
+    def tell(self, line: bytes) -> None:
+        """Append to the audit trail, once: an answer that is lost does not mean that it was not."""
+        sent = False
+
+        def append() -> None:
+            nonlocal sent
+            if sent:
+                count = self._store.usage().counts["audit"]
+                # Others may have appended something meanwhile, but not much.
+                lately = self._store.audit(max(0, count - _TOLD_LATELY))
+                if line in (entry for _, entry in lately):
+                    return
+            sent = True
+            self._store.append_audit(line)
+
+        self.answered(append)
+
+    def note(
+        self,
+        meta: Mapping[str, bytes],
+        entry: Mapping[str, Any],
+        more: tuple[bytes, ...] = (),
+        documents: tuple[Document, ...] = (),
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        """Make facts durable that belong to no step, and say so in the audit trail."""
+        head = self.answered(self._store.head)
+        line = orjson.dumps({"from": None, "to": None, **entry, "wall_time": wall_time()})
+        digest = hashlib.blake2b(line, digest_size=16).digest()
+        record = CommitRecord(
+            head.commit + 1,
+            digest,
+            snapshot=snapshot,
+            documents=documents,
+            audit=(line, *more),
+            meta=meta,
+        )
+        self.answered(lambda: self._store.commit(self._fence, record))

@@ -1,0 +1,83 @@
+"""How stores keep what the market's record is made of: documents, signals, audit entries, instants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+import orjson
+
+from openbell.adapters.jsonlines import document_lines, escaped_ids, signal_lines
+from openbell.adapters.stores import Document, SignalRows
+from openbell.adapters.tables import day_signals, signal_ids
+from openbell.market.results import SessionDocument, SignalBatch
+from openbell.runtime.record.trail import Transition
+
+
+def stored_documents(documents: Iterable[SessionDocument]) -> Iterator[Document]:
+    """Session documents as stores keep them, without their signals, which are in the log."""
+    given = list(documents)
+    for document, line in zip(given, document_lines(given, {}).splitlines(), strict=True):
+        yield Document(
+            trading_date=document.trading_date,
+            session=document.session_name,
+            status=document.status,
+            completed_ns=document.completed_at,
+            body=line,
+        )
+
+
+def joined_batches(batches: Iterable[SignalBatch]) -> Iterator[SignalBatch]:
+    """The same signals in the same order in fewer batches: one takes as long as a large one."""
+    run: list[SignalBatch] = []
+    for batch in filter(len, batches):
+        if run and not (
+            batch.trading_date == run[-1].trading_date and batch.ts[0] > run[-1].ts[-1]
+        ):
+            yield day_signals(run)
+            run = []
+        run.append(batch)
+    if run:
+        yield day_signals(run)
+
+
+def stored_signals(batch: SignalBatch) -> SignalRows:
+    """A batch as stores take it; each body is a signal's JSON."""
+    ids = signal_ids(batch)
+    lines = b"".join(signal_lines(batch, escaped_ids(batch, ids)))
+    return SignalRows(
+        trading_date=batch.trading_date,
+        ids=ids.to_pylist(),
+        sessions=[batch.sessions[place] for place in batch.session.tolist()],
+        symbols=[batch.symbols[place] for place in batch.symbol.tolist()],
+        bodies=lines.splitlines(),
+    )
+
+
+def audit_entry(change: Transition) -> bytes:
+    """A transition as a line of the audit trail."""
+    named = {} if change.session is None else {"session_name": change.session}
+    return orjson.dumps(
+        {
+            "what": change.what,
+            "trading_date": change.trading_date,
+            **named,
+            "from": change.before,
+            "to": change.after,
+            "market_time": market_time(change.at_ns),
+            "wall_time": wall_time(),
+            "why": change.why,
+        }
+    )
+
+
+def wall_time() -> str:
+    """Now, as the audit trail has it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def market_time(ns: int) -> str:
+    """An instant as outputs have it: UTC, a fraction only where there is one."""
+    seconds, rest = divmod(ns, 1_000_000_000)
+    text = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+    return f"{text}.{rest:09d}".rstrip("0") + "Z" if rest else f"{text}Z"
