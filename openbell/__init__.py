@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 if TYPE_CHECKING:
-    from openbell.runtime.api import Result, Runtime, Signal, backtest
+    from openbell.runtime.api import Runtime, Signal, backtest
     from openbell.runtime.config import Config, load_config
+    from openbell.runtime.results.frames import Result
 
 __version__ = "0.1.0"
 __all__ = ["Config", "Result", "Runtime", "Signal", "backtest", "load_config"]
