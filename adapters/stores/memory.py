@@ -8,8 +8,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 
-from openbell.adapters.stores.base import SCHEMA_VERSION
-from openbell.adapters.stores.sqlite import APPLICATION_ID, SCHEMA
+from openbell.adapters.stores.sqlite.file import new_file
 
 
 class Memory:
@@ -26,10 +25,7 @@ class Memory:
         self._connection = sqlite3.connect(
             ":memory:", isolation_level=None, check_same_thread=False
         )
-        self._connection.executescript(
-            f"{SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
-            f"PRAGMA user_version = {SCHEMA_VERSION}"
-        )
+        self._connection.executescript(new_file())
 
     def reading(self) -> sqlite3.Connection:
         return self._connection

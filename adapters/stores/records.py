@@ -38,6 +38,9 @@ UNKNOWN_DATE = date.min
 PAGE = 1000
 """Rows read at a time: between pages a reader holds nothing that a writer could wait for."""
 
+ENTRIES = 4
+"""Entries of the journal read at a time: each may have a day's rows."""
+
 _UNREADABLE = (TypeError, ValueError, AttributeError)
 """What values of types that were never written raise."""
 
@@ -438,7 +441,18 @@ class Reading:
         if expected <= min(until, head.step):
             raise self.corrupt(f"step {expected} is missing from the step log")
 
-    def audit(self, position: int, expected: int, entry: bytes, crc: int) -> bytes:
+    def audit_trail(
+        self, rows: Iterable[tuple[int, bytes, int]], after: int, last: int
+    ) -> Iterator[tuple[int, bytes]]:
+        """Checks that the trail has every entry from after `after` to `last`."""
+        expected = after + 1
+        for position, entry, crc in rows:
+            yield position, self._audit(position, expected, entry, crc)
+            expected += 1
+        if expected <= last:
+            raise self.corrupt(f"entry {expected} is missing from the audit trail")
+
+    def _audit(self, position: int, expected: int, entry: bytes, crc: int) -> bytes:
         if position != expected:
             raise self.corrupt(f"entry {expected} is missing from the audit trail")
         if not isinstance(entry, bytes) or checksum(entry) != crc:
@@ -515,6 +529,15 @@ class Reading:
                 raise self.corrupt(f"epoch {epoch}: the state of {actor} {problem}")
             states[actor] = body
         return states
+
+    def taken_over(self, number: int, epoch: int, manifest: bytes | None) -> Manifest:
+        """Of the snapshot whose states a commit takes over."""
+        try:
+            return read_manifest(manifest)
+        except Corrupt as error:
+            raise self.corrupt(
+                f"commit {number} takes over states of epoch {epoch}, whose manifest {error}"
+            ) from None
 
     def corrupt(self, what: str) -> Corrupt:
         return Corrupt(

@@ -24,11 +24,9 @@ from urllib.parse import parse_qs, urlsplit
 from openbell.adapters.stores.base import (
     SCHEMA_VERSION,
     CommitRecord,
-    Conflict,
     Corrupt,
     Document,
     EpochInfo,
-    Gap,
     Holder,
     JournalEntry,
     Step,
@@ -46,6 +44,7 @@ from openbell.adapters.stores.holders import (
     held,
 )
 from openbell.adapters.stores.records import (
+    ENTRIES,
     PAGE,
     Blob,
     DocumentRow,
@@ -60,18 +59,20 @@ from openbell.adapters.stores.records import (
     join_texts,
     parse_cursor,
     plan_pruning,
-    read_manifest,
     readable_manifest,
     signal_crc,
     unknown_cursor,
+)
+from openbell.adapters.stores.refusals import (
+    conflict,
+    does_not_follow,
+    past,
+    step_does_not_follow,
 )
 from openbell.errors import ConfigError, StoreError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-ENTRIES = 4
-"""Entries of the journal read at a time: each may have a day's rows."""
 
 SOCKET_SECONDS = 5.0
 """Without an answer for so long, the store counts as unavailable."""
@@ -348,13 +349,7 @@ class RedisStore:
         if not encoded.takes_over() or not head.epoch:
             return None
         (data,) = self._together(("HGET", self._key["epochs"], head.epoch))
-        try:
-            return read_manifest(data)
-        except Corrupt as error:
-            raise self._reading.corrupt(
-                f"commit {encoded.number} takes over states of epoch {head.epoch}, whose manifest "
-                f"{error}"
-            ) from None
+        return self._reading.taken_over(encoded.number, head.epoch, data)
 
     def _refused(
         self, outcome: bytes, rest: list[bytes], fence: int, encoded: Encoded
@@ -364,26 +359,15 @@ class RedisStore:
             case b"FENCED":
                 return fenced(self._where, fence, self._read_lease(rest))
             case b"PAST":
-                return Gap(
-                    f"{commit} is long past, the last one is {int(rest[0])}; nothing was written; "
-                    "read the state anew"
-                )
+                return past(self._where, encoded.number, int(rest[0]))
             case b"GAP":
-                return Gap(
-                    f"{commit} does not follow {int(rest[0])}, the last one; nothing was written; "
-                    "read the state anew"
-                )
+                return does_not_follow(self._where, encoded.number, int(rest[0]))
             case b"STEPS":
-                return Gap(
-                    f"{commit}: step {encoded.first_step} does not follow {int(rest[0])}, the last "
-                    "one; nothing was written; read the state anew"
+                return step_does_not_follow(
+                    self._where, encoded.number, encoded.first_step, int(rest[0])
                 )
             case b"CONFLICT":
-                return Conflict(
-                    f"{commit} exists with another content (digest {rest[0].hex()}, now "
-                    f"{encoded.digest.hex()}): two writers, or a run that isn't deterministic; "
-                    "nothing was written; compare them with `openbell replay`"
-                )
+                return conflict(self._where, encoded.number, rest[0], encoded.digest)
             case b"UNSTAGED":
                 return Unavailable(f"{commit}: {rest[0].decode()} did not arrive; send it again")
         return self._reading.corrupt(rest[0].decode(errors="replace"))
@@ -568,16 +552,11 @@ class RedisStore:
 
     def audit(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
         (last,) = self._together(("HGET", self._key["head"], "audit"))
-        return self._audit(after, self._number(last))
-
-    def _audit(self, after: int, last: int) -> Iterator[tuple[int, bytes]]:
-        expected = after + 1
-        for position, _, fields in self._stream(self._key["audit"], (after, 0)):
-            entry, crc = self._row(f"entry {position} of the audit trail", _entry, fields)
-            yield position, self._reading.audit(position, expected, entry, crc)
-            expected += 1
-        if expected <= last:
-            raise self._reading.corrupt(f"entry {expected} is missing from the audit trail")
+        entries = (
+            (position, *self._row(f"entry {position} of the audit trail", _entry, fields))
+            for position, _, fields in self._stream(self._key["audit"], (after, 0))
+        )
+        return self._reading.audit_trail(entries, after, self._number(last))
 
     def append_audit(self, entry: bytes) -> None:
         keys = [self._key["head"], self._key["audit"]]

@@ -1,34 +1,22 @@
-"""State in one SQLite file: the default, without set-up, for one machine.
-
-The file is in WAL mode: any number of readers, in any process, work while the writer writes. It
-must not lie on a network file system, where file locks don't hold. Next to it stand `-wal` and
-`-shm`, parts of it that hold the last commits until they are folded in: copy all three or none.
-"""
+"""A namespace of state in an SQLite database."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
-from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal, Protocol, TypeVar
-from urllib.parse import quote
+from typing import Any, Literal, TypeVar
 
 from openbell.adapters.stores.base import (
-    SCHEMA_VERSION,
     CommitRecord,
-    Conflict,
     Corrupt,
     Document,
     EpochInfo,
-    Gap,
     Holder,
     JournalEntry,
     LeaseHeld,
@@ -48,6 +36,7 @@ from openbell.adapters.stores.holders import (
     held,
 )
 from openbell.adapters.stores.records import (
+    ENTRIES,
     PAGE,
     Blob,
     Encoded,
@@ -55,92 +44,23 @@ from openbell.adapters.stores.records import (
     Reading,
     audit_row,
     block_crc,
-    check_schema,
     encode,
     in_order,
     pack_signals,
     parse_cursor,
     plan_pruning,
-    read_manifest,
     readable_manifest,
     unknown_cursor,
 )
-from openbell.errors import StoreError
-
-APPLICATION_ID = 0x6F62656C
-""""obel": tells our files from other programs' databases."""
-
-BUSY_SECONDS = 5.0
-"""How long another process may keep the file locked; its transactions take milliseconds."""
-
-_JOURNAL = (
-    """CREATE TABLE journal (
-    name TEXT, position INTEGER, trading_date TEXT NOT NULL, entry TEXT NOT NULL,
-    body BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (name, position)
-)""",
-    "CREATE INDEX journal_by_date ON journal (name, trading_date, position)",
+from openbell.adapters.stores.refusals import (
+    conflict,
+    does_not_follow,
+    past,
+    step_does_not_follow,
 )
-
-_UPGRADES: dict[int, tuple[str, ...]] = {
-    1: (
-        "ALTER TABLE heads ADD COLUMN journal INTEGER NOT NULL DEFAULT 0",
-        "ALTER TABLE heads ADD COLUMN journal_kept INTEGER NOT NULL DEFAULT 0",
-        *_JOURNAL,
-    ),
-    2: ("ALTER TABLE documents ADD COLUMN place INTEGER",),
-}
-"""What a file of a version lacks that the next one has."""
-
-SCHEMA = f"""
-CREATE TABLE heads (
-    name TEXT PRIMARY KEY, fence INTEGER NOT NULL DEFAULT 0, audit INTEGER NOT NULL DEFAULT 0,
-    number INTEGER NOT NULL DEFAULT 0, step INTEGER NOT NULL DEFAULT 0,
-    digest BLOB NOT NULL DEFAULT x'', epoch INTEGER NOT NULL DEFAULT 0,
-    steps_from INTEGER NOT NULL DEFAULT 1, signals INTEGER NOT NULL DEFAULT 0,
-    documents INTEGER NOT NULL DEFAULT 0, facts INTEGER NOT NULL DEFAULT 0,
-    seal INTEGER NOT NULL DEFAULT 0, journal INTEGER NOT NULL DEFAULT 0,
-    journal_kept INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE TABLE leases (
-    name TEXT PRIMARY KEY, fence INTEGER NOT NULL, beat INTEGER NOT NULL, token TEXT NOT NULL,
-    holder BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE facts (
-    name TEXT, key TEXT, value BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (name, key)
-) WITHOUT ROWID;
-CREATE TABLE commits (
-    name TEXT, number INTEGER, digest BLOB NOT NULL, PRIMARY KEY (name, number)
-) WITHOUT ROWID;
-CREATE TABLE epochs (
-    name TEXT, number INTEGER, manifest BLOB NOT NULL, PRIMARY KEY (name, number)
-);
-CREATE TABLE blobs (
-    name TEXT, actor TEXT, key TEXT, body BLOB NOT NULL, PRIMARY KEY (name, actor, key)
-);
-CREATE TABLE steps (
-    name TEXT, number INTEGER, market_ns INTEGER NOT NULL, grant BLOB NOT NULL,
-    digest BLOB NOT NULL, trading_date TEXT NOT NULL, crc INTEGER NOT NULL,
-    PRIMARY KEY (name, number)
-);
-CREATE TABLE documents (
-    name TEXT, trading_date TEXT, session TEXT, status TEXT NOT NULL, completed_ns INTEGER,
-    body BLOB NOT NULL, crc INTEGER NOT NULL, place INTEGER,
-    PRIMARY KEY (name, trading_date, session)
-);
-CREATE INDEX documents_by_status ON documents (name, trading_date, status);
-CREATE INDEX documents_by_completion ON documents (name, status, completed_ns);
-CREATE TABLE signals (
-    name TEXT, number INTEGER, seq INTEGER, count INTEGER NOT NULL, trading_date TEXT NOT NULL,
-    packed BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (name, number, seq)
-);
-CREATE INDEX signals_by_date ON signals (name, trading_date, number, seq);
-CREATE TABLE audit (
-    name TEXT, position INTEGER, entry BLOB NOT NULL, crc INTEGER NOT NULL,
-    PRIMARY KEY (name, position)
-);
-CREATE TABLE commands (id INTEGER PRIMARY KEY, name TEXT NOT NULL, command BLOB NOT NULL);
-{"; ".join(_JOURNAL)};
-"""
+from openbell.adapters.stores.sqlite.file import Database, upgrade, version
+from openbell.adapters.stores.sqlite.queries import query
+from openbell.errors import StoreError
 
 _TABLES = (
     "heads",
@@ -172,191 +92,20 @@ _COUNTED = (
 )
 """Tables, and the column that has nearly all of a row's bytes."""
 
+_JOURNAL_SINCE = 2
+"""The version of a file that has one."""
 
-_BLOCK = "number, seq, count, trading_date, packed, crc"
+_LATER = {
+    "head": ((_JOURNAL_SINCE, "journal, journal_kept"),),
+    "documents": ((3, "place"),),
+    "documents_of_status": ((3, "place"),),
+}
+"""Columns of a query that older files lack, and the version that has them."""
 
 BLOCKS = 50
 """Blocks of signals read at a time: each has those of a step, or of several."""
 
-ENTRIES = 4
-"""Entries of the journal read at a time: each may have a day's rows."""
-
 T = TypeVar("T")
-
-
-class Database(Protocol):
-    """Where the connections of a `SqliteStore` come from."""
-
-    @property
-    def where(self) -> str:
-        """For people."""
-        ...
-
-    def reading(self) -> sqlite3.Connection | None:
-        """None: there is nothing to read yet."""
-        ...
-
-    def writing(self) -> sqlite3.Connection: ...
-
-    def check_in_place(self) -> None:
-        """
-        Raises
-        ------
-        openbell.errors.StoreError
-            If what the connections hold is not what a new one would find.
-        """
-        ...
-
-    @property
-    def lock(self) -> threading.RLock:
-        """Held while a connection is in use."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class FileDatabase:
-    """A file: one connection that can only read, another, made when needed, that writes."""
-
-    def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS) -> None:
-        self.path = path
-        # A store is used from one thread at a time, but not always the same one.
-        self.lock = threading.RLock()
-        self._busy_seconds = busy_seconds
-        self._reader: sqlite3.Connection | None = None
-        self._writer: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
-        """Which file the connections hold."""
-
-    @property
-    def where(self) -> str:
-        return str(self.path)
-
-    def reading(self) -> sqlite3.Connection | None:
-        self.check_in_place()
-        if self._reader is None and self.path.exists():
-            self._reader = self._open("ro")
-        return self._reader
-
-    def writing(self) -> sqlite3.Connection:
-        if self._writer is None:
-            self.check_in_place()
-            if not self.path.exists():
-                self._create()
-            writer = self._open("rw")
-            # FULL: what was acknowledged survives a power cut too.
-            writer.execute("PRAGMA synchronous = FULL")
-            writer.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
-            self._writer = writer
-        return self._writer
-
-    def check_in_place(self) -> None:
-        # A file that was removed lives on for who has it open, and SQLite goes on writing to it.
-        if self._file is not None and self._file != _identity(self.path):
-            raise StoreError(
-                f"{self.path}: the file was removed or replaced while it was in use; put it back, "
-                "with its -wal, or start again with what is there now"
-            )
-
-    def close(self) -> None:
-        for connection in (self._reader, self._writer):
-            if connection is not None:
-                connection.close()
-        self._reader = self._writer = self._file = None
-
-    def _open(self, mode: str) -> sqlite3.Connection:
-        # An empty file is what SQLite would take for a new database, and what a truncated one is.
-        if self.path.is_dir():
-            raise StoreError(f"{self.path}: is a folder; name a file in it in store.url")
-        if self.path.stat().st_size == 0:
-            raise Corrupt(
-                f"{self.path}: the file is empty, openbell never leaves it so; restore a copy of "
-                "it, or remove it to start afresh"
-            )
-        self._file = self._file or _identity(self.path)
-        connection = sqlite3.connect(
-            f"file:{quote(os.fspath(self.path))}?mode={mode}",
-            uri=True,
-            timeout=self._busy_seconds,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            _check_identity(connection, self.path)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _create(self) -> None:
-        """Made aside and linked into place: nobody ever sees it half made, and of two processes
-        that make it one wins."""
-        _make_private(self.path.parent)
-        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}-{token_hex(4)}")
-        os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        try:
-            connection = sqlite3.connect(aside, isolation_level=None)
-            try:
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.executescript(
-                    f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
-                    f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
-                )
-                # At last: before, it would all be in a -wal, and be folded in only when the
-                # connection closes, which says nothing where the disk is full.
-                connection.execute("PRAGMA journal_mode = WAL")
-            finally:
-                connection.close()
-            with suppress(FileExistsError):
-                try:
-                    os.link(aside, self.path)
-                except FileExistsError:
-                    raise
-                except OSError:  # a file system without links; only Windows refuses to overwrite
-                    if not self.path.exists():
-                        os.rename(aside, self.path)
-            _sync_folder(self.path.parent)
-        finally:
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                Path(f"{aside}{suffix}").unlink(missing_ok=True)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file a path leads to; None: to none."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    if application != APPLICATION_ID:
-        raise StoreError(
-            f"{path}: is a database of another program; give store.url a file of its own"
-        )
-    check_schema(connection.execute("PRAGMA user_version").fetchone()[0], str(path))
-
-
-def _version(db: sqlite3.Connection | None) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0]) if db else SCHEMA_VERSION
-
-
-def _make_private(folder: Path) -> None:
-    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    for parent in reversed(missing):
-        with suppress(FileExistsError):
-            parent.mkdir(mode=0o700)
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # Windows can't open folders, and needs no such call
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,12 +168,12 @@ class SqliteStore:
                 if now is not None and now != lease:  # another process was faster
                     raise held(self._where, now, ttl_ns)
                 self._head(db)  # a damaged one must not be written over
-                self._upgrade(db)
-                db.execute("INSERT OR IGNORE INTO heads (name) VALUES (?)", (self._name,))
-                db.execute("UPDATE heads SET fence = fence + 1 WHERE name = ?", (self._name,))
-                ((fence,),) = self._rows(db, "SELECT fence FROM heads WHERE name = ?")
+                upgrade(db)
+                db.execute(query("begin"), (self._name,))
+                db.execute(query("raise_fence"), (self._name,))
+                ((fence,),) = self._rows(db, "fence")
                 db.execute(
-                    "REPLACE INTO leases (name, fence, beat, token, holder) VALUES (?, ?, 0, ?, ?)",
+                    query("take_lease"),
                     (self._name, fence, self._token, encode_holder(holder)),
                 )
         except Unavailable as error:
@@ -443,7 +192,7 @@ class SqliteStore:
         with self._writes() as db:
             lease = self._lease(db)
             if lease and self._is_ours(lease, fence):
-                db.execute("DELETE FROM leases WHERE name = ?", (self._name,))
+                db.execute(query("give_back_lease"), (self._name,))
 
     # Commits.
 
@@ -456,35 +205,21 @@ class SqliteStore:
                 self._check_repeated(db, encoded, head)
                 return "dup"
             if encoded.number != head.commit + 1:
-                raise Gap(
-                    f"{self._where}: commit {encoded.number} does not follow {head.commit}, the "
-                    "last one; nothing was written; read the state anew"
-                )
+                raise does_not_follow(self._where, encoded.number, head.commit)
             if encoded.first_step not in (None, head.step + 1):
-                raise Gap(
-                    f"{self._where}: commit {encoded.number}: step {encoded.first_step} does not "
-                    f"follow {head.step}, the last one; nothing was written; read the state anew"
+                raise step_does_not_follow(
+                    self._where, encoded.number, encoded.first_step, head.step
                 )
             self._write(db, encoded, head)
             self._beat(db)
         return "ok"
 
     def _check_repeated(self, db: sqlite3.Connection, encoded: Encoded, head: Head) -> None:
-        row = db.execute(
-            "SELECT digest FROM commits WHERE name = ? AND number = ?",
-            (self._name, encoded.number),
-        ).fetchone()
+        row = db.execute(query("digest"), (self._name, encoded.number)).fetchone()
         if row is None:
-            raise Gap(
-                f"{self._where}: commit {encoded.number} is long past, the last one is "
-                f"{head.commit}; nothing was written; read the state anew"
-            )
+            raise past(self._where, encoded.number, head.commit)
         if row[0] != encoded.digest:
-            raise Conflict(
-                f"{self._where}: commit {encoded.number} exists with another content (digest "
-                f"{row[0].hex()}, now {encoded.digest.hex()}): two writers, or a run that isn't "
-                "deterministic; nothing was written; compare them with `openbell replay`"
-            )
+            raise conflict(self._where, encoded.number, row[0], encoded.digest)
 
     def _write(self, db: sqlite3.Connection, encoded: Encoded, head: Head) -> None:
         name, number = self._name, encoded.number
@@ -493,33 +228,28 @@ class SqliteStore:
         if encoded.snapshot is not None:
             before = None
             if encoded.takes_over() and head.epoch:
-                try:
-                    before = read_manifest(self._manifest(db, head.epoch))
-                except Corrupt as error:
-                    raise self._reading.corrupt(
-                        f"commit {number} takes over states of epoch {head.epoch}, whose manifest "
-                        f"{error}"
-                    ) from None
+                manifest = self._manifest(db, head.epoch)
+                before = self._reading.taken_over(number, head.epoch, manifest)
             manifest = encoded.manifest(step, before).encoded()
             epoch = number
-            db.execute("INSERT INTO epochs VALUES (?, ?, ?)", (name, number, manifest))
+            db.execute(query("add_epoch"), (name, number, manifest))
             db.executemany(
-                "INSERT INTO blobs VALUES (?, ?, ?, ?)",
+                query("add_blob"),
                 [(name, actor, blob.key, body) for actor, (blob, body) in encoded.blobs.items()],
             )
         db.executemany(
-            "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?)",
+            query("add_step"),
             [(name, *row) for row in encoded.steps],
         )
         db.executemany(
-            "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)",
+            query("add_journal"),
             [(name, at, *row) for at, row in enumerate(encoded.journal, head.journal + 1)],
         )
         documents = sum(self._put(db, "documents", row) for row in encoded.documents)
         facts = sum(self._put(db, "facts", row) for row in encoded.facts)
         appended = self._append_signals(db, encoded, head)
         self._append(db, encoded.audit)
-        db.execute("INSERT INTO commits VALUES (?, ?, ?)", (name, number, encoded.digest))
+        db.execute(query("add_commit"), (name, number, encoded.digest))
         self._set_head(
             db,
             head._replace(
@@ -551,7 +281,7 @@ class SqliteStore:
             block = (encoded.number, appended, len(rows), given.trading_date.isoformat())
             packed = pack_signals(rows)
             db.execute(
-                "INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?, ?)",
+                query("add_signals"),
                 (self._name, *block, packed, block_crc(*block, packed)),
             )
             appended += len(rows)
@@ -562,11 +292,7 @@ class SqliteStore:
 
     def _ids_of(self, db: sqlite3.Connection, day: date) -> set[str]:
         """An id holds its date: no other day's signal can have the same."""
-        blocks = self._rows(
-            db,
-            f"SELECT {_BLOCK} FROM signals WHERE name = ? AND trading_date = ?",
-            (day.isoformat(),),
-        )
+        blocks = self._rows(db, "blocks_of_day", day.isoformat())
         return {key for block in blocks for key in self._reading.signal_rows(block).ids}
 
     # What can be read back.
@@ -574,15 +300,12 @@ class SqliteStore:
     def head(self) -> PublicHead:
         with self._reads() as db:
             head = self._head(db)
-            row = (
-                db
-                and db.execute("SELECT fence FROM heads WHERE name = ?", (self._name,)).fetchone()
-            )
-            facts = self._rows(db, "SELECT key, value, crc FROM facts WHERE name = ?")
-            schema = _version(db)
+            fences = self._rows(db, "fence")
+            facts = self._rows(db, "facts")
+            schema = version(db)
         self._reading.count(len(facts), head.facts, "entries of meta")
         meta = {row[0]: self._reading.fact(*row) for row in facts}
-        fence = row[0] if row else 0
+        fence = fences[0][0] if fences else 0
         return PublicHead(head.commit, head.step, fence, head.digest, meta, schema, head.signals)
 
     def epochs(self) -> Sequence[EpochInfo]:
@@ -604,8 +327,7 @@ class SqliteStore:
         first = self._reading.first_step(after, head)
         last = head.step if until is None else min(until, head.step)
         rows = self._pages(
-            "SELECT number, market_ns, grant, digest, trading_date, crc FROM steps "
-            "WHERE name = ? AND number > ? AND number <= ? ORDER BY number",
+            "steps",
             lambda row: (row[0], last),
             (first, last),
         )
@@ -617,8 +339,7 @@ class SqliteStore:
             kept = self._head(db).journal_kept
             self._reading.count(self._count(db, "journal"), kept, "journal entries")
         rows = self._pages(
-            "SELECT position, trading_date, entry, body, crc FROM journal "
-            "WHERE name = ? AND trading_date = ? AND position > ? ORDER BY position",
+            "journal",
             lambda row: (day, row[0]),
             (day, 0),
             size=ENTRIES,
@@ -640,16 +361,15 @@ class SqliteStore:
             self._reading.count(self._count(db, "signals"), committed, "signals")
             block = self._rows(
                 db,
-                "SELECT seq FROM signals WHERE name = ? AND number = ? AND seq <= ? "
-                "AND seq + count > ?",
-                (*start, start[1]),
+                "block",
+                *start,
+                start[1],
             )
             if after is not None and not block:
                 raise unknown_cursor(after)
         of_day = () if trading_date is None else (trading_date.isoformat(),)
         blocks = self._pages(
-            f"SELECT {_BLOCK} FROM signals WHERE name = ? AND (number, seq) >= (?, ?) "
-            f"{'AND trading_date = ? ' if of_day else ''}ORDER BY number, seq",
+            "signals_of_day" if of_day else "signals",
             lambda row: (row[0], row[1] + 1, *of_day),
             (start[0], block[0][0] if block else 0, *of_day),
             size=BLOCKS,
@@ -692,60 +412,39 @@ class SqliteStore:
         completed_since_ns: int | None = None,
         completed_before_ns: int | None = None,
     ) -> Sequence[Document]:
-        wanted = {
-            "trading_date = ?": trading_date and trading_date.isoformat(),
-            "status = ?": status,
-            "session = ?": session,
-            "completed_ns >= ?": completed_since_ns,
-            "completed_ns < ?": completed_before_ns,
-        }
-        given = {test: value for test, value in wanted.items() if value is not None}
+        on = trading_date and trading_date.isoformat()
+        given = (on, status, session, completed_since_ns, completed_before_ns)
+        name = "documents" if status is None or on else "documents_of_status"
         with self._reads() as db:
             expected = self._head(db).documents
             self._reading.count(self._count(db, "documents"), expected, "documents")
-            place = "place" if _version(db) > 2 else "NULL"
-            rows = self._rows(
-                db,
-                f"SELECT trading_date, session, status, completed_ns, body, crc, {place} "
-                f"FROM documents WHERE name = ? {''.join(f'AND {test} ' for test in given)}",
-                tuple(given.values()),
-            )
-        if not given:  # found by another index than they were counted with
+            rows = self._rows(db, name, *given)
+        if given == (None,) * 5:  # found by another index than they were counted with
             self._reading.count(len(rows), expected, "documents")
-        of_completion = trading_date is None and len(given) > (session is not None)
+        completion = (status, completed_since_ns, completed_before_ns) != (None, None, None)
+        of_completion = trading_date is None and completion
         return in_order(map(self._reading.document, rows), of_completion=of_completion)
 
     def audit(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
         with self._reads() as db:
-            rows = self._rows(db, "SELECT audit FROM heads WHERE name = ?")
+            rows = self._rows(db, "last_audit")
         last = rows[0][0] if rows else 0
         entries = self._pages(
-            "SELECT position, entry, crc FROM audit "
-            "WHERE name = ? AND position > ? ORDER BY position",
+            "audit",
             lambda row: (row[0],),
             (after,),
         )
-        return self._audit(entries, after, last)
-
-    def _audit(
-        self, rows: Iterator[tuple[Any, ...]], after: int, last: int
-    ) -> Iterator[tuple[int, bytes]]:
-        expected = after + 1
-        for position, entry, crc in rows:
-            yield position, self._reading.audit(position, expected, entry, crc)
-            expected += 1
-        if expected <= last:
-            raise self._reading.corrupt(f"entry {expected} is missing from the audit trail")
+        return self._reading.audit_trail(entries, after, last)
 
     def append_audit(self, entry: bytes) -> None:
         row = audit_row(entry)
         with self._writes() as db:
-            db.execute("INSERT OR IGNORE INTO heads (name) VALUES (?)", (self._name,))
+            db.execute(query("begin"), (self._name,))
             self._append(db, [row])
 
     def send_command(self, command: bytes) -> None:
         with self._writes() as db:
-            db.execute("INSERT INTO commands (name, command) VALUES (?, ?)", (self._name, command))
+            db.execute(query("add_command"), (self._name, command))
 
     def commands(self, fence: int) -> Sequence[bytes]:
         with self._reads() as db:
@@ -758,7 +457,7 @@ class SqliteStore:
         with self._writes() as db:
             self._check_fence(db, fence)
             commands = self._commands(db)
-            db.execute("DELETE FROM commands WHERE name = ?", (self._name,))
+            db.execute(query("drop_commands"), (self._name,))
         return commands
 
     # Upkeep.
@@ -775,30 +474,24 @@ class SqliteStore:
                 return
             kept = [manifests[epoch] for epoch in plan.epochs]
             db.executemany(
-                "DELETE FROM epochs WHERE name = ? AND number = ?",
+                query("drop_epoch"),
                 [(self._name, epoch) for epoch in manifests.keys() - plan.epochs],
             )
             if None not in kept:  # what a damaged manifest needs is not known
                 used = {
                     (actor, blob.key) for one in kept if one for actor, blob in one.blobs.items()
                 }
-                stored = set(self._rows(db, "SELECT actor, key FROM blobs WHERE name = ?"))
+                stored = set(self._rows(db, "blobs"))
                 db.executemany(
-                    "DELETE FROM blobs WHERE name = ? AND actor = ? AND key = ?",
+                    query("drop_blob"),
                     [(self._name, *unused) for unused in stored - used],
                 )
-            ((of_days,),) = self._rows(
-                db,
-                "SELECT min(number) FROM steps WHERE name = ? AND trading_date >= ?",
-                (before.isoformat(),),
-            )
+            ((of_days,),) = self._rows(db, "first_step", before.isoformat())
             steps_from = max(head.steps_from, min(plan.steps_from, of_days or head.step + 1))
-            db.execute("DELETE FROM steps WHERE name = ? AND number < ?", (self._name, steps_from))
-            db.execute(
-                "DELETE FROM commits WHERE name = ? AND number < ?", (self._name, min(plan.epochs))
-            )
+            db.execute(query("drop_steps"), (self._name, steps_from))
+            db.execute(query("drop_commits"), (self._name, min(plan.epochs)))
             dropped = db.execute(
-                "DELETE FROM journal WHERE name = ? AND trading_date < ?",
+                query("drop_journal"),
                 (self._name, plan.journal_from.isoformat()),
             ).rowcount
             self._set_head(
@@ -826,11 +519,9 @@ class SqliteStore:
                 row[0] or 0
                 for table, column in _COUNTED
                 if table in self._tables(db)
-                for row in self._rows(
-                    db, f"SELECT sum(length({column})) FROM {table} WHERE name = ?"
-                )
+                for row in self._rows(db, "size", table=table, column=column)
             )
-            schema = _version(db)
+            schema = version(db)
         return Usage(self.location, schema, size, counts)
 
     def delete(self) -> None:
@@ -839,7 +530,7 @@ class SqliteStore:
                 return
         with self._writes() as db:
             for table in self._tables(db):
-                db.execute(f"DELETE FROM {table} WHERE name = ?", (self._name,))
+                db.execute(query("clear", table=table), (self._name,))
 
     def close(self) -> None:
         with self._database.lock:
@@ -932,13 +623,20 @@ class SqliteStore:
     # Rows.
 
     def _rows(
-        self, db: sqlite3.Connection | None, query: str, values: tuple[object, ...] = ()
+        self, db: sqlite3.Connection | None, name: str, *values: object, **filled: str
     ) -> list[Any]:
-        return db.execute(query, (self._name, *values)).fetchall() if db else []
+        """What a query of queries.sql gives for this namespace."""
+        if db is None:
+            return []
+        text = query(name, **filled)
+        for since, column in _LATER.get(name, ()):
+            if version(db) < since:
+                text = text.replace(column, "NULL")
+        return db.execute(text, (self._name, *values)).fetchall()
 
     def _pages(
         self,
-        query: str,
+        name: str,
         resume: Callable[[tuple[Any, ...]], tuple[object, ...]],
         values: tuple[object, ...],
         *,
@@ -947,7 +645,7 @@ class SqliteStore:
         """Reads page after page: an open query would keep the file from being folded."""
         while True:
             with self._reads() as db:
-                rows = self._rows(db, f"{query} LIMIT {size}", values)
+                rows = self._rows(db, name, *values, size)
             yield from rows
             if len(rows) < size:
                 return
@@ -955,64 +653,47 @@ class SqliteStore:
 
     def _tables(self, db: sqlite3.Connection | None) -> Sequence[str]:
         """Those of the file's version."""
-        return _TABLES if _version(db) > 1 else [name for name in _TABLES if name != "journal"]
-
-    def _upgrade(self, db: sqlite3.Connection) -> None:
-        """Make an older file one of this version: from here on older programs refuse it."""
-        version = _version(db)
-        if version == SCHEMA_VERSION:
-            return
-        for older in range(version, SCHEMA_VERSION):
-            for statement in _UPGRADES[older]:
-                db.execute(statement)
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        return _TABLES if version(db) > 1 else [name for name in _TABLES if name != "journal"]
 
     def _count(self, db: sqlite3.Connection | None, table: str) -> int:
         if table not in self._tables(db):
             return 0
-        count = "coalesce(sum(count), 0)" if table == "signals" else "count(*)"
-        rows = self._rows(db, f"SELECT {count} FROM {table} WHERE name = ?")
+        if table == "signals":
+            rows = self._rows(db, "count_signals")
+        else:
+            rows = self._rows(db, "count", table=table)
         return int(rows[0][0]) if rows else 0
 
     def _put(self, db: sqlite3.Connection, table: str, row: tuple[object, ...]) -> int:
         """1 if it is new."""
-        marks = ", ?" * len(row)
         values = (self._name, *row)
-        new = db.execute(f"INSERT OR IGNORE INTO {table} VALUES (?{marks})", values).rowcount
+        new = db.execute(query(f"add_{table}"), values).rowcount
         if not new:
-            db.execute(f"REPLACE INTO {table} VALUES (?{marks})", values)
+            db.execute(query(f"replace_{table}"), values)
         return new
 
     def _head(self, db: sqlite3.Connection | None) -> Head:
-        journal = ", journal, journal_kept" if _version(db) > 1 else ""
-        rows = self._rows(
-            db,
-            "SELECT seal, number, step, digest, epoch, steps_from, signals, documents, facts"
-            f"{journal} FROM heads WHERE name = ?",
-        )
+        rows = self._rows(db, "head")
         seal, *fields = rows[0] if rows else (0,)
         head = Head(*fields)
+        if version(db) < _JOURNAL_SINCE:
+            head = head._replace(journal=0, journal_kept=0)
         if any(type(found) is not type(usual) for found, usual in zip(head, Head(), strict=True)):
             raise self._reading.corrupt("its head is damaged")
         if head == Head():
             sealed = ("commits", "steps", "epochs", "signals", "documents", "facts", "journal")
             for table in (name for name in sealed if name in self._tables(db)):
-                if self._rows(db, f"SELECT 1 FROM {table} WHERE name = ? LIMIT 1"):
+                if self._rows(db, "any", table=table):
                     raise self._reading.corrupt(f"its head is missing, but there are {table}")
         elif head.seal() != seal:
             raise self._reading.corrupt("its head fails its checksum")
         return head
 
     def _set_head(self, db: sqlite3.Connection, head: Head) -> None:
-        db.execute(
-            "UPDATE heads SET number = ?, step = ?, digest = ?, epoch = ?, steps_from = ?, "
-            "signals = ?, documents = ?, facts = ?, journal = ?, journal_kept = ?, seal = ? "
-            "WHERE name = ?",
-            (*head, head.seal(), self._name),
-        )
+        db.execute(query("set_head"), (*head, head.seal(), self._name))
 
     def _lease(self, db: sqlite3.Connection | None) -> Lease | None:
-        rows = self._rows(db, "SELECT fence, beat, token, holder FROM leases WHERE name = ?")
+        rows = self._rows(db, "lease")
         if not rows:
             return None
         fence, beat, token, holder = rows[0]
@@ -1028,37 +709,33 @@ class SqliteStore:
             raise fenced(self._where, fence, lease)
 
     def _beat(self, db: sqlite3.Connection) -> None:
-        db.execute("UPDATE leases SET beat = beat + 1 WHERE name = ?", (self._name,))
+        db.execute(query("beat"), (self._name,))
 
     def _manifest(self, db: sqlite3.Connection | None, epoch: int) -> bytes | None:
-        rows = self._rows(db, "SELECT manifest FROM epochs WHERE name = ? AND number = ?", (epoch,))
+        rows = self._rows(db, "manifest", epoch)
         return rows[0][0] if rows else None
 
     def _manifests(self, db: sqlite3.Connection | None) -> dict[int, bytes | None]:
-        rows = self._rows(db, "SELECT number, manifest FROM epochs WHERE name = ?")
+        rows = self._rows(db, "manifests")
         return {epoch: manifest for epoch, manifest in rows if isinstance(epoch, int)}
 
     def _loads(self, db: sqlite3.Connection | None) -> Callable[[Blob, str], bytes | None]:
         def load(blob: Blob, actor: str) -> bytes | None:
-            rows = self._rows(
-                db,
-                "SELECT body FROM blobs WHERE name = ? AND actor = ? AND key = ?",
-                (actor, blob.key),
-            )
+            rows = self._rows(db, "blob", actor, blob.key)
             return rows[0][0] if rows else None
 
         return load
 
     def _commands(self, db: sqlite3.Connection | None) -> list[bytes]:
-        rows = self._rows(db, "SELECT command FROM commands WHERE name = ? ORDER BY id")
+        rows = self._rows(db, "commands")
         return [command for (command,) in rows]
 
     def _append(self, db: sqlite3.Connection, entries: Sequence[tuple[bytes, int]]) -> None:
         """All at once: each call waits for Python's lock, which the actors' thread has."""
         count = len(entries)
-        db.execute("UPDATE heads SET audit = audit + ? WHERE name = ?", (count, self._name))
-        ((last,),) = self._rows(db, "SELECT audit FROM heads WHERE name = ?")
+        db.execute(query("raise_audit"), (count, self._name))
+        ((last,),) = self._rows(db, "last_audit")
         db.executemany(
-            "INSERT INTO audit VALUES (?, ?, ?, ?)",
+            query("add_audit"),
             [(self._name, at, *row) for at, row in enumerate(entries, last - count + 1)],
         )
