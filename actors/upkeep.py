@@ -155,7 +155,10 @@ def _report(settings: Settings, today: Open, closes: dict[str, float]) -> Qualit
     opened = today.opened
     s = len(opened.symbols)
     before = np.array([closes.get(symbol, np.nan) for symbol in opened.symbols])
-    jumped = np.abs(today.first_open / before - 1.0) > SPLIT_CHANGE
+    # Prices that may be 0 or below, as of spreads, are never split.
+    change = np.full(s, np.nan)
+    np.divide(today.first_open, before, out=change, where=(before > 0) & (today.first_open > 0))
+    jumped = np.abs(change - 1.0) > SPLIT_CHANGE
     return QualityReport(
         quality=day_quality(
             opened.day,

@@ -29,8 +29,8 @@ T = TypeVar("T", bound=np.generic)
 def assemble(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
     """A trading day's rows, cleaned and in time order, with an account of the rest.
 
-    Rows outside the hours are ignored; unusable rows (a price that is missing, infinite or not
-    above 0, a high below the low, a bar off the interval's grid) are listed; later rows are put
+    Rows outside the hours are ignored; unusable rows (a price that is missing, infinite or, unless
+    they are `signed`, not above 0, a high below the low, a bar off the interval's grid) are listed; later rows are put
     in time order, equal times in the source's order; of bars with equal (symbol, ts) the last
     in source order is used; equal ticks all are.
 
@@ -62,7 +62,8 @@ def _whole_day(raw: RawRows, day: TradingDay, interval_ns: int) -> DayData | Non
     o, h, l, c = (raw.columns[name] for name in BAR_COLUMNS[:4])
     upper, lower = np.maximum(o, c), np.minimum(o, c)
     # The smallest of numbers among which one is NaN is NaN, and no comparison with it is true.
-    usable = l.min() > 0 and lower.min() > 0 and max(h.max(), upper.max()) < np.inf
+    least = _least(raw)
+    usable = l.min() > least and lower.min() > least and max(h.max(), upper.max()) < np.inf
     if not (usable and (h >= l).all()):
         return None
     none = np.zeros(s, np.int64)
@@ -158,13 +159,20 @@ def _slots(ts: Nanoseconds, day: TradingDay, interval_ns: int) -> tuple[NDArray[
 
 def _usable_bars(raw: RawRows) -> Mask:
     o, h, l, c = (raw.columns[name] for name in BAR_COLUMNS[:4])
+    least = _least(raw)
     # A comparison with NaN is false, so that a missing price is caught by the same tests.
-    return (l > 0) & (h >= l) & (h < np.inf) & (o > 0) & (o < np.inf) & (c > 0) & (c < np.inf)
+    good = (l > least) & (h >= l) & (h < np.inf)
+    return good & (o > least) & (o < np.inf) & (c > least) & (c < np.inf)
 
 
 def _usable_ticks(raw: RawRows) -> Mask:
     price = raw.columns["price"]
-    return (price > 0) & (price < np.inf)
+    return (price > _least(raw)) & (price < np.inf)
+
+
+def _least(raw: RawRows) -> float:
+    """What a usable price is above."""
+    return -np.inf if raw.signed else 0.0
 
 
 def _ohlc_outside(bars: BarBlock) -> NDArray[np.int64]:
@@ -273,11 +281,11 @@ def _bad_row(raw: RawRows, i: int, interval_ns: int | None) -> BadRow:
         row=row,
         symbol=raw.symbols[raw.code[i]],
         ts_ns=int(raw.ts[i]),
-        reason=_why_unusable(values, interval_ns),
+        reason=_why_unusable(values, interval_ns, _least(raw)),
     )
 
 
-def _why_unusable(values: dict[str, float], interval_ns: int | None) -> str:
+def _why_unusable(values: dict[str, float], interval_ns: int | None, least: float) -> str:
     prices = ("price",) if interval_ns is None else BAR_COLUMNS[:4]
     for name in prices:
         value = values[name]
@@ -285,7 +293,7 @@ def _why_unusable(values: dict[str, float], interval_ns: int | None) -> str:
             return f"{name} is missing"
         if np.isinf(value):
             return f"{name} is infinite"
-        if value <= 0:
+        if value <= least:
             return f"{name} is {value:g}, not above 0"
     if interval_ns is not None and values["high"] < values["low"]:
         return f"high {values['high']!r} is below low {values['low']!r}"

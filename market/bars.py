@@ -40,6 +40,8 @@ class RawRows:
     """`open, high, low, close, volume` for bars, `price, size` for ticks; (n,) float64."""
     locate: Callable[[int], tuple[str, int]] = field(repr=False)
     """File and 1-based data row of the row at a position, for messages and `bad_rows.csv`."""
+    signed: bool = False
+    """Whether prices of 0 and below are real, as of spreads."""
 
     def __len__(self) -> int:
         return len(self.ts)

@@ -32,7 +32,6 @@ from openbell.market.days import (
     TradingDay,
     local_instant,
 )
-from openbell.market.library_warnings import known_ones_unseen
 
 __all__ = [
     "SEGMENTS",
@@ -485,7 +484,6 @@ def _build_always_open(first: date, last: date) -> Dates:
     return dates
 
 
-@known_ones_unseen()
 def _open_exchange_calendars(name: str) -> _Library | None:
     import exchange_calendars
     from exchange_calendars.calendar_utils import global_calendar_dispatcher
@@ -500,7 +498,6 @@ def _open_exchange_calendars(name: str) -> _Library | None:
     covered_last = _REACH[1] if last is None else last.date()
     layer = f"exchange_calendars {mic}"
 
-    @known_ones_unseen()
     def build(first: date, last: date) -> Dates:
         import pandas as pd
         from exchange_calendars.errors import NoSessionsError
@@ -535,7 +532,6 @@ def _open_exchange_calendars(name: str) -> _Library | None:
     return _Library(source, str(factory.tz), covered_first, covered_last, build)
 
 
-@known_ones_unseen()
 def _open_pandas_market_calendars(name: str) -> _Library | None:
     import pandas_market_calendars
 
@@ -549,7 +545,6 @@ def _open_pandas_market_calendars(name: str) -> _Library | None:
         years = [d.year for d in calendar.adhoc_holidays]
         first, last = date(min(years), 1, 1), date(max(years), 12, 31)
 
-    @known_ones_unseen()
     def build(first: date, last: date) -> Dates:
         try:
             schedule = calendar.schedule(first, last)

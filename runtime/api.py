@@ -34,6 +34,7 @@ from openbell.runtime.results.recording import DaySink, Recorder
 from openbell.runtime.results.signals import Log, MemoryLog, StoredLog
 from openbell.runtime.results.signals import Signal as Signal  # noqa: PLC0414 where others look for it
 from openbell.runtime.results.summary import summary, timing
+from openbell.runtime.results.unusable import Unusable
 
 OnDay = Callable[[date, int, int, int], None]
 """Told after each day: its date, how many days are over, how many there are, rows so far."""
@@ -66,6 +67,16 @@ class _Strict:
                 f"{day.trading_date}: {doubled} duplicate bars, {who} has some; remove them, or "
                 f"leave out {way_out('--strict', 'strict=True')} to use the last of each"
             )
+
+
+class _Counted:
+    """Notes why rows could not be used."""
+
+    def __init__(self) -> None:
+        self.unusable = Unusable()
+
+    def write_day(self, day: DayResult) -> None:
+        self.unusable.add(day.bad)
 
 
 class _Run(Protocol):
@@ -665,7 +676,8 @@ def run_backtest(
     files = RunFiles(Path(out), intervals, force) if out is not None else None
     taking = Uninterrupted()
     try:
-        all_sinks: list[DaySink] = [_Strict()] if strict else []
+        counted = _Counted()
+        all_sinks: list[DaySink] = [_Strict(), counted] if strict else [counted]
         if files is not None:
             all_sinks.append(files)
         days, all_sinks = config.backtest, [*all_sinks, *sinks]
@@ -710,6 +722,8 @@ def run_backtest(
                 raise
             account = runtime.summary()
         ended = not (account["interrupted"] or account["error"])
+        if ended:
+            counted.unusable.refuse(str(config.data.path or "the data"), account["rows"]["used"])
         if files is not None and (account["trading_days"] or ended):
             files.finish(account)
         return runtime, account

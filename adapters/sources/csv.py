@@ -39,9 +39,11 @@ from openbell.adapters.sources.dialect import (
 )
 from openbell.adapters.sources.files import (
     CSV,
+    TEXT,
     StoredFile,
     Watched,
     find_files,
+    has_any,
     notes,
     unreadable,
 )
@@ -75,8 +77,21 @@ def open_csv(path: Path, options: DataOptions) -> Source:
     openbell.errors.DataError
         If there is none. What is wrong inside a file is raised by the first question to it.
     """
-    files = find_files(path, CSV, "CSV", options)
+    files = text_files(path, options)
     return PieceSource(str(path), options, lambda: _scan(files, options))
+
+
+def text_files(path: Path, options: DataOptions) -> list[StoredFile]:
+    """The files of a path that are read as text.
+
+    Raises
+    ------
+    openbell.errors.DataError
+        If there is none.
+    """
+    plain = path.is_dir() and not options.files and has_any(path, CSV)
+    suffixes = CSV if plain else (*CSV, *TEXT)
+    return find_files(path, suffixes, "CSV", options)
 
 
 def _scan(files: list[StoredFile], options: DataOptions) -> Scan:
@@ -97,15 +112,15 @@ class CsvFile:
     """One file of text, and how it is laid out."""
 
     def __init__(self, file: StoredFile, options: DataOptions) -> None:
-        self._file = file
-        self._options = options
+        self.file = file
+        self.options = options
         self.watched = Watched(file.path, _whole_digest)
 
     def pieces(self) -> Iterator[Piece]:
         rows = self._load()
         if len(rows):
             bounds = int(rows.ts.min()), int(rows.ts.max())
-            self._file.check_days(bounds)
+            self.file.check_days(bounds)
             yield Piece(
                 rows=len(rows),
                 symbols=rows.present(),
@@ -123,13 +138,13 @@ class CsvFile:
                 head = _read_fully(stream, HEAD_BYTES)
                 tail = head if len(head) < HEAD_BYTES else self._tail(stream)
         except _UNREADABLE as error:
-            raise unreadable(self._file.name, error, _WHOLE) from None
-        return detect(self._file.name, head, tail, self._options)
+            raise unreadable(self.file.name, error, _WHOLE) from None
+        return detect(self.file.name, head, tail, self.options)
 
     @cached_property
     def plan(self) -> Plan:
         """Where openbell's columns are."""
-        name, options, dialect = self._file.name, self._options, self.dialect
+        name, options, dialect = self.file.name, self.options, self.dialect
         self._refuse_names_of_values()
         found = Found(
             dict(zip(dialect.names, dialect.contents, strict=True)),
@@ -141,7 +156,7 @@ class CsvFile:
         column = symbol_column(dialect.names, options, found)
         symbol = options.symbol
         if column is None and symbol is None:
-            symbol = dialect.symbol or self._file.symbol(options, has_column=False)
+            symbol = dialect.symbol or self.file.symbol(options, has_column=False)
         try:
             return plan_columns(name, dialect.names, options, symbol, found)
         except DataError:
@@ -155,14 +170,14 @@ class CsvFile:
         if dialect.header or dialect.named:
             return
         row = {*dialect.first_row, " ".join(dialect.first_row[:2])}
-        if any(theirs in row for theirs in self._options.columns.values()):
+        if any(theirs in row for theirs in self.options.columns.values()):
             raise self._no_header(" and data.columns names values of its first row")
 
     def _no_header(self, also: str = "") -> DataError:
         row = self.dialect.first_row
         shown = ", ".join(row[:8]) + (", …" if len(row) > 8 else "")
         return DataError(
-            f"{self._file.name}: has no header line (it begins with {shown}){also}; write what the "
+            f"{self.file.name}: has no header line (it begins with {shown}){also}; write what the "
             f"columns are, data.csv: {{header: none, names: [{', '.join(self._proposed())}]}}"
         )
 
@@ -176,7 +191,7 @@ class CsvFile:
             ours[dialect.times[0]] = "ts"
         left = iter(
             name
-            for name in ("ts", *self._options.value_columns)
+            for name in ("ts", *self.options.value_columns)
             if name not in ours.values() and not (name == "ts" and dialect.times)
         )
         named = []
@@ -194,7 +209,7 @@ class CsvFile:
         plan = self.plan
         # A ticker may look like a number or a null: 005930, TRUE, NA.
         texts = dict.fromkeys((*plan.needed(["symbol"]), *plan.parts), pa.string())
-        numbers = dict.fromkeys(plan.needed(self._options.value_columns), pa.float64())
+        numbers = dict.fromkeys(plan.needed(self.options.value_columns), pa.float64())
         if not self.dialect.plain_numbers:
             table = self._read(plan, texts | dict.fromkeys(numbers, pa.string()))
             table = self._numbers(plan, table)
@@ -209,7 +224,7 @@ class CsvFile:
         except pa.ArrowInvalid:
             pass
         except _UNREADABLE as error:
-            raise unreadable(self._file.name, error, _WHOLE) from None
+            raise unreadable(self.file.name, error, _WHOLE) from None
         # What the first block of rows made of a column of times may not hold for the next.
         everything = dict.fromkeys(plan.all_needed(), pa.string())
         try:
@@ -224,7 +239,7 @@ class CsvFile:
         import pyarrow.compute as pc
 
         dialect = self.dialect
-        for name in plan.needed(self._options.value_columns):
+        for name in plan.needed(self.options.value_columns):
             texts = pc.utf8_trim_whitespace(table[name])
             if dialect.currency:
                 texts = pc.replace_substring_regex(texts, "[$€£₹]", "")
@@ -263,19 +278,19 @@ class CsvFile:
             )
 
     def _without_footer(self, stream: IO[bytes]) -> Any:
-        path = self._file.path
+        path = self.file.path
         if _is_plain(path):
             if not self.dialect.footer:
                 return stream
             size = self.watched.identity.size
             with path.open("rb") as file:
                 file.seek(max(0, size - TAIL_BYTES))
-                behind = footer_bytes(file.read(), self.dialect, self._options)
+                behind = footer_bytes(file.read(), self.dialect, self.options)
             return _Cut(stream, lambda tail: behind)
-        return _Cut(stream, lambda tail: footer_bytes(tail, self.dialect, self._options))
+        return _Cut(stream, lambda tail: footer_bytes(tail, self.dialect, self.options))
 
     def _tail(self, stream: IO[bytes]) -> bytes:
-        if not _is_plain(self._file.path):
+        if not _is_plain(self.file.path):
             return b""  # known when all of it has been read
         stream.seek(max(HEAD_BYTES, self.watched.identity.size - TAIL_BYTES))
         return stream.read()
@@ -289,11 +304,11 @@ class CsvFile:
         advice = "correct the row or take it out"
         if "invalid UTF8" in text:
             advice += ", or write the encoding, e.g. data.csv: {encoding: cp1252}"
-        return DataError(f"{self._file.name}: {reason[:200]}; {advice}")
+        return DataError(f"{self.file.name}: {reason[:200]}; {advice}")
 
     @contextmanager
     def _bytes(self) -> Iterator[IO[bytes]]:
-        path = self._file.path
+        path = self.file.path
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive, archive.open(_member(path, archive)) as stream:
                 yield stream

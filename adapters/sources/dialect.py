@@ -33,7 +33,9 @@ _DELIMITERS = ",;\t| "
 _SAMPLE = 200
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 _NUMBER = re.compile(
-    r"[$€£₹]?\s?[+-]?[$€£₹]?(?:\d+(?:[.,' \u00a0\u202f]\d+)*[.,]?|[.,]\d+)(?:[eE][+-]?\d+)?"
+    r"[+-]?\s?[$€£₹]?\s?[+-]?"
+    r"(?:\d+(?:[.,]\d*)?|\d{1,3}(?:[.,' \u00a0\u202f]\d{3})+(?:[.,]\d+)?|[.,]\d+)"
+    r"(?:[eE][+-]?\d+)?"
 )
 _MISSING = frozenset(("", "nan", "null", "n/a", "#n/a", "na", "none", "-nan", "-"))
 _BOMS = (
@@ -169,7 +171,7 @@ def detect(file: str, head: bytes, tail: bytes, options: DataOptions) -> Dialect
         made = _with_symbol(file, made, extra)
     if header == 0 and not given.names:
         made = _with_roles(made, sampled, options)
-    made = _with_numbers(file, made, sampled, options)
+    made = _with_numbers(file, _with_volume(made, sampled, options), sampled, options)
     made = replace(made, zone=zone_of(_time_names(made)), nanos=_in_nanos(made, sampled))
     return replace(made, footer=footer_lines(decoded(tail, encoding), made, options))
 
@@ -464,6 +466,23 @@ def _with_roles(dialect: Dialect, sample: Sequence[list[str]], options: DataOpti
     elif options.kind == "ticks" and 1 <= len(numbers) <= 2:
         roles.update(zip(("price", "size"), (names[i] for i in numbers), strict=False))
     return replace(dialect, roles=tuple(roles.items()), times=times)
+
+
+_TICK_VOLUMES = ("tickvol", "tickvolume", "tickvolumes")
+
+
+def _with_volume(dialect: Dialect, sample: Sequence[list[str]], options: DataOptions) -> Dialect:
+    """MetaTrader has a column of volumes that is 0 throughout where it only counts ticks."""
+    if options.kind != "bars" or "volume" in options.columns or "volume" in dict(dialect.roles):
+        return dialect
+    usual = column_of("volume", dialect.names)
+    ticks = next((name for name in dialect.names if folded(name) in _TICK_VOLUMES), None)
+    if usual is None or ticks is None or usual == ticks:
+        return dialect
+    at = dialect.names.index(usual)
+    if any(row[at].strip("0.") for row in sample):
+        return dialect
+    return replace(dialect, roles=(*dialect.roles, ("volume", ticks)))
 
 
 def _is_clock(value: str) -> bool:

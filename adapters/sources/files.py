@@ -13,7 +13,9 @@ from openbell.adapters.sources.layouts import Layout
 from openbell.errors import DataError
 
 PARQUET = (".parquet", ".pq", ".parq")
-CSV = (".csv", ".csv.gz", ".csv.zip")
+CSV = (".csv", ".csv.gz", ".csv.zip", ".csv.bz2", ".csv.xz", ".csv.zst")
+TEXT = (".txt", ".tsv", ".txt.gz", ".tsv.gz", ".zip")
+"""What vendors also call CSV. In a folder with other data such files are notes about it."""
 
 _NOT_DATA = re.compile(
     r"(readme|licen[cs]e|copying|notice|changelog|authors)([-_. ].*)?", re.IGNORECASE
@@ -111,6 +113,11 @@ def walk(root: Path) -> Iterator[tuple[str, ...]]:
         for name in names:
             if not name.startswith((".", "_")) and not _NOT_DATA.fullmatch(name):
                 yield (*parts, name)
+
+
+def has_any(root: Path, suffixes: Sequence[str]) -> bool:
+    """Whether a folder has a file with one of some suffixes."""
+    return any(has_suffix(below[-1], suffixes) for below in walk(root))
 
 
 def listed(root: Path, most: int = 5) -> str:

@@ -287,4 +287,5 @@ def _joined(options: DataOptions, symbols: tuple[str, ...], parts: list[Decoded]
             name: np.concatenate([np.empty(0), *(part.columns[name] for part in parts)])
             for name in options.value_columns
         }
-    return RawRows(options.kind, symbols, code, ts, columns, locate)
+    signed = options.allow_negative_prices
+    return RawRows(options.kind, symbols, code, ts, columns, locate, signed)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
 from openbell.adapters.sources.base import DataOptions, Source
-from openbell.adapters.sources.files import CSV, PARQUET, has_suffix, listed, walk
+from openbell.adapters.sources.files import CSV, PARQUET, TEXT, has_suffix, listed, walk
 from openbell.adapters.sources.patterns import path_pattern
 from openbell.errors import DataError, way_out
 
@@ -22,6 +22,8 @@ _BUILT_IN = {
     "csv": "openbell.adapters.sources.csv:open_csv",
 }
 _SUFFIXES = {"parquet": PARQUET, "csv": CSV}
+_ALSO = {"csv": TEXT}
+"""Suffixes of files that in a folder are only looked at where there are no others."""
 
 
 def open_source(data: object, options: DataOptions | None = None) -> Source:
@@ -49,17 +51,26 @@ def open_source(data: object, options: DataOptions | None = None) -> Source:
     return _opener(path, options.format or _format(path, options))(path, options)
 
 
+def is_text(path: Path, options: DataOptions) -> bool:
+    """Whether what is at a path is read as CSV."""
+    return (options.format or _format(path, options)) == "csv"
+
+
 def _format(path: Path, options: DataOptions) -> str:
     if not path.is_dir():
-        return _by_suffix(path.name) or path.suffix.lower().lstrip(".")
+        known = _by_suffix(path.name, _SUFFIXES) or _by_suffix(path.name, _ALSO)
+        return known or path.suffix.lower().lstrip(".")
     patterns = [path_pattern(text) for text in options.files]
-    names = ("/".join(below) for below in walk(path))
-    found = {
-        known: name
-        for name in names
-        if (known := _by_suffix(name)) is not None
-        and (not patterns or any(pattern.match(name) for pattern in patterns))
-    }
+    names = [
+        name
+        for name in ("/".join(below) for below in walk(path))
+        if not patterns or any(pattern.match(name) for pattern in patterns)
+    ]
+    found: dict[str, str] = {}
+    for suffixes in (_SUFFIXES, _ALSO):
+        found = found or {
+            known: name for name in names if (known := _by_suffix(name, suffixes)) is not None
+        }
     if len(found) > 1:
         both = " and ".join(f"{known} ({name})" for known, name in sorted(found.items()))
         raise DataError(
@@ -74,15 +85,15 @@ def _format(path: Path, options: DataOptions) -> str:
             f"{path}: no file that can be read matches data.files, {wanted}; it holds "
             f"{listed(path)}"
         )
-    ends = ", ".join(end for suffixes in _SUFFIXES.values() for end in suffixes)
+    ends = ", ".join(end for suffixes in (*_SUFFIXES.values(), *_ALSO.values()) for end in suffixes)
     raise DataError(
         f"{path}: the folder holds no file that can be read ({ends}); it holds {listed(path)}; "
         "check data.path, or name a plug-in's format with data.format"
     )
 
 
-def _by_suffix(name: str) -> str | None:
-    return next((known for known, ends in _SUFFIXES.items() if has_suffix(name, ends)), None)
+def _by_suffix(name: str, suffixes: Mapping[str, tuple[str, ...]]) -> str | None:
+    return next((known for known, ends in suffixes.items() if has_suffix(name, ends)), None)
 
 
 def _opener(path: Path, name: str) -> Opener:

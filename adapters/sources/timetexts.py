@@ -183,6 +183,8 @@ class _Fields:
     """(3, n) the numbers of the date, as `order` has them."""
     order: NDArray[np.int8]
     """(n,) position in _ORDERS; _OPEN where the text does not tell."""
+    dotted: Mask
+    """(n,) dates with dots, 01.07.2024, which have the day first where nothing else is told."""
     of_day: Nanoseconds
     offset: NDArray[np.int32]
     """Minutes east of UTC; _NAIVE where there is none."""
@@ -268,6 +270,7 @@ def _fields(texts: Any, style: Style) -> _Fields:
     found = _Fields(
         np.zeros((3, n), np.int32),
         np.full(n, 0, np.int8),
+        np.zeros(n, np.bool_),
         np.zeros(n, np.int64),
         np.full(n, _NAIVE, np.int32),
     )
@@ -326,6 +329,7 @@ def _read_shape(
     if parts.get("p1") is not None:
         order = style.order
         found.order[rows] = _OPEN if order is None else _ORDERS.index(order)
+        found.dotted[rows] = parts["s"] == "." and len(parts["p3"]) == 4
         for place, name in enumerate(("p1", "p2", "p3")):
             found.parts[place, rows] = number(name)
     else:
@@ -401,6 +405,8 @@ def _days(found: _Fields, style: Style) -> NDArray[np.int64]:
     if len(undecided):
         parts = found.parts[:, undecided]
         order = decided_order(parts)
+        if order is None and found.dotted[undecided].all() and _valid(parts, "dmy").all():
+            order = "dmy"
         if order is None:
             orders = tuple(o for o in _ORDERS if _valid(parts, o).all())
             if not orders:

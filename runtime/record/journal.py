@@ -45,11 +45,19 @@ class DayRead:
     places: dict[int, tuple[str, int]]
     """File and row of the rows that were named, by position: the unusable ones."""
     history: HistoryReady | None
+    signed: bool = False
+    """Whether prices of 0 and below were real."""
 
     def rows(self) -> RawRows:
         """The rows as the source gave them."""
         return RawRows(
-            self.kind, self.symbols, self.code, self.ts, self.columns, self.places.__getitem__
+            self.kind,
+            self.symbols,
+            self.code,
+            self.ts,
+            self.columns,
+            self.places.__getitem__,
+            self.signed,
         )
 
 
@@ -71,7 +79,9 @@ def written(
 ) -> bytes:
     """A day's load as the journal keeps it."""
     plain = encode(
-        DayRead(day, raw.kind, raw.symbols, raw.code, raw.ts, raw.columns, places, history)
+        DayRead(
+            day, raw.kind, raw.symbols, raw.code, raw.ts, raw.columns, places, history, raw.signed
+        )
     )
     packed: bytes = pa.compress(plain, codec=CODEC, asbytes=True)
     return len(plain).to_bytes(_LENGTH, "big") + packed

@@ -21,6 +21,7 @@ from openbell.market.quality import day_quality
 from openbell.market.results import Quality
 from openbell.runtime.config import Config
 from openbell.runtime.intake.planning import Plan, data_options, plan
+from openbell.runtime.results.unusable import Unusable
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,21 @@ class Check:
     without_data: tuple[date, ...]
     notes: tuple[str, ...] = ()
     """What was guessed of the data or passed over in it."""
+
+    def refuse_unusable(self, where: str) -> None:
+        """Refuse data of which most rows can't be used.
+
+        Raises
+        ------
+        DataError
+        """
+        unusable = Unusable()
+        inside = 0
+        for day in self.days:
+            unusable.add(day.bad)
+            inside += day.rows - int(day.quality.outside_hours.sum())
+        bad = sum(len(day.bad) for day in self.days)
+        unusable.refuse(where, inside - bad)
 
 
 @dataclass(frozen=True, eq=False)

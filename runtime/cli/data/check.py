@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openbell.runtime.cli.configured import naming, of_data
+from openbell.errors import DataError, InputError
+from openbell.runtime.cli.configured import (
+    configuration_file,
+    environment_configures,
+    naming,
+    of_data,
+)
 from openbell.runtime.cli.options import ConfigFile, DataKind, Exchange, From, Json, To
 from openbell.runtime.cli.progress import progress
 from openbell.runtime.cli.words import LISTED, counted, listed, one_line
@@ -15,6 +23,8 @@ from openbell.runtime.cli.words import LISTED, counted, listed, one_line
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from openbell.adapters.sources import DataOptions
+    from openbell.adapters.sources.described import Description
     from openbell.runtime.results.checking import Check, DayCheck
 
 
@@ -27,10 +37,26 @@ def check(
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
-    """Show what a backtest would see: rows, days, gaps, bad rows."""
+    """Show what a backtest would see: how files are laid out, rows, days, gaps, bad rows.
+
+    Without an exchange there are no days to hold the rows against, and only the layout is shown.
+    """
+    from openbell.adapters.sources import DataOptions
+    from openbell.adapters.sources.described import described
+    from openbell.runtime.intake.planning import data_options
     from openbell.runtime.results.checking import check as checked
 
+    if configuration_file(config) is None and exchange is None and not environment_configures():
+        options = DataOptions(kind=kind.value if kind else "bars")
+        layouts = described(Path(path), options)
+        print_layouts(layouts, json=json)
+        _refuse_lacking(path, layouts, options)
+        print_span(path, options, json=json)
+        return
     file, settings = of_data(path, exchange, start, end, kind, config)
+    with naming(file):
+        layouts = described(Path(path), data_options(settings))
+    print_layouts(layouts, json=json)
     with naming(file), progress() as on_day:
         found = checked(settings, on_day)
     if json:
@@ -38,6 +64,85 @@ def check(
             print(line)
     else:
         print_check(found)
+    found.refuse_unusable(path)
+
+
+def _refuse_lacking(path: str, layouts: Sequence[Description], options: DataOptions) -> None:
+    """Say what has to be written, once what is there has turned out to be readable."""
+    from openbell.adapters.sources import open_source
+
+    lacking = dict(pair for layout in layouts for pair in layout.lacking)
+    if not lacking:
+        return
+    filled = replace(
+        options,
+        timezone=options.timezone or ("UTC" if "timezone" in lacking else None),
+        symbol=options.symbol or ("?" if "symbol" in lacking else None),
+    )
+    source = open_source(path, filled)
+    try:
+        source.info()
+    finally:
+        source.close()
+    wanted = "; ".join(f"write data.{key}: NAME, {meaning}" for key, meaning in lacking.items())
+    raise InputError(f"{path}: {wanted}")
+
+
+def print_layouts(layouts: Sequence[Description], *, json: bool) -> None:
+    """How files are laid out, in words and as the keys that say the same."""
+    from openbell.runtime.cli.tables import show
+
+    for layout in layouts:
+        if json:
+            print(one_line({"files": layout.files, "layout": dict(layout.lines), **_block(layout)}))
+            continue
+        more = f" and {len(layout.files) - 1:,} more" if len(layout.files) > 1 else ""
+        show(f"{layout.files[0]}{more}")
+        for about, what in layout.lines:
+            show(f"  {about:<9} {what}")
+        show("\ndata:")
+        for key, meaning in layout.lacking:
+            show(f"  # {key}: NAME    {meaning}")
+        for key, value in layout.keys.items():
+            show(f"  {key}: {_flow(value)}")
+        show("")
+
+
+def _block(layout: Description) -> dict[str, Any]:
+    return {"data": dict(layout.keys), "lacking": dict(layout.lacking)}
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line."""
+    import yaml
+
+    text = yaml.safe_dump(
+        value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def print_span(path: str, options: DataOptions, *, json: bool) -> None:
+    """How many rows there are, of what, from when to when."""
+    from openbell.adapters.sources import open_source
+    from openbell.runtime.cli.tables import show
+
+    source = open_source(path, options)
+    try:
+        symbols, dates = source.info().symbols, source.dates("UTC")
+    finally:
+        source.close()
+    if not dates:
+        raise DataError(f"{path} has no rows; name a file or folder with data")
+    rows, first, last = sum(dates.values()), min(dates), max(dates)
+    if json:
+        found = {"rows": rows, "symbols": len(symbols), "first": str(first), "last": str(last)}
+        print(one_line(found))
+        return
+    show(
+        f"{first} to {last} UTC: {counted(len(symbols), 'symbol')}, {counted(rows, 'row')}; pass "
+        "--exchange NAME, e.g. XNYS or XNSE, to see days, gaps and bad rows"
+    )
 
 
 def check_lines(check: Check) -> Iterator[str]:
