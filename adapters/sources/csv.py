@@ -114,9 +114,13 @@ class CsvFile:
     def __init__(self, file: StoredFile, options: DataOptions) -> None:
         self.file = file
         self.options = options
-        self.watched = Watched(file.path, _whole_digest)
+
+    @cached_property
+    def watched(self) -> Watched:
+        return Watched(self.file.path, _whole_digest)
 
     def pieces(self) -> Iterator[Piece]:
+        check = self.watched.check  # as it was before it was read
         rows = self._load()
         if len(rows):
             bounds = int(rows.ts.min()), int(rows.ts.max())
@@ -127,7 +131,7 @@ class CsvFile:
                 bounds=bounds,
                 load=self._load,
                 times=self._times,
-                check=self.watched.check,
+                check=check,
             )
 
     @cached_property
@@ -282,7 +286,7 @@ class CsvFile:
         if _is_plain(path):
             if not self.dialect.footer:
                 return stream
-            size = self.watched.identity.size
+            size = path.stat().st_size
             with path.open("rb") as file:
                 file.seek(max(0, size - TAIL_BYTES))
                 behind = footer_bytes(file.read(), self.dialect, self.options)
@@ -292,7 +296,7 @@ class CsvFile:
     def _tail(self, stream: IO[bytes]) -> bytes:
         if not _is_plain(self.file.path):
             return b""  # known when all of it has been read
-        stream.seek(max(HEAD_BYTES, self.watched.identity.size - TAIL_BYTES))
+        stream.seek(max(HEAD_BYTES, self.file.path.stat().st_size - TAIL_BYTES))
         return stream.read()
 
     def _bad_row(self, text: str) -> DataError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openbell.errors import DataError, InputError
+from openbell.errors import InputError
 from openbell.runtime.cli.configured import (
     configuration_file,
     environment_configures,
@@ -49,18 +49,18 @@ def check(
     if configuration_file(config) is None and exchange is None and not environment_configures():
         options = DataOptions(kind=kind.value if kind else "bars")
         layouts = described(Path(path), options)
-        print_layouts(layouts, json=json)
-        _refuse_lacking(path, layouts, options)
-        print_span(path, options, json=json)
-        return
+        if layouts:
+            _check_layouts(path, layouts, options, json=json)
+            return
     file, settings = of_data(path, exchange, start, end, kind, config)
     with naming(file):
         layouts = described(Path(path), data_options(settings))
-    print_layouts(layouts, json=json)
+    if not json:
+        print_layouts(layouts)
     with naming(file), progress() as on_day:
         found = checked(settings, on_day)
     if json:
-        for line in check_lines(found):
+        for line in check_lines(found, layouts):
             print(line)
     else:
         print_check(found)
@@ -88,14 +88,11 @@ def _refuse_lacking(path: str, layouts: Sequence[Description], options: DataOpti
     raise InputError(f"{path}: {wanted}")
 
 
-def print_layouts(layouts: Sequence[Description], *, json: bool) -> None:
+def print_layouts(layouts: Sequence[Description]) -> None:
     """How files are laid out, in words and as the keys that say the same."""
     from openbell.runtime.cli.tables import show
 
     for layout in layouts:
-        if json:
-            print(one_line({"files": layout.files, "layout": dict(layout.lines), **_block(layout)}))
-            continue
         more = f" and {len(layout.files) - 1:,} more" if len(layout.files) > 1 else ""
         show(f"{layout.files[0]}{more}")
         for about, what in layout.lines:
@@ -108,8 +105,13 @@ def print_layouts(layouts: Sequence[Description], *, json: bool) -> None:
         show("")
 
 
-def _block(layout: Description) -> dict[str, Any]:
-    return {"data": dict(layout.keys), "lacking": dict(layout.lacking)}
+def _layout_fields(layout: Description) -> dict[str, Any]:
+    return {
+        "files": list(layout.files),
+        "found": dict(layout.lines),
+        "data": dict(layout.keys),
+        "lacking": dict(layout.lacking),
+    }
 
 
 def _flow(value: Any) -> str:
@@ -122,30 +124,36 @@ def _flow(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def print_span(path: str, options: DataOptions, *, json: bool) -> None:
-    """How many rows there are, of what, from when to when."""
+def _check_layouts(
+    path: str, layouts: Sequence[Description], options: DataOptions, *, json: bool
+) -> None:
+    """How files are laid out, and how many rows there are, from when to when."""
     from openbell.adapters.sources import open_source
     from openbell.runtime.cli.tables import show
 
+    if not json:
+        print_layouts(layouts)
+    _refuse_lacking(path, layouts, options)
     source = open_source(path, options)
     try:
         symbols, dates = source.info().symbols, source.dates("UTC")
     finally:
         source.close()
-    if not dates:
-        raise DataError(f"{path} has no rows; name a file or folder with data")
-    rows, first, last = sum(dates.values()), min(dates), max(dates)
+    rows = sum(dates.values())
+    first, last = (str(min(dates)), str(max(dates))) if dates else (None, None)
     if json:
-        found = {"rows": rows, "symbols": len(symbols), "first": str(first), "last": str(last)}
-        print(one_line(found))
+        found = {"rows": rows, "symbols": len(symbols), "first": first, "last": last}
+        print(one_line({**found, "layouts": [_layout_fields(layout) for layout in layouts]}))
         return
     show(
         f"{first} to {last} UTC: {counted(len(symbols), 'symbol')}, {counted(rows, 'row')}; pass "
         "--exchange NAME, e.g. XNYS or XNSE, to see days, gaps and bad rows"
+        if dates
+        else "no rows"
     )
 
 
-def check_lines(check: Check) -> Iterator[str]:
+def check_lines(check: Check, layouts: Sequence[Description] = ()) -> Iterator[str]:
     """One object a day and symbol, and one of the whole."""
     for day in check.days:
         quality = day.quality
@@ -176,6 +184,7 @@ def check_lines(check: Check) -> Iterator[str]:
             "ohlc_outside": sum(day.ohlc_outside for day in check.days),
             "bad_rows": sum(len(day.bad) for day in check.days),
             "notes": list(check.notes),
+            "layouts": [_layout_fields(layout) for layout in layouts],
         }
     )
 
