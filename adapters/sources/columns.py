@@ -237,24 +237,63 @@ def check_types(plan: Plan, types: Mapping[str, Any]) -> None:
         If one can't, or if times without a zone need `data.timezone`.
     """
     for ours, theirs in plan.names.items():
-        kind = types[theirs]
+        kind = plain_type(types[theirs])
         if ours == "symbol":
-            inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-            good, needed = _is_text(inner) or pa.types.is_integer(inner), "text"
+            good, needed = _is_text(kind) or pa.types.is_integer(kind), "text"
         elif ours == "ts":
             good = pa.types.is_timestamp(kind) or pa.types.is_date(kind) or _is_text(kind)
             good = good or pa.types.is_integer(kind) or pa.types.is_floating(kind)
             needed = "a timestamp, a date or epoch counts"
         else:
-            good = pa.types.is_floating(kind) or pa.types.is_integer(kind)
+            good = pa.types.is_floating(kind) or pa.types.is_integer(kind) or _is_text(kind)
             good, needed = good or pa.types.is_decimal(kind), "a number"
         if not good and not pa.types.is_null(kind):
             raise DataError(
                 f'{plan.file}: column "{theirs}" is {kind}; {ours} must be {needed}; the file has '
                 f"{', '.join(types)}; data.columns can name another, e.g. {{{ours}: NAME}}"
             )
-    if "ts" in plan.names and is_naive(types[plan.names["ts"]]):
+    if "ts" in plan.names and is_naive(plain_type(types[plan.names["ts"]])):
         require_timezone(plan)
+
+
+def plain_type(kind: Any) -> Any:
+    """The type of a column's values, however they are stored: as dictionary, in runs, as bytes."""
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    if (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    ):
+        return pa.large_string()
+    return kind
+
+
+def _plain(plan: Plan, table: Any, name: str) -> Any:
+    """A column with values of a plain type; the same one where it has them."""
+    column = table[name]
+    wanted = plain_type(column.type)
+    if wanted == column.type:
+        return column
+    try:
+        if isinstance(column.type, pa.BaseExtensionType):
+            column = pa.chunked_array([c.storage for c in column.chunks], column.type.storage_type)
+        if pa.types.is_run_end_encoded(column.type):
+            import pyarrow.compute as pc
+
+            column = pc.run_end_decode(column)
+        if pa.types.is_fixed_size_binary(column.type):
+            column = column.cast(pa.binary())
+        return column.cast(wanted) if column.type != wanted else column
+    except (pa.ArrowException, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(
+            f'{plan.file}: column "{name}" is {table[name].type}, which can\'t be read ({reason}); '
+            f"write it as {'text' if _is_text(wanted) else wanted}"
+        ) from None
 
 
 def is_naive(kind: Any) -> bool:
@@ -299,9 +338,24 @@ def decode(plan: Plan, table: Any, first_row: int = 1) -> Decoded:
         if ours not in plan.names:
             columns[ours] = _read_only(np.zeros(len(ts)))
             continue
-        column = table[plan.names[ours]]
+        column = _number_column(plan, table, ours, first_row)
         columns[ours] = _read_only(_floats(column) if ours in _OPTIONAL else _prices(plan, column))
     return Decoded(plan.file, first_row, symbols, _read_only(code), _read_only(ts), columns)
+
+
+def _number_column(plan: Plan, table: Any, ours: str, first_row: int) -> Any:
+    column = _plain(plan, table, plan.names[ours])
+    if not _is_text(column.type):
+        return column
+    import pyarrow.compute as pc
+
+    try:
+        return pc.utf8_trim_whitespace(column).cast(pa.float64())
+    except pa.ArrowInvalid:
+        name = plan.names[ours]
+        at = table.schema.get_field_index(name)
+        refuse_text_numbers(plan, table.set_column(at, name, column), first_row)
+        raise
 
 
 def decode_symbols(plan: Plan, table: Any, first_row: int) -> tuple[tuple[str, ...], Codes]:
@@ -309,6 +363,10 @@ def decode_symbols(plan: Plan, table: Any, first_row: int) -> tuple[tuple[str, .
     if plan.symbol is not None:
         return (plan.symbol,), np.zeros(len(table), np.int32)
     column = table[plan.names["symbol"]]
+    if not pa.types.is_dictionary(column.type) or (
+        not _is_text(column.type.value_type) and not pa.types.is_integer(column.type.value_type)
+    ):
+        column = _plain(plan, table, plan.names["symbol"])
     if pa.types.is_null(column.type) or not len(column):
         _refuse_nulls(plan, plan.names["symbol"], np.ones(len(column), np.bool_), first_row)
         return (), np.empty(0, np.int32)
@@ -335,7 +393,7 @@ def decode_times(
 
     `symbols` gives the rows' codes; it is only asked where a wall time comes twice.
     """
-    column = _joined(plan, table) if plan.parts else table[plan.names["ts"]]
+    column = _joined(plan, table) if plan.parts else _plain(plan, table, plan.names["ts"])
     missing = np.ones(len(column), np.bool_) if pa.types.is_null(column.type) else _nulls(column)
     if missing is not None:
         _refuse_nulls(plan, _ts_name(plan), missing, first_row)
@@ -422,6 +480,8 @@ def _to_ns(plan: Plan, values: NDArray[Any], unit_ns: int) -> Nanoseconds:
 
 def _counted(plan: Plan, values: NDArray[Any], first_row: int) -> tuple[Nanoseconds, bool]:
     """Times of numbers: epoch counts, or dates written as numbers; whether they are naive."""
+    if values.dtype.kind == "u":
+        values = _to_ns(plan, values, 1) if int(values.max()) < 2**63 else values.astype(np.float64)
     form = plan.options.csv.time_format or ""
     if form.startswith("epoch"):
         unit = _UNIT_NS[form.split()[-1]]
@@ -460,7 +520,10 @@ def _shown(value: Any) -> str:
 def _joined(plan: Plan, table: Any) -> Any:
     import pyarrow.compute as pc  # 26 ms that only such files pay
 
-    texts = [pc.utf8_trim_whitespace(table[name].cast(pa.string())) for name in plan.parts]
+    texts = [
+        pc.utf8_trim_whitespace(_of_day(_plain(plan, table, name)).cast(pa.string()))
+        for name in plan.parts
+    ]
     day, of_day = texts
     if len(day) and re.search(r"[ T]0?0:00", str(day[0].as_py())):
         day = pc.replace_substring_regex(day, r"[ T]0?0:00(:00(\.0+)?)?$", "")
@@ -470,6 +533,17 @@ def _joined(plan: Plan, table: Any) -> Any:
         width = next((w for w in (4, 6, 9) if longest <= w), longest)
         of_day = pc.utf8_lpad(of_day, width, "0")
     return pc.binary_join_element_wise(day, of_day, " ")
+
+
+def _of_day(column: Any) -> Any:
+    """A length of time since midnight, as pandas has times of day, as a time of day."""
+    if not pa.types.is_duration(column.type):
+        return column
+    unit = column.type.unit
+    counts = column.cast(pa.int64())
+    if unit in ("us", "ns"):
+        return counts.cast(pa.time64(unit))
+    return counts.cast(pa.int32()).cast(pa.time32(unit))
 
 
 def _parsed(

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from openbell.adapters.sources.arrowtypes import found_in
 from openbell.adapters.sources.base import DataOptions, Source
 from openbell.adapters.sources.columns import (
     Decoded,
@@ -28,6 +29,7 @@ from openbell.adapters.sources.columns import (
     decode_times,
     is_naive,
     plan_columns,
+    symbol_column,
 )
 from openbell.adapters.sources.files import (
     PARQUET,
@@ -120,13 +122,11 @@ class _ParquetFile:
         """
         parquet = self._open([])
         schema = parquet.schema_arrow
-        symbol = self._options.columns.get("symbol", "symbol")
-        plan = plan_columns(
-            self._file.name,
-            schema.names,
-            self._options,
-            self._file.symbol(self._options, symbol in schema.names),
-        )
+        name, options = self._file.name, self._options
+        found = found_in(name, schema.names, schema.types)
+        has_symbol = symbol_column(schema.names, options, found) is not None
+        symbol = self._file.symbol(options, has_symbol)
+        plan = plan_columns(name, schema.names, options, symbol, found)
         check_types(plan, dict(zip(schema.names, schema.types, strict=True)))
         metadata = parquet.metadata
         leaves = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}

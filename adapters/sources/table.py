@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
-import pyarrow as pa
 
+from openbell.adapters.sources.arrowtypes import found_in
+from openbell.adapters.sources.asarrow import as_arrow, is_table
 from openbell.adapters.sources.base import DataOptions, FileIdentity, Source
 from openbell.adapters.sources.columns import Decoded, check_types, decode, plan_columns
 from openbell.adapters.sources.pieces import Piece, PieceSource, Scan
-from openbell.errors import DataError
 
 NAME = "<table>"
 
 
 def open_table(table: object, options: DataOptions, *, lasting: bool = True) -> Source:
-    """A table as a source. In a pandas DataFrame, times and symbols may be in the index.
+    """A table as a source, or a mapping of symbols to tables.
+
+    In a pandas DataFrame, times and symbols may be in the index.
 
     What is read are views of the table where its columns allow that: don't write to it afterwards.
 
@@ -31,18 +34,35 @@ def open_table(table: object, options: DataOptions, *, lasting: bool = True) -> 
     openbell.errors.DataError
         If it is no table, or a column is missing or can't be used.
     """
-    arrow = _arrow(table, options)
-    names = list(arrow.column_names)
-    plan = plan_columns(NAME, names, options, options.symbol)
-    check_types(plan, dict(zip(names, arrow.schema.types, strict=True)))
-    rows = decode(plan, arrow)
+    parts: list[tuple[str | None, object]]
+    if _is_mapping_of_tables(table):
+        parts = [(str(symbol), of) for symbol, of in table.items()]
+    else:
+        parts = [(None, table)]
+    rows = [_decoded(of, options, symbol) for symbol, of in parts]
     return PieceSource(NAME, options, lambda: _scan(rows), lasting=lasting)
 
 
-def _scan(rows: Decoded) -> Scan:
-    if not len(rows):
-        return Scan((), (_identity(rows),))
-    piece = Piece(
+def _decoded(table: object, options: DataOptions, symbol: str | None) -> Decoded:
+    name = NAME if symbol is None else f"<table {symbol}>"
+    arrow = as_arrow(table, name, options.columns.get("ts", "ts"))
+    names, types = list(arrow.column_names), list(arrow.schema.types)
+    found = found_in(name, names, types)
+    given = options.symbol if symbol is None else symbol
+    plan = plan_columns(name, names, options, given, found)
+    check_types(plan, dict(zip(names, types, strict=True)))
+    return decode(plan, arrow)
+
+
+def _scan(parts: list[Decoded]) -> Scan:
+    return Scan(
+        tuple(_piece(rows) for rows in parts if len(rows)),
+        tuple(_identity(rows) for rows in parts),
+    )
+
+
+def _piece(rows: Decoded) -> Piece:
+    return Piece(
         rows=len(rows),
         symbols=rows.present(),
         bounds=(int(rows.ts.min()), int(rows.ts.max())),
@@ -50,7 +70,6 @@ def _scan(rows: Decoded) -> Scan:
         times=lambda: rows.ts,
         check=lambda: None,
     )
-    return Scan((piece,), (_identity(rows),))
 
 
 def _identity(rows: Decoded) -> FileIdentity:
@@ -66,37 +85,8 @@ def _identity(rows: Decoded) -> FileIdentity:
     for name, values in rows.columns.items():
         digest.update(name.encode())
         digest.update(values.astype("<f8", copy=False).tobytes())
-    return FileIdentity(NAME, rows.nbytes, digest.hexdigest())
+    return FileIdentity(rows.file, rows.nbytes, digest.hexdigest())
 
 
-def _arrow(table: Any, options: DataOptions) -> Any:
-    if isinstance(table, pa.Table):
-        return table
-    try:
-        # Told by name: importing pandas or polars in order to ask would cost 0.3 s.
-        if type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "columns"):
-            return pa.Table.from_pandas(_with_index(table, options), preserve_index=False)
-        if hasattr(table, "collect") and hasattr(table, "lazy"):
-            table = table.collect()  # a polars LazyFrame
-        if hasattr(table, "to_arrow"):
-            table = table.to_arrow()
-        if isinstance(table, pa.Table):
-            return table
-        if hasattr(table, "__arrow_c_stream__"):
-            return pa.table(table)
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{NAME}: can't be made an Arrow table ({reason})") from None
-    raise DataError(
-        f"{NAME}: a {type(table).__name__} can't be read; pass a path, or a pandas, polars or "
-        "pyarrow table"
-    )
-
-
-def _with_index(frame: Any, options: DataOptions) -> Any:
-    """A DataFrame whose index has become columns, where it holds more than row numbers."""
-    if list(frame.index.names) == [None]:
-        if frame.index.dtype.kind != "M":
-            return frame
-        return frame.rename_axis(options.columns.get("ts", "ts")).reset_index()
-    return frame.reset_index()
+def _is_mapping_of_tables(table: object) -> TypeGuard[Mapping[object, object]]:
+    return isinstance(table, Mapping) and bool(table) and all(map(is_table, table.values()))

@@ -95,8 +95,10 @@ def test_another_value_is_another_identity() -> None:
 
 
 def test_what_is_no_table_is_refused() -> None:
-    with pytest.raises(DataError, match="<table>: a dict can't be read"):
-        open_source({"symbol": ["A"]})
+    with pytest.raises(DataError, match="<table>: a int can't be read; pass a path, or"):
+        open_source(5)
+    with pytest.raises(DataError, match="<table>: an array of float64 has no names of columns"):
+        open_source(np.zeros((3, 6)))
     with pytest.raises(DataError, match="<table>: no column"):
         open_source(frame())
 
