@@ -18,7 +18,7 @@ from openbell.actors.effects import (
     Settled,
     WakeAt,
 )
-from openbell.market.days import TradingDay
+from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Input,
@@ -74,18 +74,18 @@ class State:
     """Between two grants, or in the middle of a step."""
 
     step: int = 0
-    now_ns: int = 0
+    now_ns: MarketTime = EPOCH
     """Market time that the last grant reached."""
     awaited: frozenset[str] = frozenset()
     """Who has not reached since the last grant, of those who speak to the clock."""
     day: TradingDay | None = None
-    live_from_ns: int = 0
+    live_from_ns: MarketTime = EPOCH
     """Up to here boundaries are crossed without waiting: they are past."""
-    agenda: tuple[int, ...] = ()
+    agenda: tuple[MarketTime, ...] = ()
     """Boundaries of the day still to come, ascending."""
-    awake_ns: int = 0
+    awake_ns: MarketTime = EPOCH
     """How far wall time has come, as market time; of use where the clock is paced."""
-    asked_ns: int = 0
+    asked_ns: MarketTime = EPOCH
     """The boundary that a WakeAt was last asked for."""
     tokens: frozenset[str] = frozenset()
     """Who holds the clock; it grants when nobody does."""
@@ -114,7 +114,7 @@ def clock(settings: Settings) -> Actor[State]:
 def update(settings: Settings, state: State, message: Message) -> tuple[State, Effects]:
     match message:
         case Start(days=days):
-            first = days[0].open_ns if days else 0
+            first = days[0].open_ns if days else EPOCH
             state = replace(state, now_ns=first, inputs=(*state.inputs, message), begun=True)
         case Loaded() | LoadTimedOut() | LoadFailed():
             state = replace(state, inputs=(*state.inputs, message))
@@ -164,7 +164,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
     return _granted(settings, state)
 
 
-def traded_ns(day: TradingDay, at_ns: int) -> int:
+def traded_ns(day: TradingDay, at_ns: MarketTime) -> int:
     """Trading time between a day's open and an instant: breaks between segments don't count."""
     return sum(max(0, min(at_ns, segment.close_ns) - segment.open_ns) for segment in day.segments)
 
@@ -177,12 +177,12 @@ def _opened(settings: Settings, state: State, opened: DayOpened) -> tuple[State,
         now_ns=opened.day.open_ns,
         agenda=opened.boundaries,
         live_from_ns=live_from,
-        asked_ns=0,
+        asked_ns=EPOCH,
     )
     # Opened once more, a day goes on by the wall time that runs already.
     if not settings.paced or opened.again:
         return state, ()
-    return replace(state, awake_ns=0), (Anchor(traded_ns(opened.day, live_from)),)
+    return replace(state, awake_ns=EPOCH), (Anchor(traded_ns(opened.day, live_from)),)
 
 
 def _resumed(settings: Settings, state: State) -> tuple[State, Effects]:
@@ -191,7 +191,7 @@ def _resumed(settings: Settings, state: State) -> tuple[State, Effects]:
         return _granted(settings, state)
     over = max(state.now_ns, state.live_from_ns)
     going_on = GoOn(traded_ns(state.day, over) if state.day is not None else 0)
-    state, effects = _granted(settings, replace(state, awake_ns=0, asked_ns=0))
+    state, effects = _granted(settings, replace(state, awake_ns=EPOCH, asked_ns=EPOCH))
     return state, (going_on, *effects)
 
 
@@ -238,8 +238,8 @@ def _kept(state: State) -> State:
         tokens=frozenset(),
         steps_allowed=0,
         waiting=False,
-        asked_ns=0,
-        awake_ns=0,
+        asked_ns=EPOCH,
+        awake_ns=EPOCH,
     )
 
 
@@ -272,7 +272,7 @@ def _anchors(settings: Settings, state: State) -> Effects:
 
 
 def _grant(
-    settings: Settings, state: State, until_ns: int, inputs: tuple[Input, ...]
+    settings: Settings, state: State, until_ns: MarketTime, inputs: tuple[Input, ...]
 ) -> tuple[State, Effects]:
     step = state.step + 1
     grant = Grant(step=step, from_ns=state.now_ns, until_ns=until_ns, inputs=inputs)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from openbell.actors.effects import Actor, Effects, Publish
 from openbell.market.bars import DayData
-from openbell.market.days import MINUTE_NS, TradingDay
+from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, TradingDay
 from openbell.market.windows import SessionSpec, Window, boundaries, session_window
 from openbell.messages.base import Message
 from openbell.messages.control import (
@@ -56,7 +56,7 @@ class State:
     """Which day of the plan it is."""
     state: DayState = "NOT_STARTED"
     phase: Phase | None = None
-    live_from_ns: int = 0
+    live_from_ns: MarketTime = EPOCH
     """Where inside the first day the run began, 0 at its open."""
     without_rows: bool = False
     """Whether the day had to open before its rows were there."""
@@ -110,7 +110,7 @@ def _begun(settings: Settings, state: State, said: list[Message]) -> State:
     first = position == 0
     state = replace(state, position=position, without_rows=False)
     if not first:
-        state = replace(state, live_from_ns=0)
+        state = replace(state, live_from_ns=EPOCH)
         state = _phase(state, "clear", said)
         said.append(DayCleared(date=state.day.date))
         state = _state(state, "NOT_STARTED", state.day.open_ns, "the next trading day", said)
@@ -147,7 +147,7 @@ def _opened(
     settings: Settings,
     state: State,
     data: DayData,
-    live_from_ns: int,
+    live_from_ns: MarketTime,
     said: list[Message],
     *,
     again: bool = False,
@@ -203,7 +203,9 @@ def _phase(state: State, phase: Phase, said: list[Message]) -> State:
     return replace(state, phase=phase)
 
 
-def _state(state: State, after: DayState, at_ns: int, why: str, said: list[Message]) -> State:
+def _state(
+    state: State, after: DayState, at_ns: MarketTime, why: str, said: list[Message]
+) -> State:
     if after != state.state:
         said.append(
             StateChanged(date=state.day.date, before=state.state, after=after, at_ns=at_ns, why=why)

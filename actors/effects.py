@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Generic, TypeVar
 
-from openbell.market.days import TradingDay
+from openbell.market.days import MarketTime, TradingDay
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.base import Message
 from openbell.messages.data import IndicatorsReady, QualityReport
@@ -42,7 +42,7 @@ class Await:
 class WakeAt:
     """Tell the clock when wall time has come as far as this market time."""
 
-    at_ns: int
+    at_ns: MarketTime
     traded_ns: int
     """How much trading time lies between the day's open and then."""
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
+from typing import NewType
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,6 +18,12 @@ from numpy.typing import NDArray
 
 Nanoseconds = NDArray[np.int64]
 """Instants or durations, int64 nanoseconds; instants are UTC."""
+
+MarketTime = NewType("MarketTime", int)
+"""An instant of the market, nanoseconds UTC: what steps, rows and boundaries go by."""
+
+EPOCH = MarketTime(0)
+"""Before any trading day."""
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
@@ -64,12 +71,12 @@ class TradingDay:
     """Why the hours are not the regular ones, or empty."""
 
     @property
-    def open_ns(self) -> int:
-        return self.segments[0].open_ns
+    def open_ns(self) -> MarketTime:
+        return MarketTime(self.segments[0].open_ns)
 
     @property
-    def close_ns(self) -> int:
-        return self.segments[-1].close_ns
+    def close_ns(self) -> MarketTime:
+        return MarketTime(self.segments[-1].close_ns)
 
     @cached_property
     def midnight_ns(self) -> int:

@@ -14,6 +14,7 @@ from openbell.market.days import (
     MINUTE_NS,
     ONE_DAY,
     SECOND_NS,
+    MarketTime,
     Nanoseconds,
     TradingDay,
     dates_between,
@@ -202,11 +203,11 @@ def _clock(day: TradingDay, instant_ns: int) -> str:
 
 def boundaries(
     day: TradingDay, windows: list[Window], step: Literal["boundary", "bar"], slot_ns: int
-) -> tuple[int, ...]:
+) -> tuple[MarketTime, ...]:
     """Instants after the open that no step may cross, ascending; the last is the close."""
     instants = {s.open_ns for s in day.segments} | {s.close_ns for s in day.segments}
     for window in windows:
         instants |= {window.start_ns, window.end_ns}
     if step == "bar":
         instants |= set(np.concatenate(day.grid(slot_ns)).tolist())
-    return tuple(sorted(t for t in instants if day.open_ns < t <= day.close_ns))
+    return tuple(sorted(MarketTime(t) for t in instants if day.open_ns < t <= day.close_ns))

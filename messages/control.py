@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from openbell.market.bars import DayData
-from openbell.market.days import TradingDay
+from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.base import Message
 from openbell.messages.data import HistoryReady
 
@@ -18,7 +18,7 @@ class Start(Input):
     """Begin a run over these trading days, oldest first."""
 
     days: tuple[TradingDay, ...]
-    live_from_ns: int = 0
+    live_from_ns: MarketTime = EPOCH
     """Where inside the first day it begins: what was known before is past."""
 
 
@@ -58,8 +58,7 @@ class Recover(Input):
 class Woke(Message):
     """Wall time has come as far as was asked for."""
 
-    at_ns: int
-    """Market time."""
+    at_ns: MarketTime
 
 
 class StepOnce(Message):

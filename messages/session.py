@@ -6,7 +6,7 @@ from datetime import date
 from typing import Literal
 
 from openbell.market.bars import BadRow, Kind, RowCounts
-from openbell.market.days import TradingDay
+from openbell.market.days import MarketTime, TradingDay
 from openbell.market.results import Levels
 from openbell.messages.base import Message
 
@@ -33,11 +33,11 @@ class DayOpened(Message):
     """The day's register; arrays over symbols stand in this order."""
     kind: Kind
     interval_ns: int | None
-    boundaries: tuple[int, ...]
+    boundaries: tuple[MarketTime, ...]
     """Instants (ns UTC) that no step may cross, ascending; the last is the close."""
     counts: RowCounts
     bad: tuple[BadRow, ...]
-    live_from_ns: int
+    live_from_ns: MarketTime
     """What was known up to here is past: its signals are marked as backfilled."""
     again: bool = False
     """The day is opened once more, from its open, because its rows came late."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from openbell.market.days import MarketTime
 from openbell.messages.base import Message
 from openbell.messages.control import Input
 
@@ -10,8 +11,8 @@ class Grant(Message):
     """Time may move: handle what happens in (from_ns, until_ns] and what came from outside."""
 
     step: int
-    from_ns: int
-    until_ns: int
+    from_ns: MarketTime
+    until_ns: MarketTime
     """The market time that the step reaches; never beyond the next boundary."""
     inputs: tuple[Input, ...] = ()
     """All that was not determined by earlier steps, in the order in which it counts."""

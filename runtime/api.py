@@ -25,6 +25,7 @@ from openbell.runtime.config import Config, config_from
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan, data_options, plan, settings
+from openbell.runtime.kernel.hosttime import wall
 from openbell.runtime.lifetime.opening import empty_state, open_configured_store
 from openbell.runtime.lifetime.run import STORE_TOKEN, DurableRun
 from openbell.runtime.record.writing import market_time
@@ -253,7 +254,7 @@ class Runtime:
         self._followers: list[threading.Thread] = []
         self._tokens: set[str] = set()
         self._closed = False
-        self._started_at = time.time()
+        self._started_at = wall()
         self._seconds = 0.0
 
     @classmethod

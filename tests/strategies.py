@@ -272,7 +272,7 @@ def ticks(draw: st.DrawFn, day: TradingDay, symbol: str, size_max: int = 100) ->
     code = draw(st.binary(min_size=3 * count, max_size=3 * count))
     step_ns = draw(st.sampled_from((15, 60, 1))) * SECOND_NS
     trend = draw(st.sampled_from(TRENDS))
-    ts, found = day.open_ns, list[Row]()
+    ts, found = int(day.open_ns), list[Row]()
     for i in range(count):
         delay, price, size = code[3 * i : 3 * i + 3]
         ts += (delay % 4) * step_ns

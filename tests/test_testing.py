@@ -15,6 +15,7 @@ from openbell.actors.effects import Settled
 from openbell.adapters.sources import open_source
 from openbell.adapters.stores import Unavailable, open_store
 from openbell.errors import DayFailed, LeaseLost, RunError, StoreError
+from openbell.market.days import MarketTime
 from openbell.messages.control import Woke
 from openbell.messages.time import Grant
 from openbell.runtime.kernel.cells import ActorFailed
@@ -118,7 +119,7 @@ def test_a_pause_holds_a_paced_run_until_it_is_resumed(rows: pa.Table) -> None:
 
 
 def test_a_state_that_can_not_be_written_is_named() -> None:
-    settled = Settled(Grant(step=3, from_ns=0, until_ns=0), None)
+    settled = Settled(Grant(step=3, from_ns=MarketTime(0), until_ns=MarketTime(0)), None)
 
     with pytest.raises(RunError, match="scanner: its state can't be written, set is no part"):
         round_trip({"scanner": SimpleNamespace(state=({1, 2},))}, settled)
@@ -184,7 +185,7 @@ def test_a_store_that_does_not_answer_for_a_moment_ends_nothing(
         nonlocal began
         if rehearsal.messages == 700:
             began = True  # who begins without a store is told so at once
-            raise ActorFailed("breakout", 9, Woke(at_ns=0))
+            raise ActorFailed("breakout", 9, Woke(at_ns=MarketTime(0)))
 
     rehearsal.run(before)
 

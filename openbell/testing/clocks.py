@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from openbell.runtime.kernel.hosttime import Monotonic
+
 
 class HandClock:
     """Wall time in seconds, which only moves when a test moves it."""
@@ -9,8 +11,8 @@ class HandClock:
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
 
-    def __call__(self) -> float:
-        return self.seconds
+    def __call__(self) -> Monotonic:
+        return Monotonic(self.seconds)
 
     def advance(self, seconds: float) -> None:
         self.seconds += seconds

@@ -18,9 +18,11 @@ from openbell.errors import CalendarError, ConfigError, DataError
 from openbell.market.breakouts import BreakRules
 from openbell.market.calendar import Calendar, coverage, open_calendar, timezone
 from openbell.market.days import (
+    EPOCH,
     MINUTE_NS,
     ONE_DAY,
     SECOND_NS,
+    MarketTime,
     Nanoseconds,
     TradingDay,
     dates_between,
@@ -51,7 +53,7 @@ class Plan:
     settings: Settings
     trailing: TrailingSettings
     """What has to be at hand before each day."""
-    live_from_ns: int = 0
+    live_from_ns: MarketTime = EPOCH
     """Where inside the first day the run begins (ns UTC); 0: at its open."""
     trimmed: int = 0
     """Rows of trading days before the first and after the last that has one inside its hours."""
@@ -122,11 +124,13 @@ def plan(
         If the configuration, the data and the calendar don't go together.
     """
     zone = timezone(config.exchange)
-    live_from_ns = 0
+    live_from_ns = EPOCH
     asked_from = start
     if isinstance(start, datetime):
         moment = start.astimezone(ZoneInfo(zone)) if start.tzinfo else start
-        live_from_ns = local_instant(moment.date(), moment.time(), zone)
+        live_from_ns = MarketTime(
+            local_instant(moment.date(), moment.time(), zone)
+        )
         asked_from = moment.date()
         start = asked_from - ONE_DAY  # a day that closes after midnight may hold the moment
     dates = source.dates(zone)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
+from openbell.market.days import MarketTime
 from openbell.messages.control import Woke
+from openbell.runtime.kernel.hosttime import Monotonic, monotonic
 
 _MAX_SLEEP_SECONDS = 60.0
 
@@ -28,7 +29,7 @@ class Pacer:
         self,
         speed: float,
         deliver: Callable[[Woke], None],
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], Monotonic] = monotonic,
     ) -> None:
         self._speed = speed
         self._deliver = deliver
@@ -36,7 +37,7 @@ class Pacer:
         self._now = now
         self._anchor = now()
         self._anchor_traded_ns = 0
-        self._wanted: tuple[float, int] | None = None
+        self._wanted: tuple[float, MarketTime] | None = None
         self._halted_ns: int | None = None
         """How much of the day's trading time was over when time was halted."""
         self._closed = False
@@ -72,7 +73,7 @@ class Pacer:
             self._anchor_traded_ns = max(traded_ns, self._halted_ns or 0)
             self._halted_ns = None
 
-    def wake_at(self, at_ns: int, traded_ns: int) -> None:
+    def wake_at(self, at_ns: MarketTime, traded_ns: int) -> None:
         """Wake the clock at a market time; a later call replaces an earlier one."""
         with self._changed:
             ahead_ns = traded_ns - self._anchor_traded_ns

@@ -12,7 +12,7 @@ import orjson
 from openbell.actors import day
 from openbell.adapters.stores import Document, Head, Snapshot, Step, Store
 from openbell.errors import ConfigError, StoreError
-from openbell.market.days import TradingDay
+from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.control import Start
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
@@ -36,7 +36,7 @@ class Change:
     """The day that is given up and begun anew."""
     state: str = "NOT_STARTED"
     """That it was in."""
-    at_ns: int = 0
+    at_ns: MarketTime = EPOCH
     """Market time that it had come to."""
 
 
@@ -100,7 +100,7 @@ def _begun_anew(
     if since > last:
         return eras, Change(f"from {first} on: {changes}")
     said = f"{last} is begun anew: {changes}"
-    return eras, Change(said, last, state, reached.market_ns)
+    return eras, Change(said, last, state, MarketTime(reached.market_ns))
 
 
 def days_from(plan: Plan, since: date) -> tuple[TradingDay, ...]:
@@ -128,7 +128,7 @@ def start_anew(plan: Plan, eras: Sequence[Era], head: Head) -> Start | None:
         return None
     days = days_from(plan, era.since)
     is_first = days[0] == plan.days[0]
-    return Start(days=days, live_from_ns=plan.live_from_ns if is_first else 0)
+    return Start(days=days, live_from_ns=plan.live_from_ns if is_first else EPOCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def further_days(
     since = last + timedelta(days=1)
     head = talking.answered(store.head)
     # The newest snapshot may be damaged. What to go on from is at hand, and becomes another.
-    ended = Restored(0, head.step, 0)
+    ended = Restored(0, head.step, EPOCH)
     ended.states = {name: cell.state for name, cell in cells.items()}
     ended.anew = since
     base = talking.answered(store.epochs)[0].step or head.step

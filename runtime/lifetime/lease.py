@@ -11,6 +11,7 @@ from loguru import logger
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable, this_process
 from openbell.errors import LeaseLost, StoreError
 from openbell.runtime.config.values import Duration
+from openbell.runtime.kernel.hosttime import monotonic
 
 
 def acquired(store: Store, ttl: Duration, standby: Callable[[LeaseHeld], None] | None) -> int:
@@ -25,7 +26,7 @@ def acquired(store: Store, ttl: Duration, standby: Callable[[LeaseHeld], None] |
     LeaseLost
         If a process that lives has it, and it is not waited for.
     """
-    began = time.monotonic()
+    began = monotonic()
     waited = False
     while True:
         try:
@@ -33,7 +34,7 @@ def acquired(store: Store, ttl: Duration, standby: Callable[[LeaseHeld], None] |
         except LeaseHeld as held:
             if standby is not None:
                 standby(held)
-            elif held.lives or time.monotonic() - began > 1.5 * ttl.seconds:
+            elif held.lives or monotonic() - began > 1.5 * ttl.seconds:
                 raise LeaseLost(str(held)) from None
             waited = True
         except Unavailable as error:

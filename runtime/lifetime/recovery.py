@@ -16,7 +16,7 @@ from loguru import logger
 from openbell.actors import clock, day, prefetch
 from openbell.adapters.stores import Corrupt, Step, Store
 from openbell.errors import InputError, OpenbellError, RunError, StoreError
-from openbell.market.days import TradingDay
+from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.control import (
     Loaded,
     LoadFailed,
@@ -40,7 +40,7 @@ from openbell.runtime.record.writing import market_time, wall_time
 class Restored:
     """Where a restart has come: actors' states, and the grants that follow them."""
 
-    def __init__(self, epoch: int, step: int, market_ns: int) -> None:
+    def __init__(self, epoch: int, step: int, market_ns: MarketTime) -> None:
         self.epoch = epoch
         self.step = step
         """The last step that the states hold."""
@@ -320,7 +320,7 @@ def restored(
     """
     era = era_at(eras, step_max + 1)
     anew, base = (era.step or 0, era.base) if era is not None else (0, 0)
-    found = Restored(0, 0, 0)
+    found = Restored(0, 0, EPOCH)
     dates: set[date] = set()
     for epoch in store.epochs():
         if not base <= epoch.step <= step_max:
@@ -332,7 +332,7 @@ def restored(
         except (Corrupt, Undecodable) as error:
             logger.warning("snapshot {}: {}; taking the one before", epoch.epoch, error)
             continue
-        found = Restored(epoch.epoch, epoch.step, epoch.market_ns)
+        found = Restored(epoch.epoch, epoch.step, MarketTime(epoch.market_ns))
         found.states = states
         dates.add(epoch.trading_date)
         break

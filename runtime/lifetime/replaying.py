@@ -13,7 +13,7 @@ from openbell.actors.effects import Commit, Settled
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Step, Store
 from openbell.errors import ConfigError, InputError, ReplayError
-from openbell.market.days import TradingDay
+from openbell.market.days import MarketTime, TradingDay
 from openbell.market.windows import resolve
 from openbell.messages.control import Prepared
 from openbell.messages.time import Grant
@@ -247,15 +247,15 @@ def _opened(config: Config, found: Restored, day: date) -> tuple[Source, Plan]:
         raise
 
 
-def _instant(days: Sequence[TradingDay], day: date, until: str) -> int:
+def _instant(days: Sequence[TradingDay], day: date, until: str) -> MarketTime:
     planned = next(planned for planned in days if planned.date == day)
     try:
-        return resolve(planned, until)
+        return MarketTime(resolve(planned, until))
     except ValueError as error:
         raise InputError(f"--until: {error}") from None
 
 
-def _up_to(grants: tuple[Grant, ...], instant_ns: int) -> tuple[Grant, ...]:
+def _up_to(grants: tuple[Grant, ...], instant_ns: MarketTime) -> tuple[Grant, ...]:
     """The grants up to an instant, the last one cut there: a cut changes no answer."""
     kept = tuple(grant for grant in grants if grant.until_ns <= instant_ns)
     rest = [grant for grant in grants if grant.until_ns > instant_ns]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from datetime import date
 
@@ -10,6 +9,7 @@ from loguru import logger
 
 from openbell.adapters.stores import Store, Unavailable
 from openbell.runtime.config import Config
+from openbell.runtime.kernel.hosttime import Monotonic, monotonic
 
 PRUNE_SECONDS = 1.0
 """Old state is dropped as days end, but not more often; each time waits for the disk."""
@@ -24,7 +24,7 @@ class Retention:
         self._config = config
         self._keep_from: date | None = None
         """What lies before may be dropped."""
-        self._pruned_at = 0.0
+        self._pruned_at = Monotonic(0.0)
 
     def closed(self, closed: date, known: Iterable[date]) -> None:
         """A trading day has closed: drop what is too old by that, if it is time to.
@@ -36,7 +36,7 @@ class Retention:
         """
         dates = sorted({of for of in known if of <= closed})
         self._keep_from = dates[max(0, len(dates) - self._config.store.keep_days)]
-        if time.monotonic() - self._pruned_at >= PRUNE_SECONDS:
+        if monotonic() - self._pruned_at >= PRUNE_SECONDS:
             self.prune()
 
     def prune(self) -> None:
@@ -48,4 +48,4 @@ class Retention:
         except Unavailable as error:
             logger.warning("old state was not dropped, the next day's end will: {}", error)
             return
-        self._keep_from, self._pruned_at = None, time.monotonic()
+        self._keep_from, self._pruned_at = None, monotonic()

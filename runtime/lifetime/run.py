@@ -23,6 +23,7 @@ from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan, data_options, plan, settings
 from openbell.runtime.kernel.cells import ActorFailed
+from openbell.runtime.kernel.hosttime import wall
 from openbell.runtime.lifetime import changes, recovery
 from openbell.runtime.lifetime.eras import begun, era_at, era_on, plan_over
 from openbell.runtime.lifetime.identity import check_files, identity
@@ -107,7 +108,7 @@ class DurableRun:
             None if days is None else days.write_day_without_data,
             keep_signals=False,
         )
-        self._began = time.time()
+        self._began = wall()
         self.fence = acquired(store, config.lease.ttl, standby)
         self.heartbeat = Heartbeat(store, self.fence, config.lease.ttl, self._fail)
         self._ended = threading.Event()
@@ -428,7 +429,7 @@ class DurableRun:
     ) -> dict[str, Any]:
         """What stands in `summary.json` for days that come to `tally`."""
         complete = len(tally.days) + len(tally.without_data) == len(self.plan.days)
-        seconds, rows = time.time() - self._began, self.recorder.tally.counts["rows"]
+        seconds, rows = wall() - self._began, self.recorder.tally.counts["rows"]
         return summary(
             self.config,
             self.plan,

@@ -4,7 +4,6 @@ says `openbell recover`."""
 from __future__ import annotations
 
 import json
-import time
 import traceback
 from collections import deque
 
@@ -18,6 +17,7 @@ from openbell.messages.control import LoadFailed, Prepared
 from openbell.messages.time import Grant
 from openbell.runtime.config.model import SupervisionConfig
 from openbell.runtime.kernel.cells import ActorFailed
+from openbell.runtime.kernel.hosttime import Monotonic, monotonic
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.writing import wall_time
 
@@ -37,7 +37,7 @@ class Supervision:
         self._fence = fence
         self._talking = talking
         self._limits = limits
-        self._failures: deque[float] = deque()
+        self._failures: deque[Monotonic] = deque()
         self._failed_on: set[tuple[str, int, str]] = set()
         self.error: str | None = None
         """Why the day is in ERROR."""
@@ -49,7 +49,7 @@ class Supervision:
         ------
         DayFailed
         """
-        limits, now = self._limits, time.monotonic()
+        limits, now = self._limits, monotonic()
         cause = failure.__cause__
         about = (failure.actor, failure.step, type(failure.message).__name__)
         poison = about in self._failed_on

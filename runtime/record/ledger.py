@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from openbell.errors import ReplayError
 from openbell.market.results import SessionDocument, SignalBatch
 from openbell.messages.time import Grant
 from openbell.runtime.kernel.cells import Cell
+from openbell.runtime.kernel.hosttime import Monotonic, monotonic
 from openbell.runtime.record import journal, steplog
 from openbell.runtime.record.codec import encode
 from openbell.runtime.record.talking import Talking
@@ -140,7 +140,7 @@ class Ledger:
         """In the queue: a commit holds one snapshot, so that earlier ones need not wait there."""
         self._waiting = 0
         self._gather = gather
-        self._encode_at = time.monotonic() + gather
+        self._encode_at = monotonic() + gather
         self._ready: _Encoded | None = None
         """Encoded where its steps were settled."""
         self._settled_ns = 0
@@ -161,7 +161,7 @@ class Ledger:
         self.talking = Talking(
             store, fence, rest=lambda seconds: self._wait(seconds), given_up=lambda: self._closed
         )
-        self.now: Callable[[], float] = time.monotonic
+        self.now: Callable[[], Monotonic] = monotonic
         """Seconds, by which `snapshot_every` is counted."""
         self._threads = [
             threading.Thread(target=self._run, name="openbell-ledger", daemon=True),
@@ -221,14 +221,14 @@ class Ledger:
                 self._hold()
             if self._is_due():
                 self._changed.notify_all()
-            if not self._gather or self._busy or time.monotonic() < self._encode_at:
+            if not self._gather or self._busy or monotonic() < self._encode_at:
                 return
             self._busy = True
             taken = self._taken()
         encoded = self._encoded(taken)
         with self._changed:
             self._ready = encoded
-            self._encode_at = time.monotonic() + self._gather
+            self._encode_at = monotonic() + self._gather
             self._changed.notify_all()
 
     def drain(self) -> None:
@@ -352,7 +352,7 @@ class Ledger:
 
     def _sent(self, record: CommitRecord) -> None:
         """Send a record until the store has it."""
-        self._sent_at = time.monotonic()
+        self._sent_at = monotonic()
         self.talking.answered(lambda: self._store.commit(self._fence, record))
         with self._over:
             self._sent_at = None
@@ -362,7 +362,7 @@ class Ledger:
         with self._over:
             while not self._over.wait_for(lambda: self._closed, PATIENCE_SECONDS / 2):
                 if self._sent_at is not None:
-                    seconds = time.monotonic() - self._sent_at
+                    seconds = monotonic() - self._sent_at
                     if seconds > PATIENCE_SECONDS:
                         self.talking.say_away(f"a commit has been under way for {seconds:.1f} s")
                 # Without an outage it is held now and then too: steps may be faster than a store.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ import orjson
 from loguru import logger
 
 from openbell.adapters.stores import CommitRecord, Document, Snapshot, Store, Unavailable
+from openbell.runtime.kernel.hosttime import Monotonic, monotonic
 from openbell.runtime.record.writing import wall_time
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Talking:
         Unavailable
             If nobody waits for it any more.
         """
-        began, tries = time.monotonic(), 0
+        began, tries = monotonic(), 0
         while True:
             try:
                 found = call()
@@ -82,12 +82,12 @@ class Talking:
                 self.away = True
                 logger.warning("the store does not answer: {}", why)
 
-    def _say_back(self, began: float) -> None:
+    def _say_back(self, began: Monotonic) -> None:
         with self._lock:
             was_away, self.away = self.away, False
         if not was_away:
             return
-        seconds = time.monotonic() - began
+        seconds = monotonic() - began
         self.outages.append(seconds)
         logger.warning("the store answers again after {:.1f} s", seconds)
         entry = {

@@ -11,7 +11,7 @@ from openbell.actors.breakout import Settings, State, update
 from openbell.actors.effects import Publish
 from openbell.market.bars import BarBlock
 from openbell.market.breakouts import BreakRules
-from openbell.market.days import MINUTE_NS
+from openbell.market.days import MINUTE_NS, MarketTime
 from openbell.market.results import HIGH_BREAK, LOW_BREAK, Levels
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
@@ -53,7 +53,7 @@ def opened(symbols: tuple[str, ...], live_from_ns: int = OPEN) -> DayOpened:
         boundaries=(DAY.close_ns,),
         counts=COUNTS,
         bad=(),
-        live_from_ns=live_from_ns,
+        live_from_ns=MarketTime(live_from_ns),
     )
 
 

@@ -21,6 +21,7 @@ from openbell.actors.effects import (
     Settled,
     WakeAt,
 )
+from openbell.market.days import MarketTime
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Loaded,
@@ -41,7 +42,7 @@ DAY = CASE.day
 RUN = of_cases([CASE])
 DATA = RUN.data[DAY.date]
 SETTINGS = clock.Settings(speakers=frozenset({"day", "keeper"}))
-BOUNDARIES = (DAY.open_ns + 60, DAY.close_ns)
+BOUNDARIES = tuple(map(MarketTime, (DAY.open_ns + 60, DAY.close_ns)))
 OPENED = DayOpened(
     day=DAY,
     symbols=DATA.symbols,
@@ -171,7 +172,7 @@ def test_one_step_may_be_granted_by_hand() -> None:
 
 def test_after_a_restart_no_command_comes_before_what_is_given_again() -> None:
     before = replace(opened(), tokens=frozenset(), begun=False)
-    given = Grant(step=before.step + 1, from_ns=DAY.open_ns, until_ns=BOUNDARIES[0])
+    given = Grant(step=before.step + 1, from_ns=DAY.open_ns, until_ns=MarketTime(BOUNDARIES[0]))
 
     state, effects = told(before, Pause(token="operator"), StepOnce(), Resume(token="operator"))
     assert effects == []
@@ -184,9 +185,15 @@ def test_after_a_restart_no_command_comes_before_what_is_given_again() -> None:
 def test_a_restart_does_not_wait_for_the_part_of_the_day_that_is_over(given: int) -> None:
     minute = 60 * 10**9
     came_to = DAY.open_ns + 10 * minute
-    before = replace(opened(), now_ns=came_to, tokens=frozenset(), agenda=(DAY.close_ns,))
+    before = replace(
+        opened(), now_ns=MarketTime(came_to), tokens=frozenset(), agenda=(DAY.close_ns,)
+    )
     again = tuple(
-        Grant(step=before.step + n, from_ns=came_to, until_ns=came_to + n * minute)
+        Grant(
+            step=before.step + n,
+            from_ns=MarketTime(came_to),
+            until_ns=MarketTime(came_to + n * minute),
+        )
         for n in range(1, given + 1)
     )
     paced = replace(SETTINGS, paced=True)
@@ -300,7 +307,7 @@ def test_a_restart_brings_the_rows_that_a_closed_day_waits_for() -> None:
 
 
 def test_a_grant_that_is_given_again_leaves_no_boundary_behind_it() -> None:
-    at = [DAY.open_ns + seconds for seconds in (60, 75, 90)]
+    at = [MarketTime(DAY.open_ns + seconds) for seconds in (60, 75, 90)]
     state = replace(opened(), agenda=(*at, DAY.close_ns))
     again = Grant(step=state.step + 1, from_ns=DAY.open_ns, until_ns=at[2], inputs=())
 

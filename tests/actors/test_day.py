@@ -11,6 +11,7 @@ from openbell.actors import day
 from openbell.actors.day import Settings, State
 from openbell.actors.effects import Effects, Publish
 from openbell.market.assembly import assemble, no_rows
+from openbell.market.days import MarketTime
 from openbell.messages.base import Message
 from openbell.messages.control import Input, Loaded, LoadFailed, LoadTimedOut, Roll, Start
 from openbell.messages.data import Load
@@ -35,7 +36,7 @@ SETTINGS = Settings(RUN.settings.sessions, RUN.settings.interval_ns, "boundary",
 def granted(
     state: State, *inputs: Input, until_ns: int = FIRST.open_ns, from_ns: int = FIRST.open_ns
 ) -> tuple[State, list[Message]]:
-    grant = Grant(step=1, from_ns=from_ns, until_ns=until_ns, inputs=inputs)
+    grant = Grant(step=1, from_ns=MarketTime(from_ns), until_ns=MarketTime(until_ns), inputs=inputs)
     effects: Effects
     state, effects = day.update(SETTINGS, state, grant)
     assert all(isinstance(effect, Publish) for effect in effects)

@@ -12,7 +12,7 @@ from runs import of_cases, one_day, some_days
 from openbell.actors import prefetch
 from openbell.actors.effects import Effects, Fetch, Publish
 from openbell.actors.prefetch import State
-from openbell.market.days import MINUTE_NS
+from openbell.market.days import MINUTE_NS, MarketTime
 from openbell.messages.control import Input, Loaded
 from openbell.messages.data import Batch, Load
 from openbell.messages.session import DayCleared
@@ -23,7 +23,7 @@ FIRST, SECOND, THIRD = RUN.days
 
 
 def granted(state: State, from_ns: int, until_ns: int, *inputs: Input) -> tuple[State, Effects]:
-    grant = Grant(step=2, from_ns=from_ns, until_ns=until_ns, inputs=inputs)
+    grant = Grant(step=2, from_ns=MarketTime(from_ns), until_ns=MarketTime(until_ns), inputs=inputs)
     return prefetch.update(state, grant)
 
 

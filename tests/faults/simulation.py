@@ -43,7 +43,7 @@ from openbell.adapters.stores.sqlite import SqliteStore
 from openbell.adapters.tables import signal_ids
 from openbell.errors import DayFailed, LeaseLost, RunError
 from openbell.market.bars import RawRows
-from openbell.market.days import MINUTE_NS, Segment, TradingDay, local_instant
+from openbell.market.days import EPOCH, MINUTE_NS, Segment, TradingDay, local_instant
 from openbell.messages.base import Message
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.engine import Engine
@@ -685,7 +685,7 @@ class Given(Ledger):
 def check_replay(world: World) -> None:
     """The step log alone, given to new actors, gives what the store holds."""
     store = world.connected()
-    found = Restored(0, 0, 0)
+    found = Restored(0, 0, EPOCH)
     found.steps = tuple(store.steps())
     for case in world.scenario.cases:
         found.journal |= journal.days(store.journal(case.day.date))

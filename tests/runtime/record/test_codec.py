@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from runs import drained, inline, of_cases, plain, some_days
 
 from openbell.actors import clock, prefetch, session
-from openbell.market.days import Segment, TradingDay
+from openbell.market.days import MarketTime, Segment, TradingDay
 from openbell.market.windows import Window
 from openbell.messages.base import Message
 from openbell.messages.control import Prepared, Roll
@@ -367,7 +367,7 @@ WRITTEN = bytes.fromhex(
 
 DAY = TradingDay(date(2024, 7, 1), "America/New_York", (Segment(10, 20),), reason="é")
 KEPT = {
-    "clock": clock.State(step=7, now_ns=2**62, tokens=frozenset({"b", "a"}), day=DAY),
+    "clock": clock.State(step=7, now_ns=MarketTime(2**62), tokens=frozenset({"b", "a"}), day=DAY),
     "session:A": session.Pending(("A", "B"), Window(10, 15, np.array([10, 12]), None)),
 }
 

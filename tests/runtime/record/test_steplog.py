@@ -19,6 +19,7 @@ from runs import MemorySource, Run, drained, inline, of_cases, one_day, plain, p
 
 from openbell.actors.effects import Commit
 from openbell.market.bars import BarBlock
+from openbell.market.days import MarketTime
 from openbell.market.results import DerivedBars, SessionDocument
 from openbell.messages.base import Message
 from openbell.messages.control import Input, Loaded, LoadFailed, LoadTimedOut, Recover, Roll, Start
@@ -82,7 +83,9 @@ OTHERS = st.one_of(*(instances(of) for of in (Start, Roll, Recover, LoadFailed))
 def test_a_grant_that_is_read_is_the_one_that_was_written(
     step: int, from_ns: int, until_ns: int, inputs: tuple[Input, ...]
 ) -> None:
-    grant = Grant(step=step, from_ns=from_ns, until_ns=until_ns, inputs=inputs)
+    grant = Grant(
+        step=step, from_ns=MarketTime(from_ns), until_ns=MarketTime(until_ns), inputs=inputs
+    )
 
     back, asked = through_the_log(grant, {})
 
@@ -95,7 +98,12 @@ def test_rows_are_not_written_but_loaded_again(kind: str) -> None:
     days = loaded_days(kind)
     today, next_day = days.values()
     late = timed_out(next_day)
-    grant = Grant(step=3, from_ns=1, until_ns=2, inputs=(today, Roll(), late, next_day))
+    grant = Grant(
+        step=3,
+        from_ns=MarketTime(1),
+        until_ns=MarketTime(2),
+        inputs=(today, Roll(), late, next_day),
+    )
 
     back, asked = through_the_log(grant, days)
 
@@ -129,7 +137,7 @@ class Rumour(Input):
 
 
 def test_an_input_that_would_not_come_back_is_refused() -> None:
-    grant = Grant(step=1, from_ns=0, until_ns=1, inputs=(Rumour(),))
+    grant = Grant(step=1, from_ns=MarketTime(0), until_ns=MarketTime(1), inputs=(Rumour(),))
 
     with pytest.raises(TypeError, match="Rumour can't be written"):
         written(grant, {})
@@ -137,13 +145,13 @@ def test_an_input_that_would_not_come_back_is_refused() -> None:
 
 @given(names=st.dictionaries(TEXTS, st.binary(min_size=8, max_size=8)))
 def test_digests_are_read_as_they_were_written(names: dict[str, bytes]) -> None:
-    grant = Grant(step=1, from_ns=0, until_ns=1)
+    grant = Grant(step=1, from_ns=MarketTime(0), until_ns=MarketTime(1))
 
     assert read(written(grant, names)).parts == names
 
 
 def test_an_entry_cut_short_or_of_another_program_is_refused() -> None:
-    grant = Grant(step=1, from_ns=0, until_ns=1, inputs=(Roll(),))
+    grant = Grant(step=1, from_ns=MarketTime(0), until_ns=MarketTime(1), inputs=(Roll(),))
     entry = written(grant, {"day: transitions": b"x" * 8})
 
     for length in range(len(entry)):
@@ -295,7 +303,7 @@ def test_contents_that_differ_in_a_single_thing_have_other_digests(data: st.Data
     other = replace(commit, **change)
 
     assert differing(parts(commit), parts(other)) != []
-    grant = Grant(step=1, from_ns=0, until_ns=1)
+    grant = Grant(step=1, from_ns=MarketTime(0), until_ns=MarketTime(1))
     assert chained(START, grant, parts(commit)) != chained(START, grant, parts(other))
 
 
@@ -345,7 +353,7 @@ def test_two_sessions_that_swap_their_documents_are_told_apart() -> None:
 def steps_of(run: Run) -> list[tuple[Grant, dict[str, bytes]]]:
     found = drained(run, inline())
     return [
-        (Grant(step=commit.step, from_ns=n, until_ns=n + 1), parts(commit))
+        (Grant(step=commit.step, from_ns=MarketTime(n), until_ns=MarketTime(n + 1)), parts(commit))
         for n, commit in enumerate(found.commits)
     ]
 
@@ -380,7 +388,10 @@ def test_a_chain_that_is_cut_goes_on_from_its_last_digest() -> None:
 
 @given(data=st.data())
 def test_steps_in_another_order_have_another_chain(data: st.DataObject) -> None:
-    steps = [(Grant(step=n, from_ns=n, until_ns=n + 1), {"a": bytes([n % 2])}) for n in range(1, 6)]
+    steps = [
+        (Grant(step=n, from_ns=MarketTime(n), until_ns=MarketTime(n + 1)), {"a": bytes([n % 2])})
+        for n in range(1, 6)
+    ]
     order = data.draw(st.permutations(steps))
 
     same = [grant.step for grant, _ in order] == [1, 2, 3, 4, 5]
@@ -390,7 +401,7 @@ def test_steps_in_another_order_have_another_chain(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("field", ["step", "from_ns", "until_ns"])
 def test_a_grant_of_another_time_gives_another_chain(field: str) -> None:
-    grant = Grant(step=1, from_ns=1, until_ns=2)
+    grant = Grant(step=1, from_ns=MarketTime(1), until_ns=MarketTime(2))
 
     other = grant.model_copy(update={field: 3})
 
@@ -398,7 +409,7 @@ def test_a_grant_of_another_time_gives_another_chain(field: str) -> None:
 
 
 def test_digests_of_another_name_or_place_give_another_chain() -> None:
-    grant = Grant(step=1, from_ns=1, until_ns=2)
+    grant = Grant(step=1, from_ns=MarketTime(1), until_ns=MarketTime(2))
     a, b = b"a" * 8, b"b" * 8
 
     chains = {

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openbell.actors import clock, keeper, session
-from openbell.market.days import Segment, TradingDay
+from openbell.market.days import MarketTime, Segment, TradingDay
 from openbell.market.windows import Window
 from openbell.messages.session import DayClosed, PhaseEntered
 from openbell.messages.time import Grant
@@ -111,7 +111,7 @@ def test_long_texts_are_cut_and_stay_on_their_line() -> None:
 
 
 def test_a_grant_in_a_state_is_told_too() -> None:
-    granted = Grant(step=7, from_ns=0, until_ns=1_719_840_600_000_000_000)
+    granted = Grant(step=7, from_ns=MarketTime(0), until_ns=MarketTime(1_719_840_600_000_000_000))
 
     lines = lines_of(clock.State(granted=granted))
 
