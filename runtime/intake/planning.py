@@ -128,9 +128,7 @@ def plan(
     asked_from = start
     if isinstance(start, datetime):
         moment = start.astimezone(ZoneInfo(zone)) if start.tzinfo else start
-        live_from_ns = MarketTime(
-            local_instant(moment.date(), moment.time(), zone)
-        )
+        live_from_ns = MarketTime(local_instant(moment.date(), moment.time(), zone))
         asked_from = moment.date()
         start = asked_from - ONE_DAY  # a day that closes after midnight may hold the moment
     dates = source.dates(zone)
