@@ -19,6 +19,7 @@ from openbell.actors import clock
 from openbell.adapters.sinks.files import DayResult, RunFiles
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
+from openbell.adapters.stores import this_process
 from openbell.errors import ConfigError, DataError, DayFailed, InputError, RunError, way_out
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config, config_from
@@ -103,6 +104,10 @@ class _Run(Protocol):
 
     def step(self) -> None: ...
 
+    def liveliness(self) -> dict[str, Any]:
+        """What shows from outside that its state is looked after; of one in memory, nothing."""
+        ...
+
 
 class _InMemory:
     """A run that leaves nothing behind."""
@@ -147,6 +152,9 @@ class _InMemory:
         self._ran = True
         self.engine.run()
 
+    def liveliness(self) -> dict[str, Any]:
+        return {}
+
     def let_go(self) -> None:
         if not self._ran:
             self.engine.close()
@@ -172,6 +180,14 @@ class _Durable(DurableRun):
         is_shared = self.config.store.url == "memory://"
         store = self._store if is_shared else open_configured_store(self.config)
         return StoredLog(store, self.recorder.log)
+
+    def liveliness(self) -> dict[str, Any]:
+        holder, ledger = this_process(), self.engine.ledger
+        return {
+            "holder": f"process {holder.pid} on {holder.host}",
+            "heartbeat_seconds": round(time.monotonic() - self.heartbeat.beat_at, 3),
+            "committed_at": ledger.committed_at if ledger is not None else None,
+        }
 
     def let_go(self) -> None:
         self.close()
@@ -537,7 +553,8 @@ class Runtime:
 
     def status(self) -> dict[str, Any]:
         """Where the run is: its state, who holds it, the step and the market time that it has
-        reached, days over and still to come, signals."""
+        reached, days over and still to come, signals; of a durable one too who has its lease, how
+        many seconds ago the store last had a heartbeat, and when something was last committed."""
         over, of_clock = self._run.recorder.over, self._run.engine.cells[clock.NAME].state
         held = sorted({*self._tokens, *(of_clock.tokens & {STORE_TOKEN})})
         state = self._state()
@@ -550,6 +567,7 @@ class Runtime:
             "days_planned": len(self.plan.days),
             "last_day": str(over) if over else None,
             "signals": len(self._log),
+            **self._run.liveliness(),
         }
 
     def summary(self) -> dict[str, Any]:

@@ -63,6 +63,19 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A lease that somebody has."""
+
+    holder: Holder | None
+    """None: its record is damaged."""
+    silent_seconds: float | None
+    """Since its last heartbeat, of which each commit is one; None: an older openbell has it, which
+    doesn't tell."""
+    dead: bool
+    """Whether the process is known to have ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One entry of the step log: a grant, encoded, and the digest chain after it."""
 
@@ -240,6 +253,10 @@ class Store(Protocol):
         Fenced
             If the lease is somebody else's.
         """
+        ...
+
+    def lease(self) -> Held | None:
+        """Who has the lease, for people: whether it may be taken, `acquire` finds out."""
         ...
 
     def release(self, fence: int) -> None:

@@ -27,7 +27,7 @@ if tonumber(number) <= tonumber(head.commit) then
   if not known[1] then return {'PAST', head.commit} end
   if known[1][2][2] ~= digest then return {'CONFLICT', known[1][2][2]} end
   -- A write, so that a WAIT on this connection waits for the commit too.
-  redis.call('HINCRBY', LEASE, 'beat', 1)
+  beat()
   return {'dup'}
 end
 if tonumber(number) ~= tonumber(head.commit) + 1 then return {'GAP', head.commit} end
@@ -185,5 +185,5 @@ head.facts = text(redis.call('HLEN', FACTS))
 head.journal = text(tonumber(head.journal) + #journal)
 head.journal_kept = text(tonumber(head.journal_kept) + #journal)
 write_head(head)
-redis.call('HINCRBY', LEASE, 'beat', 1)
+beat()
 return {'ok'}

@@ -46,6 +46,13 @@ local function write_head(head)
   redis.call('HSET', HEAD, 'seal', seal(head))
 end
 
+-- By the server's clock; higher in any case, as that may be put back.
+local function beat()
+  local now = redis.call('TIME')
+  local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+  redis.call('HSET', LEASE, 'beat', text(math.max(ms, redis.call('HGET', LEASE, 'beat') + 1)))
+end
+
 local lease = redis.call('HMGET', LEASE, 'fence', 'beat', 'token', 'holder')
 if lease[1] ~= ARGV[1] or (ARGV[2] ~= '' and lease[3] ~= ARGV[2]) then
   return {'FENCED', lease[1] or '', lease[2] or '', lease[3] or '', lease[4] or ''}

@@ -14,9 +14,12 @@ from typing import NamedTuple
 
 import orjson
 
-from openbell.adapters.stores.base import Fenced, Holder, LeaseHeld
+from openbell.adapters.stores.base import Fenced, Held, Holder, LeaseHeld
 
 _PROC = Path("/proc")
+
+_COUNTS_TO = 10**11
+"""Heartbeats above are times: no count gets there, and no time since 1973 is below."""
 
 
 def this_process() -> Holder:
@@ -73,6 +76,8 @@ class Lease(NamedTuple):
 
     fence: int
     beat: int
+    """Higher with each heartbeat: milliseconds since 1970 by the store's clock, or a mere count,
+    which is what version 2 had. Watchers go by its changes only."""
     token: str
     """Drawn at random by the `Store` object that holds it: two in one process are told apart."""
     holder: Holder | None
@@ -82,6 +87,15 @@ class Lease(NamedTuple):
         if self.holder is None:
             return "a process whose record is damaged"
         return f"process {self.holder.pid} on {self.holder.host}"
+
+    def held(self, now_ms: int) -> Held:
+        """For people."""
+        tells = self.beat > _COUNTS_TO
+        return Held(
+            self.holder,
+            max(now_ms - self.beat, 0) / 1e3 if tells else None,
+            self.holder is not None and is_certainly_dead(self.holder),
+        )
 
 
 def encode_holder(holder: Holder) -> bytes:

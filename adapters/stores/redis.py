@@ -27,6 +27,7 @@ from openbell.adapters.stores.base import (
     Corrupt,
     Document,
     EpochInfo,
+    Held,
     Holder,
     JournalEntry,
     Step,
@@ -116,13 +117,15 @@ if (lease[1] or '') ~= ARGV[1] or (lease[2] or '') ~= ARGV[2] then
 end
 redis.call('HSET', KEYS[1], 'schema', ARGV[5])
 local fence = redis.call('HINCRBY', KEYS[1], 'fence', 1)
-redis.call('HSET', KEYS[2], 'fence', fence, 'beat', 0, 'token', ARGV[3], 'holder', ARGV[4])
+local now = redis.call('TIME')
+local beat = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
+redis.call('HSET', KEYS[2], 'fence', fence, 'beat', beat, 'token', ARGV[3], 'holder', ARGV[4])
 return {'ok', fence}
 """
 
 _RELEASE = "redis.call('DEL', LEASE) return {'ok'}"
 
-_RENEW = "redis.call('HINCRBY', LEASE, 'beat', 1) return {'ok'}"
+_RENEW = "beat() return {'ok'}"
 
 _COMMANDS = "return {'ok', redis.call('LRANGE', KEYS[14], 0, -1)}"
 
@@ -298,6 +301,13 @@ class RedisStore:
 
     def renew(self, fence: int) -> None:
         self._as_holder(fence, _RENEW)
+
+    def lease(self) -> Held | None:
+        stored, (seconds, micros) = self._together(
+            ("HMGET", self._key["lease"], "fence", "beat", "token", "holder"), ("TIME",)
+        )
+        lease = self._read_lease(stored)
+        return lease and lease.held(int(seconds) * 1000 + int(micros) // 1000)
 
     def release(self, fence: int) -> None:
         outcome, *_ = self._evaluate(self._guarded(_RELEASE), self._keys, self._claim(fence))

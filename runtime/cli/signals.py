@@ -10,7 +10,8 @@ import typer
 
 from openbell.errors import InputError, StoreError
 from openbell.runtime.cli.options import ConfigFile, Day, Json, Name, StoreUrl, given_day
-from openbell.runtime.cli.stored import reading
+from openbell.runtime.cli.stored import reading, refuse_unknown
+from openbell.runtime.cli.times import Utc, times_of
 from openbell.runtime.cli.words import complain, one_line
 
 
@@ -25,6 +26,7 @@ def signals(
         str | None, typer.Option(help="Go on after this cursor.", metavar="CURSOR")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Wait for more.")] = False,
+    utc: Utc = False,
     json: Json = False,
 ) -> None:
     """Print the signal log: every signal once, in its order."""
@@ -39,8 +41,10 @@ def signals(
         "session": session,
     }
     with reading(config, store, name) as opened:
+        refuse_unknown(opened, symbol=symbol, session=session)
+        times = times_of(opened, utc=utc)
         try:
-            away = False
+            away, headed = False, json
             while True:
                 try:
                     for cursor, found in opened.signals(after, **filters):
@@ -49,8 +53,15 @@ def signals(
                         if json:
                             print(one_line({**fields, "cursor": cursor}))
                         else:
+                            if not headed:
+                                print(
+                                    f"{times.header}  {'symbol':<12} {'side':<10} {'price':>12}  "
+                                    "session at level"
+                                )
+                                headed = True
                             print(
-                                f"{fields['ts']}  {fields['symbol']:<12} {fields['side']:<10} "
+                                f"{times.cell(fields['ts'])}  {fields['symbol']:<12} "
+                                f"{fields['side']:<10} "
                                 f"{fields['price']:>12}  {fields['session']} at {fields['level']}"
                             )
                     away = False

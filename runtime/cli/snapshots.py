@@ -9,6 +9,7 @@ import typer
 from openbell.errors import InputError
 from openbell.runtime.cli.options import ConfigFile, Json, Name, StoreUrl, example
 from openbell.runtime.cli.stored import either, reading
+from openbell.runtime.cli.times import Utc, times_of
 from openbell.runtime.cli.words import one_line
 
 snapshots_app = typer.Typer(
@@ -24,6 +25,7 @@ def snapshots(
     config: ConfigFile = None,
     store: StoreUrl = None,
     name: Name = None,
+    utc: Utc = False,
     json: Json = False,
 ) -> None:
     """List the snapshots, newest first."""
@@ -33,7 +35,11 @@ def snapshots(
         context.obj = (config, store, name)
         return
     with reading(config, store, name) as opened:
+        times, headed = times_of(opened, utc=utc), json
         for epoch in opened.epochs():
+            if not headed:
+                print(f"{'epoch':>7}  {'step':>7}  {times.header}  {'bytes':>12}  state")
+                headed = True
             found = {
                 "epoch": epoch.epoch,
                 "step": epoch.step,
@@ -46,8 +52,8 @@ def snapshots(
                 print(one_line(found))
             else:
                 print(
-                    f"{epoch.epoch:>7}  step {epoch.step:<7} {found['market_time']}  "
-                    f"{epoch.size:>12,} bytes  {found['state']}"
+                    f"{epoch.epoch:>7}  {epoch.step:>7}  {times.cell(market_time(epoch.market_ns))}  "
+                    f"{epoch.size:>12,}  {found['state']}"
                 )
 
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openbell.runtime.cli.options import ConfigFile, Json, Name, StoreUrl
-from openbell.runtime.cli.stored import day_state, opened_store
+from openbell.runtime.cli.stored import day_state, opened_store, paused_by
+from openbell.runtime.cli.times import Utc, times_of
 from openbell.runtime.cli.words import one_line
+
+if TYPE_CHECKING:
+    from openbell.adapters.stores import Held
+
+SILENT_SECONDS = 5.0
+"""Without a heartbeat for longer, a process is not said to be at work: it beats several times in
+`lease.ttl`, whose default this is."""
 
 
 def status(
-    config: ConfigFile = None, store: StoreUrl = None, name: Name = None, json: Json = False
+    config: ConfigFile = None,
+    store: StoreUrl = None,
+    name: Name = None,
+    utc: Utc = False,
+    json: Json = False,
 ) -> None:
-    """Say how far the run has come."""
+    """Say how far the run has come, and whether a process is at it."""
     import orjson
 
     from openbell.runtime.record.writing import market_time
@@ -22,8 +34,15 @@ def status(
         steps = list(opened.steps(after=max(head.step - 1, 0))) if head.step else []
         usage = opened.usage()
         state, why = day_state(opened)
+        lease = opened.lease()
+        committed = head.meta.get("committed")
         found: dict[str, Any] = {
+            "process": _process(lease),
+            "holder": _holder(lease),
+            "heartbeat_seconds": lease.silent_seconds if lease else None,
+            "paused_by": paused_by(opened) if lease and not lease.dead else [],
             "commits": head.commit,
+            "committed_at": committed.decode() if committed else None,
             "steps": head.step,
             "trading_date": str(steps[-1].trading_date) if steps else None,
             "market_time": market_time(steps[-1].market_ns) if steps else None,
@@ -39,9 +58,35 @@ def status(
             print(f"Nothing was ever run here: {usage.location}")
         else:
             error, dead = found.pop("error"), found.pop("dead_letter")
+            times = times_of(opened, utc=utc)
             for key, value in found.items():
-                print(f"{key.replace('_', ' '):<14} {value}")
+                shown = value
+                if key.endswith(("_at", "_time")) and value:
+                    shown = f"{times.of(value)} {times.zone}"
+                elif key == "heartbeat_seconds" and value is not None:
+                    shown = f"{value:.1f} s ago"
+                elif key == "paused_by":
+                    shown = ", ".join(value)
+                if shown not in (None, ""):
+                    print(f"{key.removesuffix('_seconds').replace('_', ' '):<14} {shown}")
             if error is not None:
                 print(f"ERROR: {error}; `openbell recover` has the next run try again")
             if dead is not None:
                 print(dead["traceback"])
+
+
+def _process(lease: Held | None) -> str:
+    """What is known of the process at it."""
+    if lease is None:
+        return "none"
+    if lease.dead:
+        return "dead: it ended without giving the lease back"
+    if lease.silent_seconds is None:
+        return "unknown"
+    return "at work" if lease.silent_seconds <= SILENT_SECONDS else "silent: stopped, or cut off"
+
+
+def _holder(lease: Held | None) -> str | None:
+    if lease is None or lease.holder is None:
+        return None
+    return f"process {lease.holder.pid} on {lease.holder.host}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import typer
 
 from openbell.errors import InputError
 from openbell.runtime.cli.configured import stored_configuration
-from openbell.runtime.cli.words import complain
+from openbell.runtime.cli.words import complain, listed
 
 if TYPE_CHECKING:
     from openbell.adapters.stores import Store
@@ -56,6 +57,36 @@ def name_of(config: Path | None, url: str | None, name: str | None) -> str:
     return stored_configuration(config).name if url is None else name or "default"
 
 
+def refuse_unknown(opened: Store, *, symbol: str | None, session: str | None = None) -> None:
+    """Whether state is of such a symbol and such a session; nothing is known of what was not run.
+
+    Raises
+    ------
+    InputError
+        If there never was one; the text names the nearest, or those that there are.
+    """
+    import orjson
+
+    eras = orjson.loads(opened.head().meta.get("eras") or b"[]")
+    if not eras:
+        return
+    symbols = [name for era in eras for name in era["symbols"]]
+    # Sessions that were configured once have documents, even after the state of those days went.
+    sessions = [of["name"] for era in eras for of in era["config"]["sessions"]]
+    for option, what, asked, known in (
+        ("--symbol", "symbol", symbol, symbols),
+        ("--session", "session", session, sessions),
+    ):
+        if asked is None or asked in known:
+            continue
+        if what == "session" and opened.documents(session=asked):
+            continue
+        near = get_close_matches(asked, known, n=1)
+        those = sorted(set(known))
+        hint = f'did you mean "{near[0]}"?' if near else f"there are {listed(those)}"
+        raise InputError(f'{option} is "{asked}"; this run has no such {what}; {hint}')
+
+
 def day_state(opened: Store) -> tuple[str | None, str]:
     """The state that the trading day is in, and why: the last change that the audit trail tells."""
     import orjson
@@ -71,3 +102,16 @@ def day_state(opened: Store) -> tuple[str | None, str]:
             if fields["what"] == "day" and fields.get("from"):
                 return fields["to"], fields["why"]
     return None, ""
+
+
+def paused_by(opened: Store) -> list[str]:
+    """Tokens that hold the run, by what its process has noted since it began."""
+    import orjson
+
+    count, fence = opened.usage().counts.get("audit", 0), opened.head().fence
+    held: set[str] = set()
+    for _, entry in opened.audit(max(0, count - 200)):
+        fields = orjson.loads(entry)
+        if fields["what"] == "pause" and fields["fence"] == fence:
+            held ^= {fields["to"] or fields["from"]}
+    return sorted(held)

@@ -16,7 +16,12 @@ from openbell.runtime.lifetime.eras import KEY, Era, kept, written
 
 
 def identity(
-    config: Config, info: SourceInfo, head: Head, eras: Sequence[Era], first_kept: date
+    config: Config,
+    info: SourceInfo,
+    head: Head,
+    eras: Sequence[Era],
+    first_kept: date,
+    zone: str,
 ) -> dict[str, bytes]:
     """Facts of a run, as a store's meta keeps them.
 
@@ -24,6 +29,8 @@ def identity(
     ----------
     first_kept : date
         The first trading day of the step log: eras that ended before it are left out.
+    zone : str
+        The exchange's, for who reads the state without its configuration.
     """
     files = {name: [file.size, file.digest] for name, file in named_files(config, info)}
     if head.step:
@@ -32,6 +39,7 @@ def identity(
         KEY: written(kept(eras, first_kept)),
         "files": json.dumps(files, sort_keys=True).encode(),
         "program": __version__.encode(),
+        "zone": zone.encode(),
     }
 
 

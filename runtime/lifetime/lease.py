@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from loguru import logger
@@ -60,6 +61,10 @@ class Heartbeat:
         self._fence = fence
         self._pause = ttl.seconds / 3
         self._fail = fail
+        self.notes: deque[bytes] = deque()
+        """Entries of the audit trail for which nobody can wait."""
+        self.beat_at = time.monotonic()
+        """When the store last had a heartbeat, by the monotonic clock."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="openbell-lease", daemon=True)
 
@@ -82,6 +87,10 @@ class Heartbeat:
         """Show that this process lives; False if the lease is somebody else's."""
         try:
             self._store.renew(self._fence)
+            self.beat_at = time.monotonic()
+            while self.notes:
+                self._store.append_audit(self.notes[0])
+                self.notes.popleft()
         except Fenced as error:
             self._fail(LeaseLost(f"the lease was lost: {error}"))
             return False

@@ -9,6 +9,7 @@ from datetime import date
 from functools import partial
 from typing import Any, Literal
 
+import orjson
 from loguru import logger
 
 from openbell.actors import clock, day
@@ -34,6 +35,7 @@ from openbell.runtime.lifetime.retention import Retention
 from openbell.runtime.lifetime.supervision import RECOVER_SECONDS, Supervision
 from openbell.runtime.record.ledger import Ledger
 from openbell.runtime.record.talking import Talking
+from openbell.runtime.record.writing import wall_time
 from openbell.runtime.results.recording import DaySink, Recorder, WholeDays
 from openbell.runtime.results.summary import summary, timing
 
@@ -215,6 +217,8 @@ class DurableRun:
     def pause(self, token: str) -> None:
         """Grant no further step until the token is given back, whatever is restarted meanwhile."""
         with self._controls:
+            if token not in self._held_by:
+                self._note_pause(None, token)
             self._held_by.add(token)
             if self._hears:
                 self.engine.pause(token)
@@ -222,9 +226,18 @@ class DurableRun:
     def resume(self, token: str) -> None:
         """Give a pause token back."""
         with self._controls:
+            if token in self._held_by:
+                self._note_pause(token, None)
             self._held_by.discard(token)
             if self._hears:
                 self.engine.resume(token)
+
+    def _note_pause(self, before: str | None, after: str | None) -> None:
+        """Who pauses must not wait for the store: the heartbeat brings it there."""
+        entry = {"what": "pause", "from": before, "to": after, "fence": self.fence}
+        why = "a pause was given back" if after is None else "a pause was asked for"
+        note = orjson.dumps({**entry, "wall_time": wall_time(), "why": why})
+        self.heartbeat.notes.append(note)
 
     def step(self) -> None:
         """Grant one step although the run is paused."""
@@ -405,7 +418,8 @@ class DurableRun:
     def _facts(self) -> dict[str, bytes]:
         """What state is made from."""
         first = next(iter(self._store.steps())).trading_date if self.head.step else date.min
-        return identity(self.config, self._info, self.head, self.eras, first)
+        zone = self.plan.days[0].tz
+        return identity(self.config, self._info, self.head, self.eras, first, zone)
 
     def stop(self) -> None:
         """End after the step under way; what was settled is committed."""

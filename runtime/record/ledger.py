@@ -38,11 +38,13 @@ from openbell.runtime.record.codec import encode
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.trail import Trail
 from openbell.runtime.record.writing import (
+    COMMITTED,
     audit_entry,
     joined_batches,
     market_time,
     stored_documents,
     stored_signals,
+    wall_time,
 )
 
 PATIENCE_SECONDS = 1.0
@@ -124,6 +126,8 @@ class Ledger:
         self._fence = fence
         self._cells = cells
         self._number = commit_number
+        self.committed_at: str | None = None
+        """Wall time of the last commit of this process."""
         self._meta = dict(meta)
         self._expected = dict(expected)
         self._every = snapshot_every
@@ -344,6 +348,7 @@ class Ledger:
     def _commit(self, encoded: _Encoded) -> None:
         self._sent(encoded.record)
         self._number = encoded.record.number
+        self.committed_at = encoded.record.meta[COMMITTED].decode()
         if encoded.states is not None:
             self._kept = encoded.states
         for done in encoded.steps:
@@ -408,7 +413,7 @@ class Ledger:
             ),
             signals=tuple(map(stored_signals, joined_batches(batches))),
             audit=tuple(audit),
-            meta=self._meta,
+            meta={**self._meta, COMMITTED: wall_time().encode()},
         )
         self._meta = {}
         return _Encoded(record, taken, last.states)

@@ -71,6 +71,10 @@ def audit_entry(change: Transition) -> bytes:
     )
 
 
+COMMITTED = "committed"
+"""Of the store's meta: when the last commit with a step was made, wall time."""
+
+
 def wall_time() -> str:
     """Now, as the audit trail has it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -23,10 +23,10 @@ UPDATE heads SET fence = fence + 1 WHERE name = ?
 SELECT fence, beat, token, holder FROM leases WHERE name = ?
 
 -- take_lease: From whoever had it.
-REPLACE INTO leases (name, fence, beat, token, holder) VALUES (?, ?, 0, ?, ?)
+REPLACE INTO leases (name, fence, beat, token, holder) VALUES (?, ?, ?, ?, ?)
 
--- beat: The heartbeat: who holds the lease lives.
-UPDATE leases SET beat = beat + 1 WHERE name = ?
+-- beat: The heartbeat: who holds the lease lives. A clock that is put back stops no heart.
+UPDATE leases SET beat = max(beat + 1, ?) WHERE name = ?
 
 -- give_back_lease: Anybody may take it at once.
 DELETE FROM leases WHERE name = ?

@@ -17,6 +17,7 @@ from openbell.adapters.stores.base import (
     Corrupt,
     Document,
     EpochInfo,
+    Held,
     Holder,
     JournalEntry,
     LeaseHeld,
@@ -174,7 +175,7 @@ class SqliteStore:
                 ((fence,),) = self._rows(db, "fence")
                 db.execute(
                     query("take_lease"),
-                    (self._name, fence, self._token, encode_holder(holder)),
+                    (self._name, fence, _now_ms(), self._token, encode_holder(holder)),
                 )
         except Unavailable as error:
             if lease is None:
@@ -187,6 +188,11 @@ class SqliteStore:
         with self._writes() as db:
             self._check_fence(db, fence)
             self._beat(db)
+
+    def lease(self) -> Held | None:
+        with self._reads() as db:
+            lease = self._lease(db)
+        return lease and lease.held(_now_ms())
 
     def release(self, fence: int) -> None:
         with self._writes() as db:
@@ -709,7 +715,7 @@ class SqliteStore:
             raise fenced(self._where, fence, lease)
 
     def _beat(self, db: sqlite3.Connection) -> None:
-        db.execute(query("beat"), (self._name,))
+        db.execute(query("beat"), (_now_ms(), self._name))
 
     def _manifest(self, db: sqlite3.Connection | None, epoch: int) -> bytes | None:
         rows = self._rows(db, "manifest", epoch)
@@ -739,3 +745,7 @@ class SqliteStore:
             query("add_audit"),
             [(self._name, at, *row) for at, row in enumerate(entries, last - count + 1)],
         )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 10**6

@@ -514,6 +514,27 @@ def test_a_lease_is_judged_by_the_watchers_clock_and_the_heartbeat(
         store.renew(fence)
 
 
+def test_who_has_the_lease_can_be_seen_and_how_long_it_has_been_silent(
+    store: Store, place: Place
+) -> None:
+    reader = place.open()
+    assert reader.lease() is None
+
+    fence = taken(store)
+    begun = reader.lease()
+    store.renew(fence)
+    store.commit(fence, a_full_record(1))
+    later = reader.lease()
+    store.release(fence)
+
+    for lease in (begun, later):
+        assert lease is not None
+        assert (lease.holder, lease.dead) == (this_process(), False)
+        assert lease.silent_seconds is not None
+        assert 0 <= lease.silent_seconds < 600
+    assert reader.lease() is None
+
+
 def test_a_writer_that_was_taken_over_writes_nothing(store: Store, place: Place) -> None:
     old = taken(store)
     store.commit(old, a_full_record(1))

@@ -221,9 +221,10 @@ def test_reading_goes_on_after_any_cursor(after: Command) -> None:
 
 
 def test_what_is_of_no_symbol_or_day_that_was_run_is_nothing(after: Command) -> None:
-    assert after("signals", "--symbol", "NOBODY") == Ran(0, "", "")
+    message = refusal(after("signals", "--symbol", "NOBODY"))
+    assert re.fullmatch(r'--symbol is "NOBODY"; this run has no such symbol; there are .*', message)
     assert after("signals", "--date", "2031-01-01") == Ran(0, "", "")
-    assert after("sessions", "--session", "Tea") == Ran(0, "", "")
+    assert 'did you mean "Lunch"' in refusal(after("sessions", "--session", "Lurch"))
 
 
 @pytest.mark.parametrize(
@@ -258,16 +259,27 @@ def test_session_documents_have_the_ids_of_their_signals(
     after: Command, found: list[dict[str, Any]]
 ) -> None:
     documents = objects(after("sessions", "--json"))
-    lines = after("sessions").out.splitlines()
+    header, *lines = after("sessions").out.splitlines()
 
     keys = [(d["trading_date"], d["session_name"]) for d in documents]
-    assert keys == [(day, session) for day in DAYS for session in ("Lunch", "Opening")]
-    for document, line in zip(documents, lines, strict=True):
+    assert keys == [(day, session) for day in DAYS for session in ("Opening", "Lunch")]
+    assert "America/New_York" in header
+    assert len(lines) == 3 * len(documents)
+    hours = {"Opening": "09:30–09:35", "Lunch": "11:50–12:21"}
+    for document, line, *levels in zip(
+        documents, lines[::3], lines[1::3], lines[2::3], strict=True
+    ):
         key = document["trading_date"], document["session_name"]
         ids = [s["id"] for s in found if (str(s["trading_date"]), s["session"]) == key]
         assert sorted(document["signals_generated"]) == sorted(ids)
         assert document["status"] == "COMPLETED"
-        assert line.split() == [*key, "COMPLETED", str(len(ids)), "signals"]
+        signals = "signal" if len(ids) == 1 else "signals"
+        assert line.split() == [*key, "COMPLETED", hours[key[1]], str(len(ids)), signals]
+        told = [
+            [symbol, "high", str(of["high"]), "low", str(of["low"])]
+            for symbol, of in document["symbols_data"].items()
+        ]
+        assert [of.split() for of in levels] == told
 
 
 def test_sessions_are_chosen_by_day_name_and_status(after: Command) -> None:
@@ -280,6 +292,9 @@ def test_sessions_are_chosen_by_day_name_and_status(after: Command) -> None:
     assert chosen("--session", "Lunch") == [d for d in everything if d["session_name"] == "Lunch"]
     assert chosen("--status", "completed") == everything
     assert chosen("--status", "PENDING") == []
+    first = chosen("--completed-before", "2024-07-02", "--completed-from", "2024-07-01T16:00Z")
+    assert [(d["trading_date"], d["session_name"]) for d in first] == [(DAYS[0], "Lunch")]
+    assert "write a time" in refusal(after("sessions", "--completed-from", "noon"))
 
 
 def test_a_status_that_there_is_not_is_refused_with_those_that_there_are(after: Command) -> None:
@@ -299,8 +314,11 @@ def test_status_says_how_far_the_run_has_come(after: Command, found: list[Any]) 
     assert (status["trading_date"], status["state"]) == (DAYS[-1], "ENDED")
     assert status["market_time"] == "2024-07-03T17:00:00Z"  # an early close
     assert (status["error"], status["dead_letter"]) == (None, None)
-    told = {key.replace("_", " "): str(value) for key, value in status.items() if value is not None}
-    assert dict(re.split(r"\s{2,}", line, maxsplit=1) for line in lines) == told
+    assert (status["process"], status["holder"], status["paused_by"]) == ("none", None, [])
+    told = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in lines)
+    assert told["market time"] == "2024-07-03 13:00:00 America/New_York"
+    assert (told["process"], told["trading date"]) == ("none", DAYS[-1])
+    assert "market time    2024-07-03 17:00:00 UTC" in after("status", "--utc").out
 
 
 def test_the_audit_trail_has_every_transition_of_every_day(after: Command) -> None:
@@ -319,9 +337,12 @@ def test_the_audit_trail_has_every_transition_of_every_day(after: Command) -> No
             ways = [(e["from"], e["to"]) for e in of_session]
             assert ways == [(None, "PENDING"), ("PENDING", "ACTIVE"), ("ACTIVE", "COMPLETED")]
     assert all(e["market_time"] and e["wall_time"] and e["why"] for e in entries)
-    assert len(lines) == len(entries)
+    assert len(lines) == 1 + len(entries)
+    assert lines[0].startswith("America/New_York ")
     (opened, *_) = [line for line in lines if "PRE_MARKET → ACTIVE" in line]
-    assert re.fullmatch(r"\S+Z  day +2024-07-01 PRE_MARKET → ACTIVE  the open", opened)
+    assert re.fullmatch(r"[\d-]{10} [\d:.]+  day +2024-07-01 PRE_MARKET → ACTIVE  the open", opened)
+    of_day = [entry for entry in entries if entry["trading_date"] == DAYS[1]]
+    assert objects(after("audit", "--date", DAYS[1], "--json")) == of_day != []
 
 
 def test_the_audit_trail_goes_on_after_a_position(after: Command) -> None:
@@ -506,7 +527,7 @@ def test_deleting_asks_first(own: Command) -> None:
 
     place = Path("state/openbell.db").absolute()
     assert message == f'this removes the state of "bot" in {place}; pass --yes to do it'
-    assert own("status").out.startswith("commits ")
+    assert own("status").out.startswith("process ")
 
 
 def test_deleting_removes_one_name_only(own: Command, found: list[Any]) -> None:

@@ -33,6 +33,7 @@ from openbell.adapters.stores import Holder, LeaseHeld, open_store
 from openbell.errors import ConfigError, DayFailed, InputError, LeaseLost
 from openbell.messages.data import Batch
 from openbell.runtime.api import Runtime, Signal
+from openbell.runtime.cli.stored import paused_by
 from openbell.runtime.config import config_from
 from openbell.runtime.intake import loading
 from openbell.runtime.lifetime.replaying import replay_day
@@ -659,6 +660,28 @@ def test_it_can_be_paused_stepped_and_resumed(keys: dict[str, Any], found: list[
         rt.resume()
         rt.wait()
         assert rt.status()["signals"] == len(found)
+
+
+def test_who_has_paused_it_can_be_seen_from_outside(keys: dict[str, Any]) -> None:
+    quick = {**keys, "lease": {"ttl": "150ms"}, "feed": PACED}
+    with (
+        Runtime.from_config(quick) as rt,
+        closing(open_store(keys["store"]["url"], keys["name"])) as store,
+    ):
+        next(rt.signals())
+        rt.pause("one")
+        rt.pause("two")
+        rt.resume("two")
+        wait_until(lambda: paused_by(store) == ["one"])
+        status, lease = rt.status(), store.lease()
+        rt.resume("one")
+        wait_until(lambda: paused_by(store) == [])
+
+    assert (status["state"], status["paused_by"]) == ("paused", ["one"])
+    assert status["committed_at"].endswith("Z")
+    assert lease is not None
+    assert lease.holder is not None
+    assert status["holder"] == f"process {lease.holder.pid} on {lease.holder.host}"
 
 
 def test_who_commands_it_before_it_goes_on_changes_nothing(
