@@ -20,9 +20,10 @@ from openbell.adapters.sinks.files import DayResult, RunFiles
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import this_process
-from openbell.errors import ConfigError, DataError, DayFailed, InputError, RunError, way_out
+from openbell.errors import DataError, DayFailed, InputError, RunError, way_out
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config, config_from
+from openbell.runtime.config.effects import accept
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan, data_options, plan, settings
@@ -124,9 +125,8 @@ class _InMemory:
         dispatcher: Literal["inline", "threads"],
         indicators: Mapping[str, Indicator] | None,
     ) -> None:
+        accept(config, "backtest", data=data)
         where = config.data.path if data is None else data
-        if where is None:
-            raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
         self.recorder = recorder
         self.source: Source = open_source(where, data_options(config))
         try:
@@ -165,6 +165,7 @@ class _Durable(DurableRun):
     """A run that holds its lease from the beginning, and has a store of its own to close."""
 
     def __init__(self, config: Config, **options: Any) -> None:
+        accept(config, "run", data=options.get("data"))
         store = open_configured_store(config)
         try:
             for warning in store.warnings():

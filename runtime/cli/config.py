@@ -27,12 +27,14 @@ def config_check(
     file: Annotated[Path, typer.Argument(help="The configuration's file.", metavar="FILE")],
     json: Json = False,
 ) -> None:
-    """Check a configuration; print what it comes to."""
+    """Check a configuration as a run would; print what each of its keys does."""
+    from openbell.runtime.config.effects import accept
     from openbell.runtime.config.values import first_date
     from openbell.runtime.intake.planning import check_config, check_data
 
     settings = configuration(file, {})
     with naming(file):
+        accept(settings, "run")
         doubt = check_data(settings)
         check_config(settings, first_date(settings.backtest.start) or date.today())  # noqa: DTZ011
     if json:
@@ -60,6 +62,7 @@ def print_config(config: Config, file: Path, *, doubt: str | None) -> None:
         Why its data could not be looked at: what it says of the data is taken for true.
     """
     from openbell.runtime.cli.tables import new_table, show
+    from openbell.runtime.config.effects import effects
 
     table = new_table(f"{file} is in order", "session")
     for name in ("start", "end", "confirm", "check", "sides"):
@@ -77,6 +80,13 @@ def print_config(config: Config, file: Path, *, doubt: str | None) -> None:
         f"{config.exchange} ({config.segment}), {what} from {data.path or '(no path)'}, "
         f"symbols: {'all' if config.symbols == 'all' else ', '.join(config.symbols)}"
     )
+    keys = new_table("Keys that are set", "key")
+    keys.add_column("value", overflow="fold")
+    keys.add_column("does", overflow="fold")
+    for effect in effects(config):
+        keys.add_row(*effect)
+    if keys.row_count:
+        show(keys)
     streamed = "ticks" if data.kind == "ticks" else str(data.interval)
     generated = [
         str(interval)

@@ -101,4 +101,7 @@ def naming(file: Path | None) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{file}: {error}" if file is not None else str(error)) from None
+        if file is None:
+            raise
+        lines = (f"{file}: {line}" for line in str(error).splitlines())
+        raise ConfigError("\n".join(lines)) from None

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from openbell.errors import ConfigError, DayFailed
-from openbell.runtime.cli.configured import stored_configuration
+from openbell.errors import DayFailed
+from openbell.runtime.cli.configured import configuration_file, naming, stored_configuration
 from openbell.runtime.cli.exits import EXIT_DAY_FAILED, EXIT_LEASE, Interrupted
 from openbell.runtime.cli.interruption import terminable
 from openbell.runtime.cli.options import (
@@ -49,6 +49,7 @@ def run(
     process.start_up()
     from openbell.adapters.sinks.parts import DayParts
     from openbell.errors import LeaseLost
+    from openbell.runtime.config.effects import accept
     from openbell.runtime.intake.planning import settings
     from openbell.runtime.lifetime.opening import open_configured_store
     from openbell.runtime.lifetime.run import DurableRun
@@ -56,8 +57,8 @@ def run(
     log_if_asked(log_level, log_json)
     folder = given_folder(out) if out is not None else None
     made = stored_configuration(config)
-    if made.feed.type != "replay":
-        raise ConfigError(f'feed.type is "{made.feed.type}"; this version runs replay')
+    with naming(configuration_file(config)):
+        accept(made, "run")
     parts = None
     if folder is not None:
         parts = DayParts(folder, settings(made).derived_minutes, {"name": made.name}, complain)

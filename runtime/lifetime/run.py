@@ -18,9 +18,10 @@ from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable
-from openbell.errors import ConfigError, DayFailed, LeaseLost, StoreError
+from openbell.errors import DayFailed, LeaseLost, StoreError
 from openbell.messages.control import Prepared, Recover
 from openbell.runtime.config import Config
+from openbell.runtime.config.effects import accept
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan, data_options, plan, settings
 from openbell.runtime.kernel.cells import ActorFailed
@@ -250,10 +251,8 @@ class DurableRun:
     def _opened(self) -> tuple[Source, Plan]:
         """Where rows come from, and what will be run over them."""
         config = self.config
-        if config.feed.type != "replay":
-            raise ConfigError(f'feed.type is "{config.feed.type}"; this version runs replay')
-        if self._data is None:
-            raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
+        accept(config, "run", data=self._data)
+        assert self._data is not None, "that is refused"
         source = open_source(self._data, data_options(config))
         paced = config.feed.speed > 0
         return source, plan(config, source, config.feed.start, config.feed.end, paced=paced)

@@ -654,7 +654,7 @@ def test_days_that_feed_start_leaves_out_by_now_are_kept(
     "keys",
     [
         {
-            "sinks": [{"type": "stdout"}],
+            "sinks_max_age": "5s",
             "snapshot": {"every": "1h", "keep": 2},
             "lease": {"ttl": "9s"},
             "supervision": {"restarts": 9, "within": "9s"},

@@ -742,6 +742,39 @@ def test_a_configuration_that_can_not_be_run_is_refused(
     assert all(part in message for part in parts)
 
 
+def test_a_check_says_of_each_key_that_is_set_what_it_does(openbell: Command) -> None:
+    with Path("config.yaml").open("a") as file:
+        file.write("feed: {speed: 60}\nclock: {lateness: 3s}\nweb: {port: 9000}\n")
+
+    ran = openbell("config", "check", "config.yaml")
+
+    assert ran.code == 0
+    keys = {row[0]: row[1:] for row in cells(ran.out) if len(row) == 3}
+    assert keys["clock.lateness"] == ["3s", "nothing in this version"]
+    assert keys["web.port"] == ["9000", "nothing in this version"]
+    assert keys["feed.speed"][1].startswith("In a run that keeps its state. Replay: market time")
+    assert keys["exchange"][0] == "XNSE"
+
+
+@pytest.mark.parametrize("command", ["config check config.yaml", "run"])
+def test_a_check_and_a_run_refuse_the_same(openbell: Command, command: str) -> None:
+    given = Path("config.yaml").read_text()
+    more = "feed: {type: redis}\nscanners: [{name: movers, type: gap}]\nsinks: [{type: stdout}]\n"
+    Path("config.yaml").write_text(re.sub(r"(?m)^  path: .*\n", "", given) + more)
+
+    ran = openbell(*command.split())
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.messages == [
+        'config.yaml: feed.type is "redis"; this version runs replay: write that',
+        "config.yaml: data.path is missing; name a file or folder with minutes or ticks",
+        'config.yaml: scanners[0] is "movers"; this version runs no scanners: leave it out',
+        'config.yaml: sinks[0] is "stdout"; this version sends signals nowhere: leave it out, '
+        + "and read them with `openbell signals --follow` or a Runtime",
+    ]
+    assert not Path("state").exists()
+
+
 def test_the_schema_knows_every_key_of_the_examples(openbell: Command) -> None:
     schema = json.loads(openbell("config", "schema").out)
 

@@ -1,0 +1,129 @@
+"""What this version does with the keys of a configuration: the word of `config check`, and of a run.
+
+The configuration knows keys of what is still to come. One that would change what comes out is
+refused by whoever runs it; one that would not is named by `config check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+from pydantic import BaseModel
+
+from openbell.errors import ConfigError
+from openbell.runtime.config.model import Config
+
+FEEDS = ("replay",)
+"""Values of `feed.type` that this version runs."""
+
+WITHOUT_EFFECT = (
+    "feed.options",
+    "clock.lateness",
+    "clock.skew_max",
+    "upkeep.check_interval_seconds",
+    "day",
+    "scanners",
+    "sinks",
+    "sinks_max_age",
+    "web",
+)
+"""Keys that this version does not act on."""
+
+Door = Literal["run", "backtest"]
+
+
+class Effect(NamedTuple):
+    """Of one key that a configuration sets."""
+
+    key: str
+    value: str
+    does: str
+
+
+def accept(config: Config, door: Door, *, data: object = None) -> None:
+    """Refuse what this version can't do: it leaves nothing out silently that was asked for.
+
+    Parameters
+    ----------
+    door : `run` keeps its state, and is what a `Runtime` over files does; `backtest` leaves none
+    data : what comes instead of `data.path`, if anything does
+
+    Raises
+    ------
+    ConfigError
+        With one line a problem.
+    """
+    problems = []
+    if door == "run" and config.feed.type not in FEEDS:
+        problems.append(
+            f'feed.type is "{config.feed.type}"; this version runs {", ".join(FEEDS)}: write that'
+        )
+    if config.data.path is None and data is None:
+        problems.append("data.path is missing; name a file or folder with minutes or ticks")
+    for place, scanner in enumerate(config.scanners):
+        problems.append(
+            f'scanners[{place}] is "{scanner.name}"; this version runs no scanners: leave it out'
+        )
+    if door == "run":
+        for place, sink in enumerate(config.sinks):
+            problems.append(
+                f'sinks[{place}] is "{sink.type}"; this version sends signals nowhere: leave it '
+                "out, and read them with `openbell signals --follow` or a Runtime"
+            )
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def effects(config: Config) -> Iterator[Effect]:
+    """What each key that was set does; of `sessions`, nothing."""
+    for key, value in _set(config.model_dump(mode="json", exclude_unset=True)):
+        if key.startswith("sessions"):
+            continue
+        if any(f"{key}.".startswith(f"{of}.") for of in WITHOUT_EFFECT):
+            does = "nothing in this version"
+        else:
+            does = _description(key)
+            if key.startswith("backtest."):
+                does = f"In a backtest. {does}"
+            elif key.startswith("feed."):
+                does = f"In a run that keeps its state. {does}"
+        yield Effect(key, _spelled(value), does)
+
+
+def _set(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        key = f"{before}{name}"
+        if isinstance(value, Mapping) and value and _model_at(key) is not None:
+            yield from _set(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return f"{len(value)} set" if value else "none"
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
+
+
+def _model_at(key: str) -> type[BaseModel] | None:
+    model: type[BaseModel] = Config
+    for name in key.split("."):
+        field = model.model_fields.get(name)
+        kinds = [field.annotation, *get_args(field.annotation)] if field else []
+        below = next(
+            (of for of in kinds if isinstance(of, type) and issubclass(of, BaseModel)), None
+        )
+        if below is None:
+            return None
+        model = below
+    return model
+
+
+def _description(key: str) -> str:
+    above, _, name = key.rpartition(".")
+    model = _model_at(above) if above else Config
+    field = model.model_fields.get(name) if model is not None else None
+    return (field.description or "") if field is not None else ""
