@@ -10,10 +10,13 @@ import typer
 from openbell.runtime.cli.configured import configuration, configuration_file, naming
 from openbell.runtime.cli.options import ConfigFile, DataKind, Exchange, Force, From, To
 from openbell.runtime.cli.progress import progress
+from openbell.runtime.cli.words import complain, counted
 
 
 def export(
-    csv: Annotated[Path, typer.Option("--csv", help="The file to write.", metavar="FILE")],
+    csv: Annotated[
+        Path, typer.Option("--csv", help="The file to write; - is stdout.", metavar="FILE")
+    ],
     config: ConfigFile = None,
     data: Annotated[
         str | None, typer.Option(help="File or folder with the data.", metavar="PATH")
@@ -28,6 +31,7 @@ def export(
     force: Force = False,
 ) -> None:
     """Write one row a minute and symbol, with hours, sessions, levels and indicators, as CSV."""
+    from openbell.adapters.sinks.one import is_stdout
     from openbell.runtime.results.exporting import export_csv
 
     file = configuration_file(config)
@@ -44,4 +48,7 @@ def export(
     )
     with naming(file), progress() as on_day:
         rows = export_csv(settings, csv, force=force, on_day=on_day)
-    print(f"{rows:,} rows in {csv}")
+    if is_stdout(csv):
+        complain(counted(rows, "row"))
+    else:
+        print(f"{counted(rows, 'row')} in {csv}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,8 +12,9 @@ import pyarrow.compute as pc
 from pyarrow.csv import CSVWriter, WriteOptions
 
 from openbell.adapters.jsonlines import format_instants
+from openbell.adapters.sinks.one import written_whole
 from openbell.adapters.sources import open_source
-from openbell.errors import ConfigError, DayFailed, InputError, RunError
+from openbell.errors import DayFailed, InputError
 from openbell.market.bars import BAR_COLUMNS, BarBlock, Prices
 from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
 from openbell.market.history import minute_rows
@@ -23,6 +23,7 @@ from openbell.market.levels import extended, levels, nothing_seen
 from openbell.market.windows import NoWindow, Window, session_window
 from openbell.messages.control import Loaded
 from openbell.runtime.config import Config
+from openbell.runtime.config.effects import accept
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan, data_options, plan
 from openbell.runtime.kernel.wiring import Settings
@@ -36,39 +37,24 @@ def export_csv(
 ) -> int:
     """Write a table of all days of the configured data, a day at a time; returns its rows.
 
-    The file appears whole, or not at all.
+    The file appears whole, or not at all; `-` is standard output.
 
     Raises
     ------
     InputError
         If the file exists, without `force`, or its folder doesn't; and what a run raises.
     """
-    if config.data.path is None:
-        raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
-    if file.exists() and not force:
-        raise InputError(f"{file}: exists already; pass --force to replace it, or another file")
-    if not file.parent.is_dir():
-        raise InputError(f"{file}: its folder does not exist; make it, or pass another file")
-    hidden = file.with_name(f".{file.name}.{os.getpid()}.part")
+    accept(config, "backtest")
     written = 0
-    try:
-        with ExitStack() as opened:
-            csv: CSVWriter | None = None
-            for table in _tables(config, on_day):
-                if csv is None:
-                    options = WriteOptions(quoting_style="needed")
-                    csv = CSVWriter(hidden, table.schema, write_options=options)
-                    opened.enter_context(csv)
-                csv.write_table(table)
-                written += len(table)
-        os.replace(hidden, file)
-    except OSError as error:
-        why = error.strerror or error
-        raise RunError(
-            f"{file}: can't be written ({why}); free some space there, or check its rights"
-        ) from error
-    finally:
-        hidden.unlink(missing_ok=True)
+    with written_whole(file, force=force) as sink, ExitStack() as opened:
+        csv: CSVWriter | None = None
+        for table in _tables(config, on_day):
+            if csv is None:
+                options = WriteOptions(quoting_style="needed")
+                csv = CSVWriter(sink, table.schema, write_options=options)
+                opened.enter_context(csv)
+            csv.write_table(table)
+            written += len(table)
     return written
 
 
@@ -126,8 +112,10 @@ def _day_table(planned: Plan, loaded: Loaded) -> pa.Table:
     for name in BAR_COLUMNS:
         columns[name] = _numbers(getattr(bars, name))
     windows = _windows(planned.settings, day)
-    columns["session_active"] = of_minutes(_active(windows, bars))
-    opens, closes = _local(np.array([day.open_ns, day.close_ns]), day.tz).to_pylist()
+    columns["session_active"] = pa.array(np.ones(m * s, np.bool_))  # all lie inside the hours
+    columns["active_sessions"] = of_minutes(_active(windows, bars))
+    hours = np.array([day.open_ns, day.close_ns])
+    opens, closes = _local(hours, day.tz, "%H:%M").to_pylist()
     for name, instant in zip(HOURS, (opens, closes), strict=True):
         columns[name] = pa.array([instant]).take(pa.array(np.zeros(m * s, np.int64)))
     columns["is_early_close"] = pa.array(np.full(m * s, day.kind == "early_close"))
@@ -191,7 +179,7 @@ def _numbers(values: Prices) -> pa.Array:
     return pa.array(values.ravel(), from_pandas=True)
 
 
-def _local(ns: Nanoseconds, tz: str) -> pa.Array:
+def _local(ns: Nanoseconds, tz: str, spelled: str = "%Y-%m-%d %H:%M") -> pa.Array:
     """Local times `2024-07-01 09:30`."""
     instants = pa.array(ns.view("datetime64[ns]"), pa.timestamp("ns", "UTC"))
-    return pc.strftime(instants.cast(pa.timestamp("ns", tz)), format="%Y-%m-%d %H:%M")
+    return pc.strftime(instants.cast(pa.timestamp("ns", tz)), format=spelled)

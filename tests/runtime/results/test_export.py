@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import stat
+import subprocess
+import threading
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import Command
+from commands import OPENBELL, Command, environment
 from observed import walk
 
 import openbell
@@ -74,7 +79,8 @@ def table(run: Command, rows: pa.Table) -> pd.DataFrame:
 def test_there_is_a_row_for_every_minute_and_symbol(table: pd.DataFrame) -> None:
     assert list(table.columns) == [
         *("ts", "local", "symbol", "open", "high", "low", "close", "volume"),
-        *("session_active", "trading_hours_open", "trading_hours_close", "is_early_close"),
+        *("session_active", "active_sessions"),
+        *("trading_hours_open", "trading_hours_close", "is_early_close"),
         *("Opening.high", "Opening.low", "Early, too.high", "Early, too.low"),
         *("Afternoon.high", "Afternoon.low", "indicators.mean", "indicators.usual"),
     ]
@@ -101,13 +107,15 @@ def test_hours_are_those_of_each_day(table: pd.DataFrame) -> None:
     hours = ["trading_hours_open", "trading_hours_close", "is_early_close"]
 
     assert table.groupby("day")[hours].agg(["min", "max"]).to_numpy().tolist() == [
-        [*["2024-07-02 09:30"] * 2, *["2024-07-02 16:00"] * 2, False, False],
-        [*["2024-07-03 09:30"] * 2, *["2024-07-03 13:00"] * 2, True, True],
+        [*["09:30"] * 2, *["16:00"] * 2, False, False],
+        [*["09:30"] * 2, *["13:00"] * 2, True, True],
     ]
 
 
 def test_a_minute_names_the_sessions_it_belongs_to(table: pd.DataFrame) -> None:
-    of = table[table.symbol == "AAA"].set_index("local").session_active
+    of = table[table.symbol == "AAA"].set_index("local").active_sessions
+    assert table.session_active.dtype == bool
+    assert table.session_active.all()
 
     at = {wall: of[f"2024-07-02 {wall}"] for wall in ("09:30", "09:39", "09:40", "09:44", "09:45")}
     assert list(at.values()) == [
@@ -208,4 +216,74 @@ def test_a_folder_that_there_isnt_is_named(run: Command, rows: pa.Table) -> None
     assert ran.code == 2
     assert ran.messages == [
         "nowhere/out.csv: its folder does not exist; make it, or pass another file"
+    ]
+
+
+def test_standard_output_may_be_written_to_under_each_of_its_names(
+    run: Command, rows: pa.Table, tmp_path: Path
+) -> None:
+    assert run(*EXPORT).code == 0
+    expected = Path("out.csv").read_text()
+    arguments = ["export", "--config", "it.yaml", "--data", "bars.parquet", "--csv"]
+
+    for name, force in (("-", ()), ("/dev/stdout", ("--force",)), ("link", ("--force",))):
+        if name == "link":
+            Path("link").symlink_to("/dev/stdout")
+        ran = subprocess.run(
+            [*OPENBELL, *arguments, name, *force],
+            capture_output=True,
+            cwd=tmp_path,
+            env=environment(),
+            text=True,
+            check=True,
+        )
+        assert ran.stdout == expected
+        assert ran.stderr == "openbell: 1,200 rows\n"
+    assert Path("/dev/stdout").is_symlink()
+    assert Path("link").is_symlink()
+
+
+def test_what_is_no_regular_file_is_written_through(run: Command, rows: pa.Table) -> None:
+    assert run(*EXPORT).code == 0
+    expected = Path("out.csv").read_text()
+    os.mkfifo("fifo")
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append(Path("fifo").read_text()))
+    reader.start()
+
+    ran = run(*EXPORT[:-1], "fifo", "--force")
+
+    reader.join()
+    assert (ran.code, got) == (0, [expected])
+    assert stat.S_ISFIFO(Path("fifo").stat().st_mode)
+
+
+def test_a_symlink_stays_one_and_its_file_keeps_its_rights(run: Command, rows: pa.Table) -> None:
+    Path("there").mkdir()
+    Path("there/old.csv").write_text("old")
+    Path("there/old.csv").chmod(0o640)
+    Path("link.csv").symlink_to("there/old.csv")
+
+    refused = run(*EXPORT[:-1], "link.csv")
+    forced = run(*EXPORT[:-1], "link.csv", "--force")
+
+    assert (refused.code, forced.code) == (2, 0)
+    assert Path("link.csv").is_symlink()
+    assert Path("there/old.csv").read_text().startswith('"ts"')
+    assert stat.S_IMODE(Path("there/old.csv").stat().st_mode) == 0o640
+    assert sorted(path.name for path in Path("there").iterdir()) == ["old.csv"]
+
+
+def test_a_folder_and_a_socket_are_no_file(run: Command, rows: pa.Table) -> None:
+    Path("folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+
+        said = [run(*EXPORT[:-1], name, "--force") for name in ("folder", "socket", "no/out.csv")]
+
+    assert [ran.code for ran in said] == [2, 2, 2]
+    assert [ran.messages[0].partition(";")[0] for ran in said] == [
+        "folder: is a folder",
+        "socket: is a device or socket, which takes no table",
+        "no/out.csv: its folder does not exist",
     ]
