@@ -256,7 +256,7 @@ class Runtime:
     def _host(self, config: Config, run: _Run, log: Log) -> None:
         self.config = config
         self._run = run
-        self.notes = run.source.info().notes
+        self.notes = (*run.source.info().notes, *run.plan.notes)
         """What was guessed of the data or passed over in it; sentences for people."""
         for note in self.notes:
             logger.info("{}", note)

@@ -69,6 +69,12 @@ def instants_in_order(
     return result
 
 
+def later_by(wall: Nanoseconds, tz: str) -> NDArray[np.int64]:
+    """How much later wall times come again (ns), 0 where they come once."""
+    gain = _gain(wall, tz)
+    return np.zeros(len(wall), np.int64) if gain is None else gain
+
+
 def _gain(wall: Nanoseconds, tz: str) -> NDArray[np.int64] | None:
     """How much later the second pass of each time is (ns), 0 where it comes once; None: all do."""
     if tz == "UTC" or not len(wall):

@@ -22,6 +22,7 @@ from openbell.adapters.sources.times import (
     compact_times,
     epoch_unit_ns,
     epochs_by_size,
+    spreadsheet_times,
 )
 from openbell.adapters.sources.timetexts import (
     AmbiguousOrderError,
@@ -247,6 +248,11 @@ def check_types(plan: Plan, types: Mapping[str, Any]) -> None:
         else:
             good = pa.types.is_floating(kind) or pa.types.is_integer(kind) or _is_text(kind)
             good, needed = good or pa.types.is_decimal(kind), "a number"
+        if ours == "ts" and pa.types.is_time(kind):
+            raise DataError(
+                f'{plan.file}: column "{theirs}" has times of day without a date; name both '
+                "columns with data.columns, e.g. {ts: Date Time}"
+            )
         if not good and not pa.types.is_null(kind):
             raise DataError(
                 f'{plan.file}: column "{theirs}" is {kind}; {ours} must be {needed}; the file has '
@@ -487,6 +493,8 @@ def _counted(plan: Plan, values: NDArray[Any], first_row: int) -> tuple[Nanoseco
         unit = _UNIT_NS[form.split()[-1]]
         return _scaled(plan, values, unit), False
     compact = compact_times(values)
+    if compact is None:
+        compact = spreadsheet_times(values)
     if compact is not None:
         return compact, True
     low, high = values.min(), values.max()
@@ -600,6 +608,8 @@ def _bad_time(plan: Plan, texts: Any, first_row: int, error: BadTimeError) -> Da
         return DataError(f"{row}; {error.reason}")
     if form is not None:
         return DataError(f"{row}, not {form}; correct data.csv.time_format, or leave it out")
+    if (order := plan.options.csv.date_order) is not None:
+        return DataError(f"{row}, no time in the order {order}; correct data.csv.date_order")
     return DataError(
         f"{row}; write times in ISO 8601, 2024-07-01T09:30:00, in all rows with or in all without "
         "offset"
@@ -623,6 +633,11 @@ def refuse_text_numbers(plan: Plan, table: Any, first_row: int = 1) -> None:
         if column is None or not _is_text(column.type):
             continue
         row = _first_failing(column, pa.float64())
+        if column[row].as_py() == plan.names[ours]:
+            raise DataError(
+                f"{plan.file}: row {first_row + row} is the header line once more, as where files "
+                "were put one behind the other; take such rows out"
+            )
         raise DataError(
             f'{plan.file}: row {first_row + row}: {plan.names[ours]} is "{column[row].as_py()}", '
             f"not a number; correct the row, or name another column for {ours} with data.columns"

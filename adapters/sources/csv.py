@@ -48,6 +48,7 @@ from openbell.adapters.sources.files import (
     unreadable,
 )
 from openbell.adapters.sources.pieces import Piece, PieceSource, Scan
+from openbell.adapters.sources.roles import recognised
 from openbell.errors import DataError
 from openbell.market.days import Nanoseconds
 
@@ -150,6 +151,12 @@ class CsvFile:
         """Where openbell's columns are."""
         name, options, dialect = self.file.name, self.options, self.dialect
         self._refuse_names_of_values()
+        mapped = any(theirs in dialect.names for theirs in options.columns.values())
+        if not (recognised(dialect.names) or mapped or dialect.times) and (
+            len(dialect.names) < 2 or not dialect.first_row
+        ):
+            shown = repr(", ".join(dialect.names)[:60])
+            raise DataError(f"{name}: has no rows of values (it begins with {shown}); is it CSV?")
         found = Found(
             dict(zip(dialect.names, dialect.contents, strict=True)),
             dict(dialect.roles),
@@ -213,6 +220,9 @@ class CsvFile:
         plan = self.plan
         # A ticker may look like a number or a null: 005930, TRUE, NA.
         texts = dict.fromkeys((*plan.needed(["symbol"]), *plan.parts), pa.string())
+        form = self.options.csv.time_format
+        if form is not None and not form.startswith("epoch"):
+            texts |= dict.fromkeys(plan.needed(["ts"]), pa.string())
         numbers = dict.fromkeys(plan.needed(self.options.value_columns), pa.float64())
         if not self.dialect.plain_numbers:
             table = self._read(plan, texts | dict.fromkeys(numbers, pa.string()))

@@ -38,6 +38,7 @@ _NUMBER = re.compile(
     r"(?:[eE][+-]?\d+)?"
 )
 _MISSING = frozenset(("", "nan", "null", "n/a", "#n/a", "na", "none", "-nan", "-"))
+_MIDNIGHT = re.compile(r"[ T]0?0:00(:00(\.0+)?)?$")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -150,7 +151,10 @@ def detect(file: str, head: bytes, tail: bytes, options: DataOptions) -> Dialect
     needed = 3 if options.kind == "bars" else 1
     start, header, width = _start(lines, cells, given, needed)
     rows = [c for c, line in zip(cells[start:], lines[start:], strict=True) if line.strip()]
-    sample = [row for row in rows if len(row) == width][:_SAMPLE]
+    alike = [row for row in rows if len(row) == width]
+    # A line that only looks like a row, such as a total, tells nothing of the columns.
+    sample = [row for row in alike if sum(map(_is_number, row)) >= needed][:_SAMPLE]
+    sample = sample or alike[:_SAMPLE]
     names, extra = _names(file, cells, start, header, width, sample, given)
     sampled = sample or [[""] * width]
     contents = tuple(_content([row[i] for row in sampled]) for i in range(width))
@@ -394,6 +398,8 @@ def _content(values: Sequence[str]) -> Content:
             kinds.add("date")
         else:
             kinds.add("zoned" if found.zoned else "datetime")
+    if kinds == {"datetime"} and all(_MIDNIGHT.search(value) for value in filled):
+        return "date"
     if kinds == {"date", "datetime"}:
         return "datetime"
     return kinds.pop() if len(kinds) == 1 else "text"

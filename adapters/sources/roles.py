@@ -128,7 +128,10 @@ def time_columns(
     unnamed = [n for n in by_name.values() if contents.get(n) in ("zoned", "datetime")]
     if len(unnamed) == 1:
         return tuple(unnamed)
-    return tuple(days[:1]) if len(days) == 1 else ()
+    if len(days) == 1:
+        return (days[0],)
+    numbers = [name for name in named if contents.get(name) in ("number", "text", "empty")]
+    return tuple(numbers[:1])
 
 
 def _bare(name: str) -> str:

@@ -54,6 +54,18 @@ def epochs_by_size(values: NDArray[Any]) -> Nanoseconds | None:
     return result if known.all() else None
 
 
+def spreadsheet_times(values: NDArray[Any]) -> Nanoseconds | None:
+    """Wall times (ns) of a spreadsheet's day numbers, 45474.396; None: they aren't.
+
+    They are days since 1899-12-30, of 1990 to 2100, with the time of day as their fraction, which
+    is rounded to a millisecond. As epoch counts they would lie on the first day of 1970.
+    """
+    if values.dtype.kind != "f" or not ((values >= 32_874) & (values < 73_051)).all():
+        return None
+    milliseconds: Nanoseconds = np.rint((values - 25_569) * 86_400_000).astype(np.int64)
+    return milliseconds * 10**6
+
+
 def compact_times(values: NDArray[Any]) -> Nanoseconds | None:
     """Wall times (ns) of dates written as numbers, 20240701 or 20240701093000; None: they aren't.
 

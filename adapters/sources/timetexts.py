@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from openbell.adapters.sources.clockchange import RepeatedTimeError
+from openbell.adapters.sources.clockchange import RepeatedTimeError, later_by
 from openbell.adapters.sources.times import NonexistentTimeError, instants
 from openbell.market.bars import Mask
 from openbell.market.days import DAY_NS, MINUTE_NS, SECOND_NS, Nanoseconds
@@ -47,7 +47,7 @@ _TIMES = (
     r"(?P<H>\d{1,2})[:h.](?P<M>\d\d)(?:[:.](?P<S>\d\d)(?:[.,:](?P<f>\d{1,9}))?)?",
     r"(?P<H>\d{1,2})(?P<M>\d\d)(?:(?P<S>\d\d)(?:[.,]?(?P<f>\d{1,9}))?)?",
 )
-_HALF = r"(?:\s*(?P<p>[AaPp])\.?[Mm]\.?)?"
+_HALF = r"(?:\s*(?P<p>[AaPp])\.?[Mm]\.?(?![A-Za-z]))?"
 _ZONE = (
     r"(?:\s*(?P<utc>Z|z|UTC|GMT))?(?:\s*(?P<sign>[+-])(?P<zh>\d\d):?(?P<zm>\d\d)?(?::?00)?)?"
     r"(?:\s*\[?(?P<zone>[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+)\]?)?(?:\s+(?P<abbr>[A-Z]{2,5}))?"
@@ -252,17 +252,31 @@ def _confirmed(wall: Nanoseconds, rows: NDArray[np.int64], name: str, zone: str 
         raise BadTimeError(int(rows[0]), f'"{name}" is no time zone that is known')
     if zone is None:
         raise BadTimeError(
-            int(rows[0]), f'"{name}" is no time zone everywhere the same; set data.timezone to it'
+            int(rows[0]),
+            f'"{name}" does not mean one zone everywhere; write data.timezone: NAME, the zone that '
+            f"has it, e.g. {_HAVING.get(name, 'America/New_York')}",
         )
-    first = instants(wall[rows], zone)
     wanted = wall[rows] - offset * MINUTE_NS
-    later = first + _HOUR_NS  # the second pass of a repeated hour
-    wrong = (wanted != first) & ~(
-        (wanted == later) & (instants(later + offset * MINUTE_NS, zone) == first)
-    )
+    first = instants(wall[rows], zone)
+    second = first + later_by(wall[rows], zone)
+    wrong = (wanted != first) & (wanted != second)
     if wrong.any():
-        raise BadTimeError(int(rows[wrong.argmax()]), f"{zone} has no {name} then")
+        raise BadTimeError(
+            int(rows[wrong.argmax()]),
+            f"{zone} has no {name} then; write data.timezone: NAME, the zone that has it, or take "
+            f"{name} out of the times",
+        )
     return wanted
+
+
+_HAVING = {
+    "EST": "America/New_York", "EDT": "America/New_York", "CST": "America/Chicago",
+    "CDT": "America/Chicago", "PST": "America/Los_Angeles", "PDT": "America/Los_Angeles",
+    "IST": "Asia/Kolkata", "BST": "Europe/London", "CET": "Europe/Berlin",
+    "CEST": "Europe/Berlin", "EET": "Europe/Athens", "EEST": "Europe/Athens",
+    "JST": "Asia/Tokyo", "HKT": "Asia/Hong_Kong", "SGT": "Asia/Singapore",
+    "AEST": "Australia/Sydney", "AEDT": "Australia/Sydney",
+}  # fmt: skip
 
 
 def _fields(texts: Any, style: Style) -> _Fields:

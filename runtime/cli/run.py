@@ -78,7 +78,7 @@ def run(
             )
             if runner.change is not None:
                 complain(runner.change.said)
-            for note in runner.source.info().notes:
+            for note in (*runner.source.info().notes, *runner.plan.notes):
                 complain(note)
             caught.append(runner.stop)
             before = runner.head.step

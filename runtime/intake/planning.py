@@ -34,6 +34,7 @@ from openbell.market.prices import product
 from openbell.market.windows import NoWindow, SessionSpec, order_of_day, session_window
 from openbell.runtime.config import BreakoutConfig, Config
 from openbell.runtime.config.values import Duration
+from openbell.runtime.intake.labels import are_last_instants, seem_ends
 from openbell.runtime.intake.trailing import TrailingSettings, trailing_settings
 from openbell.runtime.kernel.wiring import Settings
 
@@ -61,6 +62,8 @@ class Plan:
     """Other registers than `symbols` that a stored run has had, each from a date on."""
     neighbours: tuple[TradingDay | None, TradingDay | None] = (None, None)
     """The trading days before the first and after the last, where the calendar knows them."""
+    notes: tuple[str, ...] = ()
+    """What looks wrong, though it can be run."""
 
     @cached_property
     def row_spans(self) -> Mapping[date, tuple[int, int]]:
@@ -170,6 +173,7 @@ def plan(
             known[first - 1] if first > 0 else None,
             known[last + 1] if last + 1 < len(known) else None,
         ),
+        notes=_notes(config, made, source, known, days, symbols),
     )
 
 
@@ -472,11 +476,49 @@ def _refuse_another_interval(
     if 2 * len(off) <= len(ts):
         return
     first = _EPOCH + timedelta(seconds=int(off[0]) // SECOND_NS)
+    if config.data.bar_label == "start" and are_last_instants(off):
+        raise DataError(
+            f"{_where(config)}: bars on {day.date} are stamped with their last instant, such as "
+            f"{first:%H:%M:%S} UTC; write data.bar_label: end"
+        )
     raise DataError(
         f"{_where(config)}: {len(off):,} of {len(ts):,} bars on {day.date} are not at a multiple of "
         f"{config.data.interval} from the open, such as {first:%H:%M:%S} UTC; correct data.interval"
         " or data.bar_label"
     )
+
+
+_LOOKED_AT = 3
+"""Days, of which all have to look alike."""
+
+
+def _notes(
+    config: Config,
+    made: Settings,
+    source: Source,
+    known: tuple[TradingDay, ...],
+    days: tuple[TradingDay, ...],
+    symbols: tuple[str, ...],
+) -> tuple[str, ...]:
+    """That bars seem to be stamped with their ends, where that is so."""
+    interval_ns = made.interval_ns
+    opens = {day.open_ns for day in known}
+    looked_at = [day for day in days[:_LOOKED_AT] if day.close_ns not in opens]
+    if interval_ns is None or config.data.bar_label == "end" or not looked_at:
+        return ()
+    if not all(seem_ends(source, day, symbols, interval_ns) for day in looked_at):
+        return ()
+    zone = ZoneInfo(looked_at[0].tz)
+    opened, closed = (
+        _EPOCH + timedelta(seconds=ns // SECOND_NS)
+        for ns in (looked_at[0].open_ns, looked_at[0].close_ns)
+    )
+    note = (
+        f"no bar is stamped {opened.astimezone(zone):%H:%M}, the open, but one is stamped "
+        f"{closed.astimezone(zone):%H:%M}, the close; if bars are stamped with their end, write "
+        "data.bar_label: end"
+    )
+    return (note,)
 
 
 _FEWEST = 6

@@ -96,7 +96,9 @@ def check(config: Config, on_day: OnDay | None = None) -> Check:
                     bad=data.bad,
                 )
             )
-        return Check(planned, tuple(days), tuple(without_data), source.info().notes)
+        return Check(
+            planned, tuple(days), tuple(without_data), (*source.info().notes, *planned.notes)
+        )
 
 
 def quality_map(config: Config, on_day: OnDay | None = None) -> tuple[DayMap, ...]:

@@ -64,7 +64,7 @@ def summary(
             ],
             "config": config.digest(),
             "calendar_overlay": overlay_version(),
-            **({"notes": list(info.notes)} if info.notes else {}),
+            **({"notes": [*info.notes, *plan.notes]} if info.notes or plan.notes else {}),
         },
         "timing": timing,
     }
