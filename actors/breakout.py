@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Publish
-from openbell.market.bars import BarBlock, Mask, Rows
+from openbell.market.bars import Mask, Rows
 from openbell.market.breakouts import (
     Armed,
     BreakRules,
@@ -148,7 +148,8 @@ def _signals(
     side = np.concatenate([b.side for _, b in found])
     ts = np.concatenate([b.ts for _, b in found])
     known_at = np.concatenate([b.known_at for _, b in found])
-    companion, price, price_ts = _companions(settings, state, rows, symbol, known_at)
+    turn = np.concatenate([b.turn for _, b in found])
+    companion, price, price_ts = _companions(settings, state, rows, symbol, turn)
     number = np.concatenate([b.number for _, b in found])
     order = np.lexsort(
         (
@@ -156,7 +157,7 @@ def _signals(
             side,
             _ranks(settings.sessions)[session],
             _ranks(opened.symbols)[symbol],
-            ts,
+            turn,
         )
     )
     return SignalBatch(
@@ -186,7 +187,7 @@ def _is_past(
     rows: Rows, known_at: np.ndarray[tuple[int], np.dtype[np.int64]], live_from_ns: int
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Known before the run came to be live: a tick at that very instant belongs to what follows."""
-    past = known_at <= live_from_ns if isinstance(rows, BarBlock) else known_at < live_from_ns
+    past = known_at < live_from_ns if rows.interval_ns is None else known_at <= live_from_ns
     return np.asarray(past, np.bool_)
 
 
@@ -206,7 +207,7 @@ def _companions(
     state: State,
     rows: Rows,
     symbol: np.ndarray[tuple[int], np.dtype[np.int32]],
-    known_at: np.ndarray[tuple[int], np.dtype[np.int64]],
+    turn: np.ndarray[tuple[int], np.dtype[np.int64]],
 ) -> tuple[
     np.ndarray[tuple[int], np.dtype[np.int32]],
     np.ndarray[tuple[int], np.dtype[np.float64]],
@@ -223,7 +224,7 @@ def _companions(
         who = np.flatnonzero(symbol == rows.symbols.index(of))
         other = rows.symbols.index(name)
         before = carried.get(name, (float("nan"), NO_TIME))
-        price[who], ts[who] = last_prices(rows, other, known_at[who], before)
+        price[who], ts[who] = last_prices(rows, other, turn[who], before)
         companion[who] = np.where(np.isnan(price[who]), -1, other)
     return companion, price, ts
 

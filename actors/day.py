@@ -9,7 +9,7 @@ from typing import Literal
 from openbell.actors.effects import Actor, Effects, Publish
 from openbell.market.bars import DayData
 from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, TradingDay
-from openbell.market.windows import SessionSpec, Window, boundaries, session_window
+from openbell.market.windows import SessionSpec, Window, boundaries, holds, session_window
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Loaded,
@@ -168,6 +168,7 @@ def _opened(
             kind="ticks" if settings.interval_ns is None else "bars",
             interval_ns=settings.interval_ns,
             boundaries=instants,
+            holds=holds(today, windows),
             counts=data.counts,
             bad=data.bad,
             live_from_ns=live_from_ns,

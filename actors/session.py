@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from openbell.actors.effects import Actor, Effects, Publish
+from openbell.market.bars import RowBatch
 from openbell.market.days import MINUTE_NS
-from openbell.market.levels import Extremes, extended, levels, nothing_seen
+from openbell.market.levels import Extremes, extended, levels, nothing_seen, rows_inside
 from openbell.market.windows import SessionSpec, Window, session_window
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
@@ -93,7 +94,7 @@ def _planned(spec: SessionSpec, opened: DayOpened) -> tuple[State, Effects]:
 def _advanced(spec: SessionSpec, state: Pending | Active, batch: Batch) -> tuple[State, Effects]:
     said: Effects = ()
     if isinstance(state, Pending):
-        if batch.watermark_ns < state.window.start_ns:
+        if not _begins(state.window, batch):
             return state, ()
         state, said = _started(spec, state)
     seen = extended(state.seen, batch.rows, state.window)
@@ -103,6 +104,18 @@ def _advanced(spec: SessionSpec, state: Pending | Active, batch: Batch) -> tuple
         session=spec.name, at_ns=state.window.end_ns, levels=levels(seen, state.symbols)
     )
     return Idle(), (*said, Publish(completed))
+
+
+def _begins(window: Window, batch: Batch) -> bool:
+    """Whether time has come as far, or a row of the window: it may run ahead of the watermark."""
+    if batch.watermark_ns >= window.start_ns:
+        return True
+    rows = batch.rows
+    return (
+        isinstance(rows, RowBatch)
+        and not rows.by_time
+        and len(rows_inside(rows, window.start_ns, window.end_ns)) > 0
+    )
 
 
 def _started(spec: SessionSpec, state: Pending) -> tuple[Active, Effects]:

@@ -8,12 +8,14 @@ from functools import partial
 import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Publish
-from openbell.market.bars import BarBlock, Mask, Prices, Rows
-from openbell.market.days import MINUTE_NS
-from openbell.market.derived import Bucket, derive, no_bucket
+from openbell.market.bars import BarBlock, Mask, Prices, RowBatch, Rows
+from openbell.market.days import MINUTE_NS, Nanoseconds
+from openbell.market.derived import Under, bucket_ends, derive, no_bucket
 from openbell.market.indicators import Indicator, IndicatorSpec, indicator_values
-from openbell.market.levels import minutes_seen
+from openbell.market.levels import is_inside, minutes_seen
 from openbell.market.quality import day_quality
+from openbell.market.results import NO_TIME, Counts, LateRows
+from openbell.market.windows import SessionSpec, Window, session_window
 from openbell.messages.base import Message
 from openbell.messages.data import (
     BarsDerived,
@@ -37,6 +39,8 @@ class Settings:
     indicators: tuple[tuple[IndicatorSpec, Indicator], ...] = ()
     measures_quality: bool = True
     """If not, every expected minute counts as there."""
+    sessions: tuple[SessionSpec, ...] = ()
+    """What rows may come too late for."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,11 +50,18 @@ class Open:
     opened: DayOpened
     seen: Mask
     """(m, s) slots of the day with a row."""
-    buckets: tuple[Bucket, ...]
-    """The open bucket of each derived interval."""
+    buckets: tuple[Under, ...]
+    """What is open of each derived interval."""
     first_open: Prices
     """(s,) the day's first price, NaN before it."""
     last_close: Prices
+    first_ts: Nanoseconds | None = None
+    """(s,) time of that first price; None: rows come in time order."""
+    last_ts: Nanoseconds | None = None
+    late: LateRows | None = None
+    """None: rows come in time order."""
+    windows: tuple[tuple[int, int], ...] = ()
+    """Start and end of each session's window, ns UTC."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -103,34 +114,105 @@ def _indicators(settings: Settings, opened: DayOpened, ready: HistoryReady) -> E
 def _opened(settings: Settings, opened: DayOpened) -> Open:
     starts, _ = opened.day.grid(opened.interval_ns or MINUTE_NS)
     s = len(opened.symbols)
+    slot_ns = opened.interval_ns or MINUTE_NS
+    windows = [session_window(opened.day, spec, slot_ns) for spec in settings.sessions]
     return Open(
         opened=opened,
         seen=np.zeros((len(starts), s), np.bool_),
         buckets=tuple(no_bucket(s) for _ in settings.intervals_minutes),
         first_open=np.full(s, np.nan),
         last_close=np.full(s, np.nan),
+        windows=tuple((w.start_ns, w.end_ns) for w in windows if isinstance(w, Window)),
     )
 
 
 def _kept_up(settings: Settings, today: Open, batch: Batch) -> tuple[Open, Effects]:
     day, rows = today.opened.day, batch.rows
     starts, _ = day.grid(today.opened.interval_ns or MINUTE_NS)
-    buckets: list[Bucket] = []
+    buckets: list[Under] = []
     said: list[Publish] = []
+    late: Mask | None = None
     for minutes, before in zip(settings.intervals_minutes, today.buckets, strict=True):
-        bucket, bars = derive(before, rows, day, minutes, batch.watermark_ns)
+        in_time = rows
+        if batch.passed is not None and isinstance(rows, RowBatch):
+            over = bucket_ends(rows, minutes) <= batch.passed
+            if over.any():
+                late = over if late is None else late | over
+                in_time = rows.taken(~over)
+        bucket, bars = derive(before, in_time, day, minutes, batch.watermark_ns)
         buckets.append(bucket)
         if len(bars):
             said.append(Publish(BarsDerived(bars=bars)))
-    first, last = _ends(rows)
-    after = Open(
-        opened=today.opened,
+    after = replace(
+        _ends_seen(today, rows),
         seen=minutes_seen(today.seen, rows, starts),
         buckets=tuple(buckets),
+        late=_late(today, batch, late),
+    )
+    return after, tuple(said)
+
+
+def _late(today: Open, batch: Batch, for_bars: Mask | None) -> LateRows | None:
+    """The rows that have come too late so far; `for_bars` are those among this batch's."""
+    rows, late = batch.rows, today.late
+    if batch.passed is None or not isinstance(rows, RowBatch):
+        return late
+    s = len(rows.symbols)
+    if late is None:
+        none = np.zeros(s, np.int64)
+        late = LateRows(rows=none, sessions=none, bars=none)
+    for_sessions = np.zeros(len(rows), np.bool_)
+    for start_ns, end_ns in today.windows:
+        if end_ns <= batch.passed_ns:
+            for_sessions |= is_inside(rows, start_ns, end_ns)
+    for_bars = np.zeros(len(rows), np.bool_) if for_bars is None else for_bars
+    if not (for_sessions.any() or for_bars.any()):
+        return late
+
+    def counted(which: Mask) -> Counts:
+        return np.bincount(rows.code[which], minlength=s)
+
+    return LateRows(
+        rows=late.rows + counted(for_sessions | for_bars),
+        sessions=late.sessions + counted(for_sessions),
+        bars=late.bars + counted(for_bars),
+    )
+
+
+def _ends_seen(today: Open, rows: Rows) -> Open:
+    """The day's first and last price of each symbol, after a further batch."""
+    if isinstance(rows, RowBatch) and not rows.by_time:
+        return _ends_by_time(today, rows)
+    first, last = _ends(rows)
+    return replace(
+        today,
         first_open=np.where(np.isnan(today.first_open), first, today.first_open),
         last_close=np.where(np.isnan(last), today.last_close, last),
     )
-    return after, tuple(said)
+
+
+def _ends_by_time(today: Open, rows: RowBatch) -> Open:
+    if len(rows) == 0:
+        return today
+    never = np.full(len(rows.symbols), NO_TIME, np.int64)
+    first_ts = never if today.first_ts is None else today.first_ts
+    last_ts = never if today.last_ts is None else today.last_ts
+    order = np.lexsort((rows.ts, rows.code))  # stable: of equal times the first to come is first
+    code, ts = rows.code[order], rows.ts[order]
+    heads = np.flatnonzero(np.append(True, code[1:] != code[:-1]))
+    tails = np.append(heads[1:], len(code)) - 1
+    who = code[heads]
+    opens = np.isnan(today.first_open[who]) | (ts[heads] < first_ts[who])
+    closes = ts[tails] >= last_ts[who]
+    first_open, last_close = today.first_open.copy(), today.last_close.copy()
+    first_ts, last_ts = first_ts.copy(), last_ts.copy()
+    first_open[who] = np.where(opens, rows.open[order[heads]], first_open[who])
+    first_ts[who] = np.where(opens, ts[heads], first_ts[who])
+    last_close[who] = np.where(closes, rows.close[order[tails]], last_close[who])
+    last_ts[who] = np.where(closes, ts[tails], last_ts[who])
+    return replace(
+        today, first_open=first_open, last_close=last_close, first_ts=first_ts, last_ts=last_ts
+    )
 
 
 def _ends(rows: Rows) -> tuple[Prices, Prices]:
@@ -146,8 +228,8 @@ def _ends(rows: Rows) -> tuple[Prices, Prices]:
         first = rows.open[rows.present.argmax(axis=0), who]
         last = rows.close[len(rows) - 1 - rows.present[::-1].argmax(axis=0), who]
     else:
-        first[rows.code[::-1]] = rows.price[::-1]
-        last[rows.code] = rows.price
+        first[rows.code[::-1]] = rows.open[::-1]
+        last[rows.code] = rows.close
     return first, last
 
 
@@ -166,7 +248,7 @@ def _report(settings: Settings, today: Open, closes: dict[str, float]) -> Qualit
             opened.interval_ns or MINUTE_NS,
             today.seen if settings.measures_quality else np.ones_like(today.seen),
             opened.counts,
-            late=np.zeros(s, np.int64),
+            late=np.zeros(s, np.int64) if today.late is None else today.late.rows,
         ),
         bad=opened.bad,
         ohlc_outside=int(opened.counts.ohlc_outside.sum()),
@@ -179,6 +261,7 @@ def _report(settings: Settings, today: Open, closes: dict[str, float]) -> Qualit
             )
             for i in np.flatnonzero(jumped)
         ),
+        late=today.late,
     )
 
 

@@ -16,31 +16,38 @@ from openbell.market.bars import (
     DayData,
     Kind,
     Mask,
+    Order,
     Prices,
     RawRows,
+    RowBatch,
     RowCounts,
-    TickBatch,
+    Rows,
 )
 from openbell.market.days import Nanoseconds, TradingDay
 
 T = TypeVar("T", bound=np.generic)
 
 
-def assemble(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
-    """A trading day's rows, cleaned and in time order, with an account of the rest.
+def assemble(
+    raw: RawRows, day: TradingDay, interval_ns: int | None, order: Order = "time"
+) -> DayData:
+    """A trading day's rows, cleaned, with an account of the rest.
 
     Rows outside the hours are ignored; unusable rows (a price that is missing, infinite or, unless
-    they are `signed`, not above 0, a high below the low, a bar off the interval's grid) are listed; later rows are put
-    in time order, equal times in the source's order; of bars with equal (symbol, ts) the last
-    in source order is used; equal ticks all are.
+    they are `signed`, not above 0, a high below the low, a bar off the interval's grid) are listed;
+    equal ticks all count. In the order `time`, later rows are put in time order, equal times in the
+    source's order; of bars with equal (symbol, ts) the last in source order is used. In the order
+    `arrival`, rows stay as the source has them, and of such bars the first is used: it was acted on.
 
     Parameters
     ----------
     interval_ns : int or None
         Bar length, None for ticks.
     """
+    if order == "arrival":
+        return _sorted_out(raw, day, interval_ns, order)
     whole = None if interval_ns is None else _whole_day(raw, day, interval_ns)
-    return whole or _sorted_out(raw, day, interval_ns)
+    return whole or _sorted_out(raw, day, interval_ns, order)
 
 
 def _whole_day(raw: RawRows, day: TradingDay, interval_ns: int) -> DayData | None:
@@ -85,7 +92,7 @@ def _is_sorted(ts: Nanoseconds) -> bool:
     return bool((ts[1:] >= ts[:-1]).all())
 
 
-def _sorted_out(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
+def _sorted_out(raw: RawRows, day: TradingDay, interval_ns: int | None, order: Order) -> DayData:
     inside = _inside(raw.ts, day)
     s = len(raw.symbols)
     outside = np.zeros(s, np.int64) if inside.all() else np.bincount(raw.code[~inside], minlength=s)
@@ -101,10 +108,17 @@ def _sorted_out(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayDa
     columns = {name: _kept(column, keep) for name, column in raw.columns.items()}
     disorder = _out_of_order(code, ts, s)
 
-    rows: BarBlock | TickBatch
+    rows: Rows
     if interval_ns is None or slot is None:
-        rows, duplicates = _ticks(raw.symbols, day, code, ts, columns), np.zeros(s, np.int64)
+        rows, duplicates = _ticks(raw.symbols, day, code, ts, columns, order), np.zeros(s, np.int64)
         ohlc_outside = np.zeros(s, np.int64)
+    elif order == "arrival":
+        kept_slot = _kept(slot, keep)
+        rows, duplicates = _bars_as_arrived(
+            raw.symbols, day, interval_ns, code, ts, kept_slot, columns
+        )
+        outside_range = _outside_range(rows)
+        ohlc_outside = np.bincount(rows.code[outside_range], minlength=s)
     else:
         rows, duplicates = _block(raw.symbols, day, interval_ns, code, _kept(slot, keep), columns)
         ohlc_outside = _ohlc_outside(rows)
@@ -177,10 +191,14 @@ def _least(raw: RawRows) -> float:
 
 def _ohlc_outside(bars: BarBlock) -> NDArray[np.int64]:
     """Bars per symbol whose open or close lies outside [low, high]."""
+    counted: NDArray[np.int64] = _outside_range(bars).sum(axis=0, dtype=np.int64)
+    return counted
+
+
+def _outside_range(bars: Rows) -> Mask:
     highest, lowest = np.maximum(bars.open, bars.close), np.minimum(bars.open, bars.close)
     outside: Mask = (highest > bars.high) | (lowest < bars.low)
-    counted: NDArray[np.int64] = outside.sum(axis=0, dtype=np.int64)
-    return counted
+    return outside
 
 
 def _out_of_order(code: Codes, ts: Nanoseconds, s: int) -> NDArray[np.int64]:
@@ -257,14 +275,54 @@ def _ticks(
     code: Codes,
     ts: Nanoseconds,
     columns: dict[str, Prices],
-) -> TickBatch:
+    order: Order,
+) -> RowBatch:
     price, size = columns["price"], columns["size"]
-    if not _is_sorted(ts):
-        order = np.argsort(ts, kind="stable")
-        code, ts, price, size = code[order], ts[order], price[order], size[order]
-    return TickBatch(
-        day, symbols, _read_only(code), _read_only(ts), _read_only(price), _read_only(size)
+    if order == "time" and not _is_sorted(ts):
+        place = np.argsort(ts, kind="stable")
+        code, ts, price, size = code[place], ts[place], price[place], size[place]
+    return RowBatch.ticks(
+        day,
+        symbols,
+        _read_only(code),
+        _read_only(ts),
+        _read_only(price),
+        _read_only(size),
+        by_time=order == "time",
     )
+
+
+def _bars_as_arrived(
+    symbols: tuple[str, ...],
+    day: TradingDay,
+    interval_ns: int,
+    code: Codes,
+    ts: Nanoseconds,
+    slot: NDArray[np.int64],
+    columns: dict[str, Prices],
+) -> tuple[RowBatch, NDArray[np.int64]]:
+    """Bars in the order in which they came, the first of each (symbol, ts); and the others."""
+    _, ends = day.grid(interval_ns)
+    _, first = np.unique(slot * len(symbols) + code, return_index=True)
+    came = np.sort(first)
+    repeated = np.bincount(code, minlength=len(symbols)) - np.bincount(
+        code[came], minlength=len(symbols)
+    )
+    open_, high, low, close, volume = (_read_only(columns[name][came]) for name in BAR_COLUMNS)
+    rows = RowBatch(
+        day,
+        symbols,
+        interval_ns,
+        _read_only(code[came]),
+        _read_only(ts[came]),
+        _read_only(np.maximum.accumulate(ends[slot[came]])),
+        open_,
+        high,
+        low,
+        close,
+        volume,
+    )
+    return rows, repeated
 
 
 def _read_only(array: NDArray[T]) -> NDArray[T]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Self
@@ -18,6 +18,9 @@ Codes = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
 Kind = Literal["bars", "ticks"]
+
+Order = Literal["time", "arrival"]
+"""`time`: stored rows are put in time order; `arrival`: they are acted on as they came."""
 
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 TICK_COLUMNS = ("price", "size")
@@ -96,37 +99,154 @@ class BarBlock:
 
 
 @dataclass(frozen=True, eq=False)
-class TickBatch:
-    """Ticks of one trading day in time order (stable: equal times keep the source's order)."""
+class RowBatch:
+    """Rows of one trading day one after another, as they are acted on; arrays (n,), read-only.
+
+    A tick is a row whose four prices are one and the same array.
+    """
 
     day: TradingDay
     symbols: tuple[str, ...]
+    interval_ns: int | None
+    """Length of a bar, None for ticks."""
     code: Codes
-    """(n,) positions in `symbols`."""
+    """Positions in `symbols`."""
     ts: Nanoseconds
-    """(n,) ns UTC, non-decreasing."""
-    price: Prices
-    """(n,) in quote currency."""
-    size: Prices
-    """(n,) units traded, 0 where the source has none."""
+    """Bar start or tick time, ns UTC, in any order unless `by_time`."""
+    known: Nanoseconds
+    """When each row could first be acted on: the latest end (of ticks: time) of all that came so
+    far. It never decreases, whatever `ts` does."""
+    open: Prices
+    high: Prices
+    low: Prices
+    close: Prices
+    volume: Prices
+    """Units traded, 0 where the source has none."""
+    by_time: bool = False
+    """Whether rows stand in time order and those of equal time count as having come together; else
+    each came by itself, in this order."""
+
+    @classmethod
+    def ticks(
+        cls,
+        day: TradingDay,
+        symbols: tuple[str, ...],
+        code: Codes,
+        ts: Nanoseconds,
+        price: Prices,
+        size: Prices,
+        *,
+        by_time: bool,
+    ) -> Self:
+        """Ticks; in time order, or in the order in which they came."""
+        known = ts if by_time else np.maximum.accumulate(ts)
+        return cls(
+            day, symbols, None, code, ts, known, price, price, price, price, size, by_time=by_time
+        )
 
     def __len__(self) -> int:
         return len(self.ts)
 
+    @cached_property
+    def ends(self) -> Nanoseconds:
+        """When each row is over: the bar's end, which the segment's close may cut; a tick's time."""
+        if self.interval_ns is None:
+            return self.ts
+        starts, ends = self.day.grid(self.interval_ns)
+        return ends[starts.searchsorted(self.ts)]
+
+    @cached_property
+    def turns(self) -> Nanoseconds:
+        """(n,) not decreasing: rows with equal numbers came together."""
+        return self.known if self.by_time else np.arange(len(self.ts))
+
+    def block(self) -> BarBlock:
+        """Bars as the grid of their whole day.
+
+        Raises
+        ------
+        ValueError
+            If the rows are ticks.
+        """
+        if self.interval_ns is None:
+            raise ValueError("ticks have no grid")
+        starts, ends = self.day.grid(self.interval_ns)
+        at = starts.searchsorted(self.ts), self.code
+        shape = (len(starts), len(self.symbols))
+
+        def grid(column: Prices) -> Prices:
+            cells = np.full(shape, np.nan)
+            cells[at] = column
+            return cells
+
+        present = np.zeros(shape, np.bool_)
+        present[at] = True
+        return BarBlock(
+            self.day,
+            self.symbols,
+            self.interval_ns,
+            starts,
+            ends,
+            grid(self.open),
+            grid(self.high),
+            grid(self.low),
+            grid(self.close),
+            grid(self.volume),
+            present,
+        )
+
     def rows(self, start: int, stop: int) -> Self:
-        """The ticks [start, stop) as a view; nothing is copied."""
-        cut = slice(start, stop)
+        """The rows [start, stop) as a view; nothing is copied."""
+        return self.taken(slice(start, stop))
+
+    def taken(self, which: slice | Mask) -> Self:
+        """Some of the rows, in their order."""
+        open_ = self.open[which]
+        one = self.high is self.open
         return type(self)(
-            day=self.day,
-            symbols=self.symbols,
-            code=self.code[cut],
-            ts=self.ts[cut],
-            price=self.price[cut],
-            size=self.size[cut],
+            self.day,
+            self.symbols,
+            self.interval_ns,
+            self.code[which],
+            self.ts[which],
+            self.known[which],
+            open_,
+            open_ if one else self.high[which],
+            open_ if one else self.low[which],
+            open_ if one else self.close[which],
+            self.volume[which],
+            by_time=self.by_time,
         )
 
 
-Rows = BarBlock | TickBatch
+def joined(parts: Sequence[RowBatch]) -> RowBatch:
+    """Rows that came one after another, of one day and one register; at least one part."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    open_ = np.concatenate([part.open for part in parts])
+    one = all(part.high is part.open for part in parts)
+
+    def column(name: str) -> Prices:
+        return open_ if one else np.concatenate([getattr(part, name) for part in parts])
+
+    return RowBatch(
+        first.day,
+        first.symbols,
+        first.interval_ns,
+        np.concatenate([part.code for part in parts]),
+        np.concatenate([part.ts for part in parts]),
+        np.concatenate([part.known for part in parts]),
+        open_,
+        column("high"),
+        column("low"),
+        column("close"),
+        np.concatenate([part.volume for part in parts]),
+        by_time=first.by_time,
+    )
+
+
+Rows = BarBlock | RowBatch
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,6 +82,8 @@ class Breaks:
     side: NDArray[np.int8]
     number: NDArray[np.int32]
     """1 for the first break of this symbol and side."""
+    turn: Nanoseconds
+    """Where in the batch its row came; equal for rows that came together."""
     ts: Nanoseconds
     known_at: Nanoseconds
     price: Prices
@@ -149,12 +151,10 @@ def find_breaks(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, Bre
 
     Parameters
     ----------
-    rows : BarBlock or TickBatch
-        In time order, not before those of the batches given so far.
+    rows : BarBlock or RowBatch
+        In the order in which they came, after those of the batches given so far.
     """
-    start = int(np.searchsorted(rows.ts, state.from_ns, side="left"))
-    if start:
-        rows = rows.rows(start, len(rows))
+    rows, turns = _since(rows, state.from_ns)
     live = _live(state, rules)
     if len(rows) == 0 or not (live.any() or not state.looked.all()):
         return state, None
@@ -167,7 +167,19 @@ def find_breaks(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, Bre
         state, hits = _rearming(state, rows, rules, live)
     else:
         state, hits = _first_only(state, rows, rules)
-    return state, _breaks(state, rows, rules, hits)
+    return state, _breaks(state, rows, turns, rules, hits)
+
+
+def _since(rows: Rows, from_ns: int) -> tuple[Rows, Nanoseconds]:
+    """The rows that start at an instant or later, and their turns in the whole batch."""
+    if isinstance(rows, BarBlock):
+        start = int(np.searchsorted(rows.ts, from_ns, side="left"))
+        return (rows.rows(start, len(rows)) if start else rows), rows.ends[start:]
+    if rows.by_time:
+        start = int(np.searchsorted(rows.ts, from_ns, side="left"))
+        return (rows.rows(start, len(rows)) if start else rows), rows.turns[start:]
+    since = rows.ts >= from_ns
+    return (rows, rows.turns) if since.all() else (rows.taken(since), rows.turns[since])
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +219,7 @@ def _with_first_prices(
         symbols, at = np.unique(rows.code, return_index=True)
         unseen = ~state.looked[symbols]
         new, first = symbols[unseen].astype(np.intp), at[unseen]
-        price, known_at = rows.price[first], rows.ts[first]
+        price, known_at = rows.open[first], rows.known[first]
     if not len(new):
         return state, new, first
     looked, gap, limit = state.looked.copy(), state.gap.copy(), _limit(state, rules)
@@ -227,10 +239,8 @@ def _at_first(
     for side in (HIGH_BREAK, LOW_BREAK):
         who = state.watched[side, new]
         symbol, row = new[who], first[who]
-        if isinstance(rows, BarBlock):
-            price = _confirming(rows, rules, side)[row, symbol]
-        else:
-            price = rows.price[row]
+        at = (row, symbol) if isinstance(rows, BarBlock) else row
+        price = _confirming(rows, rules, side)[at]
         beyond = _beyond(price, limit[side, symbol], side)
         hits.append(_firsts(side, row[beyond], symbol[beyond]))
     state = _broken(state, hits)
@@ -244,8 +254,8 @@ def _first_only(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, lis
     hits: list[_Hits] = []
     for side in (HIGH_BREAK, LOW_BREAK):
         limit = _limit(state, rules)[side]
+        prices = _confirming(rows, rules, side)
         if isinstance(rows, BarBlock):
-            prices = _confirming(rows, rules, side)
             # One pass over the batch finds the few columns worth a second look.
             extreme = np.fmax if side == HIGH_BREAK else np.fmin
             peak = extreme.reduce(prices, axis=0)
@@ -253,7 +263,7 @@ def _first_only(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, lis
             row = _beyond(prices[:, symbol], limit[symbol], side).argmax(axis=0)
         else:
             aim = np.where(state.watched[side], limit, np.nan)
-            row = np.flatnonzero(_beyond(rows.price, aim[rows.code], side))
+            row = np.flatnonzero(_beyond(prices, aim[rows.code], side))
             _, earliest = np.unique(rows.code[row], return_index=True)
             row = row[earliest]
             symbol = rows.code[row].astype(np.intp)
@@ -266,17 +276,18 @@ def _rearming(state: Armed, rows: Rows, rules: BreakRules, live: Mask) -> tuple[
     hits: list[_Hits] = []
     for side in (HIGH_BREAK, LOW_BREAK):
         symbols = np.flatnonzero(live[side])
+        prices = _confirming(rows, rules, side)
         if isinstance(rows, BarBlock):
-            prices, closes = _confirming(rows, rules, side)[:, symbols], rows.close[:, symbols]
+            prices, closes = prices[:, symbols], rows.close[:, symbols]
             state, row, column, number = _walk(state, side, symbols, prices, closes, rules)
             hits.append(_Hits(side, row, symbols[column], number))
             continue
         parts: list[_Hits] = []
         for symbol in np.intersect1d(symbols, rows.code):
             at = np.flatnonzero(rows.code == symbol)
-            price = rows.price[at][:, None]
+            confirming, closes = prices[at][:, None], rows.close[at][:, None]
             who = np.array([symbol], np.intp)
-            state, row, _, number = _walk(state, side, who, price, price, rules)
+            state, row, _, number = _walk(state, side, who, confirming, closes, rules)
             parts.append(_Hits(side, at[row], np.full(len(row), symbol, np.intp), number))
         hits.extend(parts)
     return state, hits
@@ -369,33 +380,34 @@ def _broken(state: Armed, hits: list[_Hits]) -> Armed:
     return replace(state, watched=watched, broken=broken)
 
 
-def _breaks(state: Armed, rows: Rows, rules: BreakRules, hits: list[_Hits]) -> Breaks | None:
+def _breaks(
+    state: Armed, rows: Rows, turns: Nanoseconds, rules: BreakRules, hits: list[_Hits]
+) -> Breaks | None:
     if not any(len(hit.row) for hit in hits):
         return None
     row = np.concatenate([hit.row for hit in hits])
     who = np.concatenate([hit.symbol for hit in hits])
     number = np.concatenate([hit.number for hit in hits])
     side = np.concatenate([np.full(len(hit.row), hit.side, np.int8) for hit in hits])
+    known = rows.ends if isinstance(rows, BarBlock) else rows.known
+    at = (row, who) if isinstance(rows, BarBlock) else row
+    price = rows.close[at]
     ambiguous = np.zeros(len(row), np.bool_)
-    if isinstance(rows, BarBlock):
-        known_at = rows.ends[row]
-        price = rows.close[row, who]
-        if rules.confirm == "touch":
-            opened, threshold = rows.open[row, who], state.threshold[side, who]
-            limit = _limit(state, rules)[side, who]
-            gapped = np.where(side == HIGH_BREAK, opened > limit, opened < limit)
-            price = np.where(gapped, opened, threshold)
-            cell = row * len(rows.symbols) + who
-            high, low = cell[side == HIGH_BREAK], cell[side == LOW_BREAK]
-            ambiguous = np.isin(cell, np.intersect1d(high, low))
-    else:
-        known_at, price = rows.ts[row], rows.price[row]
+    if rules.confirm == "touch":
+        opened, threshold = rows.open[at], state.threshold[side, who]
+        limit = _limit(state, rules)[side, who]
+        gapped = np.where(side == HIGH_BREAK, opened > limit, opened < limit)
+        price = np.where(gapped, opened, threshold)
+        cell = row * len(rows.symbols) + who
+        high, low = cell[side == HIGH_BREAK], cell[side == LOW_BREAK]
+        ambiguous = np.isin(cell, np.intersect1d(high, low))
     return Breaks(
         symbol=who.astype(np.int32),
         side=side,
         number=number,
+        turn=turns[row],
         ts=rows.ts[row],
-        known_at=known_at,
+        known_at=known[row],
         price=price,
         level=state.level[side, who],
         gap=state.gap[side, who] & (number == 1),
@@ -404,7 +416,7 @@ def _breaks(state: Armed, rows: Rows, rules: BreakRules, hits: list[_Hits]) -> B
     )
 
 
-def _confirming(bars: BarBlock, rules: BreakRules, side: int) -> Prices:
+def _confirming(bars: Rows, rules: BreakRules, side: int) -> Prices:
     if rules.confirm == "close":
         return bars.close
     return bars.high if side == HIGH_BREAK else bars.low
@@ -415,27 +427,29 @@ def _beyond(price: Prices, limit: Prices, side: int) -> Mask:
 
 
 def last_prices(
-    rows: Rows, symbol: int, known_at: Nanoseconds, carried: tuple[float, int]
+    rows: Rows, symbol: int, turn: Nanoseconds, carried: tuple[float, int]
 ) -> tuple[Prices, Nanoseconds]:
-    """A symbol's last price, and its row's time, as known at given instants of a batch.
+    """A symbol's last price, and its row's time, as known when given rows of a batch came.
+
+    The last is the latest by time: what comes behind it, late, does not replace it.
 
     Parameters
     ----------
     symbol : int
         Position in `rows.symbols`.
-    known_at : (n,) int64, ns UTC
-        Rows known up to and including these instants count.
+    turn : (n,) int64
+        Rows count that came before these turns or with them.
     carried : price, ts
         The last price before the batch; NaN where there was none.
     """
     if isinstance(rows, BarBlock):
         at = np.flatnonzero(rows.present[:, symbol])
-        times, known, prices = rows.ts[at], rows.ends[at], rows.close[at, symbol]
+        turns, prices = rows.ends[at], rows.close[at, symbol]
     else:
         at = np.flatnonzero(rows.code == symbol)
-        times = known = rows.ts[at]
-        prices = rows.price[at]
-    times = np.concatenate([np.array([carried[1]], np.int64), times])
+        turns, prices = rows.turns[at], rows.close[at]
+    times = np.concatenate([np.array([carried[1]], np.int64), rows.ts[at]])
     prices = np.concatenate([np.array([carried[0]]), prices])
-    position = np.searchsorted(known, known_at, side="right")
+    latest = np.where(times >= np.maximum.accumulate(times), np.arange(len(times)), 0)
+    position = np.maximum.accumulate(latest)[np.searchsorted(turns, turn, side="right")]
     return prices[position], times[position]

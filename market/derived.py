@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openbell.market.bars import BarBlock, Prices, Rows, TickBatch
+from openbell.market.bars import BarBlock, Prices, RowBatch, Rows
 from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
-from openbell.market.results import DerivedBars
+from openbell.market.results import NO_TIME, DerivedBars
 
 NO_BUCKET = -1
 
@@ -36,24 +36,69 @@ def no_bucket(symbols: int) -> Bucket:
     return Bucket(NO_BUCKET, none, none, none, none, np.zeros(symbols))
 
 
+@dataclass(frozen=True, eq=False)
+class Buckets:
+    """All buckets that are open: rows that come in any order may touch several.
+
+    Arrays are (b, s) where nothing else is said.
+    """
+
+    number: NDArray[np.int64]
+    """(b,) positions in the day's grid, ascending."""
+    open: Prices
+    """NaN where the symbol has no row yet; the other columns follow it."""
+    high: Prices
+    low: Prices
+    close: Prices
+    volume: Prices
+    """Added up row by row, in the order in which they came."""
+    first_ts: Nanoseconds
+    """Time of the row that `open` is of, NO_TIME where there is none."""
+    last_ts: Nanoseconds
+
+
+def no_buckets(symbols: int) -> Buckets:
+    """Before the first row of a day."""
+    none, never = np.empty((0, symbols)), np.empty((0, symbols), np.int64)
+    return Buckets(np.empty(0, np.int64), none, none, none, none, none, never, never)
+
+
+Under = Bucket | Buckets
+"""The bars under way: of a grid of bars, or of rows one after another."""
+
+
+def bucket_ends(rows: RowBatch, interval_minutes: int) -> Nanoseconds:
+    """(n,) when the bucket that each row counts in is over."""
+    starts, ends = rows.day.grid(interval_minutes * MINUTE_NS)
+    return ends[starts.searchsorted(rows.ts, side="right") - 1]
+
+
 def derive(
-    state: Bucket, rows: Rows, day: TradingDay, interval_minutes: int, watermark_ns: int
-) -> tuple[Bucket, DerivedBars]:
-    """The bars that a further batch finishes, and the one that stays open.
+    state: Under, rows: Rows, day: TradingDay, interval_minutes: int, watermark_ns: int
+) -> tuple[Under, DerivedBars]:
+    """The bars that a further batch finishes, and those that stay open.
 
     Buckets are anchored at each segment's open and the last one ends with the segment; a bucket
     is finished when the watermark has reached its end. A source bar counts in the bucket that
-    holds its start.
+    holds its start. A bar opens with its earliest row and closes with its latest, whichever came
+    first; rows of equal time count as they came.
+
+    Parameters
+    ----------
+    rows : BarBlock or RowBatch
+        Without those whose bucket is finished already.
     """
     starts, ends = day.grid(interval_minutes * MINUTE_NS)
     finished = int(ends.searchsorted(watermark_ns, side="right"))
+    if isinstance(rows, RowBatch):
+        return _of_rows(_several(state), rows, starts, finished, interval_minutes)
+    if isinstance(state, Buckets):
+        raise TypeError("a day's bars go on as a grid if they began as one")
     numbers = starts.searchsorted(rows.ts, side="right") - 1
     if len(rows) == 0:
         grid = _of_open_bucket(state)
-    elif isinstance(rows, BarBlock):
-        grid = _from_bars(state, rows, numbers)
     else:
-        grid = _from_ticks(state, rows, numbers)
+        grid = _from_bars(state, rows, numbers)
     done = int(grid.number.searchsorted(finished))
     bars = _flat(grid, done, starts, interval_minutes, rows.symbols)
     if done < len(grid.number):
@@ -198,45 +243,88 @@ def _stacked(parts: list[_Grid]) -> _Grid:
     )
 
 
-def _from_ticks(state: Bucket, ticks: TickBatch, numbers: NDArray[np.intp]) -> _Grid:
-    s = len(ticks.symbols)
-    number = np.unique(numbers)
-    b = len(number)
-    row = np.searchsorted(number, numbers)
-    cell = row * s + ticks.code
-    order = np.argsort(cell, kind="stable")
-    sorted_cell = cell[order]
-    heads = np.flatnonzero(np.append(True, sorted_cell[1:] != sorted_cell[:-1]))
-    tails = np.append(heads[1:], len(order)) - 1
-    where = sorted_cell[heads]
-    price, size = ticks.price[order], ticks.size[order]
+def _several(state: Under) -> Buckets:
+    if isinstance(state, Buckets):
+        return state
+    if state.number == NO_BUCKET:
+        return no_buckets(len(state.open))
+    # One that was kept without times: no row of it is late, so the last to come is its close.
+    never = np.full((1, len(state.open)), NO_TIME, np.int64)
+    grid = _of_open_bucket(state)
+    return Buckets(
+        grid.number, grid.open, grid.high, grid.low, grid.close, grid.volume, never, never
+    )
 
-    open_, high, low, close = (np.full(b * s, np.nan) for _ in range(4))
-    open_[where], close[where] = price[heads], price[tails]
-    high[where] = np.maximum.reduceat(price, heads)
-    low[where] = np.minimum.reduceat(price, heads)
-    before = np.zeros(b * s)
-    carried = state.number == number[0]
-    if carried:
-        before[:s] = state.volume
+
+def _of_rows(
+    state: Buckets, rows: RowBatch, starts: Nanoseconds, finished: int, interval_minutes: int
+) -> tuple[Buckets, DerivedBars]:
+    after = _with_rows(state, rows, starts) if len(rows) else state
+    done = int(after.number.searchsorted(finished))
+    grid = _Grid(after.number, after.open, after.high, after.low, after.close, after.volume)
+    bars = _flat(grid, done, starts, interval_minutes, rows.symbols)
+    left = Buckets(
+        after.number[done:],
+        after.open[done:],
+        after.high[done:],
+        after.low[done:],
+        after.close[done:],
+        after.volume[done:],
+        after.first_ts[done:],
+        after.last_ts[done:],
+    )
+    return left, bars
+
+
+def _with_rows(state: Buckets, rows: RowBatch, starts: Nanoseconds) -> Buckets:
+    s = len(rows.symbols)
+    numbers = starts.searchsorted(rows.ts, side="right") - 1
+    number = np.union1d(state.number, numbers).astype(np.int64)
+    shape = (len(number), s)
+    cell = number.searchsorted(numbers) * s + rows.code
+    order = (
+        np.argsort(cell, kind="stable") if rows.by_time else np.lexsort((rows.ts, cell))
+    )  # both stable: of equal times the first to come is first
+    touched = cell[order]
+    heads = np.flatnonzero(np.append(True, touched[1:] != touched[:-1]))
+    tails = np.append(heads[1:], len(order)) - 1
+    where = touched[heads]
+    ts = rows.ts[order]
+
+    kept = number.searchsorted(state.number)
+
+    def laid_out(column: NDArray[Any], nothing: float) -> NDArray[Any]:
+        grid = np.full(shape, nothing, column.dtype)
+        grid[kept] = column
+        return grid.reshape(-1)
+
+    open_, close = laid_out(state.open, np.nan), laid_out(state.close, np.nan)
+    high, low = laid_out(state.high, np.nan), laid_out(state.low, np.nan)
+    first_ts, last_ts = laid_out(state.first_ts, NO_TIME), laid_out(state.last_ts, NO_TIME)
+    opens = np.isnan(open_[where]) | (ts[heads] < first_ts[where])
+    closes = ts[tails] >= last_ts[where]
+    open_[where] = np.where(opens, rows.open[order[heads]], open_[where])
+    first_ts[where] = np.where(opens, ts[heads], first_ts[where])
+    close[where] = np.where(closes, rows.close[order[tails]], close[where])
+    last_ts[where] = np.where(closes, ts[tails], last_ts[where])
+    high[where] = np.fmax(high[where], np.maximum.reduceat(rows.high[order], heads))
+    low[where] = np.fmin(low[where], np.minimum.reduceat(rows.low[order], heads))
     # bincount adds in the order of its input, so that what was carried comes first.
     volume = np.bincount(
-        np.concatenate([np.arange(b * s), sorted_cell]),
-        weights=np.concatenate([before, size]),
-        minlength=b * s,
+        np.concatenate([np.arange(len(open_)), cell]),
+        weights=np.concatenate([laid_out(state.volume, 0.0), rows.volume]),
+        minlength=len(open_),
     ).astype(np.float64, copy=False)
-    shape = (b, s)
-    grid = _Grid(
-        number.astype(np.int64),
+    return Buckets(
+        number,
         open_.reshape(shape),
         high.reshape(shape),
         low.reshape(shape),
         close.reshape(shape),
         volume.reshape(shape),
+        first_ts.reshape(shape),
+        last_ts.reshape(shape),
     )
-    if carried:
-        return _stacked([_continued(state, grid.buckets(0, 1)), grid.buckets(1, None)])
-    return grid if state.number == NO_BUCKET else _stacked([_of_open_bucket(state), grid])
 
 
 def _flat(

@@ -162,6 +162,8 @@ def history_day(rows: Rows, *, keep_rows: bool) -> HistoryDay:
 
     Volumes are summed row by row in time order, so that equal rows give equal bits.
     """
+    if not isinstance(rows, BarBlock) and rows.interval_ns is not None:
+        rows = rows.block()
     bars = minute_rows(rows)
     s = len(rows.symbols)
     seen = bars.present.any(axis=0)
@@ -170,7 +172,7 @@ def history_day(rows: Rows, *, keep_rows: bool) -> HistoryDay:
     if isinstance(rows, BarBlock):
         volume = np.add.accumulate(np.where(rows.present, rows.volume, 0.0), axis=0)[-1]
     else:
-        volume = np.bincount(rows.code, weights=rows.size, minlength=s)
+        volume = np.bincount(rows.code, weights=rows.volume, minlength=s)
     minutes = -(-(bars.ends - bars.ts) // MINUTE_NS)
     return HistoryDay(
         day=rows.day,
@@ -188,6 +190,8 @@ def history_day(rows: Rows, *, keep_rows: bool) -> HistoryDay:
 
 def minute_rows(rows: Rows) -> BarBlock:
     """A whole day's rows as bars: ticks and bars shorter than a minute become minutes."""
+    if not isinstance(rows, BarBlock) and rows.interval_ns is not None:
+        rows = rows.block()
     if isinstance(rows, BarBlock) and rows.interval_ns >= MINUTE_NS:
         return rows
     day, symbols = rows.day, rows.symbols

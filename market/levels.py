@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openbell.market.bars import BarBlock, Mask, Prices, Rows, TickBatch
+from openbell.market.bars import BarBlock, Mask, Prices, RowBatch, Rows
 from openbell.market.days import Nanoseconds
 from openbell.market.results import NO_TIME, Counts, Levels
 from openbell.market.windows import Window
@@ -40,15 +40,30 @@ def nothing_seen(symbols: int, slots: int) -> Extremes:
 def extended(seen: Extremes, rows: Rows, window: Window) -> Extremes:
     """What has been seen after a further batch; rows outside the window don't count.
 
-    A bar belongs to the window that holds all of it, a tick to the one that holds its time.
+    A bar belongs to the window that holds all of it, a tick to the one that holds its time; the
+    order in which rows come doesn't matter.
     """
     if isinstance(rows, BarBlock):
         start = int(np.searchsorted(rows.ts, window.start_ns, side="left"))
         stop = int(np.searchsorted(rows.ends, window.end_ns, side="right"))
         return _with_bars(seen, rows.rows(start, stop), window) if start < stop else seen
-    start = int(np.searchsorted(rows.ts, window.start_ns, side="left"))
-    stop = int(np.searchsorted(rows.ts, window.end_ns, side="left"))
-    return _with_ticks(seen, rows.rows(start, stop), window) if start < stop else seen
+    inside = rows_inside(rows, window.start_ns, window.end_ns)
+    return _with_rows(seen, inside, window) if len(inside) else seen
+
+
+def rows_inside(rows: RowBatch, start_ns: int, end_ns: int) -> RowBatch:
+    """The rows that a window holds, in their order."""
+    if rows.by_time and rows.interval_ns is None:
+        start, stop = rows.ts.searchsorted((start_ns, end_ns))
+        return rows.rows(int(start), int(stop))
+    return rows.taken(is_inside(rows, start_ns, end_ns))
+
+
+def is_inside(rows: RowBatch, start_ns: int, end_ns: int) -> Mask:
+    """(n,) whether a window holds all of a bar, or a tick's time."""
+    inside: Mask = rows.ts >= start_ns
+    inside &= rows.ts < end_ns if rows.interval_ns is None else rows.ends <= end_ns
+    return inside
 
 
 def levels(seen: Extremes, symbols: tuple[str, ...]) -> Levels:
@@ -86,23 +101,24 @@ def _with_bars(seen: Extremes, bars: BarBlock, window: Window) -> Extremes:
     )
 
 
-def _with_ticks(seen: Extremes, ticks: TickBatch, window: Window) -> Extremes:
-    order = np.argsort(ticks.code, kind="stable")
-    code = ticks.code[order]
+def _with_rows(seen: Extremes, rows: RowBatch, window: Window) -> Extremes:
+    order = np.argsort(rows.code, kind="stable")
+    code = rows.code[order]
     starts = np.flatnonzero(np.append(True, code[1:] != code[:-1]))
     who = code[starts]
-    price, ts = ticks.price[order], ticks.ts[order]
+    ts = rows.ts[order]
     stops = np.append(starts[1:], len(code))
 
     high, low = seen.high.copy(), seen.low.copy()
     count, first, last = seen.count.copy(), seen.first_ts.copy(), seen.last_ts.copy()
-    high[who] = np.fmax(high[who], np.maximum.reduceat(price, starts))
-    low[who] = np.fmin(low[who], np.minimum.reduceat(price, starts))
+    high[who] = np.fmax(high[who], np.maximum.reduceat(rows.high[order], starts))
+    low[who] = np.fmin(low[who], np.minimum.reduceat(rows.low[order], starts))
     count[who] += stops - starts
-    first[who] = np.where(first[who] == NO_TIME, ts[starts], first[who])
-    last[who] = ts[stops - 1]
+    earliest = np.minimum.reduceat(ts, starts)
+    first[who] = np.where(first[who] == NO_TIME, earliest, np.minimum(first[who], earliest))
+    last[who] = np.maximum(last[who], np.maximum.reduceat(ts, starts))
     slots = seen.seen.copy()
-    slots[np.searchsorted(window.slots, ticks.ts, side="right") - 1, ticks.code] = True
+    slots[np.searchsorted(window.slots, rows.ts, side="right") - 1, rows.code] = True
     return Extremes(high, low, count, first, last, slots)
 
 

@@ -47,7 +47,7 @@ class Levels:
 
 @dataclass(frozen=True, eq=False)
 class SignalBatch:
-    """Signals of one step, ordered by (ts, symbol, session, side)."""
+    """Signals of one step, in the order in which their rows came, then (symbol, session, side)."""
 
     exchange: str
     trading_date: date
@@ -62,7 +62,7 @@ class SignalBatch:
     ts: Nanoseconds
     """The bar's start or the tick's time."""
     known_at: Nanoseconds
-    """The bar's end or the tick's time: when one could have acted."""
+    """When one could have acted: the latest end of a bar, or time of a tick, that had come."""
     price: Prices
     level: Prices
     companion: NDArray[np.int32]
@@ -95,6 +95,16 @@ class DerivedBars:
 
     def __len__(self) -> int:
         return len(self.ts)
+
+
+@dataclass(frozen=True, eq=False)
+class LateRows:
+    """Rows that came when something they belong to was over, arrays (s,): by what that was."""
+
+    rows: Counts
+    """For a session or a derived bar; each row once."""
+    sessions: Counts
+    bars: Counts
 
 
 @dataclass(frozen=True, eq=False)

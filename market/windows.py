@@ -211,3 +211,9 @@ def boundaries(
     if step == "bar":
         instants |= set(np.concatenate(day.grid(slot_ns)).tolist())
     return tuple(sorted(MarketTime(t) for t in instants if day.open_ns < t <= day.close_ns))
+
+
+def holds(day: TradingDay, windows: list[Window]) -> tuple[MarketTime, ...]:
+    """The boundaries at which something is over: rows that belong after one wait for it."""
+    over = {segment.close_ns for segment in day.segments} | {window.end_ns for window in windows}
+    return tuple(MarketTime(instant) for instant in sorted(over))

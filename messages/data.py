@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import date
 
 from openbell.market.bars import BadRow, Rows
-from openbell.market.days import TradingDay
+from openbell.market.days import Nanoseconds, TradingDay
 from openbell.market.history import History
 from openbell.market.indicators import IndicatorValues
-from openbell.market.results import DerivedBars, Quality
+from openbell.market.results import DerivedBars, LateRows, Quality
 from openbell.messages.base import Message
 
 
@@ -26,6 +26,11 @@ class Batch(Message):
     """May be empty: the watermark moves all the same."""
     watermark_ns: int
     """All rows known up to here have been handed out."""
+    passed_ns: int = 0
+    """The watermark before these rows: a window that ended by then is over for them."""
+    passed: Nanoseconds | None = None
+    """(n,) for each row the watermark when it came, at which a bucket that had ended was finished;
+    None: rows stand in time order, and come too late for nothing."""
 
 
 class BarsDerived(Message):
@@ -52,6 +57,8 @@ class QualityReport(Message):
     rows: int
     """All rows of the day's window, used or not."""
     possible_splits: tuple[PossibleSplit, ...]
+    late: LateRows | None = None
+    """Rows that came too late for something; None: rows stood in time order."""
 
 
 class HistoryReady(Message):

@@ -35,6 +35,9 @@ class DayOpened(Message):
     interval_ns: int | None
     boundaries: tuple[MarketTime, ...]
     """Instants (ns UTC) that no step may cross, ascending; the last is the close."""
+    holds: tuple[int, ...] = ()
+    """Those of them before which a row has to be handed out that belongs there: ends of sessions
+    and of segments. Rows that belong after one wait until it is crossed."""
     counts: RowCounts
     bad: tuple[BadRow, ...]
     live_from_ns: MarketTime

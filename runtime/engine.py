@@ -74,6 +74,7 @@ class Engine:
             trailing=plan.trailing,
             took=partial(self._metrics.add, "history"),
             journals=journals,
+            order=plan.settings.order,
         )
         self._load_timeout = load_timeout if speed else None
         self._pacer = Pacer(speed, self.tell_clock) if speed else None

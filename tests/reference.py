@@ -4,6 +4,9 @@ Plain loops over tuples, one rule a line where that is possible, no numpy, and n
 openbell but `TradingDay` and the length of a minute. Rows stand in the source's order:
 `(symbol, ts, open, high, low, close, volume)` for bars, `(symbol, ts, price, size)` for ticks, `ts`
 in ns UTC. Where a rule can be read in two ways, a comment at its line says how it is read here.
+
+`answer` is for stored rows, which are put in time order; `answer_as_arrived` takes one row after
+another, as they came.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ Bar = tuple[str, int, float, float, float, float, float]
 Tick = tuple[str, int, float, float]
 Row = Bar | Tick
 
+Side = Literal["HIGH_BREAK", "LOW_BREAK"]
 BadReason = Literal["price", "high below low", "off the grid"]
 
 
@@ -43,6 +47,9 @@ class Rules(NamedTuple):
     buffer_unit: Literal["price", "percent"] = "price"
     tick: float = 0.0
     """0: not known."""
+    inside_bars: int = 0
+    """Closes in a row that are not beyond the level, after which a side is watched again."""
+    rearms_max: int | None = None
 
 
 class Used(NamedTuple):
@@ -96,7 +103,8 @@ class Companion(TypedDict):
 class Signal(TypedDict):
     session: str
     symbol: str
-    side: Literal["HIGH_BREAK", "LOW_BREAK"]
+    side: Side
+    number: int
     ts: int
     known_at: int
     price: float
@@ -108,7 +116,8 @@ class Signal(TypedDict):
 
 
 class Break(NamedTuple):
-    side: Literal["HIGH_BREAK", "LOW_BREAK"]
+    side: Side
+    number: int
     row: Used
     price: float
     level: float
@@ -140,6 +149,14 @@ class Cleaned(NamedTuple):
     counts: dict[str, Counts]
     bad: list[tuple[int, BadReason]]
     """Position in the rows given, and why it is not used; in the source's order."""
+
+
+class Late(TypedDict):
+    """Rows that came too late for something; each is used for all that was still open."""
+
+    rows: int
+    windows: int
+    bars: int
 
 
 class Answer(TypedDict):
@@ -346,6 +363,7 @@ def signals(
                         "session": session["session"],
                         "symbol": symbol,
                         "side": found_break.side,
+                        "number": found_break.number,
                         "ts": found_break.row.ts,
                         "known_at": known_at,
                         "price": found_break.price,
@@ -362,35 +380,87 @@ def signals(
 def breaks(
     after: Sequence[Used], high: float | None, low: float | None, rules: Rules
 ) -> list[Break]:
-    """Of one symbol and session, at most one a side; `after` are the rows since the session."""
-    if high is None or low is None or not after:
-        return []
-    first_price = after[0].open
-    above, below = threshold(high, 1, rules), threshold(low, -1, rules)
-    touch = rules.confirm == "touch"
-    high_wanted, low_wanted = rules.sides in ("both", "high"), rules.sides in ("both", "low")
+    """Of one symbol and session; `after` are the rows since the session, as they count."""
+    watch = Watch(high, low, rules)
+    return [found for row in after for found in watch.breaks(row)]
 
-    found = []
-    for row in after[:1] if rules.check == "once" else after:
-        breaks_high = high_wanted and beyond(row.high if touch else row.close, above, 1, rules)
-        breaks_low = low_wanted and beyond(row.low if touch else row.close, below, -1, rules)
-        # Which came first can't be told only when this one bar is the first break of both sides.
-        ambiguous = breaks_high and breaks_low
-        if breaks_high:
-            price = row.close
-            if touch:
-                price = row.open if beyond(row.open, above, 1, rules) else above
-            gap = beyond(first_price, above, 1, rules)
-            found.append(Break("HIGH_BREAK", row, price, high, gap, ambiguous))
-            high_wanted = False
-        if breaks_low:
-            price = row.close
-            if touch:
-                price = row.open if beyond(row.open, below, -1, rules) else below
-            gap = beyond(first_price, below, -1, rules)
-            found.append(Break("LOW_BREAK", row, price, low, gap, ambiguous))
-            low_wanted = False
-    return found
+
+class Watch:
+    """One symbol's levels of one session under watch, row after row."""
+
+    def __init__(self, high: float | None, low: float | None, rules: Rules) -> None:
+        self.rules = rules
+        self.first_price: float | None = None
+        sides: tuple[tuple[Side, float | None], ...] = (("HIGH_BREAK", high), ("LOW_BREAK", low))
+        self.watched = {
+            side: level is not None and rules.sides in ("both", side.split("_")[0].lower())
+            for side, level in sides
+        }
+        self.levels = {side: level or 0.0 for side, level in sides}
+        self.thresholds = {
+            side: threshold(level, sign_of(side), rules) for side, level in self.levels.items()
+        }
+        self.broken = dict.fromkeys(self.levels, 0)
+        self.inside = dict.fromkeys(self.levels, 0)
+
+    def breaks(self, row: Used) -> list[Break]:
+        first = self.first_price is None
+        if self.first_price is None:
+            self.first_price = row.open
+        if self.rules.check == "once" and not first:
+            return []
+        broke = [side for side in self.levels if self.watched[side] and self.confirms(row, side)]
+        found = []
+        for side in broke:
+            self.watched[side] = False
+            self.broken[side] += 1
+            self.inside[side] = 0
+            gap = self.broken[side] == 1 and self.is_beyond(self.first_price, side)
+            # Which came first can't be told only when this one bar is a break of both sides.
+            ambiguous = len(broke) == 2
+            found.append(
+                Break(
+                    side,
+                    self.broken[side],
+                    row,
+                    self.price(row, side),
+                    self.levels[side],
+                    gap,
+                    ambiguous,
+                )
+            )
+        for side in self.levels:
+            self.rearm(row, side)
+        return found
+
+    def confirms(self, row: Used, side: Side) -> bool:
+        touching = row.high if side == "HIGH_BREAK" else row.low
+        price = touching if self.rules.confirm == "touch" else row.close
+        return self.is_beyond(price, side)
+
+    def is_beyond(self, price: float, side: Side) -> bool:
+        return beyond(price, self.thresholds[side], sign_of(side), self.rules)
+
+    def price(self, row: Used, side: Side) -> float:
+        if self.rules.confirm == "close":
+            return row.close
+        return row.open if self.is_beyond(row.open, side) else self.thresholds[side]
+
+    def rearm(self, row: Used, side: Side) -> None:
+        rules, broken = self.rules, self.broken[side]
+        if self.watched[side] or not broken or not rules.inside_bars or rules.check == "once":
+            return
+        if rules.rearms_max is not None and broken > rules.rearms_max:
+            return
+        # The bar that broke by touch and closed inside is the first of its run.
+        out = beyond(row.close, self.levels[side], sign_of(side), rules)
+        self.inside[side] = 0 if out else self.inside[side] + 1
+        if self.inside[side] >= rules.inside_bars:
+            self.watched[side] = True
+
+
+def sign_of(side: Side) -> Literal[1, -1]:
+    return 1 if side == "HIGH_BREAK" else -1
 
 
 def threshold(level: float, sign: int, rules: Rules) -> float:
@@ -481,3 +551,253 @@ def quality(day: TradingDay, rows: Sequence[Used]) -> Quality:
         "gaps": gaps,
         "missing": expected - len(covered),
     }
+
+
+# Rows one after another, as they came
+
+
+class Arrival(NamedTuple):
+    symbol: str
+    row: Used
+    known: int
+    """When it could first be acted on: the latest end (of ticks: time) of all that came so far."""
+
+
+class ArrivedAnswer(Answer):
+    late: dict[str, Late]
+
+
+def answer_as_arrived(
+    day: TradingDay,
+    interval_ns: int | None,
+    rows: Sequence[Row],
+    symbols: Sequence[str],
+    windows: Sequence[Window],
+    rules: Rules = Rules(),  # noqa: B008  (an immutable value)
+    companions: Mapping[str, str] | None = None,
+    derived_minutes: Sequence[int] = (5, 15),
+    lateness_ns: int = 0,
+) -> ArrivedAnswer:
+    """What a day yields whose rows are acted on in the order in which they came."""
+    came, counts, bad = arrivals(day, interval_ns, rows, symbols)
+    unfolding = Unfolding(
+        day, interval_ns, symbols, windows, rules, companions or {}, derived_minutes, lateness_ns
+    )
+    for arrival in came:
+        unfolding.arrive(arrival)
+    unfolding.close()
+    of_symbol = {s: [a.row for a in came if a.symbol == s] for s in symbols}
+    return {
+        "counts": counts,
+        "bad": bad,
+        "sessions": [unfolding.sessions[window.name] for window in windows],
+        "signals": unfolding.signals,
+        "derived": {
+            n: [bars[key] for key in sorted(bars)] for n, bars in unfolding.derived().items()
+        },
+        "quality": {symbol: quality(day, of_symbol[symbol]) for symbol in symbols},
+        "late": unfolding.late,
+    }
+
+
+def arrivals(
+    day: TradingDay, interval_ns: int | None, rows: Sequence[Row], symbols: Sequence[str]
+) -> tuple[list[Arrival], dict[str, Counts], list[tuple[int, BadReason]]]:
+    """The rows that count, in the order in which they came; what is not used moves no time."""
+    cleaned = clean(day, interval_ns, rows, symbols)
+    bad = {position for position, _ in cleaned.bad}
+    came: list[Arrival] = []
+    held: set[tuple[str, int]] = set()
+    for symbol in symbols:
+        cleaned.counts[symbol]["ohlc_outside"] = 0
+    for position, given in enumerate(rows):
+        segment = segment_of(day, given[1])
+        if segment is None or position in bad:
+            continue
+        row = used_row(given, segment, interval_ns)
+        if interval_ns is not None:
+            if (given[0], row.ts) in held:  # what was told of a bar stands
+                continue
+            held.add((given[0], row.ts))
+        if not all(row.low <= price <= row.high for price in (row.open, row.close)):
+            cleaned.counts[given[0]]["ohlc_outside"] += 1
+        came.append(Arrival(given[0], row, max(row.end, came[-1].known if came else row.end)))
+    return came, cleaned.counts, cleaned.bad
+
+
+class Unfolding:
+    """A day under way, row after row."""
+
+    def __init__(
+        self,
+        day: TradingDay,
+        interval_ns: int | None,
+        symbols: Sequence[str],
+        windows: Sequence[Window],
+        rules: Rules,
+        companions: Mapping[str, str],
+        derived_minutes: Sequence[int],
+        lateness_ns: int,
+    ) -> None:
+        self.day, self.interval_ns, self.symbols = day, interval_ns, symbols
+        self.rules, self.companions = rules, companions
+        self.derived_minutes, self.lateness_ns = derived_minutes, lateness_ns
+        nothing: dict[str, list[Used]] = {symbol: [] for symbol in symbols}
+        self.sessions = {w.name: session_levels(day, interval_ns, nothing, w) for w in windows}
+        self.windows = {w.name: w for w in windows}
+        self.ends = {
+            name: last_minute_of(day, session) + MINUTE_NS
+            for name, session in self.sessions.items()
+            if session["status"] == "COMPLETED"
+        }
+        # Rows wait at these for what belongs before them.
+        self.holds = sorted({*self.ends.values(), *(s.close_ns for s in day.segments)})
+        self.open = set(self.ends)
+        self.waiting: list[Arrival] = []
+        self.handed_out: list[Arrival] = []
+        self.watches: dict[tuple[str, str], Watch] = {}
+        self.signals: list[Signal] = []
+        self.in_bars: list[tuple[int, Arrival]] = []
+        """Minutes of a derived interval, and a row that counts in it."""
+        self.late: dict[str, Late] = {s: {"rows": 0, "windows": 0, "bars": 0} for s in symbols}
+
+    def arrive(self, arrival: Arrival) -> None:
+        while self.holds and self.has_passed(arrival.known, self.holds[0]):
+            self.cross()
+        self.waiting.append(arrival)
+        self.hand_out()
+
+    def close(self) -> None:
+        while self.holds:
+            self.cross()
+
+    def has_passed(self, known: int, instant: int) -> bool:
+        """Whether nothing is waited for any more that belongs before an instant."""
+        newest = known - self.lateness_ns
+        return newest >= instant if self.interval_ns is None else newest > instant
+
+    def belongs_after(self, row: Used, instant: int) -> bool:
+        return row.ts >= instant if self.interval_ns is None else row.end > instant
+
+    def cross(self) -> None:
+        hold = self.holds.pop(0)
+        for name in sorted(self.open):
+            if self.ends[name] == hold:
+                self.complete(name)
+        self.hand_out()
+
+    def hand_out(self) -> None:
+        came = self.waiting
+        ahead = [bool(self.holds) and self.belongs_after(a.row, self.holds[0]) for a in came]
+        self.waiting = [a for a, waits in zip(came, ahead, strict=True) if waits]
+        for arrival, waits in zip(came, ahead, strict=True):
+            if not waits:
+                self.use(arrival)
+
+    def complete(self, name: str) -> None:
+        self.open.remove(name)
+        in_time_order = {
+            symbol: sorted(
+                (a.row for a in self.handed_out if a.symbol == symbol), key=lambda row: row.ts
+            )
+            for symbol in self.symbols
+        }
+        session = session_levels(self.day, self.interval_ns, in_time_order, self.windows[name])
+        self.sessions[name] = session
+        for symbol, levels in session["levels"].items():
+            self.watches[name, symbol] = Watch(levels["high"], levels["low"], self.rules)
+
+    def use(self, arrival: Arrival) -> None:
+        symbol, row, known = arrival
+        late_windows = any(
+            self.is_inside(row, session) for n, session in self.sessions.items() if self.is_over(n)
+        )
+        late_bars = False
+        for minutes in self.derived_minutes:
+            if self.has_passed(known, self.bucket(row, minutes)[1]):
+                late_bars = True
+            else:
+                self.in_bars.append((minutes, arrival))
+        self.late[symbol]["windows"] += late_windows
+        self.late[symbol]["bars"] += late_bars
+        self.late[symbol]["rows"] += late_windows or late_bars
+        self.handed_out.append(arrival)
+        self.signals += self.signals_of(arrival)
+
+    def is_over(self, name: str) -> bool:
+        return name in self.ends and name not in self.open
+
+    def is_inside(self, row: Used, session: SessionAnswer) -> bool:
+        if row.ts < session["start_ns"]:
+            return False
+        end = session["end_ns"]
+        return row.ts < end if self.interval_ns is None else row.end <= end
+
+    def signals_of(self, arrival: Arrival) -> list[Signal]:
+        symbol, row, known = arrival
+        found: list[Signal] = []
+        for (name, of), watch in self.watches.items():
+            if of != symbol or row.ts < self.sessions[name]["end_ns"]:
+                continue
+            for found_break in watch.breaks(row):
+                found.append(
+                    {
+                        "session": name,
+                        "symbol": symbol,
+                        "side": found_break.side,
+                        "number": found_break.number,
+                        "ts": row.ts,
+                        "known_at": known,
+                        "price": found_break.price,
+                        "level": found_break.level,
+                        "companion": self.last_price(self.companions.get(symbol)),
+                        "gap": found_break.gap,
+                        "ambiguous": found_break.ambiguous,
+                        "complete": self.sessions[name]["levels"][symbol]["complete"],
+                    }
+                )
+        return sorted(found, key=lambda s: (s["session"], s["side"]))
+
+    def last_price(self, companion: str | None) -> Companion | None:
+        """Its latest price among those that have come; of equal times the one that came last."""
+        rows = [a.row for a in self.handed_out if a.symbol == companion]
+        if companion is None or not rows:
+            return None
+        last = max(reversed(rows), key=lambda row: row.ts)
+        return {"symbol": companion, "price": last.close, "ts": last.ts}
+
+    def bucket(self, row: Used, minutes: int) -> tuple[int, int]:
+        segment = segment_of(self.day, row.ts)
+        assert segment is not None, "rows in use lie inside the hours"
+        length = minutes * MINUTE_NS
+        start = row.ts - (row.ts - segment.open_ns) % length
+        return start, min(start + length, segment.close_ns)
+
+    def derived(self) -> dict[int, dict[tuple[int, str], Derived]]:
+        """Bars whose open and close go by time; volumes are added up in the order of arrival."""
+        of_minutes: dict[int, dict[tuple[int, str], Derived]] = {
+            n: {} for n in self.derived_minutes
+        }
+        rows: dict[tuple[int, int, str], list[Used]] = {}
+        for minutes, (symbol, row, _) in self.in_bars:
+            rows.setdefault((minutes, self.bucket(row, minutes)[0], symbol), []).append(row)
+        for (minutes, start, symbol), came in rows.items():
+            in_time_order = sorted(came, key=lambda row: row.ts)
+            volume = 0.0
+            for row in came:
+                volume += row.volume
+            of_minutes[minutes][start, symbol] = {
+                "symbol": symbol,
+                "ts": start,
+                "open": in_time_order[0].open,
+                "high": max(row.high for row in came),
+                "low": min(row.low for row in came),
+                "close": in_time_order[-1].close,
+                "volume": volume,
+            }
+        return of_minutes
+
+
+def last_minute_of(day: TradingDay, session: SessionAnswer) -> int:
+    start, end = session["start_ns"], session["end_ns"]
+    return max(m for m in minutes_of(day) if start <= m and m + MINUTE_NS <= end)

@@ -13,21 +13,22 @@ from typing import Any, Literal
 import numpy as np
 import reference
 from pydantic import BaseModel
-from reference import BadReason, Row, Rules, Window
+from reference import BadReason, Row, Rules, SessionAnswer, Window, minutes_of
 from strategies import Case
 
-from openbell.actors import clock
-from openbell.actors.effects import Await, Commit, Effect, Effects, Fetch, Finish, Settled
+from openbell.actors import clock, day
+from openbell.actors.effects import Await, Commit, Effect, Effects, Fetch, Finish, Publish, Settled
 from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sources.base import FileIdentity, SourceInfo
 from openbell.market.assembly import assemble
-from openbell.market.bars import BadRow, BarBlock, DayData, RawRows, Rows
+from openbell.market.bars import BadRow, BarBlock, DayData, Order, RawRows, Rows
 from openbell.market.breakouts import BreakRules
 from openbell.market.days import MINUTE_NS, Segment, TradingDay, local_instant
 from openbell.market.results import NO_TIME, SIDES, DerivedBars, SessionDocument, SignalBatch
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
 from openbell.messages.control import Loaded, Start
+from openbell.messages.session import DayOpened
 from openbell.messages.time import Reached
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.trailing import TrailingSettings
@@ -61,6 +62,8 @@ def of_cases(
     cases: Sequence[Case],
     clock_step: Literal["boundary", "bar"] = "boundary",
     days_ahead: int = 1,
+    order: Order = "time",
+    lateness_ns: int = 0,
 ) -> Run:
     """One day after another; sessions, rules and companions are the first case's."""
     first = cases[0]
@@ -74,8 +77,12 @@ def of_cases(
         clock_step=clock_step,
         days_ahead=days_ahead,
         derived_minutes=(5, 15),
+        order=order,
+        lateness_ns=lateness_ns,
     )
-    data = {c.day.date: assemble(register(c).raw_rows(), c.day, c.interval_ns) for c in cases}
+    data = {
+        c.day.date: assemble(register(c).raw_rows(), c.day, c.interval_ns, order) for c in cases
+    }
     return Run(settings, tuple(case.day for case in cases), data)
 
 
@@ -254,6 +261,32 @@ def drained(
 threads: Make = Threads
 
 
+def with_boundaries(run: Run, more: Sequence[int]) -> tuple[AnyActor, ...]:
+    """The run's actors, with a Day that has more boundaries than it needs."""
+    return tuple(
+        replace(actor, update=cut_finer(actor, more)) if actor.name == day.NAME else actor
+        for actor in run.actors
+    )
+
+
+def cut_finer(actor: AnyActor, more: Sequence[int]) -> Any:
+    def update(state: Any, message: Message) -> tuple[Any, Effects]:
+        after, effects = actor.update(state, message)
+        return after, tuple(
+            Publish(finer(effect.message, more))
+            if isinstance(effect, Publish) and isinstance(effect.message, DayOpened)
+            else effect
+            for effect in effects
+        )
+
+    return update
+
+
+def finer(opened: DayOpened, more: Sequence[int]) -> DayOpened:
+    boundaries = tuple(sorted({*opened.boundaries, *more}))
+    return opened.model_copy(update={"boundaries": boundaries})
+
+
 # Comparing
 
 
@@ -393,6 +426,7 @@ def signals_of(batches: Iterable[SignalBatch]) -> list[dict[str, Any]]:
             "session": batch.sessions[batch.session[i]],
             "symbol": batch.symbols[batch.symbol[i]],
             "side": SIDES[batch.side[i]],
+            "number": int(batch.number[i]),
             "ts": int(batch.ts[i]),
             "known_at": int(batch.known_at[i]),
             "price": float(batch.price[i]),
@@ -439,3 +473,24 @@ def pieces(rows: Rows, cuts: Iterable[int]) -> list[Rows]:
     ends = rows.ends if isinstance(rows, BarBlock) else rows.ts
     allowed = sorted({cut for cut in cuts if 0 < cut < len(rows) and ends[cut] != ends[cut - 1]})
     return [rows.rows(a, b) for a, b in zip([0, *allowed], [*allowed, len(rows)], strict=True)]
+
+
+def minutes_in(case: Case, session: SessionAnswer) -> list[int]:
+    """Starts of the minutes inside the hours that belong to a session."""
+    start, end = session["start_ns"], session["end_ns"]
+    return [m for m in minutes_of(case.day) if start <= m and m + MINUTE_NS <= end]
+
+
+def expected_session(case: Case, session: SessionAnswer) -> dict[str, Any]:
+    """The reference's session, but for two readings that openbell takes otherwise."""
+    start, end = session["start_ns"], session["end_ns"]
+    expected = {name: value for name, value in session.items() if not name.endswith("_ns")}
+    if session["status"] == "COMPLETED":
+        starts, ends = case.day.grid(case.interval_ns or MINUTE_NS)
+        if not ((starts >= start) & (ends <= end)).any():
+            # Bars of several minutes, none of which could ever lie inside.
+            return {**expected, "status": "SKIPPED", "truncated": False, "levels": {}}
+        # A break in its middle cuts no session: it begins and ends when it should.
+        minutes = minutes_in(case, session)
+        expected["truncated"] = start < minutes[0] or minutes[-1] + MINUTE_NS < end
+    return expected

@@ -245,6 +245,7 @@ class InlineRun(DurableRun):
             windows=self.plan.row_spans,
             trailing=self.plan.trailing,
             journals=self.journals,
+            order=self.plan.settings.order,
             clock=self.clock,
             late=lambda day: self.is_late(day),
         )

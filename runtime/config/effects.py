@@ -19,7 +19,6 @@ FEEDS = ("replay",)
 
 WITHOUT_EFFECT = (
     "feed.options",
-    "clock.lateness",
     "clock.skew_max",
     "upkeep.check_interval_seconds",
     "day",

@@ -436,6 +436,11 @@ class DataConfig(Section):
     bar_label: Literal["start", "end"] = Field(
         default="start", description="Which end of the bar its time in the file stands for."
     )
+    order: Literal["time", "arrival"] = Field(
+        default="time",
+        description="`time`: rows are put in time order; `arrival`: the files' order is that in which "
+        "they came, and they are acted on in it, as a live run would.",
+    )
     timezone: TimeZone | None = Field(
         default=None,
         description="Time zone of times that carry none, e.g. `Asia/Kolkata`; null: files with such "
@@ -806,6 +811,8 @@ class Config(Section):
                     del kept[section][key]
         for session, written in zip(self.sessions, kept["sessions"], strict=True):
             written["breakout"] = self.breakout_for(session).model_dump(mode="json")
+        if self.data.order == "time":  # all that was stored before there was a choice
+            del kept["data"]["order"]
         return kept
 
     def with_determining(self, kept: Mapping[str, Any]) -> Config:

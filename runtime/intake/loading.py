@@ -13,7 +13,7 @@ from loguru import logger
 from openbell.adapters.sources import Source
 from openbell.errors import InputError
 from openbell.market.assembly import assemble, no_rows
-from openbell.market.bars import DayData, RawRows
+from openbell.market.bars import DayData, Order, RawRows
 from openbell.market.days import TradingDay, row_spans
 from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
 from openbell.runtime.intake.trailing import Trailing, TrailingSettings
@@ -44,6 +44,8 @@ class Loader:
         Told how many seconds the days before took.
     journals : bool
         Whether what is read goes along as bytes for the journal.
+    order : str
+        In which order rows are acted on.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class Loader:
         took: Callable[[float], None] = lambda seconds: None,
         registers: Sequence[tuple[date, tuple[str, ...]]] = (),
         journals: bool = False,
+        order: Order = "time",
     ) -> None:
         self.journals = journals
+        self._order = order
         self._journaled: dict[date, journal.DayRead] = {}
         self._source = source
         self._symbols = symbols
@@ -65,7 +69,12 @@ class Loader:
         self._windows = windows
         self._interval_ns = source.info().interval_ns
         self._new_trailing = partial(
-            Trailing, trailing, interval_ns=self._interval_ns, read=self._rows, took=took
+            Trailing,
+            trailing,
+            interval_ns=self._interval_ns,
+            read=self._rows,
+            took=took,
+            order=order,
         )
         self._trailing: Trailing | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="openbell-prefetch")
@@ -190,7 +199,7 @@ class Loader:
         history = trailing.before(day)
         raw = self._rows(day, symbols)
         places: dict[int, tuple[str, int]] = {}
-        data = assemble(journal.noted(raw, places), day, self._interval_ns)
+        data = assemble(journal.noted(raw, places), day, self._interval_ns, self._order)
         trailing.over(data)
         logger.debug("prefetch completed: {}, {} rows", day.date, len(raw))
         written = journal.written(day, raw, places, history) if self.journals else None
@@ -198,7 +207,7 @@ class Loader:
 
     def _read_again(self, known: journal.DayRead) -> Loaded:
         raw = known.rows()
-        data = assemble(raw, known.day, self._interval_ns)
+        data = assemble(raw, known.day, self._interval_ns, self._order)
         trailing = self._trailing_of(known.symbols)
         trailing.given(known.history)
         trailing.over(data)

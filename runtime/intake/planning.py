@@ -280,6 +280,8 @@ def settings(config: Config, *, paced: bool = False) -> Settings:
             else ()
         ),
         measures_quality=config.history.enable_quality,
+        order=config.data.order,
+        lateness_ns=config.clock.lateness.ns,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from openbell.market.assembly import assemble
-from openbell.market.bars import DayData, RawRows
+from openbell.market.bars import DayData, Order, RawRows
 from openbell.market.days import TradingDay
 from openbell.market.history import (
     History,
@@ -87,7 +87,9 @@ class Trailing:
         interval_ns: int | None,
         read: Read,
         took: Callable[[float], None],
+        order: Order = "time",
     ) -> None:
+        self._order = order
         self._settings = settings
         self.symbols = symbols
         self._interval_ns = interval_ns
@@ -118,7 +120,7 @@ class Trailing:
                 asked = missing.symbols
                 names = tuple(s for s in self.symbols if asked is None or s in asked)
                 raw = among(self.symbols, self._read(past, names))
-                rows = assemble(raw, past, self._interval_ns).rows
+                rows = assemble(raw, past, self._interval_ns, self._order).rows
                 came.append(history_day(rows, keep_rows=missing.rows))
         self._history = rolled(self._history, wanted, came)
         periods = tuple(

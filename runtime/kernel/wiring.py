@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 from openbell.actors import breakout, clock, day, keeper, prefetch, session, upkeep
 from openbell.actors.effects import Actor
+from openbell.market.bars import Order
 from openbell.market.breakouts import BreakRules
 from openbell.market.indicators import Indicator, IndicatorSpec
+from openbell.market.watermark import lag_ns
 from openbell.market.windows import SessionSpec
 
 AnyActor = Actor[Any]
@@ -41,6 +43,10 @@ class Settings:
     measures_quality: bool = True
     followed: tuple[tuple[date, tuple[str, ...]], ...] = ()
     """As of the breakout's actor."""
+    order: Order = "time"
+    """In which order stored rows are acted on."""
+    lateness_ns: int = 0
+    """How long a boundary waits for rows that are still on their way, where they come as they do."""
     paced: bool = False
     """Whether wall time decides when market time moves."""
 
@@ -55,11 +61,14 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
                 settings.sessions, settings.interval_ns, settings.clock_step, settings.days_ahead
             )
         ),
-        prefetch.prefetch(),
+        prefetch.prefetch(prefetch.Settings(lag_ns(settings.lateness_ns, settings.interval_ns))),
         *(session.session(spec) for spec in settings.sessions),
         upkeep.upkeep(
             upkeep.Settings(
-                settings.derived_minutes, settings.indicators, settings.measures_quality
+                settings.derived_minutes,
+                settings.indicators,
+                settings.measures_quality,
+                settings.sessions,
             )
         ),
         breakout.breakout(

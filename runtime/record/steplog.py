@@ -57,6 +57,8 @@ def parts(commit: Commit | None) -> Parts:
         _digest(found, f"upkeep: {bars.interval_minutes}-minute bars", bars)
     if commit.quality is not None:
         _digest(found, "upkeep: quality", _wherever(commit.quality))
+        if commit.quality.late is None:  # as in entries of before rows could come too late
+            del found["upkeep: quality: late"]
     if commit.indicators is not None:
         _digest(found, "upkeep: indicators", commit.indicators)
     if commit.transitions:

@@ -12,7 +12,7 @@ import numpy as np
 from openbell.adapters.sources import Source, open_source
 from openbell.errors import ConfigError
 from openbell.market.assembly import assemble
-from openbell.market.bars import BadRow, BarBlock, DayData, Mask
+from openbell.market.bars import BadRow, DayData, Mask
 from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.market.gaps import Gaps, MinuteKinds, gaps, minute_kinds
 from openbell.market.history import minute_rows
@@ -112,7 +112,7 @@ def quality_map(config: Config, on_day: OnDay | None = None) -> tuple[DayMap, ..
         found: list[DayMap] = []
         for data, slot_ns, seen in _days(source, planned, on_day):
             bars = minute_rows(data.rows)
-            slots = max(slot_ns, MINUTE_NS) if isinstance(data.rows, BarBlock) else MINUTE_NS
+            slots = max(slot_ns, MINUTE_NS)
             found.append(
                 DayMap(
                     day=data.day,
@@ -147,7 +147,8 @@ def _days(
     for number, (day, window) in enumerate(
         zip(planned.days, planned.row_spans.values(), strict=True), start=1
     ):
-        data = assemble(source.read(*window, planned.symbols), day, interval_ns)
+        raw = source.read(*window, planned.symbols)
+        data = assemble(raw, day, interval_ns, planned.settings.order)
         rows += int(data.counts.rows.sum())
         starts, _ = day.grid(slot_ns)
         nothing = np.zeros((len(starts), len(data.symbols)), np.bool_)

@@ -69,6 +69,7 @@ def _tables(config: Config, on_day: OnDay | None) -> Iterator[pa.Table]:
             symbols=planned.symbols,
             windows=planned.row_spans,
             trailing=planned.trailing,
+            order=planned.settings.order,
         )
         rows = 0
         try:

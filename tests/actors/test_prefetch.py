@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from runs import of_cases, one_day, some_days
 
 from openbell.actors import prefetch
 from openbell.actors.effects import Effects, Fetch, Publish
-from openbell.actors.prefetch import State
+from openbell.actors.prefetch import Settings, State
 from openbell.market.days import MINUTE_NS, MarketTime
 from openbell.messages.control import Input, Loaded
 from openbell.messages.data import Batch, Load
@@ -20,11 +21,12 @@ from openbell.messages.time import Grant, Reached
 
 RUN = of_cases(some_days("bars"))
 FIRST, SECOND, THIRD = RUN.days
+update = partial(prefetch.update, Settings())
 
 
 def granted(state: State, from_ns: int, until_ns: int, *inputs: Input) -> tuple[State, Effects]:
     grant = Grant(step=2, from_ns=MarketTime(from_ns), until_ns=MarketTime(until_ns), inputs=inputs)
-    return prefetch.update(state, grant)
+    return update(state, grant)
 
 
 def with_rows(kind: str) -> State:
@@ -44,9 +46,9 @@ def batch_of(effects: Effects) -> Batch:
 
 
 def test_each_day_is_fetched_once() -> None:
-    state, first = prefetch.update(State(), Load(days=(FIRST, SECOND)))
-    state, second = prefetch.update(state, Load(days=(SECOND, THIRD)))
-    _, third = prefetch.update(state, Load(days=(THIRD,)))
+    state, first = update(State(), Load(days=(FIRST, SECOND)))
+    state, second = update(state, Load(days=(SECOND, THIRD)))
+    _, third = update(state, Load(days=(THIRD,)))
 
     assert first == (Fetch(FIRST), Fetch(SECOND))
     assert second == (Fetch(THIRD),)
@@ -102,7 +104,7 @@ def test_a_grant_that_moves_no_time_hands_out_nothing() -> None:
 
 
 def test_rows_of_a_day_that_is_over_are_not_handed_out() -> None:
-    state, _ = prefetch.update(State(), Load(days=(SECOND, THIRD)))
+    state, _ = update(State(), Load(days=(SECOND, THIRD)))
     today = Loaded(date=SECOND.date, data=RUN.data[SECOND.date])
     state, _ = granted(state, SECOND.open_ns, SECOND.open_ns, today)
 
@@ -113,7 +115,7 @@ def test_rows_of_a_day_that_is_over_are_not_handed_out() -> None:
 
 
 def test_a_cleared_day_is_let_go_of() -> None:
-    state, _ = prefetch.update(with_rows("bars"), DayCleared(date=SECOND.date))
+    state, _ = update(with_rows("bars"), DayCleared(date=SECOND.date))
 
     assert state.rows is None
     assert granted(state, FIRST.open_ns, FIRST.close_ns)[1] == ()
@@ -121,4 +123,4 @@ def test_a_cleared_day_is_let_go_of() -> None:
 
 def test_another_message_is_an_error() -> None:
     with pytest.raises(ValueError, match="prefetch: unexpected"):
-        prefetch.update(State(), Reached(step=1, sender="clock"))
+        update(State(), Reached(step=1, sender="clock"))

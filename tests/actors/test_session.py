@@ -78,8 +78,8 @@ def test_it_starts_and_is_over_when_the_watermark_says_so() -> None:
     assert completed.at_ns == minute(6)
     assert isinstance(state, Idle)
     rows = DATA.rows.rows(1, 6)
-    assert completed.levels.high.tolist() == np.nanmax(rows.high, axis=0).tolist()  # type: ignore[union-attr]
-    assert completed.levels.low.tolist() == np.nanmin(rows.low, axis=0).tolist()  # type: ignore[union-attr]
+    assert completed.levels.high.tolist() == np.nanmax(rows.high, axis=0).tolist()
+    assert completed.levels.low.tolist() == np.nanmin(rows.low, axis=0).tolist()
 
 
 def test_one_batch_may_hold_all_of_it() -> None:
@@ -131,7 +131,7 @@ def test_a_session_outside_the_hours_is_skipped() -> None:
 def test_levels_are_the_same_however_the_rows_are_cut(cuts: tuple[int, ...]) -> None:
     state, _ = told(MORNING, Idle(), OPENED)
     parts = [
-        Batch(step=1, rows=rows, watermark_ns=int(rows.ends[-1]))  # type: ignore[union-attr]
+        Batch(step=1, rows=rows, watermark_ns=int(rows.ends[-1]))
         for rows in pieces(DATA.rows, cuts)
     ]
 

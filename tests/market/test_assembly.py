@@ -14,7 +14,7 @@ from reference import Used, clean, no_counts
 from strategies import Case, cases
 
 from openbell.market.assembly import assemble
-from openbell.market.bars import BarBlock, DayData, Prices, RawRows, TickBatch
+from openbell.market.bars import BarBlock, DayData, Prices, RawRows, RowBatch
 from openbell.market.days import MINUTE_NS, SECOND_NS, Segment, TradingDay
 
 FIVE = 5 * MINUTE_NS
@@ -49,12 +49,12 @@ def test_what_is_handed_out_is_read_only(case: Case) -> None:
 def used_of(data: DayData) -> dict[str, list[Used]]:
     rows = data.rows
     used: dict[str, list[Used]] = {symbol: [] for symbol in rows.symbols}
-    if isinstance(rows, TickBatch):
+    if isinstance(rows, RowBatch):
         for code, ts, price, size in zip(
             rows.code.tolist(),
             rows.ts.tolist(),
-            rows.price.tolist(),
-            rows.size.tolist(),
+            rows.close.tolist(),
+            rows.volume.tolist(),
             strict=True,
         ):
             used[rows.symbols[code]].append(Used(ts, ts, price, price, price, price, size))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reference import Rules
 from runs import pieces, plain
 
-from openbell.market.bars import BarBlock, Rows, TickBatch
+from openbell.market.bars import BarBlock, RowBatch, Rows
 from openbell.market.breakouts import (
     Armed,
     BreakRules,
@@ -53,15 +53,16 @@ def flat(*prices: float | None) -> BarBlock:
     return some_bars([None if p is None else (p, p, p, p) for p in prices])
 
 
-def some_ticks(*rows: tuple[int, int, float], symbols: int = 1) -> TickBatch:
+def some_ticks(*rows: tuple[int, int, float], symbols: int = 1) -> RowBatch:
     """Ticks (symbol, ts, price)."""
-    return TickBatch(
+    return RowBatch.ticks(
         a_day(10),
         tuple(f"S{i}" for i in range(symbols)),
         np.array([row[0] for row in rows], np.int32),
         np.array([row[1] for row in rows], np.int64),
         np.array([row[2] for row in rows]),
         np.ones(len(rows)),
+        by_time=True,
     )
 
 
@@ -337,11 +338,11 @@ def walked_side(
 
 
 def rows_of(rows: Rows, symbol: int) -> list[tuple[int, float, float, float, float]]:
-    if isinstance(rows, TickBatch):
+    if isinstance(rows, RowBatch):
         return [
             (int(rows.ts[i]), p, p, p, p)
             for i in np.flatnonzero(rows.code == symbol)
-            if (p := float(rows.price[i]))
+            if (p := float(rows.close[i]))
         ]
     columns = (rows.open, rows.high, rows.low, rows.close)
     return [

@@ -14,9 +14,9 @@ from runs import bars_of, joined, pieces, plain, register
 from strategies import Case, cases
 
 from openbell.market.assembly import assemble
-from openbell.market.bars import BarBlock, Rows, TickBatch
-from openbell.market.days import MINUTE_NS, Segment, TradingDay
-from openbell.market.derived import Bucket, derive, no_bucket
+from openbell.market.bars import BarBlock, RowBatch, Rows
+from openbell.market.days import MINUTE_NS, Nanoseconds, Segment, TradingDay
+from openbell.market.derived import Under, derive, no_bucket, no_buckets
 from openbell.market.results import DerivedBars
 
 ONE_DAY = st.one_of(
@@ -28,9 +28,10 @@ ONE_DAY = st.one_of(
 
 def derived(
     rows: Rows, day: TradingDay, minutes: int, cuts: Iterable[int] = ()
-) -> tuple[Bucket, list[DerivedBars]]:
+) -> tuple[Under, list[DerivedBars]]:
     """The watermark follows the rows, as it does in a run."""
-    bucket, parts = no_bucket(len(rows.symbols)), list[DerivedBars]()
+    bucket: Under = no_bucket(len(rows.symbols))
+    parts = list[DerivedBars]()
     for piece in pieces(rows, cuts):
         known = piece.ends if isinstance(piece, BarBlock) else piece.ts
         watermark = int(known[-1]) if len(known) else day.open_ns
@@ -61,11 +62,13 @@ def test_derived_bars_are_the_same_however_the_rows_are_cut(
 ) -> None:
     rows = assemble(case.raw_rows(), case.day, case.interval_ns).rows
 
+    nothing_open = no_bucket if isinstance(rows, BarBlock) else no_buckets
+
     bucket, parts = derived(rows, case.day, minutes, cuts)
 
     whole_bucket, whole = derived(rows, case.day, minutes)
     assert joined(parts) == joined(whole)
-    assert plain(bucket) == plain(whole_bucket) == plain(no_bucket(len(rows.symbols)))
+    assert plain(bucket) == plain(whole_bucket) == plain(nothing_open(len(rows.symbols)))
 
 
 @pytest.mark.parametrize("cut", range(1, 15))
@@ -90,7 +93,8 @@ def rows_with(day: TradingDay, volumes: list[float], kind: str) -> Rows:
     size, price = np.array(volumes), np.full(len(volumes), 10.0)
     if kind == "ticks":
         code = np.zeros(len(volumes), np.int32)
-        return TickBatch(day, ("A",), code, starts[: len(volumes)], price, size)
+        ts: Nanoseconds = starts[: len(volumes)]
+        return RowBatch.ticks(day, ("A",), code, ts, price, size, by_time=True)
     column, there = price[:, None], np.ones((len(volumes), 1), np.bool_)
     return BarBlock(
         day, ("A",), MINUTE_NS, starts, ends, column, column, column, column, size[:, None], there
@@ -100,7 +104,7 @@ def rows_with(day: TradingDay, volumes: list[float], kind: str) -> Rows:
 def test_a_bucket_is_finished_when_the_watermark_reaches_its_end_and_not_before() -> None:
     day = TradingDay(date(1970, 1, 1), "UTC", (Segment(0, 12 * MINUTE_NS),))
     rows = rows_with(day, [1.0] * 12, "bars")
-    bucket = no_bucket(1)
+    bucket: Under = no_bucket(1)
 
     bucket, early = derive(bucket, rows.rows(0, 5), day, 5, 5 * MINUTE_NS - 1)
     bucket, on_time = derive(bucket, rows.rows(5, 5), day, 5, 5 * MINUTE_NS)

@@ -7,7 +7,7 @@ import pytest
 from trading import bars, before, trading_day, weekdays
 
 from openbell.errors import CalendarError
-from openbell.market.bars import BarBlock, RawRows, TickBatch
+from openbell.market.bars import BarBlock, RawRows, RowBatch
 from openbell.market.calendar import coverage, open_calendar
 from openbell.market.days import MINUTE_NS, SECOND_NS
 from openbell.market.history import (
@@ -134,7 +134,8 @@ def test_ticks_become_minutes_and_a_day() -> None:
     at = [0, 10, 70, 30 * 60, 31 * 60 + 59]
     code = np.array([0, 0, 1, 0, 0], np.int32)
     price, size = np.array([5.0, 7.0, 1.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    ticks = TickBatch(day, ("A", "B"), code, day.open_ns + np.array(at) * SECOND_NS, price, size)
+    ts = day.open_ns + np.array(at) * SECOND_NS
+    ticks = RowBatch.ticks(day, ("A", "B"), code, ts, price, size, by_time=True)
 
     known = history_day(ticks, keep_rows=True)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from openbell.adapters.sources.base import DataOptions
 from openbell.adapters.sources.columns import decode, plan_columns
-from openbell.market.bars import Prices, TickBatch
+from openbell.market.bars import Prices, RowBatch
 from openbell.market.breakouts import BreakRules, armed, find_breaks
 from openbell.market.days import MINUTE_NS, Segment, TradingDay
 from openbell.market.prices import as_written, from_float32, product, scaled
@@ -98,13 +98,14 @@ def read(case: OnGrid) -> Prices:
 @given(case=on_grids())
 def test_a_price_on_the_threshold_never_breaks_and_the_next_always_does(case: OnGrid) -> None:
     level, *others = read(case)
-    ticks = TickBatch(
+    ticks = RowBatch.ticks(
         DAY,
         ("A",),
         np.zeros(2, np.int32),
         np.array([1, 2], np.int64),
         np.array(others),
         np.ones(2),
+        by_time=True,
     )
     count = np.ones(1, np.int64)
     levels = Levels(("A",), np.array([level]), np.array([level]), count, count, count, count > 0)

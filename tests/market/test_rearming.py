@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbell.market.bars import BarBlock, Rows, TickBatch
+from openbell.market.bars import BarBlock, RowBatch, Rows
 from openbell.market.breakouts import BreakRules, armed, find_breaks
 from openbell.market.days import MINUTE_NS, Segment, TradingDay
 from openbell.market.results import HIGH_BREAK, LOW_BREAK, Levels
@@ -163,13 +163,14 @@ def in_time(grid: Sequence[Sequence[Price | None]]) -> Iterator[tuple[str, int, 
 def test_ticks_break_and_rearm_as_walked(
     ticks: list[tuple[str, float]], rules: BreakRules, cuts: list[int]
 ) -> None:
-    rows = TickBatch(
+    rows = RowBatch.ticks(
         day(len(ticks)),
         SYMBOLS,
         np.array([SYMBOLS.index(symbol) for symbol, _ in ticks], np.int32),
         np.arange(len(ticks), dtype=np.int64) * MINUTE_NS,
         np.array([price for _, price in ticks]),
         np.ones(len(ticks)),
+        by_time=True,
     )
 
     # A tick is its own bar: however a break is confirmed, the price told is the tick's.

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
-
 from hypothesis import event, given
 from hypothesis import strategies as st
-from runs import Found, Run, drained, of_cases, outputs
+from runs import Found, drained, of_cases, outputs, with_boundaries
 from strategies import Case, cases
 
-from openbell.actors import day, keeper
-from openbell.actors.effects import Effects, Publish
-from openbell.messages.base import Message
-from openbell.messages.session import DayOpened
-from openbell.runtime.kernel.wiring import AnyActor
+from openbell.actors import keeper
 
 ONE_DAY = st.one_of(cases("bars", minutes_max=60), cases("ticks", minutes_max=60))
 
@@ -71,29 +63,3 @@ def steps(found: Found) -> int:
 
 def boundaries_of(found: Found) -> tuple[int, ...]:
     return next((c.opened.boundaries for c in found.commits if c.opened), ())
-
-
-def with_boundaries(run: Run, more: Sequence[int]) -> tuple[AnyActor, ...]:
-    """The run's actors, with a Day that has more boundaries than it needs."""
-    return tuple(
-        replace(actor, update=cut_finer(actor, more)) if actor.name == day.NAME else actor
-        for actor in run.actors
-    )
-
-
-def cut_finer(actor: AnyActor, more: Sequence[int]) -> Any:
-    def update(state: Any, message: Message) -> tuple[Any, Effects]:
-        after, effects = actor.update(state, message)
-        return after, tuple(
-            Publish(finer(effect.message, more))
-            if isinstance(effect, Publish) and isinstance(effect.message, DayOpened)
-            else effect
-            for effect in effects
-        )
-
-    return update
-
-
-def finer(opened: DayOpened, more: Sequence[int]) -> DayOpened:
-    boundaries = tuple(sorted({*opened.boundaries, *more}))
-    return opened.model_copy(update={"boundaries": boundaries})

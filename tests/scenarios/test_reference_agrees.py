@@ -7,8 +7,7 @@ from typing import Any
 
 from hypothesis import event, given
 from hypothesis import strategies as st
-from reference import SessionAnswer, minutes_of
-from runs import answer_of, drained, of_cases, register
+from runs import answer_of, drained, expected_session, minutes_in, of_cases, register
 from strategies import Case, cases
 
 from openbell.market.days import MINUTE_NS
@@ -73,24 +72,3 @@ def agrees(days: list[Case]) -> None:
                 assert document.reason
                 assert document.levels is None
                 assert (document.started_at, document.completed_at) == (None, None)
-
-
-def minutes_in(case: Case, session: SessionAnswer) -> list[int]:
-    """Starts of the minutes inside the hours that belong to a session."""
-    start, end = session["start_ns"], session["end_ns"]
-    return [m for m in minutes_of(case.day) if start <= m and m + MINUTE_NS <= end]
-
-
-def expected_session(case: Case, session: SessionAnswer) -> dict[str, Any]:
-    """The reference's session, but for two readings that openbell takes otherwise."""
-    start, end = session["start_ns"], session["end_ns"]
-    expected = {name: value for name, value in session.items() if not name.endswith("_ns")}
-    if session["status"] == "COMPLETED":
-        starts, ends = case.day.grid(case.interval_ns or MINUTE_NS)
-        if not ((starts >= start) & (ends <= end)).any():
-            # Bars of several minutes, none of which could ever lie inside.
-            return {**expected, "status": "SKIPPED", "truncated": False, "levels": {}}
-        # A break in its middle cuts no session: it begins and ends when it should.
-        minutes = minutes_in(case, session)
-        expected["truncated"] = start < minutes[0] or minutes[-1] + MINUTE_NS < end
-    return expected

@@ -84,6 +84,7 @@ DEFAULTS = {
         "kind": "bars",
         "interval": "1m",
         "bar_label": "start",
+        "order": "time",
         "timezone": None,
         "columns": dict.fromkeys(
             ["symbol", "ts", "open", "high", "low", "close", "volume", "price", "size"]

@@ -1,0 +1,418 @@
+"""Rows that come in any order, against the reference that takes one row after another.
+
+The order of the log is compared too: a step's signals stand in the order in which their rows came.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, replace
+from datetime import UTC, date, datetime, time
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from reference import Row, Rules, Window, answer_as_arrived
+from runs import (
+    answer_of,
+    drained,
+    expected_session,
+    of_cases,
+    outputs,
+    register,
+    with_boundaries,
+)
+from strategies import Case, cases
+
+from openbell.actors import breakout
+from openbell.market import breakouts
+from openbell.market.bars import BarBlock
+from openbell.market.days import MINUTE_NS, SECOND_NS, Segment, TradingDay, local_instant
+
+HOURS = TradingDay(
+    date(1970, 1, 1),
+    "UTC",
+    (Segment(0, 12 * MINUTE_NS), Segment(13 * MINUTE_NS, 20 * MINUTE_NS)),
+)
+
+
+def agrees(case: Case, lateness_ns: int, cuts: Sequence[int] = ()) -> Any:
+    """A whole day in the order of its rows, stepped as finely as asked; returns the reference's."""
+    case = register(case)
+    run = of_cases([case], order="arrival", lateness_ns=lateness_ns)
+    found = drained(run, troupe=with_boundaries(run, cuts))
+    expected: dict[str, Any] = {
+        **answer_as_arrived(
+            case.day,
+            case.interval_ns,
+            case.rows,
+            case.symbols,
+            case.windows,
+            case.rules,
+            case.companions,
+            lateness_ns=lateness_ns,
+        )
+    }
+    if all(c["rows"] == c["outside_hours"] for c in expected["counts"].values()):
+        assert case.day.date in found.without_data
+        return expected
+    late = expected.pop("late")
+    got = answer_of(found, case)
+    sessions = expected.pop("sessions")
+    assert got.pop("sessions") == [expected_session(case, s) for s in sessions]
+    for part, answered in expected.items():
+        assert got[part] == answered, part
+    (report,) = (commit.quality for commit in found.commits if commit.quality)
+    assert report.late is not None
+    for i, symbol in enumerate(case.symbols):
+        told = {
+            "rows": int(report.late.rows[i]),
+            "windows": int(report.late.sessions[i]),
+            "bars": int(report.late.bars[i]),
+        }
+        assert told == late[symbol], symbol
+        assert report.quality.late[i] == late[symbol]["rows"]
+    return {**expected, "late": late, "sessions": sessions}
+
+
+# Few rows, in every order
+
+
+def tick(symbol: str, second: float, price: float, size: float = 1.0) -> Row:
+    return symbol, round(second * SECOND_NS), price, size
+
+
+def bar(symbol: str, minute: int, *prices: float) -> Row:
+    open_, high, low, close = prices if len(prices) == 4 else prices * 4
+    return symbol, minute * MINUTE_NS, open_, high, low, close, 1.0
+
+
+def few(rows: Sequence[Row], rules: Rules = Rules(), companions: Any = None) -> Case:  # noqa: B008
+    """Rows round the end of a session that ends at 00:02:00 and one that ends at 00:05:00."""
+    return Case(
+        day=HOURS,
+        interval_ns=None if len(rows[0]) == 4 else MINUTE_NS,
+        rows=tuple(rows),
+        symbols=("A", "B", "C"),
+        windows=(Window("Second", "00:03", "00:04"), Window("First", "00:00", "00:01")),
+        rules=rules,
+        companions=companions or {},
+    )
+
+
+DECKS = {
+    # A's break and one of B that is late: assuming ascending times loses A's.
+    "ticks beyond": few(
+        [
+            tick("A", 60, 10.0),
+            tick("B", 61, 10.0),
+            tick("A", 125, 11.0),
+            tick("B", 119, 9.5),
+            tick("B", 126, 11.0),
+            tick("A", 121, 9.0),
+            tick("B", 121, 10.5),
+        ]
+    ),
+    "ticks that rearm": few(
+        [
+            tick("A", 10, 10.0),
+            tick("A", 119.5, 10.2),
+            tick("A", 120, 11.0),
+            tick("A", 121.5, 10.0),
+            tick("A", 121.5, 12.0),
+            tick("A", 124, 9.0),
+            tick("B", 130, 1.0),
+            tick("A", 185, 10.1),
+        ],
+        Rules(inside_bars=1, rearms_max=2),
+    ),
+    "ticks with companions": few(
+        [
+            tick("B", 5, 1.0),
+            tick("A", 7, 10.0),
+            tick("B", 121, 2.0),
+            tick("A", 122, 11.0),
+            tick("B", 122, 3.0),
+            tick("C", 123.5, 5.0),
+            tick("A", 122, 9.0),
+            tick("B", 124, 4.0),
+        ],
+        companions={"A": "B", "B": "C"},
+    ),
+    "ticks too late for a bar": few(
+        [
+            tick("A", 1, 10.0, 0.1),
+            tick("A", 299, 10.5, 0.2),
+            tick("A", 300, 11.0, 0.3),
+            tick("B", 302, 7.0, 0.7),
+            tick("A", 600, 12.0),
+            tick("B", 719.5, 8.0),
+            tick("B", 780, 8.5),
+        ]
+    ),
+    "bars": few(
+        [
+            bar("A", 0, 10.0),
+            bar("B", 1, 10.0, 10.5, 9.5, 10.0),
+            bar("A", 1, 10.0),
+            bar("A", 2, 11.0, 11.5, 9.0, 11.0),
+            bar("B", 2, 11.0),
+            bar("A", 3, 10.0, 12.0, 10.0, 11.8),
+            bar("B", 4, 9.0),
+            bar("A", 5, 8.0),
+        ],
+        companions={"A": "B"},
+    ),
+    "bars told twice, and touched": few(
+        [
+            bar("A", 1, 10.0, 10.5, 9.5, 10.0),
+            bar("A", 1, 20.0),
+            bar("B", 0, 5.0),
+            bar("A", 2, 10.0, 11.0, 9.0, 10.0),
+            bar("A", 4, 10.0, 13.0, 10.0, 10.2),
+            bar("A", 2, 10.0, 12.0, 9.0, 10.0),
+            bar("B", 5, 6.0),
+        ],
+        Rules(confirm="touch", inside_bars=2),
+    ),
+    "only the first price": few(
+        [
+            tick("A", 3, 10.0),
+            tick("B", 4, 10.0),
+            tick("A", 120, 10.0),
+            tick("A", 121, 11.0),
+            tick("B", 122, 9.0),
+            tick("B", 120, 10.0),
+        ],
+        Rules(check="once"),
+    ),
+}
+LATENESSES = (0, 2 * SECOND_NS, 90 * SECOND_NS)
+EVERY_SECOND = range(SECOND_NS, 20 * MINUTE_NS, 37 * SECOND_NS)
+
+
+def orders(case: Case, many: int | None, seed: int = 0) -> Iterator[Case]:
+    """The case's rows in all orders, or in so many of them."""
+    if many is None:
+        yield from (replace(case, rows=rows) for rows in permutations(case.rows))
+        return
+    rng = random.Random(seed)
+    for _ in range(many):
+        yield replace(case, rows=tuple(rng.sample(case.rows, len(case.rows))))
+
+
+@pytest.mark.parametrize("lateness_ns", LATENESSES)
+@pytest.mark.parametrize("deck", DECKS)
+def test_few_rows_in_some_orders_are_answered_as_the_reference_does(
+    deck: str, lateness_ns: int
+) -> None:
+    all_agree(orders(DECKS[deck], 3, seed=lateness_ns), lateness_ns)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lateness_ns", LATENESSES)
+@pytest.mark.parametrize("deck", DECKS)
+def test_few_rows_in_all_orders_are_answered_as_the_reference_does(
+    deck: str, lateness_ns: int
+) -> None:
+    case = DECKS[deck]
+    all_agree(orders(replace(case, rows=case.rows[-6:]), None), lateness_ns)
+    all_agree(orders(case, 500, seed=lateness_ns), lateness_ns)
+
+
+def test_a_late_row_hides_no_break_and_the_log_is_in_the_order_of_arrival() -> None:
+    rows = [
+        tick("A", 10, 10.0),
+        tick("B", 11, 10.0),
+        tick("A", 125, 11.0),
+        tick("B", 119, 9.0),
+        tick("B", 121, 8.0),
+        tick("C", 126, 1.0),
+    ]
+
+    expected = agrees(few(rows), 2 * SECOND_NS)
+
+    # B's second tick is behind A's in time, but it came after it.
+    told = [(s["symbol"], s["side"], s["ts"], s["known_at"]) for s in expected["signals"]]
+    assert told == [
+        ("A", "HIGH_BREAK", 125 * SECOND_NS, 125 * SECOND_NS),
+        ("B", "LOW_BREAK", 121 * SECOND_NS, 125 * SECOND_NS),
+    ]
+    # With two seconds to wait, 00:02:00 is crossed at 125 s: the tick of 119 s is too late for it.
+    assert expected["late"]["B"] == {"rows": 1, "windows": 1, "bars": 0}
+
+
+@settings(max_examples=40)
+@given(
+    case=st.one_of(cases("bars", minutes_max=40), cases("ticks", minutes_max=40)), data=st.data()
+)
+def test_a_random_day_in_disorder_is_answered_as_the_reference_does(
+    case: Case, data: st.DataObject
+) -> None:
+    rows = data.draw(disordered(case.rows))
+    rules = case.rules._replace(
+        inside_bars=data.draw(st.sampled_from((0, 0, 1, 2))),
+        rearms_max=data.draw(st.sampled_from((None, 1))),
+    )
+    lateness_ns = data.draw(st.sampled_from((0, SECOND_NS, 30 * SECOND_NS, 10 * MINUTE_NS)))
+    cuts = data.draw(st.lists(st.integers(case.day.open_ns + 1, case.day.close_ns - 1), max_size=9))
+
+    expected = agrees(replace(case, rows=rows, rules=rules), lateness_ns, cuts)
+
+    event(
+        f"late rows: {any(of['rows'] for of in expected['late'].values()) if 'late' in expected else False}"
+    )
+    event(f"{min(len(expected['signals']), 3)} signals or more")
+
+
+@st.composite
+def disordered(draw: st.DrawFn, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Time order, but for what each row is held up; some far, most a little."""
+    by_time = sorted(rows, key=lambda row: row[1])
+    seed = draw(st.integers(0, 2**32 - 1))
+    far = draw(st.sampled_from((0, 5, 60, 600)))
+    rng = random.Random(seed)
+    delays = [row[1] + rng.random() ** 4 * far * SECOND_NS for row in by_time]
+    order = sorted(range(len(by_time)), key=delays.__getitem__)
+    return tuple(by_time[i] for i in order)
+
+
+@settings(max_examples=30)
+@given(case=cases("ticks", minutes_max=30, clean=True), seed=st.integers(0, 2**32 - 1))
+def test_disorder_within_the_lateness_gives_the_levels_and_bars_of_time_order(
+    case: Case, seed: int
+) -> None:
+    rng = random.Random(seed)
+    whole = [with_whole_volume(row) for row in sorted(case.rows, key=lambda row: row[1])]
+    delays = [row[1] + rng.randrange(29 * SECOND_NS) for row in whole]
+    mixed = [whole[i] for i in sorted(range(len(whole)), key=delays.__getitem__)]
+    # Of equal times the first to come is first in both.
+    in_time = sorted(mixed, key=lambda row: row[1])
+
+    came = drained(
+        of_cases([replace(case, rows=tuple(mixed))], order="arrival", lateness_ns=30 * SECOND_NS)
+    )
+    by_time = drained(of_cases([replace(case, rows=tuple(in_time))]))
+
+    for left, right in zip(came.days, by_time.days, strict=True):
+        one, other = (outputs_but_signals(day, case) for day in (came, by_time))
+        assert one == other, (left, right)
+
+
+def outputs_but_signals(found: Any, case: Case) -> Any:
+    answered = answer_of(found, register(case))
+    return {part: answered[part] for part in ("sessions", "derived", "quality")}
+
+
+def with_whole_volume(row: Row) -> Row:
+    """Sums of whole numbers are exact, in whatever order they are added up."""
+    return (*row[:-1], float(int(row[-1])))
+
+
+@settings(max_examples=30)
+@given(case=st.one_of(cases("bars", minutes_max=40), cases("ticks", minutes_max=40)))
+def test_steps_may_end_anywhere_in_a_day_in_disorder(case: Case) -> None:
+    rows = tuple(random.Random(len(case.rows)).sample(case.rows, len(case.rows)))
+    run = of_cases([replace(case, rows=rows)], order="arrival", lateness_ns=20 * SECOND_NS)
+    cuts = range(case.day.open_ns + 1, case.day.close_ns, 97 * SECOND_NS)
+
+    cut = drained(run, troupe=with_boundaries(run, cuts))
+
+    assert outputs(cut) == outputs(drained(run))
+
+
+def all_agree(cases: Iterable[Case], lateness_ns: int) -> None:
+    for case in cases:
+        agrees(case, lateness_ns)
+        agrees(case, lateness_ns, cuts=[*EVERY_SECOND])
+
+
+# Bugs that were there once, planted again
+
+
+def breaks_since_by_bisection(rows: Any, from_ns: int) -> Any:
+    """As if times ascended."""
+    start = int(np.searchsorted(rows.ts, from_ns, side="left"))
+    turns = rows.ends if isinstance(rows, BarBlock) else rows.turns
+    return rows.rows(start, len(rows)), turns[start:]
+
+
+def log_by_time(*args: Any) -> Any:
+    batch = ordered_signals(*args)
+    order = np.argsort(batch.ts, kind="stable")
+    columns = {
+        f.name: getattr(batch, f.name)[order]
+        for f in fields(batch)
+        if isinstance(getattr(batch, f.name), np.ndarray)
+    }
+    return replace(batch, **columns)
+
+
+ordered_signals = breakout._signals
+PLANTED: dict[str, tuple[Any, str, Any]] = {
+    "a break behind a row that came late is lost": (
+        breakouts,
+        "_since",
+        breaks_since_by_bisection,
+    ),
+    "a step's signals stand in order of time": (breakout, "_signals", log_by_time),
+}
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_bug_that_was_there_once_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, name, planted = PLANTED[bug]
+    monkeypatch.setattr(place, name, planted)
+
+    with pytest.raises(AssertionError):
+        all_agree(orders(DECKS["ticks beyond"], 20), 2 * SECOND_NS)
+
+
+# Real ticks as they stand
+
+
+def test_real_ticks_in_the_order_of_their_file_are_answered_as_the_reference_does(
+    shared_data: Path,
+) -> None:
+    # The day whose ticks are up to five and a half minutes out of order, up to noon.
+    first, last = (local_instant(BUSY, time(hour), "Asia/Kolkata") for hour in (6, 12))
+    table = pq.read_table(
+        shared_data / "ticks_nse_index_2021.parquet",
+        filters=[
+            ("ts", ">=", datetime.fromtimestamp(first // SECOND_NS, UTC)),
+            ("ts", "<", datetime.fromtimestamp(last // SECOND_NS, UTC)),
+        ],
+    )
+    ts = table["ts"].cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_pylist()
+    symbols, prices, sizes = (table[name].to_pylist() for name in ("symbol", "price", "size"))
+    rows = tuple(zip(symbols, ts, map(float, prices), map(float, sizes), strict=True))
+    opens, closes = (local_instant(BUSY, time(*at), "Asia/Kolkata") for at in ((9, 15), (12, 0)))
+    case = Case(
+        day=TradingDay(BUSY, "Asia/Kolkata", (Segment(opens, closes),)),
+        interval_ns=None,
+        rows=rows,
+        symbols=("NIFTY", "BANKNIFTY"),
+        windows=(
+            Window("Opening", "09:15", "09:20"),
+            Window("Morning", "09:30", "09:35"),
+            Window("Late Morning", "10:30", "10:59"),
+        ),
+        rules=Rules(inside_bars=3, rearms_max=40),
+        companions={"NIFTY": "BANKNIFTY", "BANKNIFTY": "NIFTY"},
+    )
+
+    expected = agrees(case, 2 * SECOND_NS, cuts=range(opens + SECOND_NS, closes, 7 * MINUTE_NS))
+
+    assert len(expected["signals"]) > 50
+    assert sum(of["out_of_order"] for of in expected["counts"].values()) > 20
+    assert sum(of["rows"] for of in expected["late"].values()) > 0
+
+
+BUSY = date(2021, 4, 19)
