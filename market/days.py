@@ -43,7 +43,7 @@ def local_instant(day: date, wall: time, tz: str) -> int:
     return round(moment.timestamp()) * SECOND_NS
 
 
-Dates = tuple[date, ...]
+DateRun = tuple[date, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class TradingDay:
         return self.open_ns < self.midnight_ns or self.close_ns > self.next_midnight_ns
 
     @cached_property
-    def local_dates(self) -> Dates:
+    def local_dates(self) -> DateRun:
         """The dates of its zone on which its hours lie, ascending."""
         if not self.crosses_midnight:
             return (self.date,)
@@ -119,12 +119,31 @@ class TradingDay:
         return sum(-(-(s.close_ns - s.open_ns) // MINUTE_NS) for s in self.segments)
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a calendar says of one date, and on whose word."""
+
+    date: date
+    day: TradingDay | None
+    """None when the exchange is closed."""
+    layer: str
+    """`exchange_calendars XNYS`, `overlay nse.yaml`, `config`, …"""
+    reason: str
+    """Why it is closed (`weekend`, `holiday (…)`, `closure: …`) or has unusual hours, else empty."""
+    regular: tuple[int, int] | None = None
+    """Open and close (ns UTC) of a regular day, where this one has unusual hours of its own."""
+
+
+Dates = dict[date, Explanation]
+"""One entry for every date of a span, in order."""
+
+
 def local_date(instant_ns: int, tz: str) -> date:
     """The date that an instant falls on in a time zone."""
     return (_EPOCH + timedelta(seconds=instant_ns // SECOND_NS)).astimezone(ZoneInfo(tz)).date()
 
 
-def dates_between(start_ns: int, end_ns: int, tz: str) -> Dates:
+def dates_between(start_ns: int, end_ns: int, tz: str) -> DateRun:
     """The dates of a time zone that [start, end) touches, ascending."""
     first, last = local_date(start_ns, tz), local_date(end_ns - 1, tz)
     return tuple(first + timedelta(days=n) for n in range((last - first).days + 1))

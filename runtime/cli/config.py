@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -14,6 +16,7 @@ from openbell.runtime.cli.words import one_line
 
 if TYPE_CHECKING:
     from openbell.runtime.config import Config
+    from openbell.runtime.intake.planning import DayWindows
 
 config_app = typer.Typer(
     help="Check a configuration, or see what one may hold.",
@@ -33,14 +36,18 @@ def config_check(
     from openbell.runtime.intake.planning import check_config, check_data
 
     settings = configuration(file, {})
+    today = date.today()  # noqa: DTZ011 a default for people at a terminal
     with naming(file):
         accept(settings, "run")
         doubt = check_data(settings)
-        check_config(settings, first_date(settings.backtest.start) or date.today())  # noqa: DTZ011
+        windows = check_config(
+            settings, first_date(settings.backtest.start) or today, refuse=doubt is not None
+        )
     if json:
         print(one_line(settings.model_dump(mode="json")))
     else:
         print_config(settings, file, doubt=doubt)
+        print_windows(windows[:_DAYS_SHOWN])
 
 
 @config_app.command("schema", epilog=example("openbell config schema > openbell.schema.json"))
@@ -69,9 +76,10 @@ def print_config(config: Config, file: Path, *, doubt: str | None) -> None:
         table.add_column(name, no_wrap=True)
     for session in config.sessions:
         rules = config.breakout_for(session)
-        end = f"{session.end}{' (left out)' if session.closed == 'left' else ''}"
+        zone = f" {session.timezone}" if session.timezone else ""
+        end = f"{session.end}{zone}{' (left out)' if session.closed == 'left' else ''}"
         table.add_row(
-            session.name, str(session.start), end, rules.confirm, rules.check, rules.sides
+            session.name, f"{session.start}{zone}", end, rules.confirm, rules.check, rules.sides
         )
     show(table)
     data = config.data
@@ -95,3 +103,36 @@ def print_config(config: Config, file: Path, *, doubt: str | None) -> None:
     ]
     unknown = f"; as configured: {doubt}" if doubt else ""
     show(f"Streamed: {streamed}; generated: {', '.join(generated) or 'none'}{unknown}")
+
+
+_DAYS_SHOWN = 3
+
+
+def print_windows(days: Sequence[DayWindows]) -> None:
+    """When each session takes place on some days, in the day's zone and in UTC."""
+    from openbell.market.windows import Window
+    from openbell.runtime.cli.tables import new_table, show
+
+    if not days:
+        return
+    table = new_table(f"The next trading days, times in {days[0].day.tz}", "session")
+    for name in ("trading day", "from", "until", "UTC"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("", overflow="fold")
+    for name in days[0].windows:
+        for of_day in days:
+            window = of_day.windows[name]
+            trading_day = f"{of_day.day.date:%a %Y-%m-%d}"
+            if isinstance(window, Window):
+                zone = ZoneInfo(of_day.day.tz)
+                edges = (window.start_ns, window.end_ns)
+                local = [f"{_moment(ns, zone):%a %H:%M}" for ns in edges]
+                utc = "–".join(f"{_moment(ns, UTC):%H:%M}" for ns in edges)
+                table.add_row(name, trading_day, *local, utc, window.truncated or "")
+            else:
+                table.add_row(name, trading_day, "", "", "", f"skipped: {window.reason}")
+    show(table)
+
+
+def _moment(instant_ns: int, zone: tzinfo) -> datetime:
+    return datetime.fromtimestamp(instant_ns // 1_000_000_000, zone)

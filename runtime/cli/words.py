@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -42,8 +42,9 @@ def hours_of(day: TradingDay, open_ns: int, close_ns: int) -> str:
 
     zone = ZoneInfo(day.tz)
     opens, closes = (datetime.fromtimestamp(ns // SECOND_NS, zone) for ns in (open_ns, close_ns))
-    before = f"{opens:%a} " if opens.date() < day.date else ""
-    end = "24:00" if closes.date() > day.date and closes.hour == 0 else f"{closes:%H:%M}"
+    before, after = ("" if at.date() == day.date else f"{at:%a} " for at in (opens, closes))
+    midnight = closes.date() > day.date and closes.time() == time()
+    end = "24:00" if midnight and not before else f"{after}{closes:%H:%M}"
     return f"{before}{opens:%H:%M}–{end}"
 
 

@@ -13,7 +13,7 @@ from openbell.runtime.config.model import (
     config_schema,
 )
 from openbell.runtime.config.reading import config_from, load_config
-from openbell.runtime.config.values import Buffer, Duration, Hours, Rearm, SessionTime, Size
+from openbell.runtime.config.values import Buffer, Duration, Rearm, SessionTime, Size
 
 __all__ = [
     "DIGEST_LEAVES_OUT",
@@ -21,7 +21,6 @@ __all__ = [
     "Buffer",
     "Config",
     "Duration",
-    "Hours",
     "Rearm",
     "SessionConfig",
     "SessionTime",

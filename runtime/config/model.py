@@ -29,8 +29,10 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
+from openbell.market.hours import RegularHours
+from openbell.market.hours import Span as TradingSpan
 from openbell.runtime.config import values
-from openbell.runtime.config.values import Buffer, Duration, Hours, Rearm, SessionTime, Size
+from openbell.runtime.config.values import Buffer, Duration, Rearm, SessionTime, Size
 
 DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
     "name": None,
@@ -188,10 +190,35 @@ Symbols = Annotated[
     ),
 ]
 Segments = Annotated[
-    tuple[Hours, ...],
-    PlainValidator(values.parse_hours),
+    tuple[TradingSpan, ...],
+    PlainValidator(values.parse_spans),
     *_json(None, anyOf=[{"type": "string"}, {"type": "array", "items": {"type": "string"}}]),
 ]
+_strings = {"type": "array", "items": {"type": "string"}}
+_hours_schema = {
+    "type": "object",
+    "properties": {
+        "from": {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+        "hours": {"type": "string"},
+        "breaks": _strings,
+        "evening": {"enum": ["date", "trading_day"]},
+    },
+    "required": ["hours"],
+    "additionalProperties": False,
+}
+DailyHours = Annotated[
+    tuple[RegularHours, ...],
+    PlainValidator(values.parse_regular_hours),
+    *_json(
+        None,
+        anyOf=[
+            {"type": "string"},
+            _hours_schema,
+            {"type": "array", "items": {"anyOf": [{"type": "string"}, _hours_schema]}},
+        ],
+    ),
+]
+"""What holds of all regular days, by date, oldest first."""
 Period = Annotated[
     str,
     PlainValidator(values.parse_period),
@@ -303,6 +330,10 @@ class SessionConfig(Section):
     closed: Literal["both", "left"] = Field(
         default="both",
         description="`both`: 09:30 to 09:35 is six minutes; `left`: the end minute is left out.",
+    )
+    timezone: TimeZone | None = Field(
+        default=None,
+        description="Time zone of its wall times, e.g. `Europe/London`; null: the calendar's.",
     )
     breakout: BreakoutOverrides = BreakoutOverrides()
 
@@ -625,6 +656,17 @@ class DayConfig(Section):
 class CalendarConfig(Section):
     """Your own corrections of the exchange's calendar."""
 
+    timezone: TimeZone | None = Field(
+        default=None,
+        description="Time zone of days, hours and sessions, e.g. `America/New_York`; null: the "
+        "exchange's, UTC for 24/7.",
+    )
+    hours: DailyHours | None = Field(
+        default=None,
+        description='Hours of regular days, e.g. `"04:00-20:00"`; `"18:00-17:00"` opens on the '
+        'evening before. By date: `[{from: 2024-01-01, hours: "09:00-15:30", breaks: '
+        '["12:00-13:00"]}]`; null: the exchange\'s.',
+    )
     special_sessions: Mapping[Date, Segments] = Field(
         default={},
         description='Days with hours of their own: `{2024-11-01: "18:00-19:00"}`, several spans '

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
+
+from openbell.market.hours import Eve, RegularHours, Span, parse_breaks, parse_span, written_break
 
 Unit = Literal["ns", "us", "ms", "s", "m", "h", "d"]
 
@@ -49,7 +52,6 @@ SIZE = re.compile(rf"\s*({NUMBER})\s*({'|'.join(SIZES_BYTES)})\s*")
 WALL = re.compile(r"([0-9]{2}):([0-9]{2})")
 RELATIVE = re.compile(r"(open|close)(?:\s*([+-])\s*([0-9.]+\s*[a-z]+))?")
 BUFFER = re.compile(rf"\s*({NUMBER})\s*(%|ticks?|)\s*")
-HOURS = re.compile(r"\s*([^\s-]+)\s*[-–]\s*([^\s-]+)\s*")
 PERIOD = re.compile(r"[1-9][0-9]{0,4}[dw]")
 
 
@@ -127,18 +129,6 @@ NEVER = Rearm(inside_bars=0, max=0)
 INSIDE = Rearm(inside_bars=1, max=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Hours:
-    """One span of trading, [open, close), in the exchange's local time."""
-
-    open: time
-    close: time
-    """Midnight is the one after the day."""
-
-    def __str__(self) -> str:
-        return f"{self.open:%H:%M}-{self.close:%H:%M}"
-
-
 def written(value: object) -> object:
     """A value of this module as JSON has it; it parses to the same value."""
     match value:
@@ -151,11 +141,15 @@ def written(value: object) -> object:
             return {"inside_bars": value.inside_bars, **most}
         case time():
             return f"{value:%H:%M}"
+        case Span():
+            return str(value)
+        case RegularHours():
+            return _written_hours(value)
         case tuple() | list():
             return [written(part) for part in value]
         case datetime():
             return value.isoformat(timespec="minutes")
-        case Duration() | Size() | SessionTime() | Buffer() | Hours() | date() | Path():
+        case Duration() | Size() | SessionTime() | Buffer() | date() | Path():
             return str(value)
     return value
 
@@ -329,28 +323,92 @@ def first_date(moment: date | datetime | None) -> date | None:
     return moment.date() if isinstance(moment, datetime) else moment
 
 
-def parse_hours(given: Any) -> tuple[Hours, ...]:
-    """A day's segments: "09:15-10:00", or a list of such spans in time order."""
-    spans = [given] if isinstance(given, str | Hours) else given
-    wanted = 'write its hours, e.g. "18:00-19:00" or ["09:15-10:00", "11:30-12:30"]'
-    if not isinstance(spans, list | tuple) or not spans:
-        raise ValueError(wanted)
-    segments = []
-    for span in spans:
-        if isinstance(span, Hours):
-            segments.append(span)
-            continue
-        match = HOURS.fullmatch(span) if isinstance(span, str) else None
-        if match is None:
-            raise ValueError(wanted)
-        segments.append(Hours(parse_wall(match[1]), parse_wall(match[2])))
-    last = time()
-    for place, span in enumerate(segments):
-        ends_at_midnight = span.close == time() and place == len(segments) - 1
-        if span.open < last or not (span.open < span.close or ends_at_midnight):
+_SPAN_WANTED = 'write its hours, e.g. "18:00-19:00" or ["09:15-10:00", "11:30-12:30"]'
+_HOURS_WANTED = (
+    'write e.g. "04:00-20:00", "18:00-17:00" for a day that opens on the evening before, or '
+    '[{from: 2024-01-01, hours: "09:00-15:30", breaks: ["12:00-13:00"]}]'
+)
+
+
+def parse_spans(given: Any) -> tuple[Span, ...]:
+    """A date's spans of trading: "09:15-10:00", or a list of such in time order.
+
+    The first may open on the evening before.
+    """
+    if isinstance(given, tuple) and given and all(isinstance(span, Span) for span in given):
+        return given
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list | tuple) or not texts:
+        raise ValueError(_SPAN_WANTED)
+    spans = [_span(text, _SPAN_WANTED) for text in texts]
+    for before, after in pairwise(spans):
+        if after.opens < before.closes:
             raise ValueError("write each span's open before its close, spans in time order")
-        last = span.close
-    return tuple(segments)
+    return tuple(spans)
+
+
+def parse_regular_hours(given: Any) -> tuple[RegularHours, ...]:
+    """The hours of regular days: a span, or what holds from a date on, oldest first."""
+    entries = [given] if isinstance(given, str | Mapping) else given
+    if not isinstance(entries, list | tuple) or not entries:
+        raise ValueError(_HOURS_WANTED)
+    parsed = tuple(_regular_hours(entry) for entry in entries)
+    for before, after in pairwise(parsed):
+        if after.since is None or (before.since is not None and after.since <= before.since):
+            raise ValueError("write each entry's from after the one before")
+    return parsed
+
+
+def _regular_hours(given: Any) -> RegularHours:
+    if isinstance(given, RegularHours):
+        return given
+    entry = {"hours": given} if isinstance(given, str) else given
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("hours"), str):
+        raise ValueError(_HOURS_WANTED)  # noqa: TRY004 pydantic reports ValueErrors only
+    keys = ("from", "hours", "breaks", "evening")
+    if unknown := sorted(str(key) for key in entry if key not in keys):
+        raise ValueError(f"{unknown[0]} is not a key of it; use {', '.join(keys)}")
+    span = _span(entry["hours"], _HOURS_WANTED)
+    texts = entry.get("breaks") or []
+    texts = [texts] if isinstance(texts, str) else texts
+    try:
+        breaks = parse_breaks(span, [str(text) for text in texts])
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"breaks is {json.dumps(texts, default=str)}; write spans inside {entry['hours']}, in "
+            'time order, e.g. ["12:00-13:00"]'
+        ) from None
+    evening = entry.get("evening", "date")
+    if evening not in ("date", "trading_day"):
+        raise ValueError(f"evening is {json.dumps(evening)}; write date or trading_day")
+    since = entry.get("from")
+    eve: Eve = "trading_day" if evening == "trading_day" else "date"
+    hours = RegularHours(span, breaks, None if since is None else parse_date(since), eve)
+    if evening == "trading_day" and all(opens < 0 for opens, _ in hours.spans):
+        raise ValueError(
+            "evening: trading_day needs a break between the evening and the morning, e.g. "
+            '{hours: "21:00-15:00", breaks: ["02:30-09:00"], evening: trading_day}'
+        )
+    return hours
+
+
+def _span(given: Any, wanted: str) -> Span:
+    try:
+        return parse_span(given)
+    except (ValueError, TypeError):
+        raise ValueError(wanted) from None
+
+
+def _written_hours(hours: RegularHours) -> object:
+    text = str(hours.span)
+    if hours == RegularHours(hours.span):
+        return text
+    return {
+        **({} if hours.since is None else {"from": str(hours.since)}),
+        "hours": text,
+        **({"breaks": [written_break(pause) for pause in hours.breaks]} if hours.breaks else {}),
+        **({} if hours.evening == "date" else {"evening": hours.evening}),
+    }
 
 
 def parse_symbol(given: Any) -> str:

@@ -31,7 +31,7 @@ from openbell.market.days import (
 )
 from openbell.market.indicators import Indicator
 from openbell.market.prices import product
-from openbell.market.windows import NoWindow, SessionSpec, order_of_day, session_window
+from openbell.market.windows import NoWindow, SessionSpec, Window, session_window
 from openbell.runtime.config import BreakoutConfig, Config
 from openbell.runtime.config.values import Duration
 from openbell.runtime.intake.labels import are_last_instants, seem_ends
@@ -126,7 +126,7 @@ def plan(
     ConfigError, DataError, CalendarError
         If the configuration, the data and the calendar don't go together.
     """
-    zone = timezone(config.exchange)
+    zone = config.calendar.timezone or timezone(config.exchange)
     live_from_ns = EPOCH
     asked_from = start
     if isinstance(start, datetime):
@@ -208,20 +208,40 @@ def _with_indicators(
     return replace(made, indicators=tuple((spec, functions[spec.name]) for spec in trailing.specs))
 
 
-def check_config(config: Config, today: date) -> None:
-    """Whether a configuration can be run, as far as can be told without its data.
+@dataclass(frozen=True)
+class DayWindows:
+    """When the sessions take place on a trading day."""
+
+    day: TradingDay
+    windows: Mapping[str, Window | NoWindow]
+    """By session, as configured."""
+
+
+def check_config(config: Config, today: date, *, refuse: bool = True) -> tuple[DayWindows, ...]:
+    """When the sessions take place on the days of the two weeks from a date on.
 
     Parameters
     ----------
-    today : date
-        Sessions are held against the hours of the two weeks from it on.
+    refuse : bool
+        Whether to refuse sessions that take place on none of the days. Where there are rows to
+        run, it is their days that count, see `plan`.
 
     Raises
     ------
     ConfigError, CalendarError
+        If the configuration can't be run, as far as can be told without its data.
     """
-    calendar = calendar_for(config, today, today + timedelta(days=14))
-    _refuse_windows_outside(config, settings(config), calendar.days(calendar.first, calendar.last))
+    _, latest = coverage(config.exchange)
+    last = max(today, min(today + timedelta(days=14), latest))
+    days = calendar_for(config, today, last).days()
+    made = settings(config)
+    if refuse:
+        _refuse_windows_outside(config, made, days)
+    slot_ns = made.interval_ns or MINUTE_NS
+    return tuple(
+        DayWindows(day, {spec.name: session_window(day, spec, slot_ns) for spec in made.sessions})
+        for day in days
+    )
 
 
 def check_data(config: Config) -> str | None:
@@ -264,7 +284,13 @@ def settings(config: Config, *, paced: bool = False) -> Settings:
     return Settings(
         exchange=config.exchange,
         sessions=tuple(
-            SessionSpec(session.name, str(session.start), str(session.end), session.closed)
+            SessionSpec(
+                session.name,
+                str(session.start),
+                str(session.end),
+                session.closed,
+                session.timezone,
+            )
             for session in config.sessions
         ),
         rules=tuple(_rules(rule) for rule in rules),
@@ -307,12 +333,11 @@ def calendar_for(config: Config, first: date, last: date) -> Calendar:
         first,
         last,
         segment=config.segment,
-        special_sessions={
-            day: [(hours.open, hours.close) for hours in segments]
-            for day, segments in config.calendar.special_sessions.items()
-        },
+        special_sessions=config.calendar.special_sessions,
         closures=config.calendar.closures,
         early_closes=config.calendar.early_closes,
+        hours=config.calendar.hours or (),
+        tz=config.calendar.timezone,
     )
 
 

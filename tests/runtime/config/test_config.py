@@ -17,12 +17,12 @@ from pydantic import BaseModel, ValidationError
 
 from openbell.errors import ConfigError
 from openbell.market.days import MINUTE_NS
+from openbell.market.hours import Span
 from openbell.runtime.config import (
     DIGEST_LEAVES_OUT,
     Buffer,
     Config,
     Duration,
-    Hours,
     Rearm,
     SessionTime,
     Size,
@@ -55,7 +55,7 @@ upkeep: {enabled: true, derived_intervals: [5, 15], check_interval_seconds: 2.0}
 history: {data: [{trailing_days: 10, intervals: [1m], apply_to: all}], indicators: {}, enable_quality: true}
 prefetch: {days: 1, timeout_seconds: 30}
 day: {auto_roll: true, timeout_seconds: 300, boundary_check_interval: 60, post_market_roll_delay: 30}
-calendar: {special_sessions: {}, closures: [], early_closes: {}}
+calendar: {timezone: null, hours: null, special_sessions: {}, closures: [], early_closes: {}}
 scanners: []
 sinks: []
 backtest: {start: null, end: null, speed: 0}
@@ -123,7 +123,13 @@ DEFAULTS = {
         "boundary_check_interval": "1m",
         "post_market_roll_delay": "30m",
     },
-    "calendar": {"special_sessions": {}, "closures": [], "early_closes": {}},
+    "calendar": {
+        "timezone": None,
+        "hours": None,
+        "special_sessions": {},
+        "closures": [],
+        "early_closes": {},
+    },
     "scanners": [],
     "sinks": [],
     "sinks_max_age": "1m",
@@ -239,7 +245,7 @@ def test_yaml_scalars_are_read_as_they_look(tmp_path: Path) -> None:
     assert config.companions == {"NO": "ON", "1234": "000270"}
     assert config.backtest.start == date(2024, 6, 24)
     assert config.calendar.early_closes == {date(2024, 7, 3): time(13)}
-    assert config.calendar.special_sessions == {date(2024, 11, 1): (Hours(time(18), time(19)),)}
+    assert config.calendar.special_sessions == {date(2024, 11, 1): (Span(18 * 60, 19 * 60),)}
 
 
 def test_json_says_the_same_as_yaml(tmp_path: Path) -> None:
@@ -398,8 +404,8 @@ def test_a_special_day_may_have_two_segments_and_end_at_midnight() -> None:
     config = config_from(minimal(calendar={"special_sessions": special}))
 
     assert config.calendar.special_sessions == {
-        date(2024, 3, 2): (Hours(time(9, 15), time(10)), Hours(time(11, 30), time(12, 30))),
-        date(2024, 3, 9): (Hours(time(18), time()),),
+        date(2024, 3, 2): (Span(555, 600), Span(690, 750)),
+        date(2024, 3, 9): (Span(18 * 60, 24 * 60),),
     }
 
 
@@ -556,8 +562,20 @@ def test_a_dumped_configuration_reads_back_as_itself() -> None:
     config = config_from(
         minimal(
             breakout={"rearm": {"inside_bars": 2}, "buffer": "2 ticks", "tick_size": 0.05},
-            calendar={"special_sessions": {"2024-11-01": "18:00-19:00"}},
-            sessions=[session(start="open+5m", end="close-5m")],
+            calendar={
+                "special_sessions": {"2024-11-01": "18:00-19:00"},
+                "timezone": "Asia/Shanghai",
+                "hours": [
+                    "09:00-15:00",
+                    {
+                        "from": "2024-01-01",
+                        "hours": "21:00-15:00",
+                        "breaks": ["02:30-09:00", "11:30-13:30"],
+                        "evening": "trading_day",
+                    },
+                ],
+            },
+            sessions=[session(start="open+5m", end="close-5m", timezone="Europe/London")],
             data={"path": "minutes"},
         )
     )
@@ -786,8 +804,18 @@ REFUSED = r"""
     calendar.closures[0] is "2024-02-30"; there is no such day; write a date, e.g. 2024-06-24
 {"calendar": {"closures": ["2024-07-03"], "early_closes": {"2024-07-03": "13:00"}}}
     calendar.closures[0] is "2024-07-03"; that day has hours above; keep one of the two
-{"calendar": {"special_sessions": {"2024-11-01": ["10:00-09:00"]}}}
-    calendar.special_sessions.2024-11-01 is ["10:00-09:00"]; write each span's open before its close, spans in time order
+{"calendar": {"hours": "9-17"}}
+    calendar.hours is "9-17"; write e.g. "04:00-20:00", "18:00-17:00" for a day that opens on the evening before, or [{from: 2024-01-01, hours: "09:00-15:30", breaks: ["12:00-13:00"]}]
+{"calendar": {"hours": [{"hours": "09:00-15:30", "breaks": ["16:00-17:00"]}]}}
+    calendar.hours is [{"hours": "09:00-15:30", "breaks": ["16:00-17:00"]}]; breaks is ["16:00-17:00"]; write spans inside 09:00-15:30, in time order, e.g. ["12:00-13:00"]
+{"calendar": {"hours": ["09:00-15:30", "09:00-17:00"]}}
+    calendar.hours is ["09:00-15:30", "09:00-17:00"]; write each entry's from after the one before
+{"calendar": {"hours": {"hours": "21:00-15:00", "evening": "trading_day"}}}
+    calendar.hours is {"hours": "21:00-15:00", "evening": "trading_day"}; evening: trading_day needs a break between the evening and the morning, e.g. {hours: "21:00-15:00", breaks: ["02:30-09:00"], evening: trading_day}
+{"calendar": {"hours": {"hours": "09:00-15:30", "until": "2024-01-01"}}}
+    calendar.hours is {"hours": "09:00-15:30", "until": "2024-01-01"}; until is not a key of it; use from, hours, breaks, evening
+{"calendar": {"special_sessions": {"2024-11-01": ["10:00-11:00", "09:00-09:30"]}}}
+    calendar.special_sessions.2024-11-01 is ["10:00-11:00", "09:00-09:30"]; write each span's open before its close, spans in time order
 {"calendar": {"early_closes": {"3 July": "13:00"}}}
     calendar.early_closes.3 July is "13:00"; write a date as YYYY-MM-DD, e.g. 2024-06-24
 {"backtest": {"start": "2024-02-01", "end": "2024-01-31"}}
