@@ -31,7 +31,7 @@ from openbell.market.days import (
 )
 from openbell.market.indicators import Indicator
 from openbell.market.prices import product
-from openbell.market.windows import NoWindow, SessionSpec, Window, session_window
+from openbell.market.windows import NoWindow, SessionSpec, Window, order_of_day, session_window
 from openbell.runtime.config import BreakoutConfig, Config
 from openbell.runtime.config.values import Duration
 from openbell.runtime.intake.labels import are_last_instants, seem_ends

@@ -723,7 +723,7 @@ def test_a_configuration_in_json_is_one_that_can_be_read(openbell: Command) -> N
     ("change", "parts"),
     [
         (("XNSE", "XNSX"), ('exchange "XNSX" is unknown', "nearest: ")),
-        (("12:20", "11:20"), ("sessions[3].end", "write a time after the start")),
+        (("12:20", "11:20"), ("config.yaml: sessions[3]", "it ends before it starts")),
         (
             ("start: 11:50, end: 12:20", "start: 16:50, end: 17:20"),
             ("config.yaml: sessions[3]", "lies outside the hours"),

@@ -188,6 +188,7 @@ def test_all_keys_but_exchange_and_sessions_have_the_defaults_of_the_design() ->
     assert dumped.pop("sessions") == [
         session(
             closed="both",
+            timezone=None,
             breakout=dict.fromkeys(["confirm", "check", "rearm", "buffer", "sides"]),
         )
     ]
