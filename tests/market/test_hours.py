@@ -43,7 +43,7 @@ def test_a_span_is_written_as_an_open_and_a_close(text: str, span: tuple[int, in
     "text", ["9:30-16:00", "09:30", "09:30-16:60", "24:00-25:00", "06:00-31:00", "09:30-37:00", ""]
 )
 def test_another_text_is_no_span(text: str) -> None:
-    with pytest.raises(ValueError, match="not a|longer"):
+    with pytest.raises(ValueError, match=r"not a|longer"):
         parse_span(text)
 
 
