@@ -66,15 +66,10 @@ def _whole_day(raw: RawRows, day: TradingDay, interval_ns: int) -> DayData | Non
         return None
     if not (codes == np.arange(s, dtype=codes.dtype)).all():
         return None
-    o, h, l, c = (raw.columns[name] for name in BAR_COLUMNS[:4])
-    upper, lower = np.maximum(o, c), np.minimum(o, c)
-    # The smallest of numbers among which one is NaN is NaN, and no comparison with it is true.
-    least = _least(raw)
-    usable = l.min() > least and lower.min() > least and max(h.max(), upper.max()) < np.inf
-    if not (usable and (h >= l).all()):
+    odd = _odd_bars(raw)
+    if odd is None:
         return None
     none = np.zeros(s, np.int64)
-    odd: Mask = (upper > h) | (lower < l)
     counts = RowCounts(
         rows=np.full(s, m),
         outside_hours=none,
@@ -88,6 +83,21 @@ def _whole_day(raw: RawRows, day: TradingDay, interval_ns: int) -> DayData | Non
     return DayData(day=day, rows=block, counts=counts, bad=())
 
 
+def _odd_bars(raw: RawRows) -> Mask | None:
+    """Which bars have an open or close outside [low, high]; None if some bar isn't usable."""
+    o, h, l, c = (raw.columns[name] for name in BAR_COLUMNS[:4])
+    if not len(o):
+        return None
+    least = _least(raw)
+    upper, lower = np.maximum(o, c), np.minimum(o, c)
+    # The smallest of numbers among which one is NaN is NaN, and no comparison with it is true.
+    usable = l.min() > least and lower.min() > least and max(h.max(), upper.max()) < np.inf
+    if not (usable and (h >= l).all()):
+        return None
+    odd: Mask = (upper > h) | (lower < l)
+    return odd
+
+
 def _is_sorted(ts: Nanoseconds) -> bool:
     return bool((ts[1:] >= ts[:-1]).all())
 
@@ -96,12 +106,14 @@ def _sorted_out(raw: RawRows, day: TradingDay, interval_ns: int | None, order: O
     inside = _inside(raw.ts, day)
     s = len(raw.symbols)
     outside = np.zeros(s, np.int64) if inside.all() else np.bincount(raw.code[~inside], minlength=s)
-    slot = None
+    slot = odd = None
     if interval_ns is None:
         usable = _usable_ticks(raw)
     else:
-        slot, on_grid = _slots(raw.ts, day, interval_ns)
-        usable = _usable_bars(raw) & on_grid
+        slot, usable = _slots(raw.ts, day, interval_ns)
+        odd = _odd_bars(raw)
+        if odd is None:
+            usable = usable & _usable_bars(raw)
     bad_at = np.flatnonzero(inside & ~usable)
     keep = None if len(bad_at) == 0 and inside.all() else np.flatnonzero(inside & usable)
     code, ts = _kept(raw.code, keep), _kept(raw.ts, keep)
@@ -109,9 +121,9 @@ def _sorted_out(raw: RawRows, day: TradingDay, interval_ns: int | None, order: O
     disorder = _out_of_order(code, ts, s)
 
     rows: Rows
+    duplicates, ohlc_outside = np.zeros(s, np.int64), np.zeros(s, np.int64)
     if interval_ns is None or slot is None:
-        rows, duplicates = _ticks(raw.symbols, day, code, ts, columns, order), np.zeros(s, np.int64)
-        ohlc_outside = np.zeros(s, np.int64)
+        rows = _ticks(raw.symbols, day, code, ts, columns, order)
     elif order == "arrival":
         kept_slot = _kept(slot, keep)
         rows, duplicates = _bars_as_arrived(
@@ -121,14 +133,15 @@ def _sorted_out(raw: RawRows, day: TradingDay, interval_ns: int | None, order: O
         ohlc_outside = np.bincount(rows.code[outside_range], minlength=s)
     else:
         rows, duplicates = _block(raw.symbols, day, interval_ns, code, _kept(slot, keep), columns)
-        ohlc_outside = _ohlc_outside(rows)
+        if odd is None or odd.any():
+            ohlc_outside = _ohlc_outside(rows)
     counts = RowCounts(
         rows=np.bincount(raw.code, minlength=s),
         outside_hours=outside,
-        out_of_order=disorder,
-        duplicates=duplicates,
+        out_of_order=found.disorder,
+        duplicates=found.duplicates,
         bad_rows=np.bincount(raw.code[bad_at], minlength=s),
-        ohlc_outside=ohlc_outside,
+        ohlc_outside=found.ohlc_outside,
     )
     bad = tuple(_bad_row(raw, int(i), interval_ns) for i in bad_at)
     return DayData(day=day, rows=rows, counts=counts, bad=bad)
@@ -164,7 +177,8 @@ def _slots(ts: Nanoseconds, day: TradingDay, interval_ns: int) -> tuple[NDArray[
     """Row of the day's grid for each time, and whether the time is one of the grid's."""
     if len(day.segments) == 1:
         offset = ts - day.open_ns
-        slot = offset // interval_ns
+        # Whether it is a multiple is checked, so a float's quotient, which is faster, will do.
+        slot = np.rint(offset / interval_ns).astype(np.int64)
         return slot, slot * interval_ns == offset
     starts, _ = day.grid(interval_ns)
     slot = np.clip(np.searchsorted(starts, ts, side="right") - 1, 0, None)
@@ -203,7 +217,7 @@ def _outside_range(bars: Rows) -> Mask:
 
 def _out_of_order(code: Codes, ts: Nanoseconds, s: int) -> NDArray[np.int64]:
     """Rows per symbol whose time lies before that of an earlier row of the symbol."""
-    if _is_sorted(ts):
+    if _is_sorted(ts) or _is_sorted_by_symbol(code, ts):
         return np.zeros(s, np.int64)
     order = np.argsort(code, kind="stable")
     # One running maximum serves all symbols: a later symbol's keys are all above the one before.
@@ -213,6 +227,12 @@ def _out_of_order(code: Codes, ts: Nanoseconds, s: int) -> NDArray[np.int64]:
     key = code[order] * np.int64(span) + (ts[order] - ts.min())
     behind = key[1:] < np.maximum.accumulate(key)[:-1]
     return np.bincount(code[order][1:][behind], minlength=s)
+
+
+def _is_sorted_by_symbol(code: Codes, ts: Nanoseconds) -> bool:
+    """Whether symbols follow each other in their order, each one's rows in that of time."""
+    step = np.diff(code)
+    return bool(((step > 0) | ((step == 0) & (ts[1:] >= ts[:-1]))).all())
 
 
 def _block(
@@ -225,24 +245,29 @@ def _block(
 ) -> tuple[BarBlock, NDArray[np.int64]]:
     starts, _ = day.grid(interval_ns)
     m, s = len(starts), len(symbols)
-    cell = slot * s + code
-    duplicates = np.zeros(s, np.int64)
+    # Rows that come by symbol are scattered by symbol, in the order of memory, and turned then.
+    by_symbol = code * np.int64(m) + slot
+    turned = bool((by_symbol[1:] > by_symbol[:-1]).all())
+    cell = by_symbol if turned else slot * s + code
     filled = np.zeros(m * s, np.bool_)
     filled[cell] = True
-    present = filled.reshape(m, s)
-    if np.count_nonzero(filled) < len(cell):
-        duplicates = np.bincount(code, minlength=s) - present.sum(axis=0)
+    duplicates = np.zeros(s, np.int64)
+    if not turned and np.count_nonzero(filled) < len(cell):
+        duplicates = np.bincount(code, minlength=s) - filled.reshape(m, s).sum(axis=0)
         order = np.argsort(cell, kind="stable")
         last = np.append(cell[order][1:] != cell[order][:-1], True)
         winners = order[last]
         cell, columns = cell[winners], {k: v[winners] for k, v in columns.items()}
+    missing = np.flatnonzero(~filled)
 
     def grid(column: Prices) -> Prices:
-        flat = np.full(m * s, np.nan)
+        flat = np.empty(m * s)
         flat[cell] = column
-        return flat.reshape(m, s)
+        flat[missing] = np.nan
+        return np.ascontiguousarray(flat.reshape(s, m).T) if turned else flat.reshape(m, s)
 
     grids = {name: grid(column) for name, column in columns.items()}
+    present = np.ascontiguousarray(filled.reshape(s, m).T) if turned else filled.reshape(m, s)
     return _bar_block(symbols, day, interval_ns, grids, present), duplicates
 
 

@@ -64,13 +64,15 @@ def on_grids(draw: st.DrawFn) -> OnGrid:
         stored=draw(st.sampled_from(("double", "float", "float as double", "decimal", "ticks"))),
         knows_tick=draw(st.booleans()),
     )
-    if case.stored == "double" and tick == Decimal("0.03125"):
+    if case.stored != "decimal" and tick == Decimal("0.03125"):
         # Beyond, float32 has no bits to spare for them, and so they pass for decimals.
         assume(max(abs(price) for price in case.prices()) < 2**15)
     if case.stored.startswith("float"):
-        # Whatever float32 can't tell apart, nobody can.
+        # Whatever float32 can't tell apart, nobody can; without the tick, that is the last digit.
         largest = max(abs(price) for price in case.prices())
-        assume(float(np.spacing(np.float32(largest))) < float(tick) / 2)
+        digit = Decimal(1).scaleb(int(tick.as_tuple().exponent))
+        told_apart = tick if case.knows_tick else digit
+        assume(float(np.spacing(np.float32(largest))) < float(told_apart) / 2)
     return case
 
 
