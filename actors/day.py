@@ -44,7 +44,8 @@ class Settings:
     sessions: tuple[SessionSpec, ...]
     interval_ns: int | None
     """Bar length of the source, None for ticks."""
-    clock_step: Literal["boundary", "bar"]
+    clock_step: Literal["day", "boundary", "bar"]
+    """Where steps end: at the close only, at sessions' starts and ends too, or at every bar."""
     days_ahead: int
     """How many days are read while one is running."""
 

@@ -138,10 +138,10 @@ def _sorted_out(raw: RawRows, day: TradingDay, interval_ns: int | None, order: O
     counts = RowCounts(
         rows=np.bincount(raw.code, minlength=s),
         outside_hours=outside,
-        out_of_order=found.disorder,
-        duplicates=found.duplicates,
+        out_of_order=disorder,
+        duplicates=duplicates,
         bad_rows=np.bincount(raw.code[bad_at], minlength=s),
-        ohlc_outside=found.ohlc_outside,
+        ohlc_outside=ohlc_outside,
     )
     bad = tuple(_bad_row(raw, int(i), interval_ns) for i in bad_at)
     return DayData(day=day, rows=rows, counts=counts, bad=bad)

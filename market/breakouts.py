@@ -256,11 +256,7 @@ def _first_only(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, lis
         limit = _limit(state, rules)[side]
         prices = _confirming(rows, rules, side)
         if isinstance(rows, BarBlock):
-            # One pass over the batch finds the few columns worth a second look.
-            extreme = np.fmax if side == HIGH_BREAK else np.fmin
-            peak = extreme.reduce(prices, axis=0)
-            symbol = np.flatnonzero(state.watched[side] & _beyond(peak, limit, side))
-            row = _beyond(prices[:, symbol], limit[symbol], side).argmax(axis=0)
+            row, symbol = _first_beyond(prices, state.watched[side], limit, side)
         else:
             aim = np.where(state.watched[side], limit, np.nan)
             row = np.flatnonzero(_beyond(prices, aim[rows.code], side))
@@ -269,6 +265,30 @@ def _first_only(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, lis
             symbol = rows.code[row].astype(np.intp)
         hits.append(_firsts(side, row, symbol))
     return _broken(state, hits), hits
+
+
+def _first_beyond(
+    prices: Prices, watched: Mask, limit: Prices, side: int
+) -> tuple[Positions, Positions]:
+    """The first row of each watched symbol that lies beyond its limit, and these symbols.
+
+    Most breaks come soon, so the rows are searched in blocks that grow as fewer symbols are left.
+    """
+    left = np.flatnonzero(watched)
+    found: list[tuple[Positions, Positions]] = []
+    start, size = 0, 8
+    while len(left) and start < len(prices):
+        block = prices[start : start + size]
+        beyond = _beyond(block if len(left) == len(limit) else block[:, left], limit[left], side)
+        hit = beyond.any(axis=0)
+        if hit.any():
+            found.append((start + beyond[:, hit].argmax(axis=0), left[hit]))
+            left = left[~hit]
+        start, size = start + size, 2 * size
+    if not found:
+        return left[:0], left[:0]
+    row, symbol = (np.concatenate(part) for part in zip(*found, strict=True))
+    return row, symbol
 
 
 def _rearming(state: Armed, rows: Rows, rules: BreakRules, live: Mask) -> tuple[Armed, list[_Hits]]:

@@ -202,9 +202,11 @@ def _clock(day: TradingDay, instant_ns: int) -> str:
 
 
 def boundaries(
-    day: TradingDay, windows: list[Window], step: Literal["boundary", "bar"], slot_ns: int
+    day: TradingDay, windows: list[Window], step: Literal["day", "boundary", "bar"], slot_ns: int
 ) -> tuple[MarketTime, ...]:
     """Instants after the open that no step may cross, ascending; the last is the close."""
+    if step == "day":
+        return (MarketTime(day.close_ns),)
     instants = {s.open_ns for s in day.segments} | {s.close_ns for s in day.segments}
     for window in windows:
         instants |= {window.start_ns, window.end_ns}

@@ -124,6 +124,7 @@ class _InMemory:
         speed: float,
         dispatcher: Literal["inline", "threads"],
         indicators: Mapping[str, Indicator] | None,
+        days_at_once: bool,
     ) -> None:
         accept(config, "backtest", data=data)
         where = config.data.path if data is None else data
@@ -131,7 +132,13 @@ class _InMemory:
         self.source: Source = open_source(where, data_options(config))
         try:
             self.plan = plan(
-                config, self.source, start, end, paced=speed > 0, indicators=indicators
+                config,
+                self.source,
+                start,
+                end,
+                paced=speed > 0,
+                days_at_once=days_at_once,
+                indicators=indicators,
             )
         except BaseException:
             self.source.close()
@@ -215,7 +222,8 @@ class Runtime:
     indicators : mapping, optional
         Functions `(Trailing) -> values` for indicator types of your own, by type.
     keep_signals : bool
-        Whether `signals` and its like will be used; if not, a long run needs less memory.
+        Whether `signals` and its like will be used; if not, a long run needs less memory, and may
+        take a day of bars in one step.
     """
 
     def __init__(
@@ -242,6 +250,7 @@ class Runtime:
             speed=speed,
             dispatcher=dispatcher,
             indicators=indicators,
+            days_at_once=not keep_signals,
         )
         self._host(config, run, MemoryLog(recorder.log))
 

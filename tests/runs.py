@@ -60,7 +60,7 @@ def register(case: Case) -> Case:
 
 def of_cases(
     cases: Sequence[Case],
-    clock_step: Literal["boundary", "bar"] = "boundary",
+    clock_step: Literal["day", "boundary", "bar"] = "boundary",
     days_ahead: int = 1,
     order: Order = "time",
     lateness_ns: int = 0,

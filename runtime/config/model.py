@@ -627,7 +627,10 @@ class HistoryConfig(Section):
 class PrefetchConfig(Section):
     """Loading ahead."""
 
-    days: Count = Field(default=1, description="Days loaded ahead of the one that runs.")
+    days: Count | None = Field(
+        default=None,
+        description="Days loaded ahead of the one that runs; null: 4 for bars at speed 0, else 1.",
+    )
     timeout_seconds: Seconds = Field(
         default=Duration(30 * values.UNITS_NS["s"]),
         description="Longest wait for a load when live or clock-driven; the rest comes later.",

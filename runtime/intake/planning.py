@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
 from functools import cached_property
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -106,6 +107,7 @@ def plan(
     end: date | None,
     *,
     paced: bool = False,
+    days_at_once: bool = False,
     indicators: Mapping[str, Indicator] | None = None,
 ) -> Plan:
     """Work out a run over stored data.
@@ -118,6 +120,9 @@ def plan(
     paced : bool
         Whether wall time will decide when market time moves: every bar is a boundary then, so
         that what it tells is told when it is known.
+    days_at_once : bool
+        Whether nobody looks at a day before it is over: then it is one step, unless the
+        configuration asks for more.
     indicators : mapping, optional
         Functions for indicator types of the embedding program's own.
 
@@ -140,7 +145,9 @@ def plan(
     symbols = _symbols(config, source)
     calendar = _calendar(config, dates, start, end)
     trailing = trailing_settings(config, calendar.before, dates)
-    made = _with_indicators(settings(config, paced=paced), trailing, indicators or {})
+    made = _with_indicators(
+        settings(config, paced=paced, days_at_once=days_at_once), trailing, indicators or {}
+    )
     held = _Held(source, dates, symbols, zone)
     known = calendar.days()
     asked = tuple(
@@ -265,7 +272,7 @@ def check_data(config: Config) -> str | None:
     return None
 
 
-def settings(config: Config, *, paced: bool = False) -> Settings:
+def settings(config: Config, *, paced: bool = False, days_at_once: bool = False) -> Settings:
     """What the actors are made from.
 
     Raises
@@ -297,9 +304,9 @@ def settings(config: Config, *, paced: bool = False) -> Settings:
         companions=tuple(config.companions.items()),
         followed=() if config.symbols == "all" else ((date.min, config.symbols),),
         interval_ns=interval_ns,
-        clock_step="bar" if paced else config.clock.step,
+        clock_step="bar" if paced else _unpaced_step(config, days_at_once),
         paced=paced,
-        days_ahead=config.prefetch.days,
+        days_ahead=_days_ahead(config, paced),
         derived_minutes=(
             tuple(derived.ns // MINUTE_NS for derived in config.upkeep.derived_intervals)
             if config.upkeep.enabled
@@ -309,6 +316,18 @@ def settings(config: Config, *, paced: bool = False) -> Settings:
         order=config.data.order,
         lateness_ns=config.clock.lateness.ns,
     )
+
+
+def _unpaced_step(config: Config, days_at_once: bool) -> Literal["day", "boundary", "bar"]:
+    asked = "step" in config.clock.model_fields_set or config.scanners
+    # Ticks of a whole day are many: what is computed of them is done a step at a time.
+    return "day" if days_at_once and not asked and config.data.kind == "bars" else config.clock.step
+
+
+def _days_ahead(config: Config, paced: bool) -> int:
+    if config.prefetch.days is not None:
+        return config.prefetch.days
+    return DAYS_AHEAD if config.data.kind == "bars" and not paced else 1
 
 
 def _rules(breakout: BreakoutConfig) -> BreakRules:
@@ -340,6 +359,9 @@ def calendar_for(config: Config, first: date, last: date) -> Calendar:
         tz=config.calendar.timezone,
     )
 
+
+DAYS_AHEAD = 4
+"""Days of bars read ahead where nothing paces a run: some take longer to read than to compute."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

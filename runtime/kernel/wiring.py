@@ -2,6 +2,8 @@
 
 The wiring is acyclic but for what goes back to the clock, so that nothing is in flight once the
 last actor has reached: `clock → day, prefetch → sessions, upkeep → breakout → keeper → clock`.
+The breakout's actor hears the sessions before the rows of a step, so that a step may hold both a
+session and what comes after it.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class Settings:
     """One for each session."""
     companions: tuple[tuple[str, str], ...]
     interval_ns: int | None
-    clock_step: Literal["boundary", "bar"]
+    clock_step: Literal["day", "boundary", "bar"]
     days_ahead: int
     derived_minutes: tuple[int, ...]
     indicators: tuple[tuple[IndicatorSpec, Indicator], ...] = ()
@@ -108,6 +110,7 @@ def wiring(sessions: Sequence[SessionSpec]) -> Wiring:
         name: tuple(sender for sender, heard_by in downstream.items() if name in heard_by)
         for name in downstream
     }
+    upstream[breakout.NAME] = (day.NAME, *windows, prefetch.NAME, upkeep.NAME)
     tuple(TopologicalSorter(upstream).static_order())  # raises on a cycle
     return Wiring(
         downstream=downstream,

@@ -46,6 +46,14 @@ def test_a_step_a_bar_gives_what_steps_between_boundaries_give(case: Case) -> No
     assert outputs(by_bar) == outputs(drained(of_cases([case])))
 
 
+@given(case=ONE_DAY)
+def test_a_day_in_one_step_gives_what_steps_between_boundaries_give(case: Case) -> None:
+    at_once = drained(of_cases([case], clock_step="day"))
+
+    # All but the states that sessions go through within the day, which nobody sees then.
+    assert outputs(at_once)[:-1] == outputs(drained(of_cases([case])))[:-1]
+
+
 @given(case=cases("ticks", minutes_max=20))
 def test_a_step_a_tick_time_gives_the_same(case: Case) -> None:
     instants = {row[1] for row in case.rows}

@@ -53,7 +53,7 @@ feed: {type: replay, speed: 0, start: null, end: null}
 clock: {step: boundary, lateness: 2s, skew_max: 5s}
 upkeep: {enabled: true, derived_intervals: [5, 15], check_interval_seconds: 2.0}
 history: {data: [{trailing_days: 10, intervals: [1m], apply_to: all}], indicators: {}, enable_quality: true}
-prefetch: {days: 1, timeout_seconds: 30}
+prefetch: {days: null, timeout_seconds: 30}
 day: {auto_roll: true, timeout_seconds: 300, boundary_check_interval: 60, post_market_roll_delay: 30}
 calendar: {timezone: null, hours: null, special_sessions: {}, closures: [], early_closes: {}}
 scanners: []
@@ -116,7 +116,7 @@ DEFAULTS = {
         "indicators": {},
         "enable_quality": True,
     },
-    "prefetch": {"days": 1, "timeout_seconds": "30s"},
+    "prefetch": {"days": None, "timeout_seconds": "30s"},
     "day": {
         "auto_roll": True,
         "timeout_seconds": "5m",
