@@ -320,8 +320,10 @@ def settings(config: Config, *, paced: bool = False, days_at_once: bool = False)
 
 def _unpaced_step(config: Config, days_at_once: bool) -> Literal["day", "boundary", "bar"]:
     asked = "step" in config.clock.model_fields_set or config.scanners
-    # Ticks of a whole day are many: what is computed of them is done a step at a time.
-    return "day" if days_at_once and not asked and config.data.kind == "bars" else config.clock.step
+    # Ticks of a whole day are many: what is computed of them is done a step at a time. Of rows in
+    # the order in which they came, a session has those only that had come when it was over.
+    fits = config.data.kind == "bars" and config.data.order == "time"
+    return "day" if days_at_once and fits and not asked else config.clock.step
 
 
 def _days_ahead(config: Config, paced: bool) -> int:
