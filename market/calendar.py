@@ -15,6 +15,7 @@ from itertools import pairwise
 
 from openbell.errors import CalendarError
 from openbell.market.days import ONE_DAY, Dates, Explanation, TradingDay
+from openbell.market.exchanges import canonical
 from openbell.market.hours import RegularHours, Span
 from openbell.market.layers import (
     OVERLAYS,
@@ -192,6 +193,7 @@ def open_calendar(
         If the exchange or segment is unknown, its library doesn't cover the dates, or a key
         can't be used.
     """
+    exchange = canonical(exchange)
     if segment not in SEGMENTS:
         raise CalendarError(
             f'segment "{segment}" is unknown{nearest(segment, SEGMENTS)}; '

@@ -27,6 +27,7 @@ from openbell.market.days import (
     TradingDay,
     local_instant,
 )
+from openbell.market.exchanges import canonical
 
 NSE = ("XNSE", "NSE")
 ROUND_THE_CLOCK = "24/7"
@@ -66,6 +67,7 @@ def open_library(exchange: str, tz: str | None = None) -> Library:
     CalendarError
         If no library knows the exchange.
     """
+    exchange = canonical(exchange)
     if exchange == ROUND_THE_CLOCK:
         return _round_the_clock(tz or "UTC")
     if exchange in NSE:

@@ -580,6 +580,10 @@ class Runtime:
             **self._run.liveliness(),
         }
 
+    def reached(self) -> tuple[str | None, int]:
+        """The trading day and the step under way."""
+        return self._run.engine.reached()
+
     def summary(self) -> dict[str, Any]:
         """The account of the run so far, as in `summary.json`; of what this process has run, with
         the day that was under way when it began."""

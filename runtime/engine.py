@@ -145,6 +145,11 @@ class Engine:
         """Grant one step although the clock is held."""
         self.tell_clock(StepOnce())
 
+    def reached(self) -> tuple[str | None, int]:
+        """The trading day and the step that the clock has come to."""
+        state: clock.State = self.cells[clock.NAME].state
+        return str(state.day.date) if state.day else None, state.step
+
     def metrics(self) -> dict[str, Any]:
         """How long the parts of the run took so far."""
         return self._metrics.summary(

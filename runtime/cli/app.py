@@ -6,6 +6,7 @@ Each command has a module of its own, named as it is. It imports what it needs w
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from contextlib import suppress
@@ -30,7 +31,7 @@ from openbell.runtime.cli.exits import (
     Interrupted,
 )
 from openbell.runtime.cli.export import export
-from openbell.runtime.cli.options import example
+from openbell.runtime.cli.options import example, settable
 from openbell.runtime.cli.recover import recover
 from openbell.runtime.cli.replay import replay
 from openbell.runtime.cli.run import run
@@ -39,7 +40,7 @@ from openbell.runtime.cli.signals import signals
 from openbell.runtime.cli.snapshots import snapshots_app
 from openbell.runtime.cli.state import state_app
 from openbell.runtime.cli.status import status
-from openbell.runtime.cli.words import complain
+from openbell.runtime.cli.words import complain, complaints
 
 # By descent, as the module's name differs between versions of Typer: BadParameter is a UsageError,
 # and that is a ClickException.
@@ -49,7 +50,6 @@ app = typer.Typer(
     name="openbell",
     help="Watch markets by the clock and report each breakout exactly once.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -71,7 +71,20 @@ for _command, _shown in (
     (recover, "recover --config config.yaml"),
     (replay, "replay --config config.yaml --date 2024-07-01"),
 ):
-    app.command(epilog=example(f"openbell {_shown}"))(_command)
+    app.command(epilog=example(f"openbell {_shown}"))(settable(_command))
+
+
+def _whole_summaries(of: typer.Typer) -> None:
+    """Lists of commands cut sentences that they make themselves, and wrap those that are given."""
+    for command in of.registered_commands:
+        sentence = (inspect.getdoc(command.callback) or "").partition("\n\n")[0]
+        command.short_help = " ".join(sentence.split())
+    for group in of.registered_groups:
+        if group.typer_instance is not None:
+            _whole_summaries(group.typer_instance)
+
+
+_whole_summaries(app)
 
 
 def _print_version(asked: bool) -> None:
@@ -97,6 +110,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a dash or a name
+    complaints.clear()
     try:
         with at_the_command_line():
             code = app(prog_name="openbell", standalone_mode=False)

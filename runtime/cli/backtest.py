@@ -96,7 +96,7 @@ def backtest(
     process.start_up()
     from openbell.runtime.api import run_backtest
 
-    log_if_asked(log_level, log_json)
+    lines = log_if_asked(log_level, log_json)
     folder = given_folder(out) if out is not None else None
     file = configuration_file(config)
     if file is None and not environment_configures():
@@ -128,6 +128,8 @@ def backtest(
 
         def started(runtime: Runtime) -> None:
             process.go_on()
+            if lines is not None:
+                lines.run, lines.reached = settings.name, runtime.reached
             interruption.watch(runtime)
             for note in runtime.notes:
                 complain(note)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from openbell.runtime.cli.configured import configuration, naming
-from openbell.runtime.cli.options import Json, example
+from openbell.runtime.cli.options import Json, example, settable
 from openbell.runtime.cli.words import one_line
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ config_app = typer.Typer(
 
 
 @config_app.command("check", epilog=example("openbell config check config.yaml"))
+@settable
 def config_check(
     file: Annotated[Path, typer.Argument(help="The configuration's file.", metavar="FILE")],
     json: Json = False,

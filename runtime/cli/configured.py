@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,32 @@ def of_data(
     return file, settings
 
 
+_set: dict[str, Any] = {}
+"""What --set says, while a command runs."""
+
+
+@contextmanager
+def setting(given: Sequence[str]) -> Iterator[None]:
+    """Have keys of configurations set, `KEY=VALUE` each, by whatever is read meanwhile.
+
+    Raises
+    ------
+    InputError
+        If one is not of that form.
+    """
+    from openbell.runtime.config.reading import written_value
+
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f'--set is "{one}"; write KEY=VALUE, e.g. --set breakout.sides=high')
+        _set[key.strip()] = written_value(value.strip(), f"--set {key}")
+    try:
+        yield
+    finally:
+        _set.clear()
+
+
 _FLAGS = {
     "data.path": "--data",
     "data.kind": "--kind",
@@ -74,12 +100,14 @@ def configuration(file: Path | None, given: dict[str, Any]) -> Config:
     """What a file, the environment and flags come to; what is wrong names its flag."""
     from openbell.runtime.config import load_config
 
+    flags = {key: value for key, value in given.items() if value is not None}
+    set_ = {f"{key}": f"--set {key}" for key in _set if key not in flags}
     try:
-        return load_config(file, overrides=given)
+        return load_config(file, overrides={**_set, **flags})
     except ConfigError as error:
         by_flag = re.sub(
-            r"^option: ([a-z_.]+)",
-            lambda found: _FLAGS.get(found[1], found[0]),
+            r"^option: ([A-Za-z0-9_.]+)",
+            lambda found: set_.get(found[1], _FLAGS.get(found[1], found[0])),
             str(error),
             flags=re.MULTILINE,
         )
@@ -88,11 +116,9 @@ def configuration(file: Path | None, given: dict[str, Any]) -> Config:
 
 def stored_configuration(file: Path | None) -> Config:
     """The configuration that says where state is: the file's, without flags."""
-    from openbell.runtime.config import load_config
-
     if file is None and not Path("config.yaml").is_file():
         raise InputError("no configuration; pass --config FILE, or --store URL where that will do")
-    return load_config(file or Path("config.yaml"))
+    return configuration(file or Path("config.yaml"), {})
 
 
 @contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +15,8 @@ from openbell.errors import InputError
 
 if TYPE_CHECKING:
     from datetime import date
+
+    from openbell.runtime.cli.logs import JsonLines
 
 
 def example(command: str) -> str:
@@ -50,15 +55,61 @@ Name = Annotated[
 ]
 Day = Annotated[str | None, typer.Option("--date", help="One trading day.", metavar="DATE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
-LogLevel = Annotated[Level | None, typer.Option(help="Log to stderr from this level on.")]
-LogJson = Annotated[bool, typer.Option("--log-json", help="Log JSON lines.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Set a key of the configuration.", metavar="KEY=VALUE"),
+]
 
 
-def log_if_asked(level: Level | None, as_json: bool) -> None:
-    if level is not None or as_json:
-        from openbell.runtime.cli.logs import log_to_stderr
+def settable(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the option --set, which counts in every configuration that it reads."""
+    signature = inspect.signature(command, eval_str=True)
+    option = inspect.Parameter("set_", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Set)
+    parameters = [
+        of.replace(kind=inspect.Parameter.KEYWORD_ONLY) for of in signature.parameters.values()
+    ]
 
-        log_to_stderr((level or Level.INFO).value, as_json=as_json)
+    @functools.wraps(command)
+    def with_set(*, set_: list[str] | None = None, **given: Any) -> None:
+        from openbell.runtime.cli.configured import setting
+
+        with setting(set_ or ()):
+            command(**given)
+
+    with_set.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*parameters, option]
+    )
+    with_set.__annotations__ = {of.name: of.annotation for of in (*parameters, option)}
+    return with_set
+
+
+LogLevel = Annotated[
+    Level | None,
+    typer.Option(
+        help="Log to stderr from this level on.",
+        envvar="OPENBELL_LOG_LEVEL",
+        show_envvar=False,
+        case_sensitive=False,
+    ),
+]
+LogJson = Annotated[
+    bool,
+    typer.Option(
+        "--log-json",
+        help="Log JSON: all of stderr, a line each.",
+        envvar="OPENBELL_LOG_JSON",
+        show_envvar=False,
+    ),
+]
+
+
+def log_if_asked(level: Level | None, as_json: bool) -> JsonLines | None:
+    """Turn the log on; what comes back writes JSON, and can be told which run it is."""
+    if level is None and not as_json:
+        return None
+    from openbell.runtime.cli.logs import log_to_stderr
+
+    return log_to_stderr((level or Level.INFO).value, as_json=as_json)
 
 
 def given_folder(given: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,7 +53,7 @@ def run(
     from openbell.runtime.lifetime.opening import open_configured_store
     from openbell.runtime.lifetime.run import DurableRun
 
-    log_if_asked(log_level, log_json)
+    lines = log_if_asked(log_level, log_json)
     folder = given_folder(out) if out is not None else None
     made = stored_configuration(config)
     with naming(configuration_file(config)):
@@ -82,12 +81,14 @@ def run(
                 complain(note)
             caught.append(runner.stop)
             before = runner.head.step
+            if lines is not None:
+                lines.run, lines.reached = made.name, runner.reached
             process.go_on()
             runner.run()
         if len(caught) > 1:
             if caught[1] is signal.SIGINT:
                 raise Interrupted("stopped; start it again to go on")
-            print("openbell: stopped; start it again to go on", file=sys.stderr)
+            complain("stopped; start it again to go on")
             return
         after, count = runner.head.step, runner.head.signals
         if before and before == after:
@@ -100,7 +101,7 @@ def run(
                 f"{max(away):,.1f} s at most"
             )
     except LeaseLost as error:
-        print(f"openbell: {error}", file=sys.stderr)
+        complain(str(error))
         raise typer.Exit(EXIT_LEASE) from None
     except DayFailed as error:
         complain(with_remedy(error))
@@ -124,6 +125,6 @@ def _saying_once() -> Callable[[LeaseHeld], None]:
     def say(held: LeaseHeld) -> None:
         if str(held) not in said:
             said.add(str(held))
-            print(f"openbell: waiting: {held}", file=sys.stderr)
+            complain(f"waiting: {held}")
 
     return say

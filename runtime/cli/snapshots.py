@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from openbell.errors import InputError
-from openbell.runtime.cli.options import ConfigFile, Json, Name, StoreUrl, example
+from openbell.runtime.cli.options import ConfigFile, Json, Name, StoreUrl, example, settable
 from openbell.runtime.cli.stored import either, reading
 from openbell.runtime.cli.times import Utc, times_of
 from openbell.runtime.cli.words import one_line
@@ -20,6 +20,7 @@ snapshots_app = typer.Typer(
 
 
 @snapshots_app.callback()
+@settable
 def snapshots(
     context: typer.Context,
     config: ConfigFile = None,
@@ -60,6 +61,7 @@ def snapshots(
 @snapshots_app.command(
     "show", epilog=example("openbell snapshots show 12 --actor day --config config.yaml")
 )
+@settable
 def snapshots_show(
     context: typer.Context,
     epoch: Annotated[int, typer.Argument(help="Its number.", metavar="EPOCH")],

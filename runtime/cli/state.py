@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from openbell.errors import InputError
-from openbell.runtime.cli.options import ConfigFile, Json, Name, StoreUrl, example
+from openbell.runtime.cli.options import ConfigFile, Json, Name, StoreUrl, example, settable
 from openbell.runtime.cli.stored import either, name_of, nothing_run, opened_store, reading
 from openbell.runtime.cli.words import complain, one_line
 
@@ -19,6 +19,7 @@ state_app = typer.Typer(
 
 
 @state_app.callback()
+@settable
 def state(
     context: typer.Context,
     config: ConfigFile = None,
@@ -47,6 +48,7 @@ def state(
 
 
 @state_app.command("delete", epilog=example("openbell state delete --yes --config config.yaml"))
+@settable
 def state_delete(
     context: typer.Context,
     yes: Annotated[bool, typer.Option("--yes", help="Do it.")] = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -53,7 +53,14 @@ def listed(days: list[str]) -> str:
     return ", ".join(days[:8]) + (f", … {days[-1]}" if len(days) > 8 else "")
 
 
+complaints: list[Callable[[str], None]] = []
+"""Who says what is no result, the last first; without any it is a line of text on stderr."""
+
+
 def complain(text: str) -> None:
     """Say something that is no result."""
+    if complaints:
+        complaints[-1](text)
+        return
     for line in text.splitlines():
         print(f"openbell: {line}", file=sys.stderr)

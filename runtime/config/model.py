@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
+from openbell.market.exchanges import canonical
 from openbell.market.hours import RegularHours
 from openbell.market.hours import Span as TradingSpan
 from openbell.runtime.config import values
@@ -80,7 +81,7 @@ def _filled(given: str) -> str:
 def _exchange(given: str) -> str:
     if ":" in given:
         raise ValueError('leave out the ":"; ids of signals are made with it')
-    return given
+    return canonical(given)
 
 
 def _session_name(given: str) -> str:

@@ -24,8 +24,8 @@ from openbell.runtime.config.model import Config
 Loc = tuple[str | int, ...]
 
 PREFIX = "OPENBELL_"
-RESERVED = re.compile(r"LOG_|SERVICE_|PORT(_|$)")
-"""Of logging; and what Kubernetes sets in every pod beside a service that is called openbell."""
+RESERVED = re.compile(r"LOG_(LEVEL|JSON)$|SERVICE_|PORT(_|$)")
+"""Of the command line's logging; and what Kubernetes sets in every pod beside a service that is called openbell."""
 
 WITHOUT_A_FILE = "configuration"
 SQLITE = "sqlite:///"
@@ -252,16 +252,32 @@ def _put_environment(given: _Given, env: Mapping[str, str]) -> None:
             given.problems.append(f"{variable}: {_unknown(path[: known + 1], _as_variable)}")
             continue
         value: Any = env[variable]
-        if value.lstrip().startswith(("[", "{")) and path != ("data", "path"):
+        if path != ("data", "path"):
             try:
-                value = yaml.load(value, _Loader)
-            except yaml.YAMLError:
-                example = '[a, b]" or "{a: b}'
-                given.problems.append(
-                    f'{variable} is {_shown(value)}; write it as YAML on one line, e.g. "{example}"'
-                )
+                value = written_value(value, variable)
+            except ConfigError as error:
+                given.problems.append(str(error))
                 continue
         given.put(path, value, variable)
+
+
+def written_value(text: str, where: str) -> Any:
+    """A value on one line: lists and mappings are YAML, all else is the text that it is.
+
+    Raises
+    ------
+    openbell.errors.ConfigError
+        Naming `where` it stands.
+    """
+    if not text.lstrip().startswith(("[", "{")):
+        return text
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        example = '[a, b]" or "{a: b}'
+        raise ConfigError(
+            f'{where} is {_shown(text)}; write it as YAML on one line, e.g. "{example}"'
+        ) from None
 
 
 def _put_overrides(given: _Given, overrides: Mapping[str, Any]) -> None:

@@ -129,6 +129,10 @@ class _Host(pykka.ThreadingActor):
     def _start_actor_loop(self) -> None:
         self.thread.start()
 
+    def _stop(self) -> None:
+        # Pykka's own takes it out of the registry, where it is not, and logs that.
+        self.actor_stopped.set()
+
     @staticmethod
     def _create_actor_inbox() -> Any:
         return _Inbox()

@@ -420,6 +420,10 @@ class DurableRun:
         zone = self.plan.days[0].tz
         return identity(self.config, self._info, self.head, self.eras, first, zone)
 
+    def reached(self) -> tuple[str | None, int]:
+        """The trading day and the step that it has come to."""
+        return self.engine.reached()
+
     def stop(self) -> None:
         """End after the step under way; what was settled is committed."""
         self._stopped = True

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -242,8 +242,95 @@ def test_the_log_tells_the_named_moments_on_stderr(openbell: Command) -> None:
 def test_the_log_can_be_json(openbell: Command) -> None:
     ran = openbell("backtest", "-c", US, "--data", "minutes", "--log-json", "--json")
 
-    said = [json.loads(line)["record"]["message"] for line in ran.err.splitlines()]
-    assert "2024-01-02: market close reached" in said
+    lines = [json.loads(line) for line in ran.err.splitlines()]
+    assert "2024-01-02: market close reached" in [line["message"] for line in lines]
+    assert {tuple(line) for line in lines} == {("time", "level", "message", "run", "day", "step")}
+    closed = next(line for line in lines if line["message"] == "2024-01-03: market close reached")
+    assert (closed["run"], closed["day"], closed["level"]) == ("default", "2024-01-03", "INFO")
+    assert closed["step"] > 0
+    assert datetime.fromisoformat(closed["time"]).tzinfo is not None
+
+
+def test_complaints_are_json_too_where_the_log_is(openbell: Command) -> None:
+    ran = openbell("backtest", "-c", US, "--data", "nowhere", "--log-json")
+
+    (line,) = ran.err.splitlines()
+    assert ran.code == 2
+    assert "nowhere: no such file" in json.loads(line)["message"]
+    assert openbell("backtest", "--data", "nowhere").err.startswith("openbell: ")
+
+
+def test_the_environment_turns_the_log_on(
+    openbell: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENBELL_LOG_LEVEL", "info")
+
+    ran = openbell("backtest", "-c", US, "--data", "minutes", "--json")
+
+    line = next(line for line in ran.err.splitlines() if "market close reached" in line)
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} INFO ", line)
+
+
+@pytest.mark.parametrize("name", [(), ("data",), ("config",), ("snapshots",), ("state",)])
+def test_no_sentence_is_cut_in_a_list_of_commands(
+    name: tuple[str, ...], openbell: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    ran = openbell(*name, "--help")
+
+    listed = ran.out.partition("Commands:")[2].partition("Example:")[0]
+    assert listed.count("\n") > 1
+    assert "..." not in listed
+    assert all(len(line) <= 80 for line in listed.splitlines())
+
+
+def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
+    def completed(*words: str) -> list[str]:
+        asked = {"_OPENBELL_COMPLETE": "complete_bash", "COMP_CWORD": str(len(words))}
+        ran = subprocess.run(
+            OPENBELL,
+            env=environment({**asked, "COMP_WORDS": " ".join(("openbell", *words))}),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return ran.stdout.split()
+
+    installed = subprocess.run(
+        [*OPENBELL, "--install-completion", "bash"],
+        env=environment({"HOME": str(tmp_path)}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert installed.returncode == 0
+    assert list(tmp_path.rglob("openbell.sh")) != []
+    assert completed("si") == ["signals"]
+    assert completed("backtest", "--str") == ["--strict"]
+
+
+def test_a_mic_may_be_written_in_small_letters(openbell: Command) -> None:
+    given = ("backtest", "-c", US, "--data", "minutes", "--json")
+    large, small = (json.loads(openbell(*given, "--exchange", of).out) for of in ("XNYS", "xnys"))
+
+    assert small["exchange"] == large["exchange"] == "XNYS"
+    shown = [openbell("calendar", of, "--from", "2024-07-01").out for of in ("xnse", "XNSE")]
+    assert shown[0].splitlines()[1:] == shown[1].splitlines()[1:] != []
+
+
+def test_keys_are_set_on_the_command_line(openbell: Command) -> None:
+    given = ("backtest", "-c", US, "--data", "minutes", "--json")
+
+    one_side = openbell(*given, "--set", "breakout.sides=high", "--set", "symbols=[DICI]")
+    wrong = [openbell(*given, "--set", of).messages for of in ("breakout.side=high", "sides")]
+
+    summary = json.loads(one_side.out)
+    assert {of["LOW_BREAK"] for of in summary["sessions"].values()} == {0}
+    assert (summary["symbols"], summary["signals"] > 0) == (["DICI"], True)
+    assert wrong[0][0].startswith("--set breakout.side is not a key; did you mean breakout.sides")
+    assert wrong[1] == ['--set is "sides"; write KEY=VALUE, e.g. --set breakout.sides=high']
 
 
 def test_without_a_log_level_nothing_is_logged(openbell: Command) -> None:
