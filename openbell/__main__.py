@@ -1,5 +1,32 @@
-"""`python -m openbell` is the command line."""
+"""The command line: `openbell`, and `python -m openbell`."""
 
-from openbell.runtime.cli.app import main
+from __future__ import annotations
 
-main()
+import os
+import signal
+import sys
+from types import FrameType
+
+
+def main() -> None:
+    """Run the command line.
+
+    Until its modules are there, which takes a moment, a signal finds nothing to keep: SIGTERM ends
+    `run` with 0, as it does later, and other commands as Ctrl-C does, with 130.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    from openbell.runtime.cli.app import main as run
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    ends_well = number == signal.SIGTERM and sys.argv[1:2] == ["run"]
+    os.write(2, b"openbell: %s before it began\n" % signal.Signals(number).name.encode())
+    os._exit(0 if ends_well else 130)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 
@@ -20,8 +20,8 @@ from rich.text import Text
 
 
 @contextmanager
-def progress_bar(unit: str) -> Iterator[Advance]:
-    """A bar on stderr."""
+def progress_bar(unit: str, waits: Callable[[], str] = lambda: "") -> Iterator[Advance]:
+    """A bar on stderr; `waits` is asked at each drawing what else there is to say."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -30,6 +30,7 @@ def progress_bar(unit: str) -> Iterator[Advance]:
         _Rate(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        _Waits(waits),
         console=Console(stderr=True),
         transient=True,
     )
@@ -55,6 +56,15 @@ class Advance:
     def note(self, text: str) -> None:
         """Say something at the bar's end."""
         self._bar.update(self._task, note=text)
+
+
+class _Waits(ProgressColumn):
+    def __init__(self, waits: Callable[[], str]) -> None:
+        super().__init__()
+        self._waits = waits
+
+    def render(self, task: Task) -> Text:
+        return Text(self._waits(), overflow="ellipsis", no_wrap=True)
 
 
 class _Rate(ProgressColumn):

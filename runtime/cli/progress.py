@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from typing import Protocol
@@ -32,12 +32,20 @@ class Silent:
 
 
 @contextmanager
-def progress(unit: str = "days", *, quiet: bool = False) -> Iterator[OnDay]:
-    """A progress bar on stderr; nothing where that is no terminal or log lines go there."""
+def progress(
+    unit: str = "days", *, quiet: bool = False, waits: Callable[[], str] = lambda: ""
+) -> Iterator[OnDay]:
+    """A progress bar on stderr; nothing where that is no terminal or log lines go there.
+
+    Parameters
+    ----------
+    waits : callable
+        Asked several times a second what else there is to say.
+    """
     if quiet or not sys.stderr.isatty():
         yield Silent()
         return
     from openbell.runtime.cli.bar import progress_bar
 
-    with progress_bar(unit) as advance:
+    with progress_bar(unit, waits) as advance:
         yield advance

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,10 +21,15 @@ from openbell.runtime.cli.options import (
     given_folder,
     log_if_asked,
 )
+from openbell.runtime.cli.progress import progress
+from openbell.runtime.cli.times import times_of
 from openbell.runtime.cli.words import complain
 
 if TYPE_CHECKING:
-    from openbell.adapters.stores import LeaseHeld
+    from openbell.adapters.sinks.files import DayResult
+    from openbell.adapters.sinks.tally import Tally
+    from openbell.adapters.stores import LeaseHeld, Store
+    from openbell.runtime.lifetime.run import DurableRun
 
 
 def run(
@@ -65,8 +72,19 @@ def run(
     for warning in store.warnings():
         complain(warning)
     waits = not no_standby and made.store.url.startswith(("redis", "unix"))
+    watched: list[DurableRun] = []
     try:
-        with terminable() as caught:
+        with (
+            terminable() as caught,
+            progress(
+                quiet=log_level is not None or log_json, waits=lambda: _what_it_does(watched)
+            ) as on_day,
+        ):
+
+            def day_over(day: DayResult, tally: Tally) -> None:
+                done = _days_over(watched[0], day.trading_date)
+                on_day(day.trading_date, done, len(watched[0].plan.days), tally.counts["rows"])
+
             runner = DurableRun(
                 made,
                 store,
@@ -74,7 +92,9 @@ def run(
                 standby=_saying_once() if waits else None,
                 in_error=_wait_in_error if made.feed.speed > 0 else None,
                 fresh_day=fresh_day,
+                on_day=day_over,
             )
+            watched.append(runner)
             if runner.change is not None:
                 complain(runner.change.said)
             for note in (*runner.source.info().notes, *runner.plan.notes):
@@ -84,6 +104,9 @@ def run(
             if lines is not None:
                 lines.run, lines.reached = made.name, runner.reached
             process.go_on()
+            if sys.stderr.isatty() and before:
+                complain(_goes_on_from(store, before))
+            on_day(None, _days_before(store, runner), len(runner.plan.days), 0)
             runner.run()
         if len(caught) > 1:
             if caught[1] is signal.SIGINT:
@@ -108,6 +131,38 @@ def run(
         raise typer.Exit(EXIT_DAY_FAILED) from None
     finally:
         store.close()
+
+
+def _goes_on_from(store: Store, step: int) -> str:
+    from openbell.runtime.record.writing import market_time
+
+    (last,) = store.steps(after=step - 1)
+    at = times_of(store, utc=False)
+    return f"goes on from step {step:,}, {at.of(market_time(last.market_ns))} {at.zone}"
+
+
+def _days_before(store: Store, runner: DurableRun) -> int:
+    """Days of the plan that earlier processes have done with."""
+    if not runner.head.step:
+        return 0
+    (last,) = store.steps(after=runner.head.step - 1)
+    return sum(day.date < last.trading_date for day in runner.plan.days)
+
+
+def _days_over(runner: DurableRun, day: date) -> int:
+    return sum(of.date <= day for of in runner.plan.days)
+
+
+def _what_it_does(watched: Sequence[DurableRun]) -> str:
+    """What a run waits for, or else which step it has come to."""
+    if not watched:
+        return "waiting for the lease"
+    runner = watched[0]
+    ledger = runner.engine.ledger
+    if runner.talking.away or (ledger is not None and ledger.talking.away):
+        return "waiting for the store"
+    day, step = runner.reached()
+    return f"step {step:,}" + (f" of {day}" if day else "")
 
 
 def with_remedy(error: DayFailed) -> str:
