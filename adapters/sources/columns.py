@@ -92,6 +92,8 @@ class Found:
     """The column of the times, or those of date and time of day, likewise."""
     zone: str | None = None
     """Of times that carry none, where the file tells it."""
+    named: bool = False
+    """Whether the names are the configuration's own, in which case ours stand for themselves."""
     nanos: bool = False
     """Whether prices are whole numbers of 1e-9."""
 
@@ -127,7 +129,7 @@ class Plan:
         return found
 
     def all_needed(self) -> list[str]:
-        return self.needed(("symbol", "ts", *self.options.value_columns))
+        return list(dict.fromkeys(self.needed(("symbol", "ts", *self.options.value_columns))))
 
 
 def plan_columns(
@@ -153,6 +155,8 @@ def plan_columns(
     for ours in ("symbol", "ts", *options.value_columns):
         theirs = options.columns.get(ours, ours)
         mapped = ours in options.columns
+        if mapped and found.named and theirs not in existing:
+            theirs, mapped = ours, not _is_named(ours, existing)
         if ours == "ts":
             times = _times(theirs, existing) if mapped else ()
             if not mapped:
@@ -170,8 +174,12 @@ def plan_columns(
             names[ours] = theirs
         elif mapped:
             names.update({ours: same} if (same := written_as(theirs, existing)) else {})
-        elif column := found.roles.get(ours) or column_of(ours, existing):
-            names[ours] = column
+        else:
+            taken = {*parts, *names.values()}
+            column = found.roles.get(ours) or column_of(
+                ours, [name for name in existing if name not in taken]
+            )
+            names.update({ours: column} if column else {})
         if ours in names or (ours == "ts" and parts) or (ours == "symbol" and symbol is not None):
             continue
         if ours not in _OPTIONAL or mapped:
@@ -185,6 +193,10 @@ def plan_columns(
         options.timezone or found.zone,
         found.nanos,
     )
+
+
+def _is_named(ours: str, existing: Sequence[str]) -> bool:
+    return ours in existing or (ours == "ts" and len(time_columns(existing)) > 0)
 
 
 def symbol_column(
@@ -514,6 +526,8 @@ def _counted(plan: Plan, values: NDArray[Any], first_row: int) -> tuple[Nanoseco
 def _scaled(plan: Plan, values: NDArray[Any], unit_ns: int) -> Nanoseconds:
     if values.dtype.kind != "f":
         return _to_ns(plan, values, unit_ns)
+    if not np.abs(values).max() < 2**63 / unit_ns:
+        raise _out_of_range(plan)
     whole = np.floor(values)
     # What float64 holds of an epoch count in seconds is a fraction of a microsecond.
     part = np.rint((values - whole) * unit_ns / 1000).astype(np.int64) * 1000

@@ -162,7 +162,8 @@ class CsvFile:
             dict(dialect.roles),
             dialect.times,
             dialect.zone,
-            dialect.nanos,
+            named=dialect.named,
+            nanos=dialect.nanos,
         )
         column = symbol_column(dialect.names, options, found)
         symbol = options.symbol

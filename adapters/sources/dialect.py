@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
 
 from openbell.adapters.sources.base import CsvOptions, DataOptions
 from openbell.adapters.sources.roles import (
@@ -30,7 +32,10 @@ HEAD_BYTES = 65_536
 TAIL_BYTES = 8_192
 
 _DELIMITERS = ",;\t| "
-_SAMPLE = 200
+_LINES = 300
+"""Of the head, so many are looked at; most files show how they are in the first few."""
+_SAMPLE = 60
+_FEW = 20
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 _NUMBER = re.compile(
     r"[+-]?\s?[$€£₹]?\s?[+-]?"
@@ -144,6 +149,7 @@ def detect(file: str, head: bytes, tail: bytes, options: DataOptions) -> Dialect
     lines = _NEWLINE.split(text)
     if len(head) >= HEAD_BYTES:
         lines = lines[:-1]  # it is cut
+    lines = lines[:_LINES]
     if not any(line.strip() for line in lines):
         raise DataError(f"{file}: is empty; write a header line and rows, or take it away")
     delimiter = given.delimiter or _delimiter(lines)
@@ -231,7 +237,7 @@ def _last_filled(lines: Sequence[str], wanted: int) -> int:
 
 
 def _is_row(cells: Sequence[str], width: int, places: Sequence[int], needed: int) -> bool:
-    if any(i < len(cells) and _content([cells[i]]) not in ("text", "empty") for i in places):
+    if any(i < len(cells) and _content_of(cells[i]) not in ("text", "empty") for i in places):
         return True
     return len(cells) == width and sum(_is_number(cell) for cell in cells) >= needed
 
@@ -246,6 +252,7 @@ def _split(line: str, delimiter: str) -> list[str]:
     return [cell.strip() for cell in found]
 
 
+@lru_cache(maxsize=4096)
 def _is_number(cell: str) -> bool:
     return _NUMBER.fullmatch(cell) is not None
 
@@ -253,11 +260,11 @@ def _is_number(cell: str) -> bool:
 def _delimiter(lines: Sequence[str]) -> str:
     """What gives the most cells that are numbers or times; of a header alone, what it has most."""
     filled = [line for line in lines if line.strip()]
-    looked = filled[1:][-_SAMPLE:] or filled
+    looked = filled[1:][-_FEW:] or filled
 
     def score(delimiter: str) -> tuple[float, int]:
         cells = [_split(line, delimiter) for line in looked]
-        useful = sum(_content([cell]) not in ("text", "empty") for row in cells for cell in row)
+        useful = sum(_content_of(cell) not in ("text", "empty") for row in cells for cell in row)
         alone = sum(len(row) < 2 for row in cells)
         return useful / len(looked) - alone, filled[0].count(delimiter)
 
@@ -270,21 +277,22 @@ def _start(
     lines: Sequence[str], cells: Sequence[list[str]], given: CsvOptions, needed: int
 ) -> tuple[int, int, int]:
     """The line of the first row, the header lines before it, and how many values a row has."""
-    widths = Counter(len(c) for c, line in zip(cells, lines, strict=True) if line.strip())
-    width = max(widths, key=lambda w: (widths[w], w))
     if given.header is not None:
         start = (given.skip_rows or 0) + given.header
         rows = [c for c in cells[start:] if any(c)]
+        width = 1
         if rows:
             width = Counter(map(len, rows)).most_common(1)[0][0]
         elif given.header:
             width = len(cells[start - 1]) if start <= len(cells) else 1
         return start, given.header, len(given.names) or width
     skip = given.skip_rows or 0
-    numbers = [
-        i for i, c in enumerate(cells[skip:], skip)
+    like_rows = (
+        i
+        for i, c in enumerate(cells[skip:], skip)
         if len(c) > 1 and sum(map(_is_number, c)) >= needed and _has_time(c)
-    ]  # fmt: skip
+    )
+    numbers = list(islice(like_rows, _FEW))
     if not numbers:
         first = next((i for i in range(skip, len(lines)) if lines[i].strip()), skip)
         return first + 1, 1, len(cells[first])
@@ -318,11 +326,11 @@ def _header_lines(
 
 
 def _is_value(cell: str) -> bool:
-    return _is_number(cell) or _content([cell]) not in ("text", "empty")
+    return _is_number(cell) or _content_of(cell) not in ("text", "empty")
 
 
 def _has_time(cells: Sequence[str]) -> bool:
-    return any(_content([cell]) not in ("text", "empty", "number") for cell in cells) or any(
+    return any(_content_of(cell) not in ("text", "empty", "number") for cell in cells) or any(
         re.fullmatch(r"\d{4,}", cell) for cell in cells
     )
 
@@ -376,6 +384,11 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
         seen[name] += 1
         made.append(name if seen[name] == 1 else f"{name}.{seen[name] - 1}")
     return tuple(made)
+
+
+@lru_cache(maxsize=4096)
+def _content_of(value: str) -> Content:
+    return _content([value])
 
 
 def _content(values: Sequence[str]) -> Content:

@@ -149,6 +149,7 @@ def compiled(form: str) -> re.Pattern[str]:
     return found
 
 
+@lru_cache(maxsize=4096)
 def looked_at(text: str, form: str | None = None) -> Written | None:
     """What a text says, if it is a time, a date, or a time of day."""
     for pattern in (compiled(form),) if form else (*_GRAMMAR, *_TIMES_OF_DAY):

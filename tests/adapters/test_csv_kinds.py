@@ -283,3 +283,20 @@ def test_times_that_come_twice_are_refused_where_the_order_does_not_tell(
 
     assert f"row {row}: 2024-11-03T01:" in said
     assert "comes twice in America/New_York" in said
+
+
+def test_what_is_proposed_for_a_file_without_a_header_can_be_followed(tmp_path: Path) -> None:
+    body = text("2024-07-01 09:30", "2024-07-01 09:31", header="")
+    columns = {"ts": "Date", "open": "O", "high": "H", "low": "L", "close": "C", "volume": "V"}
+
+    said = refusal(tmp_path, body, columns=columns)
+
+    assert said.endswith("data.csv: {header: none, names: [ts, open, high, low, close, volume]}")
+    names = ("ts", "open", "high", "low", "close", "volume")
+    assert_the_two_bars(read(tmp_path, body, columns=columns, csv={"header": 0, "names": names}))
+
+
+def test_a_column_of_times_is_no_price(tmp_path: Path) -> None:
+    body = "Price,Bid\n2024-07-01 09:30,100\n2024-07-01 09:31,100\n"
+
+    assert 'no column "price"' in refusal(tmp_path, body, kind="ticks")
