@@ -28,6 +28,8 @@ EPOCH = MarketTime(0)
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 DAY_NS = 86_400 * SECOND_NS
+_QUARTER_NS = 15 * MINUTE_NS
+"""Clocks change at full quarters of an hour."""
 
 ONE_DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -147,6 +149,28 @@ def dates_between(start_ns: int, end_ns: int, tz: str) -> DateRun:
     """The dates of a time zone that [start, end) touches, ascending."""
     first, last = local_date(start_ns, tz), local_date(end_ns - 1, tz)
     return tuple(first + timedelta(days=n) for n in range((last - first).days + 1))
+
+
+def wall_times(day: TradingDay, instants: Nanoseconds) -> Nanoseconds:
+    """What the clock of a day's zone shows at instants of the day, ns after midnight.
+
+    A time that a clock change repeats is told from its first occurrence: it counts a day on.
+    """
+    if not day.crosses_midnight and day.next_midnight_ns - day.midnight_ns == DAY_NS:
+        return instants - day.midnight_ns
+    zone = ZoneInfo(day.tz)
+    quarters, which = np.unique(instants // _QUARTER_NS, return_inverse=True)
+    shown = [_EPOCH + timedelta(minutes=15 * number) for number in quarters.tolist()]
+    shifts = np.array(
+        [
+            (local.utcoffset() or timedelta()) // timedelta(seconds=1) * SECOND_NS
+            for local in (moment.astimezone(zone) for moment in shown)
+        ],
+        np.int64,
+    )
+    again = np.array([bool(moment.astimezone(zone).fold) for moment in shown], np.bool_)
+    walls: Nanoseconds = (instants + shifts[which]) % DAY_NS + again[which] * DAY_NS
+    return walls
 
 
 def row_spans(

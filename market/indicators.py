@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from openbell.errors import OpenbellError, RunError
 from openbell.market.bars import Mask, Prices
-from openbell.market.days import TradingDay
+from openbell.market.days import TradingDay, wall_times
 from openbell.market.history import History, HistoryDay, Need
 
 __all__ = [
@@ -115,13 +115,13 @@ class Trailing:
         and one that today lacks is left out. Only for `granularity: intraday`.
         """
         starts, _ = self.today.grid(self.slot_ns)
-        walls = starts - self.today.midnight_ns
+        walls = wall_times(self.today, starts)
         aligned = np.full((len(self.days), len(walls), len(self.symbols)), np.nan)
         for values, day in zip(aligned, self._history, strict=True):
             if day.rows is None:
                 raise ValueError("bars of past days are there for granularity: intraday only")
             column = getattr(day.rows, field)[:, self._columns]
-            own = day.rows.ts - day.day.midnight_ns
+            own = wall_times(day.day, day.rows.ts)
             if np.array_equal(own, walls):
                 values[:] = column
             else:

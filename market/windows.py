@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import time
+from datetime import datetime, time
 from functools import lru_cache
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -191,14 +192,7 @@ def session_window(day: TradingDay, spec: SessionSpec, slot_ns: int) -> Window |
 
 
 def _clock(day: TradingDay, instant_ns: int) -> str:
-    seconds = (instant_ns - day.midnight_ns) // SECOND_NS
-    # Counted from midnight: right but for the hours after a clock change, where it is asked anew.
-    for shift in (0, -3600, 3600):
-        hours, minutes = divmod((seconds + shift) // 60, 60)
-        if 0 <= hours < 24 and day.instant(time(hours, minutes)) == instant_ns:
-            return f"{hours:02d}:{minutes:02d}"
-    hours, minutes = divmod(seconds // 60, 60)
-    return f"{hours % 24:02d}:{minutes:02d}"
+    return f"{datetime.fromtimestamp(instant_ns // SECOND_NS, ZoneInfo(day.tz)):%H:%M}"
 
 
 def boundaries(

@@ -166,6 +166,7 @@ def plan(
     _refuse_windows_outside(config, made, days)
     _refuse_another_interval(config, made, source, found, symbols)
     spans = row_spans(known)
+    kept = {day.date for day in days}
     first, last = known.index(days[0]), known.index(days[-1])
     return Plan(
         days=days,
@@ -175,7 +176,7 @@ def plan(
         settings=made,
         trailing=trailing,
         live_from_ns=live_from_ns,
-        trimmed=sum(held.rows(*spans[day.date]) for day in asked if day not in set(days)),
+        trimmed=sum(held.rows(*spans[day.date]) for day in asked if day.date not in kept),
         neighbours=(
             known[first - 1] if first > 0 else None,
             known[last + 1] if last + 1 < len(known) else None,

@@ -7,7 +7,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbell.market.days import DAY_NS, MINUTE_NS, Segment, TradingDay, local_instant
+from openbell.market.days import (
+    DAY_NS,
+    MINUTE_NS,
+    Segment,
+    TradingDay,
+    local_instant,
+    wall_times,
+)
+
+
+def test_an_evening_before_shows_the_same_wall_times_on_every_day() -> None:
+    from openbell.market.calendar import open_calendar
+
+    monday, tuesday = open_calendar("CMES", date(2026, 3, 9), date(2026, 3, 10)).days()
+
+    walls = [wall_times(day, day.grid(MINUTE_NS)[0]) // MINUTE_NS for day in (monday, tuesday)]
+
+    assert walls[0].tolist() == walls[1].tolist() == [*range(1020, 1440), *range(960)]
+
+
+def test_an_hour_that_a_clock_change_repeats_is_told_from_the_first() -> None:
+    sunday = TradingDay(
+        date(2026, 11, 1),
+        "America/New_York",
+        (Segment(ns("2026-11-01T04:00:00Z"), ns("2026-11-02T05:00:00Z")),),
+    )
+
+    hours = wall_times(sunday, sunday.grid(60 * MINUTE_NS)[0]) // (60 * MINUTE_NS)
+
+    assert hours.tolist() == [0, 1, 25, *range(2, 24)]
 
 
 def ns(text: str) -> int:

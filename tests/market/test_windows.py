@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, time
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from reference import minutes_of
 from strategies import Case, cases
 
-from openbell.market.days import MINUTE_NS, SECOND_NS, Segment, TradingDay, local_instant
+from openbell.market.days import DAY_NS, MINUTE_NS, SECOND_NS, Segment, TradingDay, local_instant
 from openbell.market.windows import (
     Closed,
     NoWindow,
@@ -186,3 +187,84 @@ def test_a_window_has_the_references_minutes(case: Case) -> None:
         assert found.slots.tolist() == minutes
         assert (found.start_ns, found.end_ns) == (minutes[0], minutes[-1] + MINUTE_NS)
         assert (found.end_ns - found.start_ns) % SECOND_NS == 0
+
+
+# Days that open on the evening before
+
+
+def evening_day(d: date, opens: str = "17:00", closes: str = "17:00") -> TradingDay:
+    before = at(opens, d - timedelta(days=1), NEW_YORK)
+    return TradingDay(d, NEW_YORK, (Segment(before, at(closes, d, NEW_YORK)),))
+
+
+TUESDAY = date(2024, 7, 2)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "closed", "first", "until"),
+    [
+        ("17:00", "08:29", "both", "07-01 17:00", "07-02 08:30"),
+        ("17:00", "17:00", "left", "07-01 17:00", "07-02 17:00"),
+        ("17:00", "17:00", "both", "07-01 17:00", "07-02 17:00"),
+        ("17:00", "17:01", "both", "07-01 17:00", "07-01 17:02"),
+        ("16:00", "17:00", "left", "07-02 16:00", "07-02 17:00"),
+        ("23:30", "00:29", "both", "07-01 23:30", "07-02 00:30"),
+        ("open", "00:00", "left", "07-01 17:00", "07-02 00:00"),
+    ],
+)
+def test_a_window_may_cross_midnight_where_the_day_does(
+    start: str, end: str, closed: Closed, first: str, until: str
+) -> None:
+    found = window(evening_day(TUESDAY), start, end, closed)
+
+    edges = [
+        datetime.fromtimestamp(ns // SECOND_NS, ZoneInfo(NEW_YORK)).strftime("%m-%d %H:%M")
+        for ns in (found.start_ns, found.end_ns)
+    ]
+    assert edges == [first, until]
+
+
+def test_the_first_minute_of_an_evening_may_be_a_window() -> None:
+    found = window(evening_day(TUESDAY, closes="16:00"), "17:00", "17:00")
+
+    assert found.start_ns == at("17:00", date(2024, 7, 1), NEW_YORK)
+    assert found.end_ns - found.start_ns == MINUTE_NS
+
+
+@pytest.mark.parametrize(("start", "end"), [("15:00", "18:00"), ("08:30", "08:00")])
+def test_a_window_against_the_order_of_its_day_is_none(start: str, end: str) -> None:
+    day = evening_day(TUESDAY, closes="16:00")
+
+    found = session_window(day, SessionSpec("One", start, end), MINUTE_NS)
+
+    assert isinstance(found, NoWindow)
+    assert "it ends before it starts in its hours, 17:00–16:00" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("d", "new_york"),
+    [
+        (date(2024, 3, 8), "03:00"),
+        (date(2024, 3, 11), "04:00"),  # New York has changed its clocks, London has not
+        (date(2024, 4, 1), "03:00"),
+        (date(2024, 10, 28), "04:00"),  # London has, New York has not
+        (date(2024, 11, 4), "03:00"),
+    ],
+)
+def test_a_window_may_go_by_another_clock_than_its_day(d: date, new_york: str) -> None:
+    spec = SessionSpec("London", "08:00", "08:29", timezone="Europe/London")
+
+    found = session_window(evening_day(d), spec, MINUTE_NS)
+
+    assert isinstance(found, Window)
+    assert found.start_ns == at(new_york, d, NEW_YORK)
+    assert len(found.slots) == 30
+
+
+def test_midnight_is_the_end_of_a_day_that_ends_then() -> None:
+    day = TradingDay(
+        DAY, "UTC", (Segment(at("00:00", DAY, "UTC"), at("00:00", DAY, "UTC") + DAY_NS),)
+    )
+
+    assert window(day, "23:00", "00:00", "left").end_ns == day.close_ns
+    assert window(day, "00:00", "00:29").start_ns == day.open_ns
