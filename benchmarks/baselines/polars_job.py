@@ -162,7 +162,9 @@ def run_day(file: Path, exchange: str, hours: Hours, windows: list[Window]) -> D
 
 def read_day(file: Path, hours: Hours) -> pl.DataFrame:
     raw = pl.read_parquet(file, columns=COLUMNS)
-    # Joins and groups on a category compare integers, not text.
+    # Joins and groups on a category compare integers, not text; a file's own categories stand in
+    # the order in which they came.
+    raw = raw.with_columns(pl.col("symbol").cast(pl.String))
     symbols = pl.Enum(raw["symbol"].unique().sort())
     minute = (pl.col("ts") - hours.open).dt.total_minutes().cast(pl.Int32)
     return raw.with_columns(pl.col("symbol").cast(symbols), minute=minute)
