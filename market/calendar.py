@@ -14,6 +14,7 @@ from datetime import date, time, timedelta
 from itertools import pairwise
 
 from openbell.errors import CalendarError
+from openbell.market.almanac import open_kept
 from openbell.market.days import ONE_DAY, Dates, Explanation, TradingDay
 from openbell.market.exchanges import canonical
 from openbell.market.hours import RegularHours, Span
@@ -26,7 +27,7 @@ from openbell.market.layers import (
     overlay_of,
     overlay_text,
 )
-from openbell.market.libraries import Library, nearest, open_library
+from openbell.market.libraries import Library, nearest
 
 __all__ = [
     "SEGMENTS",
@@ -154,7 +155,7 @@ def timezone(exchange: str) -> str:
     CalendarError
         If the exchange is unknown.
     """
-    return open_library(exchange).tz
+    return open_kept(exchange).tz
 
 
 def open_calendar(
@@ -201,7 +202,7 @@ def open_calendar(
         )
     if first > last:
         raise CalendarError(f"{exchange}: the range {first} to {last} ends before it starts")
-    library = open_library(exchange, tz)
+    library = open_kept(exchange, tz)
     for d in (first, last):
         if not library.first <= d <= library.last:
             raise CalendarError(
@@ -219,7 +220,7 @@ def open_calendar(
 
 def coverage(exchange: str) -> tuple[date, date]:
     """First and last date for which `open_calendar` can answer for an exchange."""
-    library = open_library(exchange)
+    library = open_kept(exchange)
     return library.first, library.last
 
 

@@ -76,10 +76,10 @@ def open_library(exchange: str, tz: str | None = None) -> Library:
     else:
         found = _open_exchange_calendars(exchange) or _open_pandas_market_calendars(exchange)
     found = found or _unknown(exchange)
-    return found if tz in (None, found.tz) else _told_in(found, str(tz))
+    return found if tz in (None, found.tz) else told_in(found, str(tz))
 
 
-def _told_in(library: Library, tz: str) -> Library:
+def told_in(library: Library, tz: str) -> Library:
     """A library's calendar with days of another zone; their instants stay."""
 
     def build(first: date, last: date) -> Dates:

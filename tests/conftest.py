@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "test", print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+# No test, nor a process that it starts, finds what an earlier one kept: nothing can be kept there.
+os.environ["XDG_CACHE_HOME"] = os.devnull
 settings.register_profile("soak", settings.get_profile("test"), max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
