@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -134,8 +135,12 @@ class RedisPlace:
 def server_binary() -> str:
     """Skips where there is none, except in CI, where that is a failure."""
     binary = find_server()
-    if binary is None:
-        message = "no Redis or Valkey server; run `make server`, or put one on PATH"
+    if binary is None or find_spec("redis") is None:
+        message = (
+            "no Redis or Valkey server; run `make server`, or put one on PATH"
+            if binary is None
+            else "the package redis is not installed; run `pip install 'openbell[redis]'`"
+        )
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

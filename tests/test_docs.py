@@ -7,6 +7,7 @@ Markers in the documents, which readers don't see, say what the block below them
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import runpy
@@ -26,11 +27,13 @@ import pytest
 import yaml
 from loguru import logger
 
+import openbell
 from openbell.actors import effects
 from openbell.adapters.sample import write_dirty_sample, write_sample
 from openbell.market.windows import SessionSpec
 from openbell.messages import control, data, session, signal, time
 from openbell.messages.base import Message
+from openbell.runtime.api import Runtime
 from openbell.runtime.cli.app import main
 from openbell.runtime.config import config_from, config_schema
 from openbell.runtime.config.effects import WITHOUT_EFFECT
@@ -399,3 +402,50 @@ def test_every_error_is_documented() -> None:
     documented = [names(row["class"])[0] for row in table(section("docs/embedding.md", "Errors"))]
 
     assert set(documented) == {n for n, v in vars(errors).items() if isinstance(v, type)}
+
+
+ENTRY_POINTS = ("openbell.indicators", "openbell.sources")
+"""Groups under which packages offer what is theirs."""
+
+
+def test_each_name_that_the_documentation_promises_exists() -> None:
+    promised = {
+        name.rstrip(".")
+        for document in DOCUMENTS
+        for name in re.findall(
+            r"`openbell((?:\.[A-Za-z_]+)+)", document.read_text(encoding="utf-8")
+        )
+        if name.rpartition(".")[2] not in ("db", "yaml", "log")
+        and f"openbell{name}" not in ENTRY_POINTS
+    }
+    imported = {
+        f".{name.strip()}"
+        for document in DOCUMENTS
+        for names in re.findall(
+            r"(?m)^from openbell import ([A-Za-z_, ]+)$", document.read_text(encoding="utf-8")
+        )
+        for name in names.split(",")
+    }
+
+    assert len(promised) > 3
+    for name in sorted(promised | imported):
+        found: Any = openbell
+        module = "openbell"
+        for part in name.lstrip(".").split("."):
+            module = f"{module}.{part}"
+            if not hasattr(found, part):
+                importlib.import_module(module)
+            found = getattr(found, part)
+
+
+def test_each_thing_that_a_runtime_is_said_to_have_is_there() -> None:
+    methods = section("docs/embedding.md", "`Runtime`").partition("| method |")[2]
+    promised = [
+        name
+        for line in methods.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([a-z_]+)", line.split("|")[1])
+    ]
+
+    assert len(promised) > 8
+    assert [name for name in promised if not hasattr(Runtime, name)] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,28 @@ PARQUET = (".parquet", ".pq", ".parq")
 CSV = (".csv", ".csv.gz", ".csv.zip", ".csv.bz2", ".csv.xz", ".csv.zst")
 TEXT = (".txt", ".tsv", ".txt.gz", ".tsv.gz", ".zip")
 """What vendors also call CSV. In a folder with other data such files are notes about it."""
+
+PASSING = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EINTR,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENETDOWN,
+        errno.ENETRESET,
+        errno.ENETUNREACH,
+        errno.ENFILE,
+        errno.ENOTCONN,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
+"""Errors of a disk, of a network, or of a machine that is short of something."""
 
 _NOT_DATA = re.compile(
     r"(readme|licen[cs]e|copying|notice|changelog|authors)([-_. ].*)?", re.IGNORECASE
@@ -179,8 +202,14 @@ class Watched:
 def unreadable(
     file: str, error: Exception, advice: str = "check the path and its rights"
 ) -> Exception:
-    """What to raise for a file that can't be read; the reason is cut to its first line."""
+    """What to raise for a file that can't be read; the reason is cut to its first line.
+
+    What may pass, as disks and networks fail, stays an OSError, which is tried again; a file that
+    is not there, or not what it has to be, is not.
+    """
     if isinstance(error, FileNotFoundError):
         return DataError(f"{file}: no such file; was it moved since the run began?")
     text = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
+    if isinstance(error, OSError) and error.errno in PASSING:
+        return OSError(error.errno, f"can't be read ({text})", file)
     return DataError(f"{file}: can't be read ({text}); {advice}")

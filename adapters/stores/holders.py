@@ -136,7 +136,13 @@ def held(where: str, lease: Lease, ttl_ns: int) -> LeaseHeld:
 
 
 def fenced(where: str, fence: int, lease: Lease | None) -> Fenced:
-    now = f"{lease.whose()} has it, with token {lease.fence}" if lease else "nobody has it"
+    if lease is None:
+        return Fenced(
+            f"{where}: the lease of token {fence} is gone, and nobody has it: the state was deleted, "
+            "or the store has lost its data; nothing was written; bring the data back, or start "
+            "again from what is there now"
+        )
+    now = f"{lease.whose()} has it, with token {lease.fence}"
     return Fenced(
         f"{where}: the lease of token {fence} is gone, {now}; nothing was written; stop this "
         "process, or let it take the lease and read the state anew"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -250,8 +250,9 @@ class RedisStore:
         self._token = token_hex(8)
         self._acquired = False
         self._server = self._look_at_server()
-        (schema,) = self._together(("HGET", self._key["head"], "schema"))
-        check_schema(self._number(schema), self._where)
+        with suppress(Corrupt):  # whoever reads will find it; whoever deletes must get this far
+            (schema,) = self._together(("HGET", self._key["head"], "schema"))
+            check_schema(self._number(schema), self._where)
 
     def warnings(self) -> Sequence[str]:
         server = self._server

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -156,13 +157,16 @@ def _days_over(runner: DurableRun, day: date) -> int:
 def _what_it_does(watched: Sequence[DurableRun]) -> str:
     """What a run waits for, or else which step it has come to."""
     if not watched:
-        return "waiting for the lease"
+        return ""
     runner = watched[0]
     ledger = runner.engine.ledger
     if runner.talking.away or (ledger is not None and ledger.talking.away):
         return "waiting for the store"
-    day, step = runner.reached()
-    return f"step {step:,}" + (f" of {day}" if day else "")
+    now_ns = runner.engine.cells["clock"].state.now_ns
+    if not now_ns:
+        return ""
+    local = datetime.fromtimestamp(now_ns // 10**9, ZoneInfo(runner.plan.days[0].tz))
+    return f"{local:%H:%M}, step {runner.reached()[1]:,}"
 
 
 def with_remedy(error: DayFailed) -> str:

@@ -115,7 +115,7 @@ def days_from(plan: Plan, since: date) -> tuple[TradingDay, ...]:
     if not days:
         raise ConfigError(
             f"no trading day from {since} on is left to begin with this configuration, by "
-            "the data and feed.end; to run all days with it, write another name: in it"
+            "the data and feed.end; to run all days with it, give it another name"
         )
     return days
 

@@ -55,7 +55,7 @@ def check_files(config: Config, info: SourceInfo, head: Head) -> None:
         if name in held and held[name] != [file.size, file.digest]:
             raise InputError(
                 f"{file.path}: not the file that the state of {config.name!r} was made "
-                "from; put that one back, or start under another name:"
+                "from; put that one back, or give the configuration another name"
             )
 
 

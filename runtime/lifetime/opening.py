@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openbell.adapters.stores import Store, open_store
-from openbell.errors import InputError
+from openbell.errors import InputError, way_out
 from openbell.runtime.config import Config
 from openbell.runtime.lifetime.lease import acquired
 
@@ -37,8 +37,8 @@ def empty_state(config: Config, *, force: bool) -> None:
         if not force:
             raise InputError(
                 f'{store.location}: has the state of "{config.name}" already, up to step '
-                f"{head.step}; pass --force to replace it, or write another name: in the "
-                "configuration"
+                f"{head.step}; pass {way_out('--force', 'force=True')} to replace it, or give the "
+                "configuration another name"
             )
         acquired(store, config.lease.ttl, standby=None)
         store.delete()

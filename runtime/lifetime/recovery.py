@@ -133,7 +133,7 @@ def lost(day: date, why: str = "the store has dropped its steps (store.keep_days
     """A day's files are lacking, and can't be made."""
     return InputError(
         f"{day}: its files are not in --out, and can't be made any more: {why}; leave out --out, or "
-        "start anew under another name:"
+        "give the configuration another name"
     )
 
 
@@ -345,7 +345,7 @@ def restored(
         begins = base + 1 if anew else steps[0].number
         raise Corrupt(
             f"no snapshot up to step {step_max} can be used, and the steps that lead there begin "
-            f"at {begins}; start anew under another name:, or restore the store's files"
+            f"at {begins}; give the configuration another name, or restore the store's files"
         )
     found.steps = tuple(steps)
     dates |= {step.trading_date for step in steps}

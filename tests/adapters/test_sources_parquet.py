@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from openbell.adapters.sources import DataOptions, Source, open_source
 from openbell.adapters.sources.columns import Decoded
+from openbell.adapters.sources.files import unreadable
 from openbell.adapters.sources.pieces import Piece, PieceSource, Scan
 from openbell.errors import DataError
 from openbell.market.bars import RawRows
@@ -595,3 +597,21 @@ def test_real_files_read_day_by_day_give_each_row_once_in_the_files_order(
         for column, values in rows.columns.items():
             assert values.tolist() == expected[column].astype(float).tolist()
         assert rows.locate(len(rows) - 1)[1] == expected.index[-1] + 1
+
+
+def test_what_may_pass_is_an_error_to_try_again_and_what_may_not_is_the_datas() -> None:
+    passing = unreadable("a.parquet", OSError(errno.EIO, "Input/output error"))
+    stale = unreadable("a.parquet", OSError(errno.ESTALE, "Stale file handle"))
+    others = [
+        unreadable("a.parquet", error)
+        for error in (
+            PermissionError(errno.EACCES, "Permission denied"),
+            FileNotFoundError(errno.ENOENT, "No such file"),
+            OSError("Couldn't deserialize thrift"),
+            pa.ArrowInvalid("not a Parquet file"),
+        )
+    ]
+
+    assert [type(error) for error in (passing, stale)] == [OSError, OSError]
+    assert "a.parquet" in str(passing)
+    assert {type(error) for error in others} == {DataError}

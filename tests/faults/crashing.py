@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pyarrow.parquet as pq
 import pytest
@@ -195,6 +195,20 @@ class Child:
         return self.said.read_text()
 
 
+class Code(int):
+    """An exit code; where an assertion about it fails, what the child said is shown with it."""
+
+    def __new__(cls, code: int, said: str) -> Self:
+        made = super().__new__(cls, code)
+        made.said = said
+        return made
+
+    said: str
+
+    def __repr__(self) -> str:
+        return f"{int(self)} (it said: {self.said.strip()[-180:] or 'nothing'})"
+
+
 class Nursery:
     """Starts `openbell` processes without paying for its imports each time."""
 
@@ -233,7 +247,7 @@ class Nursery:
                 os.kill(child.pid, signal.SIGKILL)
                 self._heard.wait_for(lambda: child.pid in self._codes, timeout)
                 pytest.fail(f"it does not end: {child.err}")
-            return self._codes[child.pid]
+            return Code(self._codes[child.pid], child.err)
 
     def kill(self, child: Child) -> None:
         os.kill(child.pid, signal.SIGKILL)
@@ -279,7 +293,7 @@ def nursery(folder: Path) -> Iterator[Nursery]:
 def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, f"not so within {seconds:g} s"
         time.sleep(0.01)
 
 

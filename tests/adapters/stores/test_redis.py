@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
-import redis
 from redis_server import RedisServer
 from store_places import server_binary, writer
 from store_records import (
@@ -39,6 +38,10 @@ from openbell.adapters.stores import (
 from openbell.adapters.stores import redis as redis_store
 from openbell.adapters.stores.redis import RedisStore
 from openbell.errors import ConfigError, StoreError
+
+redis: Any = pytest.importorskip(
+    "redis", reason="the package redis is not installed; run `pip install 'openbell[redis]'`"
+)
 
 T = TypeVar("T")
 
@@ -591,3 +594,19 @@ def test_state_of_version_1_is_read_and_goes_on_with_a_journal(
     assert list(store.journal(DAY)) == [an_entry("b")]
     assert [signal.id for _, signal in store.signals()] == ["a"]
     store.close()
+
+
+def test_state_whose_head_is_of_the_wrong_type_can_be_deleted_as_it_says(
+    server: RedisServer, client: Any
+) -> None:
+    with closing(open_store(server.url, "bot")) as store:
+        store.commit(taken(store), a_record(1, signals=(a_signal("a"),)))
+    client.delete("openbell:{bot}:head")
+    client.set("openbell:{bot}:head", "not a hash")
+
+    with closing(open_store(server.url, "bot")) as store:
+        with pytest.raises(Corrupt, match="openbell state delete --yes"):
+            store.head()
+        store.delete()
+
+    assert client.keys("openbell:{bot}:*") == []

@@ -271,6 +271,40 @@ def test_the_environment_turns_the_log_on(
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} INFO ", line)
 
 
+WHILE_IT_IMPORTS = """\
+import os, signal, sys
+
+class Sends:
+    def find_spec(self, name, path=None, target=None):
+        if name == "openbell.runtime.cli.app":
+            os.kill(os.getpid(), signal.SIGNAL)
+
+sys.meta_path.insert(0, Sends())
+sys.argv[:] = ["openbell", *sys.argv[1:]]
+from openbell.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "number", "code"),
+    [("run", "SIGTERM", 0), ("backtest", "SIGTERM", 130), ("run", "SIGINT", 130)],
+)
+def test_a_signal_while_python_imports_ends_a_command_as_it_would_later(
+    command: str, number: str, code: int, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WHILE_IT_IMPORTS.replace("SIGNAL", number), command],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (code, f"openbell: {number} before it began\n")
+
+
 @pytest.mark.parametrize("name", [(), ("data",), ("config",), ("snapshots",), ("state",)])
 def test_no_sentence_is_cut_in_a_list_of_commands(
     name: tuple[str, ...], openbell: Command, monkeypatch: pytest.MonkeyPatch
