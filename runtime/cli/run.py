@@ -24,7 +24,7 @@ from openbell.runtime.cli.options import (
 )
 from openbell.runtime.cli.progress import progress
 from openbell.runtime.cli.times import times_of
-from openbell.runtime.cli.words import complain
+from openbell.runtime.cli.words import complain, counted
 
 if TYPE_CHECKING:
     from openbell.adapters.sinks.files import DayResult
@@ -114,11 +114,12 @@ def run(
                 raise Interrupted("stopped; start it again to go on")
             complain("stopped; start it again to go on")
             return
-        after, count = runner.head.step, runner.head.signals
+        after = runner.head.step
+        come_to = f"{counted(after, 'step')}, {counted(runner.head.signals, 'signal')}"
         if before and before == after:
-            print(f"This run had ended before: {after:,} steps, {count:,} signals")
+            print(f"This run had ended before: {come_to}")
         else:
-            print(f"The last day has ended: {after:,} steps, {count:,} signals")
+            print(f"The last day has ended: {come_to}")
         if away := runner.outages:
             print(
                 f"Outages of the store: {len(away):,}, {sum(away):,.1f} s in all, "

@@ -92,7 +92,11 @@ class Result:
         return Frames(self, polars.from_arrow)
 
     def __repr__(self) -> str:
-        return f"Result({len(self._days)} days, {self.summary.get('signals', 0)} signals)"
+        days, signals = len(self._days), self.summary.get("signals", 0)
+        return (
+            f"Result({days} day{'' if days == 1 else 's'}, "
+            f"{signals} signal{'' if signals == 1 else 's'})"
+        )
 
 
 class Frames:
