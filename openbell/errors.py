@@ -50,7 +50,12 @@ class ConfigError(InputError):
 
 
 class DataError(InputError):
-    """A source of data that can't be used."""
+    """A source of data that can't be used; its text is one line, whatever a file's names hold."""
+
+    def __init__(self, text: str) -> None:
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        # What to do stands at the end.
+        super().__init__(line if len(line) <= 2_000 else f"{line[:1_400]} … {line[-500:]}")
 
 
 class CalendarError(InputError):

@@ -68,6 +68,8 @@ class DataOptions:
     """Whether prices of 0 and below are real, as of spreads."""
     time_shift_ns: int = 0
     """Added to the file's times, on their wall where they have no zone."""
+    exchange_zone: str | None = None
+    """Of the exchange, for messages: the likeliest zone of times that carry none."""
     files: tuple[str, ...] = ()
     """Which files of a folder are read, and where their symbol stands, e.g.
     `("{symbol}/{date}.csv",)`; none: all, and where the symbol stands is guessed."""

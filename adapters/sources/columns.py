@@ -5,9 +5,11 @@ A row's place in its file (1-based) goes along, so that an error and `bad_rows.c
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,7 +18,14 @@ from numpy.typing import NDArray
 
 from openbell.adapters.sources.base import DataOptions
 from openbell.adapters.sources.clockchange import RepeatedTimeError, instants_in_order
-from openbell.adapters.sources.roles import Content, column_of, time_columns, written_as
+from openbell.adapters.sources.names import taken_apart
+from openbell.adapters.sources.roles import (
+    Content,
+    column_of,
+    folded,
+    time_columns,
+    written_as,
+)
 from openbell.adapters.sources.times import (
     NonexistentTimeError,
     compact_times,
@@ -233,12 +242,23 @@ def _times(theirs: str, existing: Sequence[str]) -> tuple[str, ...]:
 def _missing(
     file: str, ours: str, theirs: str, existing: Sequence[str], options: DataOptions
 ) -> NoReturn:
-    like = next((name for name in existing if name.strip().lower() == ours), "NAME")
-    instead = "set data.symbol, or " if ours == "symbol" else ""
+    near = get_close_matches(ours, {folded(name): name for name in existing}, n=1, cutoff=0.7)
+    like = next((name for name in existing if [folded(name)] == near), None)
+    example = f": {{{ours}: {json.dumps(like, ensure_ascii=False)}}}" if like is not None else ""
+    advice = f"name it with data.columns{example}"
+    if ours == "symbol":
+        advice = f"set data.symbol: {_likely_symbol(file)} for all rows, or {advice}"
     raise DataError(
         f'{file}: no column "{theirs}", which {options.kind} need; it has {", ".join(existing)}; '
-        f"{instead}name it with data.columns, e.g. {{{ours}: {like}}}"
+        f"{advice}"
     )
+
+
+def _likely_symbol(file: str) -> str:
+    """A symbol that a file's name could mean, for a message."""
+    stem = re.split(r"[/\\]", file)[-1].partition(".")[0]
+    rest = taken_apart(stem).rest
+    return rest if re.fullmatch(r"[A-Za-z][\w-]*", rest) else "AAPL"
 
 
 def check_types(plan: Plan, types: Mapping[str, Any]) -> None:
@@ -268,7 +288,7 @@ def check_types(plan: Plan, types: Mapping[str, Any]) -> None:
         if not good and not pa.types.is_null(kind):
             raise DataError(
                 f'{plan.file}: column "{theirs}" is {kind}; {ours} must be {needed}; the file has '
-                f"{', '.join(types)}; data.columns can name another, e.g. {{{ours}: NAME}}"
+                f"{', '.join(types)}; data.columns can name another for {ours}"
             )
     if "ts" in plan.names and is_naive(plain_type(types[plan.names["ts"]])):
         require_timezone(plan)
@@ -321,9 +341,11 @@ def is_naive(kind: Any) -> bool:
 
 def require_timezone(plan: Plan) -> str:
     if plan.zone is None:
+        exchange = plan.options.exchange_zone
+        local = f": {exchange} if they are local to the exchange, or" if exchange else ""
         raise DataError(
-            f'{plan.file}: column "{_ts_name(plan)}" has times without a zone; set data.timezone '
-            "to the zone they are in, e.g. America/New_York, Asia/Kolkata or UTC"
+            f'{plan.file}: column "{_ts_name(plan)}" has times without a zone; set data.timezone'
+            f"{local} to the zone they are in, e.g. America/New_York, Asia/Kolkata or UTC"
         )
     return plan.zone
 
@@ -514,8 +536,8 @@ def _counted(plan: Plan, values: NDArray[Any], first_row: int) -> tuple[Nanoseco
         # As seconds these would lie before March 1973, when no market wrote files.
         raise DataError(
             f'{plan.file}: column "{_ts_name(plan)}" has numbers such as {_shown(values[0])}, which '
-            "are neither dates nor epoch counts; name another column with data.columns, e.g. "
-            "{ts: NAME}, or write times as 2024-07-01 09:30"
+            "are neither dates nor epoch counts; name another column for ts with data.columns, or "
+            "write times as 2024-07-01 09:30"
         )
     mixed = epochs_by_size(values)
     if mixed is not None:

@@ -183,14 +183,16 @@ class CsvFile:
             return
         row = {*dialect.first_row, " ".join(dialect.first_row[:2])}
         if any(theirs in row for theirs in self.options.columns.values()):
-            raise self._no_header(" and data.columns names values of its first row")
+            raise self._no_header(
+                " and data.columns names values of its first row", " and data.columns: {}"
+            )
 
-    def _no_header(self, also: str = "") -> DataError:
+    def _no_header(self, also: str = "", instead: str = "") -> DataError:
         row = self.dialect.first_row
         shown = ", ".join(row[:8]) + (", …" if len(row) > 8 else "")
         return DataError(
             f"{self.file.name}: has no header line (it begins with {shown}){also}; write what the "
-            f"columns are, data.csv: {{header: none, names: [{', '.join(self._proposed())}]}}"
+            f"columns are, data.csv: {{header: none, names: [{', '.join(self._proposed())}]}}{instead}"
         )
 
     def _proposed(self) -> list[str]:

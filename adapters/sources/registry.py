@@ -108,7 +108,9 @@ def _opener(path: Path, name: str) -> Opener:
     if name not in plugins:
         known = sorted({*_BUILT_IN, *plugins})
         what = f'format "{name}" is unknown' if name else "has no suffix to tell its format by"
-        raise DataError(f"{path}: {what}; known are {', '.join(known)}; set data.format to one")
+        raise DataError(
+            f"{path}: {what}; known are {', '.join(known)}; set data.format: csv if it is text, or to the one it is"
+        )
     try:
         loaded: Opener = plugins[name].load()
     except (ImportError, AttributeError) as error:

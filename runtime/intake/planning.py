@@ -97,7 +97,15 @@ def data_options(config: Config) -> DataOptions:
         allow_negative_prices=data.allow_negative_prices,
         time_shift_ns=data.time_shift.ns,
         files=data.files,
+        exchange_zone=_zone(config.exchange),
     )
+
+
+def _zone(exchange: str) -> str | None:
+    try:
+        return timezone(exchange)
+    except CalendarError:  # said where it matters
+        return None
 
 
 def plan(

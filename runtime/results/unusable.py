@@ -44,7 +44,7 @@ class Unusable:
 _BELOW, _MISSING, _TURNED = "the price is not above 0", "a price is missing", "high is below low"
 _ADVICE = {
     _BELOW: "if such prices are real, as of spreads, write data.allow_negative_prices: true",
-    _TURNED: "name the columns with data.columns, e.g. {high: HIGH, low: LOW}",
+    _TURNED: "name the columns of high and low with data.columns",
     "the time is off the grid": "correct data.interval or data.bar_label",
 }
 

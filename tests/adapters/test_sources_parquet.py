@@ -520,7 +520,9 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "readme.md").touch()
     (tmp_path / "_metadata.parquet").touch()
 
-    with pytest.raises(DataError, match=r"no file that can be read .* it holds _metadata\.parquet, readme\.md"):
+    with pytest.raises(
+        DataError, match=r"no file that can be read .* it holds _metadata\.parquet, readme\.md"
+    ):
         open_source(tmp_path)
     with pytest.raises(DataError, match="holds no Parquet files"):
         open_source(tmp_path, DataOptions(format="parquet"))
