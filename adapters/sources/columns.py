@@ -551,6 +551,8 @@ def _scaled(plan: Plan, values: NDArray[Any], unit_ns: int) -> Nanoseconds:
     if not np.abs(values).max() < 2**63 / unit_ns:
         raise _out_of_range(plan)
     whole = np.floor(values)
+    if np.abs(whole).max() >= np.iinfo(np.int64).max // unit_ns:
+        raise _out_of_range(plan)
     # What float64 holds of an epoch count in seconds is a fraction of a microsecond.
     part = np.rint((values - whole) * unit_ns / 1000).astype(np.int64) * 1000
     ts: Nanoseconds = _to_ns(plan, whole.astype(np.int64), unit_ns) + part

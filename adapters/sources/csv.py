@@ -150,6 +150,9 @@ class CsvFile:
     def plan(self) -> Plan:
         """Where openbell's columns are."""
         name, options, dialect = self.file.name, self.options, self.dialect
+        if not "".join(dialect.names).isprintable():
+            odd = UnicodeError("the names of its columns are no text")
+            raise unreadable(name, odd, _WHOLE)
         self._refuse_names_of_values()
         mapped = any(theirs in dialect.names for theirs in options.columns.values())
         if not (recognised(dialect.names) or mapped or dialect.times) and (

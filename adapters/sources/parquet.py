@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -52,6 +53,7 @@ from openbell.market.bars import Codes
 from openbell.market.days import DAY_NS, MINUTE_NS, SECOND_NS, Nanoseconds
 
 _REWRITE = "write it again or take it away"
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeError)
 _UNIT_NS = {"milliseconds": 10**6, "microseconds": 10**3, "nanoseconds": 1}
 _LONGEST_CHANGE_NS = 180 * MINUTE_NS
 """More than any clock is put forward or back."""
@@ -120,6 +122,10 @@ class _ParquetFile:
         `known` has the symbols of columns read so far, by a digest of what is stored of them:
         files of whole days in one order hold the same column, which is read but once.
         """
+        with self._naming_damage():
+            yield from self._pieces(known)
+
+    def _pieces(self, known: dict[bytes, tuple[str, ...]]) -> Iterator[Piece]:
         parquet = self._open([])
         schema = parquet.schema_arrow
         name, options = self._file.name, self._options
@@ -192,7 +198,8 @@ class _ParquetFile:
 
     def _load(self, plan: Plan, number: int, first_row: int) -> Decoded:
         ours = ["symbol", "ts", *plan.options.value_columns]
-        return decode(plan, self._read(plan, number, ours), first_row)
+        with self._naming_damage():
+            return decode(plan, self._read(plan, number, ours), first_row)
 
     def _times(self, plan: Plan, number: int, first_row: int) -> Nanoseconds:
         self.watched.check()
@@ -200,25 +207,29 @@ class _ParquetFile:
         def symbols() -> Codes:
             return decode_symbols(plan, self._read(plan, number, ["symbol", "ts"]), first_row)[1]
 
-        return decode_times(plan, self._read(plan, number, ["ts"]), first_row, symbols)
+        with self._naming_damage():
+            return decode_times(plan, self._read(plan, number, ["ts"]), first_row, symbols)
 
     def _read(self, plan: Plan, number: int, ours: list[str]) -> Any:
         # Read as a dictionary, symbols come as codes and not as a text a row.
         symbol = [plan.names["symbol"]] if "symbol" in plan.names else []
-        parquet = self._open(symbol)
-        try:
-            return parquet.read_row_group(number, columns=plan.needed(ours))
-        except (pa.ArrowException, OSError) as error:
-            raise unreadable(self._file.name, error, f"is it damaged? If so, {_REWRITE}") from None
+        with self._naming_damage():
+            return self._open(symbol).read_row_group(number, columns=plan.needed(ours))
 
     def _open(self, dictionaries: list[str]) -> Any:
-        try:
+        with self._naming_damage():
             return pq.ParquetFile(
                 self._file.path,
                 read_dictionary=dictionaries,
                 page_checksum_verification=True,  # where the writer gave checksums
             )
-        except (pa.ArrowException, OSError) as error:
+
+    @contextmanager
+    def _naming_damage(self) -> Iterator[None]:
+        """Say which file it is that Arrow, or what it has read, stumbles over."""
+        try:
+            yield
+        except _UNREADABLE as error:
             raise unreadable(self._file.name, error, f"is it damaged? If so, {_REWRITE}") from None
 
 

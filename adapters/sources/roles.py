@@ -32,7 +32,7 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
         "tradevolume", "sharesvolume", "totaltradedquantity", "qty", "quantity", "basevolume",
         "tickvolume", "tickvol", "tickvolumes", "volumebase", "turnovervolume", "shares",
     ),
-    "price": ("price", "last", "lastprice", "ltp", "tradeprice", "p", "px", "close"),
+    "price": ("price", "last", "lastprice", "ltp", "tradeprice", "p", "px"),
     "size": (
         "size", "qty", "quantity", "volume", "vol", "amount", "lastsize", "tradesize",
         "lasttradedquantity", "ltq", "q", "v", "sz", "shares", "lastqty",

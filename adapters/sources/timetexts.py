@@ -254,8 +254,8 @@ def _confirmed(wall: Nanoseconds, rows: NDArray[np.int64], name: str, zone: str 
     if zone is None:
         raise BadTimeError(
             int(rows[0]),
-            f'"{name}" does not mean one zone everywhere; write data.timezone: NAME, the zone that '
-            f"has it, e.g. {_HAVING.get(name, 'America/New_York')}",
+            f'"{name}" does not mean one zone everywhere; write the zone that has it, e.g. '
+            f"data.timezone: {_HAVING.get(name, 'America/New_York')}",
         )
     wanted = wall[rows] - offset * MINUTE_NS
     first = instants(wall[rows], zone)
@@ -264,7 +264,7 @@ def _confirmed(wall: Nanoseconds, rows: NDArray[np.int64], name: str, zone: str 
     if wrong.any():
         raise BadTimeError(
             int(rows[wrong.argmax()]),
-            f"{zone} has no {name} then; write data.timezone: NAME, the zone that has it, or take "
+            f"{zone} has no {name} then; correct data.timezone to the zone that has it, or take "
             f"{name} out of the times",
         )
     return wanted

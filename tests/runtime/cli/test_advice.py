@@ -107,6 +107,15 @@ def far_apart() -> None:
     write("AAPL.csv", rows)
 
 
+def stamped_with_their_ends() -> None:
+    rest = [line.partition(",")[2] for line in lines()]
+    clock = [divmod(9 * 60 + 31 + minute, 60) for minute in range(390)]
+    write(
+        "AAPL.csv",
+        [f"2024-07-01 {h:02}:{m:02},{rest[min(i, 4)]}" for i, (h, m) in enumerate(clock)],
+    )
+
+
 def local_day_first() -> None:
     write("AAPL.csv", lines(pattern="%d/%m/%Y %H:%M"))
 
@@ -168,6 +177,10 @@ CASES: dict[str, Case] = {
     "five minutes": Case(far_apart, sessions=("09:30", "09:39")),
     "the last second of each bar": Case(
         lambda: write("AAPL.csv", lines(pattern="%Y-%m-%d %H:%M:%S", label=59))
+    ),
+    "the end of each bar": Case(stamped_with_their_ends, said=True),
+    "an abbreviation of a zone": Case(
+        lambda: write("AAPL.csv", lines(pattern="%Y-%m-%d %H:%M EDT")), {}
     ),
     "an unknown suffix": Case(
         lambda: files("AAPL.dat"), {**NEW_YORK, "symbol": "AAPL"}, "data/AAPL.dat"

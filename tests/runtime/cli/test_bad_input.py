@@ -111,11 +111,11 @@ WRONG: dict[str, tuple[Callable[[], Wrong], tuple[str, ...]]] = {
     ),
     "an empty folder": (
         lambda: ("--data", tempfile.mkdtemp(prefix="empty", dir=".")),
-        (": the folder holds no file of a known format", "check data.path"),
+        (": the folder holds no file that can be read", "it holds nothing", "check data.path"),
     ),
     "a format nobody knows": (
-        lambda: (Path("bars.txt").write_text("x"), ("--data", "bars.txt"))[1],
-        ('bars.txt: format "txt" is unknown', "csv, parquet", "set data.format"),
+        lambda: (Path("bars.dat").write_text("x"), ("--data", "bars.dat"))[1],
+        ('bars.dat: format "dat" is unknown', "csv, parquet", "set data.format"),
     ),
     "a truncated Parquet file": (
         lambda: contents(lambda whole: whole[: len(whole) // 2]),
@@ -145,7 +145,7 @@ WRONG: dict[str, tuple[Callable[[], Wrong], tuple[str, ...]]] = {
     "a CSV file of a header": (lambda: text(HEADER), ("wrong.csv has no rows", "name a file")),
     "garbage for a CSV file": (
         lambda: contents(lambda whole: b"\xff" + noise(3000), "wrong.csv"),
-        ("wrong.csv: can't be read", "is it CSV in UTF-8"),
+        ("wrong.csv: can't be read", "is it CSV"),
     ),
     # Columns
     "a missing column": (
@@ -153,12 +153,12 @@ WRONG: dict[str, tuple[Callable[[], Wrong], tuple[str, ...]]] = {
         ('wrong.parquet: no column "close"', "it has symbol, ts, open", "data.columns"),
     ),
     "a column of another type": (
-        lambda: parquet(bars().set_column(5, "close", pc.cast(bars()["close"], pa.string()))),
-        ('wrong.parquet: column "close" is string', "close must be a number", "data.columns"),
+        lambda: parquet(bars().set_column(5, "close", pc.greater(bars()["close"], 0))),
+        ('wrong.parquet: column "close" is bool', "close must be a number", "data.columns"),
     ),
     "times that are none": (
         lambda: parquet(bars().set_column(1, "ts", pa.array(np.ones(len(bars()))))),
-        ('wrong.parquet: column "ts" is double', "must be a timestamp", "data.columns"),
+        ('wrong.parquet: column "ts" has numbers such as 1', "neither dates", "data.columns"),
     ),
     "bars taken for ticks": (
         lambda: ("--data", "minutes", "--kind", "ticks"),
