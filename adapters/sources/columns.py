@@ -242,7 +242,7 @@ def _times(theirs: str, existing: Sequence[str]) -> tuple[str, ...]:
 def _missing(
     file: str, ours: str, theirs: str, existing: Sequence[str], options: DataOptions
 ) -> NoReturn:
-    near = get_close_matches(ours, {folded(name): name for name in existing}, n=1, cutoff=0.7)
+    near = get_close_matches(ours, {folded(name): name for name in existing}, n=1, cutoff=0.6)
     like = next((name for name in existing if [folded(name)] == near), None)
     example = f": {{{ours}: {json.dumps(like, ensure_ascii=False)}}}" if like is not None else ""
     advice = f"name it with data.columns{example}"

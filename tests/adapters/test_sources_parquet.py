@@ -439,7 +439,7 @@ def test_a_missing_column_is_named_with_those_that_exist(tmp_path: Path) -> None
 
     with pytest.raises(
         DataError,
-        match=r'all\.parquet: no column "close".* it has symbol, ts, .*Closing, v; .*\{close: NAME\}',
+        match=r'all\.parquet: no column "close".* it has symbol, ts, .*Closing, v; .*\{close: "Closing"\}',
     ):
         open_source(path).info()
     with pytest.raises(DataError, match='no column "vol"'):
