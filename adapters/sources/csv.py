@@ -64,6 +64,7 @@ _UNREADABLE = (
     pa.ArrowException,
 )
 _WHOLE = "is it CSV, and whole?"
+_VOLUME_LIKE = re.compile(r"vol|qty|quant|contracts|shares|turnover|lots|amount", re.IGNORECASE)
 _MEMBERS = (".csv", ".txt", ".tsv")
 
 
@@ -98,7 +99,19 @@ def text_files(path: Path, options: DataOptions) -> list[StoredFile]:
 def _scan(files: list[StoredFile], options: DataOptions) -> Scan:
     opened = [CsvFile(file, options) for file in files]
     pieces = [piece for file in opened for piece in file.pieces()]
-    return Scan(tuple(pieces), tuple(file.watched.identity for file in opened), notes(files))
+    said = (*notes(files), *_guesses(opened))
+    return Scan(tuple(pieces), tuple(file.watched.identity for file in opened), said)
+
+
+def _guesses(files: list[CsvFile]) -> Iterator[str]:
+    """What was taken for granted where a file does not say it; files that are alike once."""
+    found: dict[str, list[str]] = {}
+    for file in files:
+        for guess in file.guesses():
+            found.setdefault(guess, []).append(file.file.name)
+    for guess, names in found.items():
+        more = f" and {len(names) - 1:,} more files" if len(names) > 1 else ""
+        yield f"{names[0]}{more}: {guess}"
 
 
 def _whole_digest(path: Path) -> str:
@@ -178,6 +191,22 @@ class CsvFile:
             if dialect.header or dialect.named:
                 raise
             raise self._no_header() from None
+
+    def guesses(self) -> Iterator[str]:
+        """What is taken for granted, because the file does not say it."""
+        plan, dialect = self.plan, self.dialect
+        if not dialect.header and not dialect.named:
+            yield f"no header line; the columns are taken as {', '.join(self._proposed())}"
+        for ours in ("volume", "size"):
+            if ours not in self.options.value_columns or ours in plan.names:
+                continue
+            used = {*plan.all_needed()}
+            like = [n for n in dialect.names if n not in used and _VOLUME_LIKE.search(n)]
+            if like:
+                yield (
+                    f"{ours} is taken as 0, as no column is known to be it; if {like[0]} is, write "
+                    f'data.columns: {{{ours}: "{like[0]}"}}'
+                )
 
     def _refuse_names_of_values(self) -> None:
         """Names that stand in the first row only look like a header's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -300,3 +301,29 @@ def test_a_column_of_times_is_no_price(tmp_path: Path) -> None:
     body = "Price,Bid\n2024-07-01 09:30,100\n2024-07-01 09:31,100\n"
 
     assert 'no column "price"' in refusal(tmp_path, body, kind="ticks")
+
+
+def test_what_was_taken_for_granted_is_said(tmp_path: Path) -> None:
+    no_header = tmp_path / "a.csv"
+    no_header.write_text(text("2024-07-01 09:30", "2024-07-01 09:31", header=""))
+    other_name = tmp_path / "b.csv"
+    other_name.write_text(PLAIN.replace("volume", "Contracts"))
+    options = DataOptions(symbol="Q", timezone=NEW_YORK)
+
+    (first,) = open_source(no_header, options).info().notes
+    (second,) = open_source(other_name, options).info().notes
+
+    assert first.endswith("the columns are taken as ts, open, high, low, close, volume")
+    assert second.endswith('write data.columns: {volume: "Contracts"}')
+
+
+def test_a_log_beside_the_rows_in_an_archive_does_no_harm(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("DAT_ASCII_2024.csv", PLAIN)
+        archive.writestr("DAT_ASCII_2024.txt", "Gap of 61s found")
+
+    rows = open_source(tmp_path / "a.zip", DataOptions(symbol="Q", timezone=NEW_YORK)).read(
+        *FOREVER
+    )
+
+    assert_the_two_bars(rows)
