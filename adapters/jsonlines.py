@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from openbell.adapters.arrays import array_of, join_of, text_of, texts_of
 from openbell.adapters.tables import breaks, signal_ids
 from openbell.market.bars import Prices
 from openbell.market.days import SECOND_NS, Nanoseconds
@@ -39,7 +40,7 @@ def format_instants(ns: Nanoseconds) -> pa.StringArray:
     """
     seconds, fraction = np.divmod(ns, SECOND_NS)
     # Without a zone, which would take Arrow ten times as long.
-    spelled = pa.array(seconds.view("datetime64[s]")).cast(pa.string())
+    spelled = array_of(seconds.view("datetime64[s]")).cast(pa.string())
     text = np.empty((len(ns), 30), dtype=np.uint8)
     text[:, :19] = np.frombuffer(spelled.buffers()[2], np.uint8, 19 * len(ns)).reshape(-1, 19)
     text[:, 10] = ord("T")
@@ -58,7 +59,7 @@ def format_instants(ns: Nanoseconds) -> pa.StringArray:
     length[absent] = 0
     offsets = np.zeros(len(ns) + 1, dtype=np.int32)
     np.cumsum(length, out=offsets[1:])
-    valid = pa.array(~absent).buffers()[1] if absent.any() else None
+    valid = array_of(~absent).buffers()[1] if absent.any() else None
     kept = text[np.arange(30) < length[:, None]]
     return pa.StringArray.from_buffers(
         len(ns), pa.py_buffer(offsets), pa.py_buffer(kept), null_bitmap=valid
@@ -88,7 +89,7 @@ def runs(*columns: NDArray[Any]) -> tuple[NDArray[np.intp], pa.Array]:
     starts[1:] = False
     for column in columns:
         starts[1:] |= column[1:] != column[:-1]
-    return np.flatnonzero(starts), pa.array(np.cumsum(starts, dtype=np.int32) - np.int32(1))
+    return np.flatnonzero(starts), array_of(np.cumsum(starts, dtype=np.int32) - np.int32(1))
 
 
 def signal_lines(batch: SignalBatch, ids: pa.StringArray | None = None) -> Iterator[pa.Buffer]:
@@ -126,9 +127,9 @@ def ids_by_session(batch: SignalBatch, ids: pa.StringArray) -> dict[str, bytes]:
     """The signals' escaped ids as a JSON array for each session that has any."""
     order = np.argsort(batch.session, kind="stable")
     ends = np.cumsum(np.bincount(batch.session, minlength=len(batch.sessions)))
-    offsets = pa.array(np.append(0, ends).astype(np.int32))
-    lists = pa.ListArray.from_arrays(offsets, ids.take(pa.array(order)))
-    texts = pc.binary_join(lists, '","').to_pylist()
+    offsets = array_of(np.append(0, ends).astype(np.int32))
+    lists = pa.ListArray.from_arrays(offsets, ids.take(array_of(order)))
+    texts = pc.binary_join(lists, text_of('","')).to_pylist()
     return {
         session: f'["{text}"]'.encode()
         for session, text in zip(batch.sessions, texts, strict=True)
@@ -157,8 +158,8 @@ def document_lines(documents: Sequence[SessionDocument], ids: Mapping[str, bytes
         )
     ]
     times = _quoted_instants(np.concatenate((first, last, np.array(moments, np.int64))))
-    after = pc.binary_join_element_wise(
-        *('"tick_count":', pa.array(count).cast(pa.string())),
+    after = join_of(
+        *('"tick_count":', array_of(count).cast(pa.string())),
         *(',"first_tick_time":', times.slice(0, len(heads))),
         *(',"last_tick_time":', times.slice(len(heads), len(heads))),
         *("},", ""),
@@ -201,7 +202,7 @@ def document_lines(documents: Sequence[SessionDocument], ids: Mapping[str, bytes
 
 def joined(*pieces: pa.StringArray | pa.StringScalar | str) -> pa.Buffer:
     """The text of all rows, each made of its pieces in turn; at least one piece is a column."""
-    rows = pc.binary_join_element_wise(*pieces, "")
+    rows = join_of(*pieces, "")
     _, offsets, text = rows.buffers()
     if not len(rows):
         return pa.py_buffer(b"")
@@ -214,7 +215,7 @@ def _signal_pieces(
     ts, known_at = batch.ts[rows], batch.known_at[rows]
     heads, run = runs(ts, known_at)
     times = format_instants(np.concatenate((ts[heads], known_at[heads])))
-    moments = pc.binary_join_element_wise(
+    moments = join_of(
         times.slice(0, len(heads)), '","known_at":"', times.slice(len(heads)), '","price":', ""
     )
     names = _break_names(_escaped(batch.sessions), _escaped(batch.symbols))
@@ -234,13 +235,13 @@ def _signal_pieces(
     yield numbers.slice(len(ts))
     yield '"companion":'
     yield companions
-    yield _flags_texts().take(pa.array(flags))
+    yield _flags_texts().take(array_of(flags))
 
 
 @lru_cache(maxsize=4)  # days share their symbols
 def _break_names(sessions: tuple[str, ...], symbols: tuple[str, ...]) -> pa.StringArray:
     """What a line says of each kind of break, in the order of `breaks`; the names are escaped."""
-    return pa.array(
+    return texts_of(
         f'{session}","symbol":"{symbol}","side":"{side}","ts":"'
         for session in sessions
         for symbol in symbols
@@ -253,16 +254,16 @@ def _companion_texts(batch: SignalBatch, rows: slice) -> pa.StringArray | str:
     absent = companion < 0
     if absent.all():
         return "null"
-    names = pa.array(f'{{"symbol":"{name}","price":' for name in _escaped(batch.symbols))
-    present = pc.binary_join_element_wise(
-        names.take(pa.array(companion, mask=absent)),
+    names = texts_of(f'{{"symbol":"{name}","price":' for name in _escaped(batch.symbols))
+    present = join_of(
+        names.take(array_of(companion, absent)),
         format_floats(batch.companion_price[rows]),
         '"ts":',
         _quoted_instants(batch.companion_ts[rows]),
         "}",
         "",
     )
-    return pc.if_else(pa.array(absent), "null", present)
+    return pc.if_else(array_of(absent), text_of("null"), present)
 
 
 @cache
@@ -272,17 +273,17 @@ def _flags_texts() -> pa.StringArray:
     for flags in range(1 << len(FLAGS)):
         fields = (f'"{name}":{_bool(flags >> bit & 1)}' for bit, name in enumerate(FLAGS))
         ends.append(f",{','.join(fields)}}}\n")
-    return pa.array(ends)
+    return texts_of(ends)
 
 
 @lru_cache(maxsize=4)  # days share their symbols
 def _entry_names(symbols: tuple[str, ...]) -> pa.StringArray:
-    return pa.array((f'"{name}":{{"high":' for name in _escaped(symbols)), pa.string())
+    return texts_of(f'"{name}":{{"high":' for name in _escaped(symbols))
 
 
 def _quoted_instants(ns: Nanoseconds) -> pa.StringArray:
     """JSON strings, `null` for NO_TIME."""
-    return pc.binary_join_element_wise('"', format_instants(ns), '"', "").fill_null("null")
+    return join_of('"', format_instants(ns), '"', "").fill_null(text_of("null"))
 
 
 @lru_cache(maxsize=8)  # days share their symbols

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from openbell.adapters.arrays import array_of, join_of, texts_of
 from openbell.market.bars import Prices
 from openbell.market.days import Nanoseconds
 from openbell.market.results import (
@@ -153,16 +153,16 @@ def breaks(batch: SignalBatch, rows: slice = slice(None)) -> pa.Array:
     """Each signal's kind of break: its place among all sessions × symbols × sides."""
     session, symbol, side = batch.session[rows], batch.symbol[rows], batch.side[rows]
     kinds: NDArray[np.int32] = (session * len(batch.symbols) + symbol) * 2 + side
-    return pa.array(kinds)
+    return array_of(kinds)
 
 
 def signal_ids(batch: SignalBatch) -> pa.StringArray:
     """`{exchange}:{date}:{session}:{symbol}:{side}:{number}` of each signal."""
     first = bool((batch.number == 1).all())
-    return pc.binary_join_element_wise(
+    return join_of(
         f"{batch.exchange}:{batch.trading_date}:",
         _break_ids(batch.sessions, batch.symbols).take(breaks(batch)),
-        "1" if first else pa.array(batch.number).cast(pa.string()),
+        "1" if first else array_of(batch.number).cast(pa.string()),
         "",
     )
 
@@ -170,7 +170,7 @@ def signal_ids(batch: SignalBatch) -> pa.StringArray:
 @lru_cache(maxsize=4)  # days share their symbols
 def _break_ids(sessions: tuple[str, ...], symbols: tuple[str, ...]) -> pa.StringArray:
     """The part of an id that tells each kind of break, in the order of `breaks`."""
-    return pa.array(
+    return texts_of(
         f"{session}:{symbol}:{side}:"
         for session in sessions
         for symbol in symbols
@@ -228,16 +228,16 @@ def quality_table(quality: Quality) -> pa.Table:
     columns = [
         _dates([quality.trading_date], [len(quality.symbols)]),
         _texts(np.arange(len(quality.symbols)), quality.symbols),
-        pa.array(quality.expected),
-        pa.array(quality.actual),
+        array_of(quality.expected),
+        array_of(quality.actual),
         _prices(quality_percent(quality.expected, quality.actual)),
-        pa.array(quality.gaps),
-        pa.array(quality.missing),
-        pa.array(quality.out_of_order),
-        pa.array(quality.late),
-        pa.array(quality.duplicates),
-        pa.array(quality.outside_hours),
-        pa.array(quality.bad_rows),
+        array_of(quality.gaps),
+        array_of(quality.missing),
+        array_of(quality.out_of_order),
+        array_of(quality.late),
+        array_of(quality.duplicates),
+        array_of(quality.outside_hours),
+        array_of(quality.bad_rows),
     ]
     return _table(QUALITY_SCHEMA, [columns])
 
@@ -261,10 +261,10 @@ def _signal_columns(
         _texts(_column(batches, "side"), SIDES),
         _instants(_column(batches, "ts")),
         _instants(_column(batches, "known_at")),
-        pa.array(_column(batches, "price")),
-        pa.array(_column(batches, "level")),
+        array_of(_column(batches, "price")),
+        array_of(_column(batches, "level")),
         _companions(batches),
-        *(pa.array(_column(batches, name)) for name in SIGNALS_SCHEMA.names[-4:]),
+        *(array_of(_column(batches, name)) for name in SIGNALS_SCHEMA.names[-4:]),
     ]
 
 
@@ -275,12 +275,12 @@ def _companions(batches: Sequence[SignalBatch]) -> pa.StructArray:
         return pa.nulls(len(companion), COMPANION)
     return pa.StructArray.from_arrays(
         [
-            _names(batches[0].symbols).take(pa.array(companion, mask=absent)),
-            pa.array(_column(batches, "companion_price"), mask=absent),
+            _names(batches[0].symbols).take(array_of(companion, absent)),
+            array_of(_column(batches, "companion_price"), absent),
             _instants(np.where(absent, NO_TIME, _column(batches, "companion_ts"))),
         ],
         fields=list(COMPANION),
-        mask=pa.array(absent),
+        mask=array_of(absent),
     )
 
 
@@ -297,10 +297,10 @@ def _level_columns(
         _repeated(statuses, len(symbols)),
         _prices(_column(levels, "high")),
         _prices(_column(levels, "low")),
-        pa.array(_column(levels, "count")),
+        array_of(_column(levels, "count")),
         _instants(_column(levels, "first_ts")),
         _instants(_column(levels, "last_ts")),
-        pa.array(_column(levels, "complete")),
+        array_of(_column(levels, "complete")),
     ]
 
 
@@ -315,7 +315,7 @@ def _bar_columns(symbols: tuple[str, ...], parts: Sequence[DerivedBars]) -> list
     return [
         _texts(_column(parts, "symbol"), symbols),
         _instants(_column(parts, "ts")),
-        *(pa.array(_column(parts, name)) for name in BARS_SCHEMA.names[2:]),
+        *(array_of(_column(parts, name)) for name in BARS_SCHEMA.names[2:]),
     ]
 
 
@@ -350,13 +350,13 @@ def _recoder(texts: tuple[str, ...]) -> Callable[[tuple[str, ...]], NDArray[np.i
 
 
 @lru_cache(maxsize=16)  # days share their symbols
-def _names(texts: tuple[str, ...]) -> pa.StringArray:
-    return pa.array(texts, pa.string())
+def _names(names: tuple[str, ...]) -> pa.StringArray:
+    return texts_of(names)
 
 
-def _texts(codes: NDArray[Any], texts: tuple[str, ...]) -> pa.DictionaryArray:
-    indices = pa.array(codes.astype(np.int32, copy=False))
-    return pa.DictionaryArray.from_arrays(indices, _names(texts))
+def _texts(codes: NDArray[Any], names: tuple[str, ...]) -> pa.DictionaryArray:
+    indices = array_of(codes.astype(np.int32, copy=False))
+    return pa.DictionaryArray.from_arrays(indices, _names(names))
 
 
 def _repeated(texts: tuple[str, ...], times: int) -> pa.DictionaryArray:
@@ -368,14 +368,15 @@ def _repeated(texts: tuple[str, ...], times: int) -> pa.DictionaryArray:
 
 def _dates(days: Sequence[date], rows: Sequence[int]) -> pa.Array:
     """Each date in so many rows."""
-    return pa.array(np.repeat(np.array(days, "datetime64[D]"), rows), pa.date32())
+    counts = np.array(days, "datetime64[D]").astype(np.int32)
+    return array_of(np.repeat(counts, rows), kind=pa.date32())
 
 
 def _instants(ns: Nanoseconds) -> pa.Array:
     """NO_TIME, which is NaT, becomes null."""
-    return pa.array(ns.view("datetime64[ns]"), INSTANT)
+    return array_of(ns, ns == NO_TIME, INSTANT)
 
 
 def _prices(values: Prices) -> pa.Array:
     """NaN becomes null."""
-    return pa.array(values, from_pandas=True)
+    return array_of(values, np.isnan(values))

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from openbell.adapters import arrays
 from openbell.adapters.jsonlines import (
     document_lines,
     escaped_ids,
@@ -431,13 +432,13 @@ def _quality_lines(quality: Quality) -> pa.Buffer:
     counts = {name: getattr(quality, name) for name in QUALITY_SCHEMA.names if name in _COUNTS}
     heads, run = runs(*counts.values())
     few = {name: column[heads] for name, column in counts.items()}
-    texts = pa.array(np.concatenate(list(few.values()))).cast(pa.string())
+    texts = arrays.array_of(np.concatenate(list(few.values()))).cast(pa.string())
     text = {name: texts.slice(i * len(heads), len(heads)) for i, name in enumerate(few)}
     percent = format_floats(quality_percent(few["expected"], few["actual"]))
-    rows = pc.binary_join_element_wise(
+    rows = arrays.join_of(
         *(text.pop("expected"), ",", text.pop("actual"), ","),
-        pc.if_else(pc.equal(percent, "null,"), ",", percent),
-        pc.binary_join_element_wise(*text.values(), ","),
+        pc.if_else(pc.equal(percent, arrays.text_of("null,")), arrays.text_of(","), percent),
+        arrays.join_of(*text.values(), ","),
         "\n",
         "",
     )
@@ -449,7 +450,7 @@ _COUNTS = {field.name for field in fields(Quality)} - {"trading_date", "symbols"
 
 @lru_cache(maxsize=4)  # days share their symbols
 def _csv_names(symbols: tuple[str, ...]) -> pa.StringArray:
-    return pa.array((f"{_csv_text(symbol)}," for symbol in symbols), pa.string())
+    return arrays.texts_of(f"{_csv_text(symbol)}," for symbol in symbols)
 
 
 def _csv_text(text: str) -> str:
