@@ -24,6 +24,7 @@ from openbell.errors import DataError, DayFailed, InputError, RunError, way_out
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.config.effects import accept
+from openbell.runtime.config.pace import replay_at
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan, data_options, plan, settings
@@ -130,13 +131,14 @@ class _InMemory:
         where = config.data.path if data is None else data
         self.recorder = recorder
         self.source: Source = open_source(where, data_options(config))
+        pace = replay_at(speed)
         try:
             self.plan = plan(
                 config,
                 self.source,
                 start,
                 end,
-                paced=speed > 0,
+                paced=pace.scaled,
                 days_at_once=days_at_once,
                 indicators=indicators,
             )
@@ -148,7 +150,7 @@ class _InMemory:
             self.source,
             recorder,
             dispatcher=dispatcher,
-            speed=speed,
+            pace=pace,
             load_timeout=config.prefetch.timeout_seconds.seconds,
         )
         self.stop, self.step = self.engine.stop, self.engine.step

@@ -25,11 +25,12 @@ from openbell.adapters.sources import Source
 from openbell.errors import DayFailed, InputError
 from openbell.messages.base import Message
 from openbell.messages.control import Loaded, Pause, Prepared, Resume, Start, StepOnce
+from openbell.runtime.config.pace import AT_ONCE, Pace
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import cells
 from openbell.runtime.kernel.dispatchers import Dispatcher, Inline, Threads
-from openbell.runtime.kernel.metrics import Metrics
+from openbell.runtime.kernel.metrics import Metrics, Spread
 from openbell.runtime.kernel.pacing import Pacer
 from openbell.runtime.kernel.wiring import actors, wiring
 from openbell.runtime.record.ledger import Ledger
@@ -51,7 +52,7 @@ class Engine:
         recorder: Recorder,
         *,
         dispatcher: Literal["inline", "threads"] = "inline",
-        speed: float = 0.0,
+        pace: Pace = AT_ONCE,
         load_timeout: float | None = None,
         seed: int | None = None,
         delayed: tuple[str, str] | None = None,
@@ -76,8 +77,8 @@ class Engine:
             journals=journals,
             order=plan.settings.order,
         )
-        self._load_timeout = load_timeout if speed else None
-        self._pacer = Pacer(speed, self.tell_clock) if speed else None
+        self._load_timeout = load_timeout if pace.live else None
+        self._pacer = Pacer(pace.speed, self.tell_clock) if pace.scaled else None
         self._error: str | None = None
         self._stopped = False
         self.ledger: Ledger | None = None
@@ -155,7 +156,7 @@ class Engine:
         return self._metrics.summary(
             {name: cell.busy for name, cell in self.cells.items()},
             steps=self.cells[clock.NAME].state.step,
-            drifts=self._pacer.drifts if self._pacer is not None else (),
+            drift=self._pacer.drift if self._pacer is not None else Spread(),
             outages=self.ledger.outages if self.ledger is not None else (),
         )
 

@@ -25,6 +25,7 @@ from openbell.market.indicators import Indicator
 from openbell.market.results import SIDES
 from openbell.messages.session import PhaseEntered, StateChanged
 from openbell.runtime.config import config_from
+from openbell.runtime.config.pace import replay_at
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import data_options, plan
 from openbell.runtime.results.recording import Recorder
@@ -87,14 +88,14 @@ def engine_of(
     """A run that has not begun; `source` may stand before the data once the run is planned."""
     made = config_from(config)
     opened = open_source(data, data_options(made))
-    planned = plan(made, opened, start, end, paced=speed > 0, indicators=indicators)
+    planned = plan(made, opened, start, end, paced=replay_at(speed).scaled, indicators=indicators)
     kept = Keeping()
     engine = Engine(
         planned,
         source(opened),
         kept,
         dispatcher=dispatcher,
-        speed=speed,
+        pace=replay_at(speed),
         load_timeout=load_timeout,
     )
     return Observed(engine, kept)

@@ -226,7 +226,7 @@ class InlineRun(DurableRun):
             self.plan,
             self.source,
             self.recorder,
-            speed=self.config.feed.speed,
+            pace=self.pace,
             load_timeout=self.config.prefetch.timeout_seconds.seconds,
             journals=self.journals,
         )
@@ -250,7 +250,7 @@ class InlineRun(DurableRun):
             late=lambda day: self.is_late(day),
         )
         if engine._pacer is not None:
-            engine._pacer = InlinePacer(self.config.feed.speed, engine.tell_clock, self.clock)
+            engine._pacer = InlinePacer(self.pace.speed, engine.tell_clock, self.clock)
         return engine
 
     def _ledger(self, restored: Restored | None) -> Ledger:

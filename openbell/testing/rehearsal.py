@@ -154,5 +154,5 @@ class _Rehearsed(InlineRun):
         # What is read to plan the run is read well: a run that can't be planned doesn't begin.
         failing = rows if isinstance(rows, FailingSource) else None
         source = failing.source if failing else open_source(rows, data_options(self.config))
-        planned = plan(self.config, source, feed.start, feed.end, paced=feed.speed > 0)
+        planned = plan(self.config, source, feed.start, feed.end, paced=self.pace.scaled)
         return failing or source, planned

@@ -91,7 +91,7 @@ def run(
                 store,
                 days=parts,
                 standby=_saying_once() if waits else None,
-                in_error=_wait_in_error if made.feed.speed > 0 else None,
+                in_error=_wait_in_error if made.feed.pace().live else None,
                 fresh_day=fresh_day,
                 on_day=day_over,
             )

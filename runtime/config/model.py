@@ -33,6 +33,7 @@ from openbell.market.exchanges import canonical
 from openbell.market.hours import RegularHours
 from openbell.market.hours import Span as TradingSpan
 from openbell.runtime.config import values
+from openbell.runtime.config.pace import Pace, replay_at
 from openbell.runtime.config.values import Buffer, Duration, Rearm, SessionTime, Size
 
 DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
@@ -58,6 +59,16 @@ ONLY_WHERE_SET: dict[str, frozenset[str]] = {
 }
 """Keys that are part of what determines the answers only where they are not at their default, so
 that state and digests from before there were such keys go on to hold."""
+
+OF_LIVE_DAYS: dict[str, frozenset[str]] = {
+    "day": frozenset({"timeout_seconds"}),
+    "prefetch": frozenset({"timeout_seconds"}),
+}
+"""Keys that are part of what determines the answers where a feed is live: what came too late, or not
+at all, is no input of such a day."""
+
+FEED_DECIDES = frozenset({"bar_label", "dedupe", "revisions", "ts_unit"})
+"""Options of a live feed that say what its rows mean."""
 
 MINUTE_NS = values.UNITS_NS["m"]
 
@@ -528,6 +539,10 @@ class FeedConfig(Section):
     )
     options: Options = Field(default={}, description="What the feed's type needs beyond that.")
 
+    def pace(self) -> Pace:
+        """How market time goes by this feed."""
+        return replay_at(self.speed) if self.type == "replay" else Pace(live=True)
+
     def _contradictions(self) -> Iterator[Problem]:
         yield from _days_in_order(self.start, self.end)
 
@@ -859,13 +874,24 @@ class Config(Section):
             written["breakout"] = self.breakout_for(session).model_dump(mode="json")
         if self.data.order == "time":  # all that was stored before there was a choice
             del kept["data"]["order"]
+        if self.feed.type != "replay":
+            whole = self.model_dump(mode="json", include={"feed", *OF_LIVE_DAYS})
+            options = whole["feed"]["options"]
+            decides = {key: options[key] for key in FEED_DECIDES & options.keys()}
+            kept["feed"] = {"type": self.feed.type, "options": decides}
+            for section, keys in OF_LIVE_DAYS.items():
+                kept[section] = {key: whole[section][key] for key in keys}
         return kept
 
     def with_determining(self, kept: Mapping[str, Any]) -> Config:
         """This one, but with other keys of those that determine the answers."""
         written: dict[str, Any] = self.model_dump(mode="json")
         for key, value in kept.items():
-            partly = DIGEST_LEAVES_OUT.get(key) is not None
+            if key == "feed":
+                options = {**written[key]["options"], **value["options"]}
+                written[key] = {**written[key], "type": value["type"], "options": options}
+                continue
+            partly = DIGEST_LEAVES_OUT.get(key) is not None or key in OF_LIVE_DAYS
             if partly:
                 at_default = ONLY_WHERE_SET.get(key, frozenset()) - value.keys()
                 others = {name: of for name, of in written[key].items() if name not in at_default}

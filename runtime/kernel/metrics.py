@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 from openbell.actors.effects import Await, Commit, Effect
 
 
-@dataclass
+@dataclass(slots=True)
 class Spread:
-    """Durations of one kind."""
+    """Durations of one kind, of which there may be any number."""
 
-    seconds: list[float] = field(default_factory=list)
+    count: int = 0
+    total: float = 0.0
+    """Seconds."""
+    most: float = 0.0
+
+    @classmethod
+    def of(cls, seconds: Iterable[float]) -> Self:
+        found = cls()
+        for each in seconds:
+            found.add(each)
+        return found
+
+    def add(self, seconds: float) -> None:
+        self.most = max(self.most, seconds) if self.count else seconds
+        self.count += 1
+        self.total += seconds
 
     def summary(self) -> dict[str, Any]:
         """Count, total, mean and maximum in seconds, to the microsecond."""
-        if not self.seconds:
+        if not self.count:
             return {"count": 0, "total": 0.0, "mean": None, "max": None}
-        total = sum(self.seconds)
         return {
-            "count": len(self.seconds),
-            "total": round(total, 6),
-            "mean": round(total / len(self.seconds), 6),
-            "max": round(max(self.seconds), 6),
+            "count": self.count,
+            "total": round(self.total, 6),
+            "mean": round(self.total / self.count, 6),
+            "max": round(self.most, 6),
         }
 
 
@@ -71,7 +85,7 @@ class Metrics:
             self._marks["gap"] = self._now()
 
     def add(self, kind: str, seconds: float) -> None:
-        self._spreads[kind].seconds.append(seconds)
+        self._spreads[kind].add(seconds)
 
     def _end(self, kind: str) -> None:
         began = self._marks.pop(kind, None)
@@ -82,7 +96,7 @@ class Metrics:
         self,
         actors: Mapping[str, float],
         steps: int,
-        drifts: Sequence[float],
+        drift: Spread,
         outages: Sequence[float] = (),
     ) -> dict[str, Any]:
         """All durations, the time each actor took a step, how late paced steps were, and how long
@@ -92,8 +106,8 @@ class Metrics:
         ----------
         actors : mapping
             Seconds that each actor was busy.
-        drifts : sequence of float
-            Seconds by which wakes of the pacer came late.
+        drift : Spread
+            By how much wakes of the pacer came late.
         outages : sequence of float
             Seconds of each time that the store did not answer.
         """
@@ -103,6 +117,6 @@ class Metrics:
             "step_seconds_per_actor": {
                 name: round(busy / steps, 9) if steps else None for name, busy in actors.items()
             },
-            "drift": Spread(list(drifts)).summary(),
-            "outages": Spread(list(outages)).summary(),
+            "drift": drift.summary(),
+            "outages": Spread.of(outages).summary(),
         }

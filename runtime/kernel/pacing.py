@@ -8,6 +8,7 @@ from collections.abc import Callable
 from openbell.market.days import MarketTime
 from openbell.messages.control import Woke
 from openbell.runtime.kernel.hosttime import Monotonic, monotonic
+from openbell.runtime.kernel.metrics import Spread
 
 _MAX_SLEEP_SECONDS = 60.0
 
@@ -41,8 +42,8 @@ class Pacer:
         self._halted_ns: int | None = None
         """How much of the day's trading time was over when time was halted."""
         self._closed = False
-        self.drifts: list[float] = []
-        """Seconds by which each wake came late."""
+        self.drift = Spread()
+        """By how much wakes came late."""
         self._thread = threading.Thread(target=self._run, name="openbell-pacer", daemon=True)
 
     def start(self) -> None:
@@ -97,7 +98,7 @@ class Pacer:
             if left > 0:
                 return left
             self._wanted = None
-        self.drifts.append(-left)
+        self.drift.add(-left)
         self._deliver(Woke(at_ns=at_ns))
         return None
 

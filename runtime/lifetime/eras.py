@@ -23,6 +23,7 @@ from openbell.adapters.stores import Head
 from openbell.errors import ConfigError, way_out
 from openbell.runtime.config import Config
 from openbell.runtime.intake.planning import Plan
+from openbell.runtime.record.recorded import Stretch
 
 _FRESH_DAY = ("have `openbell run --fresh-day` begin", "pass fresh_day=True to begin")
 
@@ -129,6 +130,17 @@ def begun(eras: Sequence[Era], last: date) -> tuple[Era, ...]:
 def given_up(eras: Sequence[Era], step: int, day: date) -> bool:
     """Whether a step of a day is one that was left behind when the day was begun anew."""
     return any(step < (era.step or 0) and day >= era.since for era in eras)
+
+
+def counted(days: Sequence[Stretch], eras: Sequence[Era]) -> tuple[Stretch, ...]:
+    """The days of a step log, each without the steps that were given up."""
+    kept = []
+    for of in days:
+        anew = (era.step or 0 for era in eras if of.trading_date >= era.since)
+        first = max(of.first, *anew, 0)
+        if first <= of.last:
+            kept.append(Stretch(of.trading_date, first, of.last))
+    return tuple(kept)
 
 
 def plan_over(planned: Plan, eras: Sequence[Era]) -> Plan:

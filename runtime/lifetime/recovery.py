@@ -30,9 +30,10 @@ from openbell.messages.time import Grant
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import Cell
-from openbell.runtime.lifetime.eras import Era, era_at, given_up
+from openbell.runtime.lifetime.eras import Era, counted, era_at, given_up
 from openbell.runtime.record import journal, steplog
 from openbell.runtime.record.codec import Undecodable, decode
+from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.writing import market_time, wall_time
 
@@ -88,26 +89,34 @@ def last_over(cells: Mapping[str, Cell], plan: Plan, found: Restored) -> date | 
 
 
 def before_lacking(
-    store: Store, step_max: int, eras: Sequence[Era], plan: Plan, written: Collection[date]
+    store: Store,
+    log: Sequence[Stretch],
+    eras: Sequence[Era],
+    plan: Plan,
+    written: Collection[date],
 ) -> Restored:
     """The newest snapshot before the first day that is lacking among those that were written.
+
+    Parameters
+    ----------
+    log : sequence of Stretch
+        The days of the step log.
 
     Raises
     ------
     InputError
         If a day is lacking whose steps were dropped.
     """
-    steps = [(step.number, step.trading_date) for step in store.steps()]
-    first, kept_from = steps[0]
+    first, kept_from, step_max = log[0].first, log[0].trading_date, log[-1].last
     dropped = {d.date for d in plan.days if first > 1 and d.date < kept_from}
     if (lacks := dropped - set(written)) and (gone := lacks & _ever_run(store)):
         raise lost(min(gone))
     # One commit may hold a day's end and the next one's opening, and be the last before a kill.
-    counts = ((number, of) for number, of in steps if not given_up(eras, number, of))
-    lacking = next(((number, of) for number, of in counts if of not in written), None)
+    days = counted(log, eras)
+    lacking = next((of for of in days if of.trading_date not in written), None)
     if lacking is None:
         return restored(store, step_max, eras=eras)
-    number, of = lacking
+    number, of = lacking.first, lacking.trading_date
     try:
         found = restored(store, number, eras=eras)
     except Corrupt:
@@ -139,6 +148,7 @@ def lost(day: date, why: str = "the store has dropped its steps (store.keep_days
 
 def before_untaken(
     store: Store,
+    log: Sequence[Stretch],
     newest: Restored,
     eras: Sequence[Era],
     since: date | None,
@@ -149,6 +159,8 @@ def before_untaken(
 
     Parameters
     ----------
+    log : sequence of Stretch
+        The days of the step log.
     since : date, optional
         The first day of which this process gives results; None: it is to be found.
 
@@ -161,20 +173,16 @@ def before_untaken(
     reached: day.State | None = None if newest.steps else newest.states.get(day.NAME)
     if reached is not None and reached.state == "ERROR":
         return newest, since  # a day that `openbell recover` tries again is opened again
-    steps = [
-        (step.number, step.trading_date)
-        for step in store.steps()
-        if not given_up(eras, step.number, step.trading_date)
-    ]
+    days = counted(log, eras)
     if since is None:
         ended = reached is not None and reached.state == "ENDED"
-        since = newest.anew or steps[-1][1] + timedelta(days=ended)
-    first = since
-    lacking = (number for number, of in steps if of >= first and of not in taken)
-    if (number := next(lacking, None)) is None:
+        since = newest.anew or days[-1].trading_date + timedelta(days=ended)
+    from_day = since
+    wanted = (of for of in days if of.trading_date >= from_day and of.trading_date not in taken)
+    if (lacking := next(wanted, None)) is None:
         return newest, since
     try:
-        return restored(store, number, eras=eras), since
+        return restored(store, lacking.first, eras=eras), since
     except Corrupt as error:
         logger.warning("the day under way is not among the results: {}", error)
         return newest, since
@@ -364,21 +372,12 @@ def recorded_steps(store: Store, day: date, eras: Sequence[Era] = ()) -> tuple[i
     InputError
         If the day was not recorded, or was dropped since.
     """
-    firsts: dict[date, int] = {}
-    lasts: dict[date, int] = {}
-    anew = {era.step for era in eras}
-    before: date | None = None
-    for step in store.steps():
-        # Pruned, the log begins with the end of a day, after the snapshot that the next needs.
-        follows = before is not None and before != step.trading_date
-        before = step.trading_date
-        if given_up(eras, step.number, before):
-            continue
-        if step.number == 1 or step.number in anew or follows:
-            firsts[before] = step.number
-        lasts[before] = step.number
-    if day in firsts:
-        return firsts[day], lasts[day]
-    kept = list(firsts)
+    log = stretches(store)
+    begins = {1, *(era.step for era in eras), *(of.first for of in log[1:])}
+    # Pruned, the log begins with the end of a day, after the snapshot that the next needs.
+    whole = {of.trading_date: of for of in counted(log, eras) if of.first in begins}
+    if day in whole:
+        return whole[day].first, whole[day].last
+    kept = list(whole)
     span = f"kept: {kept[0]} to {kept[-1]}" if kept else "nothing was"
     raise InputError(f"{day}: not recorded, or dropped after store.keep_days; {span}")

@@ -23,9 +23,9 @@ from openbell.runtime.intake.planning import Plan, data_options, plan, recorded_
 from openbell.runtime.lifetime.eras import (
     Era,
     check_configuration,
+    counted,
     era_on,
     eras_of,
-    given_up,
     plan_over,
 )
 from openbell.runtime.lifetime.recovery import (
@@ -39,6 +39,7 @@ from openbell.runtime.lifetime.recovery import (
 from openbell.runtime.record import steplog
 from openbell.runtime.record.journal import NotHere
 from openbell.runtime.record.ledger import Ledger
+from openbell.runtime.record.recorded import stretches
 from openbell.runtime.record.words import in_words
 from openbell.runtime.record.writing import market_time
 from openbell.runtime.results.recording import Recorder, WholeDays
@@ -219,8 +220,7 @@ def write_earlier(
         If a day is lacking whose steps were dropped, or whose data is another one.
     """
     written = days.written()
-    steps = [(step.number, step.trading_date) for step in store.steps()]
-    earlier = {of for number, of in steps if not given_up(eras, number, of)}
+    earlier = {of.trading_date for of in counted(stretches(store), eras)}
     for of in sorted(of for of in earlier if of < era.since and of not in written):
         recorder = Recorder((days,), None, days.write_day_without_data, keep_signals=False)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
 from typing import Any, Literal
@@ -35,14 +35,13 @@ from openbell.runtime.lifetime.replaying import write_earlier
 from openbell.runtime.lifetime.retention import Retention
 from openbell.runtime.lifetime.supervision import RECOVER_SECONDS, Supervision
 from openbell.runtime.record.ledger import Ledger
+from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.writing import wall_time
 from openbell.runtime.results.recording import DaySink, Recorder, WholeDays
 from openbell.runtime.results.summary import summary, timing
 
 STORE_TOKEN = "store"
-GATHER_SECONDS = 0.1
-"""How long steps are gathered into one commit where they follow each other at once."""
 
 
 class DurableRun:
@@ -92,7 +91,8 @@ class DurableRun:
     ) -> None:
         self.config = config
         self._in_error = in_error
-        self._dispatcher = dispatcher or ("threads" if config.feed.speed else "inline")
+        self.pace = config.feed.pace()
+        self._dispatcher = dispatcher or self.pace.dispatcher
         self._store = store
         self._days = days
         self._whole_days = whole_days
@@ -254,17 +254,17 @@ class DurableRun:
         accept(config, "run", data=self._data)
         assert self._data is not None, "that is refused"
         source = open_source(self._data, data_options(config))
-        paced = config.feed.speed > 0
-        return source, plan(config, source, config.feed.start, config.feed.end, paced=paced)
+        return source, plan(
+            config, source, config.feed.start, config.feed.end, paced=self.pace.scaled
+        )
 
     def _engine(self) -> Engine:
-        speed = self.config.feed.speed
         return Engine(
             self.plan,
             self.source,
             self.recorder,
             dispatcher=self._dispatcher,
-            speed=speed,
+            pace=self.pace,
             load_timeout=self.config.prefetch.timeout_seconds.seconds,
             journals=self.journals,
         )
@@ -315,10 +315,9 @@ class DurableRun:
     def _run_once(self) -> bool:
         self.head = self.talking.answered(self._store.head)
         self._supervision.refuse_in_error(self.head)
-        found = self.talking.answered(self._restored) if self.head.step else None
-        self._recorded = self.talking.answered(
-            lambda: frozenset(step.trading_date for step in self._store.steps())
-        )
+        log = self.talking.answered(lambda: stretches(self._store))
+        self._recorded = frozenset(of.trading_date for of in log)
+        found = self.talking.answered(lambda: self._restored(log)) if log else None
         if found is None:
             self._since = date.min
             if self._days is not None:
@@ -352,7 +351,7 @@ class DurableRun:
             self.head = self.talking.answered(self._store.head)
         return True
 
-    def _restored(self) -> Restored:
+    def _restored(self, log: Sequence[Stretch]) -> Restored:
         """The newest snapshot that can be used, and the steps after it.
 
         Where days are kept, or wanted as a whole, it lies before the first one that is lacking.
@@ -362,15 +361,14 @@ class DurableRun:
         InputError
             If a day is lacking whose steps were dropped.
         """
-        step = self._store.head().step
         if self._days is not None:
             written = self._days.written()
-            return recovery.before_lacking(self._store, step, self.eras, self.plan, written)
-        newest = recovery.restored(self._store, step, eras=self.eras)
+            return recovery.before_lacking(self._store, log, self.eras, self.plan, written)
+        newest = recovery.restored(self._store, log[-1].last, eras=self.eras)
         if not self._whole_days:
             return newest
         found, self._since = recovery.before_untaken(
-            self._store, newest, self.eras, self._since, self.recorder.taken
+            self._store, log, newest, self.eras, self._since, self.recorder.taken
         )
         return found
 
@@ -474,7 +472,7 @@ class DurableRun:
             release=lambda: self.engine.resume(STORE_TOKEN),
             fail=self.engine.dispatcher.fail,
             order=self.plan.order,
-            gather=0.0 if config.feed.speed else min(GATHER_SECONDS, config.snapshot.every.seconds),
+            gather=self.pace.gather_seconds(config.snapshot.every.seconds),
         )
         ledger.talking.outages = self.outages  # of one run, however often its actors begin again
         return ledger

@@ -947,7 +947,7 @@ def test_the_digest_does_not_change_with_how_a_run_is_operated() -> None:
         "name": "other",
         "data.path": "elsewhere",
         "upkeep.check_interval_seconds": 9,
-        "feed.type": "redis",
+        "feed.speed": 60,
         "prefetch.days": 3,
         "day.auto_roll": False,
         "sinks": [{"type": "stdout"}],
@@ -999,6 +999,37 @@ def test_the_document_and_the_schema_name_the_same_keys_defaults_and_meanings() 
     ]
 
     assert documented == list(schema_rows(Config, schema["$defs"], schema))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"feed.options": {"bar_label": "end"}},
+        {"feed.options": {"revisions": "amend"}},
+        {"feed.options": {"dedupe": "id"}},
+        {"day.timeout_seconds": 5},
+        {"prefetch.timeout_seconds": 5},
+        {"clock.lateness": "3s"},
+    ],
+)
+def test_what_decides_answers_of_live_days_is_part_of_the_digest_where_the_feed_is_live(
+    override: dict[str, Any],
+) -> None:
+    live = config_from(minimal(), overrides={"feed.type": "redis"})
+
+    changed = config_from(live, overrides=override)
+
+    assert changed.digest() != live.digest()
+    assert live.with_determining(changed.determining()).digest() == changed.digest()
+
+
+def test_how_a_live_feed_is_reached_is_no_part_of_the_digest() -> None:
+    there, elsewhere = (
+        config_from(minimal(), overrides={"feed": {"type": "redis", "options": {"url": url}}})
+        for url in ("redis://one", "redis://two")
+    )
+
+    assert there.digest() == elsewhere.digest()
 
 
 def test_the_document_names_what_the_digest_leaves_out() -> None:

@@ -38,7 +38,7 @@ class Clock:
 
 
 def test_a_spread_is_its_count_sum_mean_and_maximum() -> None:
-    assert Spread([0.5, 1.5, 1.0]).summary() == {
+    assert Spread.of([0.5, 1.5, 1.0]).summary() == {
         "count": 3,
         "total": 3.0,
         "mean": 1.0,
@@ -55,7 +55,7 @@ def test_waiting_for_rows_is_measured_until_they_are_there() -> None:
     clock.now = 2.5
     metrics.loaded()
 
-    phases = metrics.summary({}, steps=0, drifts=())["phases"]
+    phases = metrics.summary({}, steps=0, drift=Spread())["phases"]
     assert phases["prefetch"] == {"count": 1, "total": 2.5, "mean": 2.5, "max": 2.5}
 
 
@@ -71,7 +71,7 @@ def test_the_gap_is_from_the_end_of_a_day_to_the_next_open_day() -> None:
     clock.now = 4.0
     metrics.loaded()
 
-    phases = metrics.summary({}, steps=1, drifts=())["phases"]
+    phases = metrics.summary({}, steps=1, drift=Spread())["phases"]
     assert phases["end_of_day"]["total"] == 1.0
     assert phases["prefetch"]["total"] == 3.0
     assert phases["gap"]["count"] == 0  # no day has opened yet
