@@ -256,6 +256,6 @@ class InlineRun(DurableRun):
     def _ledger(self, restored: Restored | None) -> Ledger:
         ledger = super()._ledger(restored)
         assert isinstance(ledger, InlineLedger)
-        ledger.now = self.clock
+        ledger.now = self._retention.now = self.clock
         ledger.cells_to_round_trip = self.engine.cells if self.round_trips else None
         return ledger

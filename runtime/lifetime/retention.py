@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date
 
 from loguru import logger
@@ -12,7 +12,8 @@ from openbell.runtime.config import Config
 from openbell.runtime.kernel.hosttime import Monotonic, monotonic
 
 PRUNE_SECONDS = 1.0
-"""Old state is dropped as days end, but not more often; each time waits for the disk."""
+"""Old state is dropped as days end and snapshots come, but not more often; each time waits for the
+disk."""
 
 
 class Retention:
@@ -22,12 +23,16 @@ class Retention:
         self._store = store
         self._fence = fence
         self._config = config
-        self._keep_from: date | None = None
+        self._keep_from = date.min
         """What lies before may be dropped."""
-        self._pruned_at = Monotonic(0.0)
+        self._more = False
+        """Whether there may be something to drop."""
+        self._pruned_at = Monotonic(float("-inf"))
+        self.now: Callable[[], Monotonic] = monotonic
+        """By which PRUNE_SECONDS are counted."""
 
     def closed(self, closed: date, known: Iterable[date]) -> None:
-        """A trading day has closed: drop what is too old by that, if it is time to.
+        """A trading day has closed.
 
         Parameters
         ----------
@@ -36,16 +41,21 @@ class Retention:
         """
         dates = sorted({of for of in known if of <= closed})
         self._keep_from = dates[max(0, len(dates) - self._config.store.keep_days)]
-        if monotonic() - self._pruned_at >= PRUNE_SECONDS:
+        self._more = True
+
+    def committed(self, snapshot: bool) -> None:
+        """A commit is durable, perhaps with a snapshot: drop what is too old, if it is time to."""
+        self._more |= snapshot
+        if self.now() - self._pruned_at >= PRUNE_SECONDS:
             self.prune()
 
     def prune(self) -> None:
         """Drop what is too old now."""
-        if self._keep_from is None:
+        if not self._more:
             return
         try:
             self._store.prune(self._fence, self._keep_from, self._config.snapshot.keep)
         except Unavailable as error:
-            logger.warning("old state was not dropped, the next day's end will: {}", error)
+            logger.warning("old state was not dropped, the next snapshot will: {}", error)
             return
-        self._keep_from, self._pruned_at = None, monotonic()
+        self._more, self._pruned_at = False, self.now()

@@ -472,6 +472,7 @@ class DurableRun:
             release=lambda: self.engine.resume(STORE_TOKEN),
             fail=self.engine.dispatcher.fail,
             order=self.plan.order,
+            committed=self._retention.committed,
             gather=self.pace.gather_seconds(config.snapshot.every.seconds),
         )
         ledger.talking.outages = self.outages  # of one run, however often its actors begin again

@@ -90,6 +90,8 @@ class Ledger:
         Stop the clock while more than `backlog` bytes wait, and let it go again.
     fail : callable
         Gets what ends the run: the lease was lost, or the store refuses.
+    committed : callable
+        Told after each commit, and after `seen`, whether it brought a snapshot.
     digest : bytes
         The chain's digest after the last step that the restored states hold.
     expected : mapping
@@ -121,6 +123,7 @@ class Ledger:
         fail: Callable[[BaseException], None],
         gather: float = 0.0,
         order: Callable[[date], Mapping[str, int]] = lambda day: {},
+        committed: Callable[[bool], None] = lambda snapshot: None,
     ) -> None:
         self._store = store
         self._fence = fence
@@ -133,6 +136,7 @@ class Ledger:
         self._every = snapshot_every
         self._backlog = backlog
         self._seen, self._hold, self._release, self._fail = seen, hold, release, fail
+        self._committed = committed
         self._order = order
         """Each session's place in a trading day."""
         self._commits: dict[int, Commit] = {}
@@ -354,6 +358,7 @@ class Ledger:
         for done in encoded.steps:
             if done.commit is not None:
                 self._seen(done.commit, False)
+        self._committed(encoded.states is not None)
 
     def _sent(self, record: CommitRecord) -> None:
         """Send a record until the store has it."""

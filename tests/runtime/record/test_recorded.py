@@ -37,7 +37,9 @@ class Log:
 
 
 @given(
-    days=st.lists(st.integers(1, 9), max_size=6), first=st.integers(1, 50), anew=st.integers(0, 60)
+    days=st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    first=st.integers(1, 50),
+    anew=st.integers(0, 60),
 )
 def test_days_are_found_as_a_walk_over_the_log_finds_them(
     days: list[int], first: int, anew: int
