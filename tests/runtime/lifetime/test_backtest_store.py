@@ -125,7 +125,7 @@ def test_no_day_is_left_out_that_was_stored_without_an_answer(
 ) -> None:
     """Actors begin again then inside the second day, and nobody was told that the first is over."""
     # What follows the first one is one commit.
-    monkeypatch.setattr("openbell.runtime.lifetime.run.GATHER_SECONDS", 0.2)
+    monkeypatch.setattr("openbell.runtime.config.pace.GATHER_SECONDS", 0.2)
     begun, stored = threading.Event(), threading.Event()
 
     class Unanswering:
