@@ -42,6 +42,7 @@ bench: $(STAMP) server
 	$(BIN)/python benchmarks/backtest_speed.py
 	$(BIN)/python benchmarks/long_run.py
 	$(BIN)/python benchmarks/persistence.py
+	$(BIN)/python benchmarks/restart.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

@@ -55,7 +55,7 @@ DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
 """Keys that change how a run is operated but no answer; None: the whole section."""
 
 ONLY_WHERE_SET: dict[str, frozenset[str]] = {
-    "data": frozenset({"allow_negative_prices", "time_shift", "csv"}),
+    "data": frozenset({"allow_negative_prices", "csv", "files", "order", "time_shift"}),
 }
 """Keys that are part of what determines the answers only where they are not at their default, so
 that state and digests from before there were such keys go on to hold."""
@@ -872,8 +872,6 @@ class Config(Section):
                     del kept[section][key]
         for session, written in zip(self.sessions, kept["sessions"], strict=True):
             written["breakout"] = self.breakout_for(session).model_dump(mode="json")
-        if self.data.order == "time":  # all that was stored before there was a choice
-            del kept["data"]["order"]
         if self.feed.type != "replay":
             whole = self.model_dump(mode="json", include={"feed", *OF_LIVE_DAYS})
             options = whole["feed"]["options"]
