@@ -23,7 +23,8 @@ VERSIONS = sorted(folder.name for folder in KEPT.iterdir() if (folder / "config.
 def left(store: Store) -> dict[str, Any]:
     return {
         "signals": [signal for _, signal in store.signals()],
-        "documents": list(store.documents()),
+        # By name: those of older versions have no place in their day.
+        "documents": sorted(store.documents(), key=lambda of: (of.trading_date, of.session)),
         "steps": [(step.number, step.market_ns) for step in store.steps()],
     }
 
