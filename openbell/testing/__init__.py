@@ -2,10 +2,12 @@
 
 A `Rehearsal` is a run over rows that a test gives, on a store in memory. A test may throw its
 process away at any message and see that nothing is lost. `FailingStore` and `FailingSource` let
-what is outside fail, `HandClock` is wall time that the test moves.
+what is outside fail, `HandClock` is wall time that the test moves. `rehearse` runs a story, with
+its crashes among the rows; `kills` ends a consumer at each of its steps.
 """
 
 from openbell.testing.clocks import HandClock
+from openbell.testing.consumers import Kill, kills
 from openbell.testing.faults import (
     Damage,
     Delay,
@@ -18,8 +20,12 @@ from openbell.testing.faults import (
     in_turn,
 )
 from openbell.testing.rehearsal import Rehearsal
+from openbell.testing.stories import END_DAY, KILL, LATE, bar, rehearse
 
 __all__ = [
+    "END_DAY",
+    "KILL",
+    "LATE",
     "Damage",
     "Delay",
     "Fail",
@@ -27,8 +33,12 @@ __all__ = [
     "FailingStore",
     "Fault",
     "HandClock",
+    "Kill",
     "Killed",
     "LoseLease",
     "Rehearsal",
+    "bar",
     "in_turn",
+    "kills",
+    "rehearse",
 ]

@@ -15,6 +15,7 @@ from openbell.adapters.stores import Store, open_store
 from openbell.errors import RunError
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.intake.planning import Plan, data_options, plan
+from openbell.runtime.results.signals import Signal, signal_of
 from openbell.testing.clocks import HandClock
 from openbell.testing.faults import FailingSource, FailingStore, Killed
 from openbell.testing.inline import InlineRun
@@ -38,6 +39,8 @@ class Rehearsal:
     ----------
     messages, restarts : int
         How many messages the actors have had, in all processes; how many processes were killed.
+    round_trips : bool
+        Whether each actor's state goes through its bytes and back after every step; True.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Rehearsal:
         self.seed = seed
         self.messages = 0
         self.restarts = 0
+        self.round_trips = True
         self._process: _Rehearsed | None = None
 
     def run(
@@ -103,12 +107,28 @@ class Rehearsal:
     @property
     def market_time(self) -> datetime:
         """How far market time has come, UTC."""
-        state: clock.State = self._running().engine.cells[clock.NAME].state
-        return datetime.fromtimestamp(state.now_ns / 1e9, UTC)
+        return datetime.fromtimestamp(self.market_ns / 1e9, UTC)
 
-    def signals(self) -> list[dict[str, Any]]:
-        """The signal log, in its order, with the fields of `signals.jsonl`."""
-        return [orjson.loads(signal.body) for _, signal in self.store.signals()]
+    @property
+    def market_ns(self) -> int:
+        """The same, ns UTC."""
+        state: clock.State = self._running().engine.cells[clock.NAME].state
+        return state.now_ns
+
+    def signals(self, after: str | None = None) -> list[Signal]:
+        """The signal log, in its order, as `Runtime.signals` yields it.
+
+        Parameters
+        ----------
+        after : str, optional
+            Cursor of a signal seen before: what comes after it.
+
+        Raises
+        ------
+        ValueError
+            If that cursor is not one of this log's.
+        """
+        return [signal_of(stored, cursor) for cursor, stored in self.store.signals(after)]
 
     def sessions(self) -> list[dict[str, Any]]:
         """The session documents, by date and name."""
@@ -132,7 +152,7 @@ class _Rehearsed(InlineRun):
         idle: Callable[[Rehearsal], None] | None,
     ) -> None:
         self.of = of
-        self.seed = of.seed
+        self.seed, self.round_trips = of.seed, of.round_trips
         self._before, self._idle = before, idle
         super().__init__(of.config, of.store, of.clock)
 

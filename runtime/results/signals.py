@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, Protocol
 
@@ -56,8 +56,9 @@ class Signal:
     complete: bool
     """No minute of the session was missing."""
     backfilled: bool
-    cursor: str
-    """Where to go on after this signal: an opaque position of the log."""
+    cursor: str = field(compare=False)
+    """Where to go on after this signal: an opaque position of the log. Two logs may hold the same
+    signal at different positions, so that it does not count where signals are compared."""
 
 
 class Log(Protocol):
@@ -126,7 +127,7 @@ class StoredLog:
         while True:
             try:
                 stored = self._store.signals(after, limit=limit)
-                return [_of_stored(signal, cursor) for cursor, signal in stored]
+                return [signal_of(signal, cursor) for cursor, signal in stored]
             except Unavailable:
                 # The run waits for its store, and so does who reads what it writes.
                 if self._news.over:
@@ -179,8 +180,8 @@ def _of_row(batch: SignalBatch, i: int, cursor: str) -> Signal:
     )
 
 
-def _of_stored(stored: StoredSignal, cursor: str) -> Signal:
-    """What lies below a microsecond is cut off, as in `_datetime`."""
+def signal_of(stored: StoredSignal, cursor: str) -> Signal:
+    """A signal as it lies in a store's log. What lies below a microsecond is cut off, as in `_datetime`."""
     fields: dict[str, Any] = orjson.loads(stored.body)
     if (companion := fields["companion"]) is not None:
         companion = Companion(**{**companion, "ts": datetime.fromisoformat(companion["ts"])})

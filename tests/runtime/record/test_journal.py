@@ -185,9 +185,9 @@ def test_a_table_may_be_another_one_after_a_restart(rows: pd.DataFrame, table: s
     rehearsal.run(before)
 
     assert rehearsal.restarts == 1
-    found = [signal for signal in rehearsal.signals() if signal["symbol"] != "AA"]
+    found = [signal for signal in rehearsal.signals() if signal.symbol != "AA"]
     assert found == expected.signals()
-    added = {signal["trading_date"] for signal in rehearsal.signals() if signal["symbol"] == "AA"}
+    added = {str(signal.trading_date) for signal in rehearsal.signals() if signal.symbol == "AA"}
     assert added == ({str(DAYS[2])} if table == "one more symbol" else set())
 
 
