@@ -1,11 +1,13 @@
 """Whole durable runs on one thread, with faults drawn from a seed: one seed, one run.
 
-A seed draws a scenario (days, rows, sessions, how time moves), which faults are on, and how often.
-While the faults last, the run must do nothing wrong (safety); when they are over, it must finish
-(liveness); and what it leaves must be what the same scenario leaves without faults. In time order:
-process after process is started on one store, and each ends by one of the faults or at the end.
+A seed draws a scenario (`markets.py`: days, symbols, rows, windows, rules, how time moves), which
+faults are on (`drawn_faults.py`), and how often. While the faults last, the run must do nothing
+wrong (safety); when they are over, it must finish (liveness); and what it leaves must be what the
+same scenario leaves without faults. In time order: process after process is started on one store,
+and each ends by one of the faults or at the end.
 
     .venv/bin/python tests/faults/simulation.py --seed 17
+    .venv/bin/python tests/faults/simulation.py --seed 17 --without fault:kill --without symbol:B
     .venv/bin/python tests/faults/simulation.py --seeds 0 500
 """
 
@@ -13,44 +15,55 @@ from __future__ import annotations
 
 import argparse
 import random
+import shlex
 import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
-from datetime import date, timedelta
-from datetime import time as clock_time
+from dataclasses import fields, replace
+from datetime import date
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
-import orjson
-
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from reference import Row, Rules, Window
+from faults.activation import expected_names, kinds_of, states_in
+from faults.drawn_faults import CALM, Faults, drawn_faults
+from faults.left import Left, differing, left_in, of_the_market
+from faults.markets import planned, scenario
+from faults.shrinking import shrunk
 from runs import MemorySource, joined, plain
-from strategies import Case
 
+from openbell.actors import clock, day
 from openbell.actors.effects import Commit, Effects
 from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sinks.tally import Account, Tally
 from openbell.adapters.sources import SourceInfo
-from openbell.adapters.stores import Holder, LeaseHeld, Store, Unavailable
+from openbell.adapters.stores import (
+    Conflict,
+    Fenced,
+    Gap,
+    Holder,
+    LeaseHeld,
+    Store,
+    Unavailable,
+    this_process,
+)
 from openbell.adapters.stores.memory import Memory
 from openbell.adapters.stores.sqlite import SqliteStore
 from openbell.adapters.tables import signal_ids
-from openbell.errors import DayFailed, LeaseLost, RunError
+from openbell.errors import ConfigError, DayFailed, LeaseLost, RunError, StoreError
 from openbell.market.bars import RawRows
-from openbell.market.days import EPOCH, MINUTE_NS, Segment, TradingDay, local_instant
+from openbell.market.days import EPOCH
 from openbell.messages.base import Message
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.engine import Engine
-from openbell.runtime.intake.planning import Plan, settings
-from openbell.runtime.intake.trailing import TrailingSettings
+from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.wiring import edges, wiring
 from openbell.runtime.lifetime.recovery import Restored, restore
+from openbell.runtime.lifetime.run import STORE_TOKEN
 from openbell.runtime.lifetime.supervision import RECOVER
 from openbell.runtime.record import journal
 from openbell.runtime.record.ledger import Ledger
@@ -59,197 +72,16 @@ from openbell.runtime.results.recording import Recorder
 from openbell.testing import Fail, FailingStore, Fault, HandClock, Killed
 from openbell.testing.inline import InlineRun
 
-SEEDS_A_SCENARIO = 10
+SEEDS_A_SCENARIO = 5
 LIVES_MAX = 15
-LETTERS_MAX = 200_000
+LETTERS_MAX = 400_000
 TTL_SECONDS = 3600
 
-# What is run
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """What determines the answers."""
-
-    number: int
-    cases: tuple[Case, ...]
-    config: dict[str, Any]
-
-    @property
-    def paced(self) -> bool:
-        return bool(self.config["feed"]["speed"])
-
-    @property
-    def lasting(self) -> bool:
-        """Whether rows can be asked for again; if not, those of a day that is in the journal are
-        others the next time."""
-        return self.number % 3 != 1
-
-
-@cache
-def scenario(number: int) -> Scenario:
-    rng = random.Random(f"scenario {number}")
-    kind = rng.choice(("bars", "bars", "ticks"))
-    opens, minutes = rng.choice((9, 14)), rng.choice((20, 20, 30))
-    windows = []
-    for name in ("Opening", "Later")[: rng.choice((1, 2, 2))]:
-        start, length = rng.randrange(minutes // 2), rng.randint(1, 8)
-        windows.append(
-            {"name": name, "start": wall(opens, start), "end": wall(opens, start + length)}
-        )
-    days = [date(2024, 7, 1) + timedelta(days=n) for n in range(rng.choice((1, 2, 2, 2, 3)))]
-    empty = rng.random() < 0.2 and len(days) > 1
-    halves = rng.random() < 0.3
-    drawn = [hours(day, opens, minutes, halves) for day in days]
-    rows = [() if empty and i == 1 else drawn_rows(rng, day, kind) for i, day in enumerate(drawn)]
-    cases = tuple(
-        Case(
-            day=day,
-            interval_ns=MINUTE_NS if kind == "bars" else None,
-            rows=of_day,
-            symbols=("A", "B"),
-            windows=(Window("Opening", "09:30", "09:31"),),  # not looked at: the config's count
-            rules=Rules(),
-            companions={},
-        )
-        for day, of_day in zip(drawn, rows, strict=True)
-    )
-    config: dict[str, Any] = {
-        "name": "simulated",
-        "exchange": "XNYS",
-        "sessions": windows,
-        "breakout": {
-            "confirm": rng.choice(("close", "touch")),
-            "check": rng.choice(("continuous", "continuous", "once")),
-            "rearm": rng.choice(("never", "inside")),
-        },
-        "companions": rng.choice(({}, {"A": "B"})),
-        "data": {"kind": kind},
-        "clock": {"step": rng.choice(("boundary", "bar"))},
-        "feed": {"type": "replay", "speed": 60 * (number % 2)},
-        "prefetch": {"days": rng.randrange(3)},
-    }
-    return Scenario(number, cases, config)
-
-
-def wall(hour: int, minute: int) -> str:
-    return f"{hour + minute // 60:02d}:{minute % 60:02d}"
-
-
-def hours(day: date, opens: int, minutes: int, halves: bool) -> TradingDay:
-    start = local_instant(day, clock_time(opens), "UTC")
-    length = minutes * MINUTE_NS
-    if not halves:
-        return TradingDay(day, "UTC", (Segment(start, start + length),))
-    first, second = Segment(start, start + length // 2), start + length // 2 + 7 * MINUTE_NS
-    return TradingDay(day, "UTC", (first, Segment(second, second + length // 2)))
-
-
-def drawn_rows(rng: random.Random, day: TradingDay, kind: str) -> tuple[Row, ...]:
-    rows: list[Row] = []
-    wild = rng.choice((0.02, 0.1, 0.5))
-    for i, ts in enumerate(day.grid(MINUTE_NS)[0].tolist()):
-        for symbol in ("A", "B"):
-            price = round(100 + rng.uniform(-1, 1) * (1 + wild * i), 2)
-            if rng.random() < 0.1:
-                continue
-            if kind == "ticks":
-                rows.append((symbol, ts + rng.randrange(MINUTE_NS), price, rng.random()))
-            else:
-                spread = rng.random()
-                volume = rng.random()
-                rows.append((symbol, ts, price, price + spread, price - spread, price, volume))
-    return tuple(rows)
-
-
-def planned(case: Scenario, config: Config) -> Plan:
-    return Plan(
-        days=tuple(of_day.day for of_day in case.cases),
-        symbols=("A", "B"),
-        not_trading={},
-        open_ended=(False, False),
-        settings=settings(config, paced=case.paced),
-        trailing=TrailingSettings(
-            specs=(), needs=(), before=lambda day, count: (), dates=frozenset()
-        ),
-    )
-
-
-# What goes wrong
-
-
-@dataclass(frozen=True)
-class Faults:
-    """How often what happens; a number is a share of the messages, calls or reads it is about."""
-
-    kill: float = 0.0
-    """The process ends before a message."""
-    kill_in_store: float = 0.0
-    """The process ends in a call of the store, before or after it was executed."""
-    kill_in_source: float = 0.0
-    unanswered: float = 0.0
-    """A commit is not answered, executed or not."""
-    unavailable: float = 0.0
-    """Any other call of the store is not answered, executed or not."""
-    slow: float = 0.0
-    """Settled steps wait before a message: they gather."""
-    rival: float = 0.0
-    """Another process takes over, and this one comes back later."""
-    heartbeat: float = 0.0
-    """The process looks whether the lease is still its own."""
-    corrupt: float = 0.0
-    """The newest snapshot is corrupt when the process has ended."""
-    source: float = 0.0
-    """A read fails, three times in a row at most."""
-    actor: float = 0.0
-    """An actor raises on a message, which goes well the next time."""
-    operator: float = 0.0
-    """Somebody pauses, resumes or steps."""
-    late: float = 0.0
-    """A day's rows come after the time-out."""
-    source_down: float = 0.0
-    """A read fails until the day is given up; an operator recovers it."""
-
-    @property
-    def at_the_door(self) -> bool:
-        """Whether other things enter: the answer then is the step log's own."""
-        return bool(self.late or self.source_down)
-
-
-RATES = {
-    "kill": (0.0005, 0.003, 0.02),
-    "kill_in_store": (0.005, 0.03, 0.1),
-    "kill_in_source": (0.05,),
-    "unanswered": (0.02, 0.2, 0.5),
-    "unavailable": (0.01, 0.1),
-    "slow": (0.9, 0.99, 1.0),
-    "rival": (0.0005, 0.003),
-    "heartbeat": (0.01,),
-    "corrupt": (0.3,),
-    "source": (0.1, 0.5),
-    "actor": (0.002, 0.01),
-    "operator": (0.003, 0.03),
-    "late": (0.5, 1.0),
-    "source_down": (0.1,),
-}
-RARE = {"late": 0.3, "source_down": 0.1}
-
-
-def drawn_faults(rng: random.Random) -> Faults:
-    chosen = {}
-    for field in fields(Faults):
-        on = rng.random() < (RARE.get(field.name, 0.4))
-        rate = rng.choice(RATES[field.name])
-        if on:
-            chosen[field.name] = rate
-    return Faults(**chosen)
-
-
-CALM = Faults()
+# What is outside of a process
 
 
 class Source(MemorySource):
-    """Rows in memory, from a place that fails."""
+    """How rows arrive: a day at a time, as they are asked for, from a place that fails."""
 
     def __init__(self, world: World, life: Life) -> None:
         super().__init__(world.scenario.cases)
@@ -277,6 +109,7 @@ class Source(MemorySource):
         raw = super().read(start_ns, end_ns, symbols)
         if world.scenario.lasting or not world.journaled(start_ns, end_ns):
             return raw
+        world.sometimes(True, "rows are other ones than those in the journal")
         columns = {name: values * 1.01 for name, values in raw.columns.items()}
         return replace(raw, columns=columns)
 
@@ -287,8 +120,17 @@ class Life:
     def __init__(self, world: World) -> None:
         self._world = world
         self.dead = False
+        self.recovering = bool(world.connected().head().step)
+        """Whether it has yet to come to where the one before had ended."""
+        self.stale = world.replica if self.recovering and world.happens("stale") else None
+        """What answers its reads until it has recovered."""
+        self.full = False
+        """Whether the disk is full in the call that is about to be executed."""
+        if self.stale is not None:
+            self.noted("stale")
 
     def kill(self) -> None:
+        self._world.sometimes(self.recovering, "killed in the middle of a recovery")
         self.dead = True
         raise Killed
 
@@ -299,17 +141,64 @@ class Life:
         executed = world.random.random() < 0.5
         if world.happens("kill_in_store"):
             self.dead = True
+            self.noted("kill_in_store")
             return Fail(Killed(), executed)
-        if world.happens("unanswered" if operation == "commit" else "unavailable"):
+        unanswered = "unanswered" if operation == "commit" else "unavailable"
+        if world.happens(unanswered):
+            self.noted(unanswered)
+            world.sometimes(operation == "acquire", "the lease was asked for without an answer")
             return Fail(Unavailable("not answered"), executed)
+        if operation in ("commit", "append_audit") and world.happens("disk_full"):
+            self.full = True
+            self.noted("disk_full")
         return None
+
+    def noted(self, fault: str) -> None:
+        """That a fault of the store has happened, and whether in a recovery."""
+        self._world.sometimes(self.recovering, f"{fault} in a recovery")
+
+
+class Server:
+    """What answers one process's calls: the store, a copy of it that lags, or a full disk."""
+
+    def __init__(self, world: World, life: Life) -> None:
+        self._world, self._life = world, life
+        self._store = world.connected()
+
+    def __getattr__(self, operation: str) -> Any:
+        life, world = self._life, self._world
+        if life.recovering and life.stale is not None and operation in READS:
+            return getattr(world.connected(life.stale), operation)
+        method = getattr(self._store, operation)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            full, life.full = life.full, False
+            world.no_page_left(full)
+            try:
+                answer = method(*args, **kwargs)
+            except Fenced:
+                world.sometimes(operation == "commit", "the lease was lost in a commit")
+                world.sometimes(operation == "renew", "the lease was lost at a heartbeat")
+                raise
+            except Gap:
+                world.sometimes(life.stale is not None, "a commit upon an old head was refused")
+                raise
+            except StoreError:
+                world.sometimes(full, "a commit found the disk full")
+                raise
+            finally:
+                world.no_page_left(False)
+            world.sometimes(answer == "dup", "a commit was sent that the store had")
+            return answer
+
+        return call
 
 
 class Handle(FailingStore):
     """One process's connection, which waits for the lease as a standby does."""
 
     def __init__(self, world: World, life: Life) -> None:
-        super().__init__(world.connected(), life.fault)
+        super().__init__(cast(Store, Server(world, life)), life.fault)
         self.damaged = world.damaged
         self._world = world
 
@@ -318,15 +207,21 @@ class Handle(FailingStore):
         try:
             return cast(int, acquire(holder, ttl_ns))
         except LeaseHeld:
+            self._world.sometimes(True, "the lease was held by the dead")
             self._world.lease_ns += ttl_ns
             return cast(int, acquire(holder, ttl_ns))
+
+
+READS = frozenset(
+    ("head", "epochs", "states", "steps", "journal", "signals", "documents", "audit", "usage")
+)
 
 
 # One process
 
 
 class Process(InlineRun):
-    def __init__(self, world: World, *, rival: bool = False) -> None:
+    def __init__(self, world: World, *, rival: bool = False, config: Config | None = None) -> None:
         self.world = world
         self.rival = rival
         self.life = Life(world)
@@ -338,7 +233,7 @@ class Process(InlineRun):
         self.delayed = world.delayed
         self.round_trips = world.round_trips
         super().__init__(
-            world.config,
+            config or world.config,
             cast(Store, Handle(world, self.life)),
             HandClock(),
             days=world if world.whole_days else None,
@@ -357,8 +252,15 @@ class Process(InlineRun):
             self.superseded = world.taken_over(self.fence)
         if world.happens("heartbeat"):
             self.heartbeat.beat()
-        if world.happens("operator"):
-            self._operator()
+        if world.happens("second"):
+            world.check_second()
+        if world.happens("pause"):
+            self._pause_or_resume()
+        if world.happens("step"):
+            world.sometimes(self.paused, "a step was granted in a pause")
+            self.engine.step()
+        if world.drawn.stale and world.random.random() < 0.01:
+            world.copy()
         if not world.happens("slow"):
             self.commit_waiting()
         if world.random.random() < 0.01:
@@ -367,7 +269,7 @@ class Process(InlineRun):
             self.deliver_late()
 
     def idle(self) -> None:
-        if self.paused and (world_calm(self.world) or self.world.random.random() < 0.3):
+        if self.paused and (self.world.calm or self.world.random.random() < 0.3):
             self._resume()
             return
         ways = [self.commit_waiting, self.deliver_late, self.wake]
@@ -381,17 +283,25 @@ class Process(InlineRun):
         super().idle()
 
     def is_late(self, date: date) -> bool:
-        return self.world.happens("late")
+        late = self.world.happens("late")
+        self.world.sometimes(late and self.life.recovering, "a day was late after a restart")
+        return late
 
-    def _operator(self) -> None:
-        what = self.world.random.choice(("pause", "resume", "step"))
-        if what == "pause":
+    def deliver_late(self) -> bool:
+        if (held := cast(Any, self.engine.loader).held) and self.world.random.random() < 0.2:
+            today = self.engine.cells[day.NAME].state.day.date
+            over = self.world.connected().documents(trading_date=today, status="COMPLETED")
+            self.world.sometimes(bool(list(over)), "rows came after a window's levels")
+        came = super().deliver_late()
+        self.world.sometimes(bool(held) or came, "rows came late")
+        return came
+
+    def _pause_or_resume(self) -> None:
+        if self.world.random.random() < 0.5:
             self.paused = True
             self.engine.pause("operator")
-        elif what == "resume":
-            self._resume()
         else:
-            self.engine.step()
+            self._resume()
 
     def _resume(self) -> None:
         self.paused = False
@@ -408,87 +318,45 @@ class Process(InlineRun):
         about = (cell.actor.name, cell.step, type(message).__name__)
         if self.world.happens("actor") and len(self._raised) < 3 and about not in self._raised:
             self._raised.add(about)
+            self.world.sometimes(self.life.recovering, "an actor failed in a recovery")
             raise RuntimeError("drawn")
+        if cell.actor.name == clock.NAME:
+            self.world.sometimes(STORE_TOKEN in state.tokens, "the backlog held the clock")
         found: tuple[Any, Effects] = update(state, message)
         return found
 
+    def _ledger(self, restored: Restored | None) -> Ledger:
+        if restored is not None:
+            self._note_recovery(restored)
+        return super()._ledger(restored)
+
+    def _note_recovery(self, restored: Restored) -> None:
+        said, of_day = self.world.sometimes, self.engine.cells[day.NAME].state
+        epochs = self.world.connected().epochs()
+        said(bool(restored.steps), "grants were given again")
+        said(not restored.steps, "a snapshot was the last word")
+        said(restored.epoch == 0, "recovered without a snapshot")
+        damaged = [epoch for epoch in epochs if epoch.problem is not None]
+        said(bool(damaged) and restored.epoch > 0, "recovered from before a damaged snapshot")
+        active = self.world.connected().documents(status="ACTIVE")
+        said(any(True for _ in active), "recovered inside a window")
+        said(of_day.state == "ACTIVE", "recovered from within a day")
+        said(of_day.state == "ENDED", "recovered between two days, or at the end")
+        said(self.rival, "a rival recovered")
+        said(self._days is not None, "recovered with whole days")
+
     def _seen(self, commit: Commit, before: bool) -> None:
         self.world.check_durable(commit)
+        self.life.recovering &= before
+        for batch in commit.signals:
+            said = self.world.sometimes
+            said(bool(batch.gap.any()), "a price opened beyond its level")
+            said(bool(batch.ambiguous.any()), "one bar broke both sides")
+            said(bool((batch.number > 1).any()), "a side broke again")
+            said(bool((batch.companion >= 0).any()), "a signal had its companion's price")
+            said(not batch.complete.all(), "a window lacked a row")
+            said(before and len(batch) > 0, "signals were given again")
         super()._seen(commit, before)
-
-
-def world_calm(world: World) -> bool:
-    return world.faults is CALM
-
-
-# What is left
-
-
-@dataclass(frozen=True)
-class Left:
-    """What a run has left: equal runs leave equal things."""
-
-    signals: tuple[tuple[str, bytes], ...]
-    documents: tuple[tuple[date, str, str, bytes], ...]
-    steps: tuple[tuple[int, int, bytes, date, bytes], ...]
-    """Number, market time, digest (of signals, documents, derived bars, …), day, grant."""
-    transitions: tuple[bytes, ...]
-    """Of the audit trail, but for wall time."""
-    days: tuple[tuple[date, Any], ...] | None
-    """What sinks got, where they do."""
-
-
-def left_in(store: Store, days: dict[date, Any] | None) -> Left:
-    entries = [orjson.loads(entry) for _, entry in store.audit()]
-    market = [entry for entry in entries if entry["what"] in ("phase", "day", "session")]
-    for entry in market:
-        del entry["wall_time"]
-    return Left(
-        signals=tuple((signal.id, signal.body) for _, signal in store.signals()),
-        documents=tuple((d.trading_date, d.session, d.status, d.body) for d in store.documents()),
-        steps=tuple(
-            (s.number, s.market_ns, s.digest, s.trading_date, s.grant) for s in store.steps()
-        ),
-        transitions=tuple(orjson.dumps(entry) for entry in market),
-        days=None if days is None else tuple(sorted(days.items())),
-    )
-
-
-def differing(expected: Any, found: Any) -> str | None:
-    for name in (field.name for field in fields(expected)):
-        before, now = getattr(expected, name), getattr(found, name)
-        if before == now or None in (before, now):
-            continue
-        for place, (one, other) in enumerate(zip(before, now, strict=False)):
-            if one != other:
-                return f"{name}[{place}] is {str(other)[:300]}, without faults {str(one)[:300]}"
-        return f"{len(now)} {name}, without faults {len(before)}"
-    return None
-
-
-@dataclass(frozen=True)
-class OfTheMarket:
-    """What must be the same even when a day's rows came late."""
-
-    signals: tuple[Any, ...]
-    documents: tuple[Any, ...]
-
-
-def of_the_market(left: Left, dates: set[str]) -> OfTheMarket:
-    signals = [orjson.loads(body) for _, body in sorted(left.signals)]
-    documents = [orjson.loads(body) for *_, body in left.documents]
-    return OfTheMarket(
-        tuple(
-            {key: value for key, value in signal.items() if key != "backfilled"}
-            for signal in signals
-            if signal["trading_date"] in dates
-        ),
-        tuple(
-            (d["trading_date"], d["session_name"], d["status"], d["symbols_data"])
-            for d in documents
-            if d["trading_date"] in dates
-        ),
-    )
 
 
 def without_rows(world: World) -> set[str]:
@@ -499,14 +367,24 @@ def without_rows(world: World) -> set[str]:
 class World:
     """What outlives the processes: the store, and the hand that lets things go wrong."""
 
-    def __init__(self, seed: int, faults: Faults | None = None) -> None:
+    def __init__(
+        self, seed: int, faults: Faults | None = None, without: Collection[str] = ()
+    ) -> None:
         rng = self.random = random.Random(f"seed {seed}")
         self.seed = seed
-        self.scenario = scenario(seed // SEEDS_A_SCENARIO)
+        left_out = frozenset(part for part in without if not part.startswith("fault:"))
+        self.scenario = scenario(seed // SEEDS_A_SCENARIO, left_out)
         drawn = drawn_faults(rng)
-        self.drawn = self.faults = drawn if faults is None else faults
+        off = {part.removeprefix("fault:"): 0.0 for part in without if part not in left_out}
+        self.drawn = self.faults = replace(drawn if faults is None else faults, **off)
+        # Each fault has a course of its own, so that leaving one out moves no other.
+        self._courses = {
+            field.name: random.Random(f"seed {seed}, {field.name}") for field in fields(Faults)
+        }
         self.safety_letters = rng.choice((300, 800, 2000))
         self.memory = Memory()
+        self.replica: Memory | None = None
+        """An earlier state of the store."""
         self.lease_ns = 0
         self.later = rng.choice((0.0, 0.3, 0.3, 1.0))
         """How often time goes on before rows come that are late."""
@@ -524,25 +402,87 @@ class World:
             "supervision": {"restarts": 5},
         }
         self.config = config_from(config)
-        wires = wiring(settings(self.config).sessions)
+        wires = wiring(planned(self.scenario, self.config).settings.sessions)
         self.delayed = rng.choice((None, rng.choice(list(edges(wires)))))
         self.days: dict[date, Any] = {}
         self.said: list[str] = []
         self.happened: Counter[str] = Counter()
+        self.reached: set[str] = set()
+        """Names of what was the case at some time."""
+
+    @property
+    def calm(self) -> bool:
+        return self.faults is CALM
 
     def happens(self, what: str) -> bool:
         rate: float = getattr(self.faults, what)
-        if rate == 0.0 or self.random.random() >= rate:
+        if rate == 0.0 or self._courses[what].random() >= rate:
             return False
         self.happened[what] += 1
         return True
 
-    def connected(self) -> Store:
-        return SqliteStore(self.memory, "simulated", clock_ns=lambda: self.lease_ns)
+    def sometimes(self, condition: bool, name: str) -> None:
+        """Note that something is the case that has to be, once, in some seed: else the net has
+        a hole."""
+        if condition:
+            self.reached.add(name)
+
+    def connected(self, memory: Memory | None = None) -> Store:
+        memory = memory or self.memory
+        return SqliteStore(memory, "simulated", clock_ns=lambda: self.lease_ns)
+
+    def no_page_left(self, full: bool) -> None:
+        """Whether the disk is full from here on: SQLite itself finds that out, and what it had
+        written of a transaction is taken back by it."""
+        db = self.memory.writing()
+        ((held,),) = db.execute("PRAGMA page_count")
+        db.execute(f"PRAGMA max_page_count = {held if full else 2**30}")
+
+    def copy(self) -> None:
+        """Take the copy that somebody reads when it lags behind; one of nothing is not asked."""
+        if not self.connected().head().step:
+            return
+        self.replica = self.replica or Memory()
+        self.memory.writing().backup(self.replica.writing())
+
+    def cut_short(self) -> None:
+        """The last state that was written lacks its end."""
+        table, column = self.random.choice((("blobs", "body"), ("epochs", "manifest")))
+        self.memory.writing().execute(
+            f"UPDATE {table} SET {column} = substr({column}, 1, length({column}) / 2) "
+            f"WHERE rowid = (SELECT max(rowid) FROM {table})"
+        )
+
+    def check_second(self) -> None:
+        """Nobody gets a lease that is held by a process that lives."""
+        try:
+            self.connected().acquire(this_process(), TTL_SECONDS * 10**9)
+        except LeaseHeld:
+            self.sometimes(True, "a second process was refused")
+        else:
+            raise AssertionError("two processes hold the lease")
+
+    def check_other_config(self) -> None:
+        """Another configuration is refused in the middle of a run, and leaves everything as is."""
+        before = self.state()
+        if not self.connected().head().step:
+            return
+        held, confirm = self.faults, self.config.breakout.confirm
+        other = {"breakout.confirm": "touch" if confirm == "close" else "close"}
+        self.faults = CALM
+        try:
+            Process(self, config=config_from(self.config, overrides=other))
+        except ConfigError:
+            self.sometimes(True, "another configuration was refused")
+        else:
+            raise AssertionError("a run goes on under another configuration")
+        finally:
+            self.faults = held
+        assert self.state() == before, "a configuration that was refused has left something"
 
     def count_letter(self) -> None:
         self.letters += 1
-        if self.letters > self.safety_letters and self.faults is not CALM:
+        if self.letters > self.safety_letters and not self.calm:
             self.faults = CALM
         assert self.letters < LETTERS_MAX, "the run does not come to its end"
 
@@ -581,6 +521,12 @@ class World:
             held = {signal.id for _, signal in self.connected().signals()}
             assert held.issuperset(shown), f"shown before it was durable: {shown}"
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What can be left out of the seed."""
+        on = [field.name for field in fields(Faults) if getattr(self.drawn, field.name)]
+        return (*(f"fault:{name}" for name in on), *self.scenario.parts)
+
     def journaled(self, start_ns: int, end_ns: int) -> bool:
         """Whether the journal has the day of some rows."""
         days = [case.day for case in self.scenario.cases]
@@ -599,7 +545,8 @@ class World:
 
         Returns what it left in the store; None if it did not come as far as the lease.
         """
-        self.live(rival=True)
+        came_to_its_end = self.live(rival=True)
+        self.sometimes(came_to_its_end, "a rival ran to the end")
         return self.state() if self.connected().head().fence > fence else None
 
     def live(self, *, rival: bool = False) -> bool:
@@ -620,9 +567,17 @@ class World:
             assert run.superseded is not None, "the lease was lost to nobody"
             ended = False
         except DayFailed as error:
+            self.sometimes(True, "a day was in ERROR")
             self.said.append(f"life {self.lives}: {error}")
             assert self.drawn.source_down
             self.connected().send_command(RECOVER)
+            ended = False
+        except StoreError as error:
+            self.said.append(f"life {self.lives}: {error}")
+            full = self.drawn.disk_full and "the disk is full" in str(error)
+            lags = self.drawn.stale and isinstance(error, Gap | Conflict)
+            if not (full or lags):
+                raise
             ended = False
         except RunError as error:
             self.said.append(f"life {self.lives}: {error}")
@@ -633,6 +588,8 @@ class World:
         if self.happens("corrupt") and len(self.damaged) < 2:
             newest = next(iter(self.connected().epochs()), None)
             self.damaged |= {newest.epoch} if newest else set()
+        if self.happens("short_write"):
+            self.cut_short()
         return ended
 
     def run(self) -> None:
@@ -644,7 +601,9 @@ class World:
         """
         calm_lives = 0
         while not self.live():
-            calm_lives += self.faults is CALM
+            calm_lives += self.calm
+            if self.happens("other_config"):
+                self.check_other_config()
             assert calm_lives < 6, "the faults are over, and it doesn't come to its end"
             if self.lives >= LIVES_MAX:
                 self.faults = CALM
@@ -652,9 +611,9 @@ class World:
 
 
 @cache
-def undisturbed(number: int) -> Left:
+def undisturbed(number: int, without: frozenset[str] = frozenset()) -> Left:
     """What a scenario leaves without faults."""
-    world = World(number * SEEDS_A_SCENARIO, CALM)
+    world = World(number * SEEDS_A_SCENARIO, CALM, without)
     world.whole_days, world.order, world.delayed, world.round_trips = True, None, None, False
     world.run()
     return left_in(world.connected(), world.days)
@@ -708,64 +667,99 @@ def check_replay(world: World) -> None:
     assert documents == held
 
 
-def simulate(seed: int) -> World:
+def simulate(seed: int, without: Collection[str] = ()) -> World:
     """One seed, from its first process to the comparison with the run without faults.
+
+    Parameters
+    ----------
+    without : collection of str
+        What is left out of what the seed draws, as `World.parts` names it.
 
     Raises
     ------
     AssertionError
         Its text says which seed, and how to see it again.
     """
-    world = World(seed)
+    world = World(seed, without=without)
     try:
-        world.run()
-        found = left_in(world.connected(), world.days if world.whole_days else None)
-        expected = undisturbed(seed // SEEDS_A_SCENARIO)
-        if not world.drawn.at_the_door:
-            problem = differing(expected, found)
-            assert problem is None, problem
-        else:
-            dates = {str(case.day.date) for case in world.scenario.cases} - without_rows(world)
-            problem = differing(of_the_market(expected, dates), of_the_market(found, dates))
-            assert problem is None, problem
-        if world.drawn.at_the_door or seed % 5 == 0:
-            check_replay(world)
-        before = world.state()
-        Process(world).run()
-        assert world.state() == before, "a run that had ended wrote again"
+        check(world, without)
     except Exception as error:
         print(*world.said, sep="\n")
-        command = f".venv/bin/python tests/faults/simulation.py --seed {seed}"
+        again = "".join(f" --without {shlex.quote(part)}" for part in sorted(without))
+        command = f".venv/bin/python tests/faults/simulation.py --seed {seed}{again}"
         raise AssertionError(f"seed {seed}: {error}\n  see it again: {command}") from error
     return world
+
+
+def check(world: World, without: Collection[str]) -> None:
+    world.run()
+    found = left_in(world.connected(), world.days if world.whole_days else None)
+    parts = frozenset(part for part in without if not part.startswith("fault:"))
+    expected = undisturbed(world.seed // SEEDS_A_SCENARIO, parts)
+    if not world.drawn.at_the_door:
+        problem = differing(expected, found)
+        assert problem is None, problem
+    else:
+        dates = {str(case.day.date) for case in world.scenario.cases} - without_rows(world)
+        problem = differing(of_the_market(expected, dates), of_the_market(found, dates))
+        assert problem is None, problem
+    if world.drawn.at_the_door or world.seed % 5 == 0:
+        check_replay(world)
+    before = world.state()
+    Process(world).run()
+    assert world.state() == before, "a run that had ended wrote again"
+    world.reached |= states_in(found) | kinds_of(world.scenario, world.config)
+
+
+def smallest(seed: int, error: AssertionError) -> str:
+    """What went wrong with a seed, in its smallest part that still fails."""
+    errors = {frozenset[str](): str(error)}
+
+    def fails(without: frozenset[str]) -> bool:
+        try:
+            simulate(seed, without)
+        except AssertionError as found:
+            errors[without] = str(found)
+            return True
+        return False
+
+    without = shrunk(lambda left_out: World(seed, without=left_out).parts, fails)
+    left = World(seed, without=without).parts
+    return f"{errors[without]}\n  what is left of it: {', '.join(left)}"
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description="Run seeds of the simulation.")
     arguments.add_argument("--seed", type=int, help="one seed, with what it draws")
     arguments.add_argument("--seeds", type=int, nargs=2, metavar=("FROM", "TO"))
+    arguments.add_argument(
+        "--without", action="append", default=[], metavar="PART", help="leave out of the seed"
+    )
     asked = arguments.parse_args()
     if asked.seed is not None:
-        world = World(asked.seed)
+        world = World(asked.seed, without=asked.without)
         print(world.drawn, world.config.model_dump_json(exclude_defaults=True), sep="\n")
-        simulate(asked.seed)
+        print(*(f"{case.day.date}: {len(case.rows)} rows" for case in world.scenario.cases))
+        simulate(asked.seed, asked.without)
         print(f"seed {asked.seed}: as without faults")
         return
     began, failed, lives = time.process_time(), [], 0
-    happened: Counter[str] = Counter()
+    reached: Counter[str] = Counter()
     for seed in range(*asked.seeds):
         try:
             world = simulate(seed)
             lives += world.lives
-            happened += Counter(world.happened.keys())
+            reached += Counter((*world.happened, *world.reached))
         except AssertionError as error:
             failed.append(seed)
-            print(str(error)[:700], flush=True)
+            print(smallest(seed, error), flush=True)
     seconds = time.process_time() - began
     print(
         f"{asked.seeds[1] - asked.seeds[0]} seeds, {lives} processes, {seconds:.1f} s of processor time"
     )
-    print("seeds in which it happened:", dict(happened))
+    print("in how many seeds it was the case:")
+    for name in sorted(expected_names() | set(reached)):
+        print(f"{reached[name]:7} {name}")
     print(f"{len(failed)} failed: {failed}" if failed else "all as without faults")
     sys.exit(bool(failed))
 

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from faults import simulation
-from faults.simulation import CALM, Process, World, check_replay, left_in, undisturbed
+from faults.activation import expected_names, noted
+from faults.drawn_faults import CALM
+from faults.left import differing, left_in
+from faults.markets import scenario
+from faults.simulation import SEEDS_A_SCENARIO, Process, World, check_replay, undisturbed
 
-from openbell.testing import Killed
+from openbell.testing import Fail, FailingStore, Fault, Killed
 
 SEEDS = int(os.environ.get("SEEDS", "500"))
 BLOCK = 25
+ENOUGH = 500
+"""So many seeds come to everything that they are to come to."""
 FIRSTS = range(0, SEEDS, BLOCK)
 
 
+@pytest.fixture(scope="session")
+def reached(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each block of seeds says what it has come to, whichever process runs it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reached"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.mark.parametrize("first", FIRSTS)
-def test_faults_change_nothing(first: int) -> None:
+def test_faults_change_nothing_and_all_of_them_happen(first: int, reached: Path) -> None:
+    """The block that ends last looks whether all of them together came to everything."""
+    names: set[str] = set()
     for seed in range(first, min(first + BLOCK, SEEDS)):
-        simulation.simulate(seed)
+        try:
+            world = simulation.simulate(seed)
+        except AssertionError as error:
+            pytest.fail(simulation.smallest(seed, error))
+        names |= {*world.happened, *world.reached}
+    whole = reached / f"{first}.json"
+    aside = whole.with_suffix(".part")
+    aside.write_text(json.dumps(sorted(names)))
+    aside.rename(whole)
+
+    blocks = list(reached.glob("*.json"))
+    if len(blocks) == len(FIRSTS) and SEEDS >= ENOUGH:
+        together = {name for block in blocks for name in json.loads(block.read_text())}
+        missing = sorted(expected_names() - together)
+        assert not missing, f"no seed up to {SEEDS} comes to: {', '.join(missing)}"
 
 
 def test_a_seed_repeats_its_run() -> None:
@@ -36,6 +72,95 @@ def test_a_failing_seed_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(AssertionError, match=r"planted\n.*simulation\.py --seed 4$"):
         simulation.simulate(4)
+
+
+def test_what_is_noted_is_found_in_the_text_of_the_simulation() -> None:
+    assert len(noted()) >= 30
+
+
+def test_a_failing_seed_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: one symbol alone, on one day, under one fault."""
+    seed = next(
+        seed
+        for seed in range(0, 500, SEEDS_A_SCENARIO)
+        for world in [World(seed)]
+        if len(world.scenario.symbols) > 1 and len(world.scenario.cases) > 1
+        if "fault:corrupt" in world.parts
+    )
+    world = World(seed)
+    day, symbol = world.scenario.cases[-1].day.date, world.scenario.symbols[0]
+
+    def check(world: World, without: object) -> None:
+        dates = [case.day.date for case in world.scenario.cases]
+        is_there = day in dates and symbol in world.scenario.symbols
+        if is_there and world.drawn.corrupt:
+            raise AssertionError("planted")
+
+    monkeypatch.setattr(simulation, "check", check)
+    with pytest.raises(AssertionError) as found:
+        simulation.simulate(seed)
+
+    said = simulation.smallest(seed, found.value)
+
+    assert said.startswith(f"seed {seed}: planted\n  see it again: ")
+    assert f"--seed {seed} --without" in said
+    assert said.endswith("what is left of it: fault:corrupt")
+
+
+@pytest.mark.parametrize("executed", [False, True])
+@pytest.mark.parametrize("whole_days", [False, True])
+def test_a_kill_at_every_call_of_recovery_again_and_again_changes_nothing(
+    executed: bool, whole_days: bool
+) -> None:
+    """Each process is killed one call later than the one before, until one has recovered."""
+
+    class OnlyBegun(Process):
+        """Killed before a message, and then in its n-th call of the store."""
+
+        call = 10**9
+        message = 10**9
+        fell = False
+        """Whether it was killed in that call."""
+
+        def __init__(self, world: World) -> None:
+            self.calls = self.messages = 0
+            super().__init__(world)
+            handle = cast(FailingStore, self._store)
+            handle._faults = self.fault
+
+        def before_letter(self) -> None:
+            self.messages += 1
+            if self.messages == self.message:
+                self.life.kill()
+            super().before_letter()
+
+        def fault(self, operation: str) -> Fault | None:
+            self.calls += 1
+            if self.life.recovering and self.calls == self.call:
+                self.life.dead = type(self).fell = True
+                return Fail(Killed(), executed)
+            return self.life.fault(operation)
+
+    world = World(PACED, CALM)
+    world.whole_days = whole_days
+    killed = 0
+    for message in (120, 400):
+        first = type("First", (OnlyBegun,), {"message": message})
+        with pytest.raises(Killed):
+            first(world).run()
+        for call in count(1):
+            next_one: Any = type("Next", (OnlyBegun,), {"call": call, "message": message})
+            with suppress(Killed):
+                next_one(world).run()
+            if not next_one.fell:
+                break
+            killed += 1
+
+    assert world.live()
+
+    assert killed > 20
+    left = left_in(world.connected(), world.days if whole_days else None)
+    assert differing(undisturbed(NUMBER), left) is None
 
 
 # One door
@@ -74,7 +199,14 @@ class Told(Process):
         return type(self).late_dates >= 0
 
 
-PACED = 10 * 21
+NUMBER = next(
+    number
+    for number in range(100)
+    for of in [scenario(number)]
+    if of.paced and len(of.cases) == 2 and all(len(case.rows) > 20 for case in of.cases)
+    if of.config["symbols"] == "all" and not of.windowless
+)
+PACED = SEEDS_A_SCENARIO * NUMBER
 """A seed whose scenario is paced, with rows on both days."""
 
 
@@ -113,7 +245,7 @@ def test_a_process_killed_before_late_rows_came_leaves_them_to_the_next() -> Non
 
     assert told(world)
 
-    expected, found = undisturbed(PACED // 10), left_in(world.connected(), None)
+    expected, found = undisturbed(NUMBER), left_in(world.connected(), None)
     assert [name for name, _ in sorted(found.signals)] == [
         name for name, _ in sorted(expected.signals)
     ]
