@@ -43,6 +43,7 @@ from openbell.adapters.sinks.tally import Account, Tally
 from openbell.adapters.sources import SourceInfo
 from openbell.adapters.stores import (
     Conflict,
+    Corrupt,
     Fenced,
     Gap,
     Holder,
@@ -180,7 +181,7 @@ class Server:
                 world.sometimes(operation == "commit", "the lease was lost in a commit")
                 world.sometimes(operation == "renew", "the lease was lost at a heartbeat")
                 raise
-            except Gap:
+            except (Gap, Conflict):
                 world.sometimes(life.stale is not None, "a commit upon an old head was refused")
                 raise
             except StoreError:
@@ -288,7 +289,7 @@ class Process(InlineRun):
         return late
 
     def deliver_late(self) -> bool:
-        if (held := cast(Any, self.engine.loader).held) and self.world.random.random() < 0.2:
+        if held := cast(Any, self.engine.loader).held:
             today = self.engine.cells[day.NAME].state.day.date
             over = self.world.connected().documents(trading_date=today, status="COMPLETED")
             self.world.sometimes(bool(list(over)), "rows came after a window's levels")
@@ -575,7 +576,8 @@ class World:
         except StoreError as error:
             self.said.append(f"life {self.lives}: {error}")
             full = self.drawn.disk_full and "the disk is full" in str(error)
-            lags = self.drawn.stale and isinstance(error, Gap | Conflict)
+            # A commit that it had may hold a snapshot that was cut short since.
+            lags = self.drawn.stale and isinstance(error, Gap | Conflict | Corrupt)
             if not (full or lags):
                 raise
             ended = False
@@ -588,7 +590,7 @@ class World:
         if self.happens("corrupt") and len(self.damaged) < 2:
             newest = next(iter(self.connected().epochs()), None)
             self.damaged |= {newest.epoch} if newest else set()
-        if self.happens("short_write"):
+        if not rival and self.happens("short_write"):
             self.cut_short()
         return ended
 

@@ -81,7 +81,7 @@ def test_what_is_refused_when_it_is_checked_is_refused_when_it_is_run() -> None:
 
 def test_what_is_in_order_runs_to_its_end() -> None:
     configs = [
-        config for config in map(odd, range(12)) if refusal(check_config, config, FIRST) is None
+        config for config in map(odd, range(24)) if refusal(check_config, config, FIRST) is None
     ]
 
     results = [openbell.backtest(config, rows()) for config in configs[:3]]
