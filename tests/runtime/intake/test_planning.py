@@ -22,7 +22,7 @@ from openbell.errors import ConfigError, DataError
 from openbell.market.calendar import open_calendar
 from openbell.market.days import MINUTE_NS, Nanoseconds, local_instant
 from openbell.runtime.config import config_from
-from openbell.runtime.intake.planning import Plan, data_options, plan
+from openbell.runtime.intake.planning import Plan, check_config, data_options, plan
 
 CHICAGO = "America/Chicago"
 EVENING: Sequence[dict[str, Any]] = ({"name": "Evening", "start": "17:00", "end": "17:01"},)
@@ -175,3 +175,20 @@ def test_every_row_is_counted_once_however_rows_lie_in_files(
     assert many.summary["rows"] | {"out_of_order": 0} == counts | {"out_of_order": 0}
     for key in ("first_day", "last_day", "not_trading_days", "trading_days"):
         assert many.summary[key] == one.summary[key]
+
+
+def test_where_there_are_no_rows_the_windows_of_the_next_days_are_told_and_checked() -> None:
+    london = {"name": "London", "start": "08:00", "end": "08:29", "timezone": "Europe/London"}
+    config = config_from({"exchange": "FX", "sessions": [london]})
+
+    days = check_config(config, date(2024, 3, 8))
+
+    assert [str(of.day.date) for of in days[:2]] == ["2024-03-08", "2024-03-11"]
+    starts = [of.windows["London"] for of in days[:2]]
+    assert [getattr(window, "start_ns", None) for window in starts] == [
+        at("2024-03-08", "08:00", "UTC"),
+        at("2024-03-11", "08:00", "UTC"),
+    ]
+    wrong = config_from({"exchange": "XNYS", "sessions": [london]})
+    with pytest.raises(ConfigError, match="lies outside the hours"):
+        check_config(wrong, date(2024, 3, 12))
