@@ -52,7 +52,7 @@ class Era:
 
     def refused(self, config: Mapping[str, Any], symbols: tuple[str, ...]) -> list[str]:
         """What of a configuration can't be taken into the day under way or the next, in words."""
-        said = self._but_symbols(config)
+        said = self.differs(config)
         lacking = [symbol for symbol in self.symbols if symbol not in symbols]
         if lacking or not set(self.followed) <= set(_followed(config, symbols)):
             key = self.config["symbols"], config["symbols"]
@@ -68,7 +68,7 @@ class Era:
         counts = Counter(was), Counter(now)
         came = [f"symbol {s} was added" for s in sorted(counts[1] - counts[0])]
         went = [f"symbol {s} was taken away" for s in sorted(counts[0] - counts[1])]
-        return "; ".join([*self._but_symbols(config), *_some(came), *_some(went)])
+        return "; ".join([*self.differs(config), *_some(came), *_some(went)])
 
     def digest(self) -> str:
         """Names what its days are made of."""
@@ -78,7 +78,8 @@ class Era:
         text = json.dumps(kept, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _but_symbols(self, config: Mapping[str, Any]) -> list[str]:
+    def differs(self, config: Mapping[str, Any]) -> list[str]:
+        """What of a configuration is another, but for symbols, in words."""
         return differences({**self.config, "symbols": None}, {**config, "symbols": None})
 
 
@@ -195,7 +196,8 @@ def check_configuration(config: Config, era: Era, day: date) -> None:
     ConfigError
         Naming each key that differs, with both values.
     """
-    if changes := era.changes(config.determining(), era.symbols):
+    # Not symbols: a day is replayed with those of its era.
+    if changes := "; ".join(era.differs(config.determining())):
         raise ConfigError(
             f"{day} was run with another configuration: {changes}; "
             f"{way_out('name that one with --config', 'pass that one')}"

@@ -238,7 +238,7 @@ def test_small_days_share_a_row_group_and_large_ones_are_not_cut(tmp_path: Path)
 def test_results_of_an_earlier_run_are_refused_without_force(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
 
-    with pytest.raises(InputError, match=r"exists already; pass --force") as refused:
+    with pytest.raises(InputError, match=r"exists already; pass force=True") as refused:
         RunFiles(tmp_path, (5, 15))
 
     assert str(tmp_path / name) in str(refused.value)
@@ -316,7 +316,7 @@ def test_an_out_that_can_t_be_made_is_the_user_s_mistake(tmp_path: Path) -> None
     (tmp_path / "file").write_text("mine")
 
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
-        with pytest.raises(InputError, match=r"can't be written .*; pass another folder to --out"):
+        with pytest.raises(InputError, match=r"can't be written .*; pass another out="):
             RunFiles(out, (5, 15))
 
     assert content(tmp_path) == {"file": b"mine"}

@@ -162,8 +162,9 @@ def test_each_signal_is_printed_once_in_its_order(
     after: Command, found: list[dict[str, Any]]
 ) -> None:
     printed = objects(after("signals", "--json"))
-    lines = after("signals").out.splitlines()
+    header, *lines = after("signals", "--utc").out.splitlines()
 
+    assert header.split()[:3] == ["UTC", "symbol", "side"]
     assert sorted(s["id"] for s in printed) == sorted(s["id"] for s in found)
     times = [s["known_at"] for s in printed]
     assert times == sorted(times)
@@ -172,7 +173,7 @@ def test_each_signal_is_printed_once_in_its_order(
         expected = by_id[signal_["id"]]
         assert signal_["price"] == expected["price"]
         words = line.split()
-        assert words[:4] == [
+        assert [f"{words[0]}T{words[1]}Z", *words[2:5]] == [
             signal_["ts"],
             expected["symbol"],
             expected["side"],
@@ -359,7 +360,8 @@ def test_the_audit_trail_goes_on_after_a_position(after: Command) -> None:
 
 def test_snapshots_are_listed_newest_first(after: Command) -> None:
     snapshots = objects(after("snapshots", "--json"))
-    lines = after("snapshots").out.splitlines()
+    header, *lines = after("snapshots", "--utc").out.splitlines()
+    assert header.split() == ["epoch", "step", "UTC", "bytes", "state"]
 
     epochs = [snapshot["epoch"] for snapshot in snapshots]
     assert epochs == sorted(epochs, reverse=True) != []
@@ -367,8 +369,9 @@ def test_snapshots_are_listed_newest_first(after: Command) -> None:
     for snapshot, line in zip(snapshots, lines, strict=True):
         assert snapshot["state"] == "ok"
         assert line.split() == [
-            *(str(snapshot["epoch"]), "step", str(snapshot["step"]), snapshot["market_time"]),
-            *(f"{snapshot['size']:,}", "bytes", "ok"),
+            *(str(snapshot["epoch"]), str(snapshot["step"])),
+            *snapshot["market_time"].removesuffix("Z").split("T"),
+            *(f"{snapshot['size']:,}", "ok"),
         ]
 
 
@@ -834,7 +837,7 @@ def test_who_follows_is_told_that_the_log_was_deleted(
 ) -> None:
     assert command("run").code == 0
     follower = children.start("signals", "--config", folder / "config.yaml", "--follow")
-    wait_until(lambda: follower.err.count("\n") == len(found) > 0)
+    wait_until(lambda: follower.err.count("\n") == 1 + len(found) > 1)  # and a header
 
     assert command("state", "delete", "--yes").code == 0
 
