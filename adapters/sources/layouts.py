@@ -188,7 +188,23 @@ class Layout:
                 f"{self._root}: {_counted(self.passed_over)} not matched by data.files and passed "
                 "over"
             )
+        if twice := self._twice():
+            suffix = self._split(twice[0])[2]
+            said.append(
+                f"{self._root}: {twice[0]} and {twice[1]} have one name; if they hold the same rows, "
+                f'write data.files: "**/*{suffix}" to read them once'
+            )
         return tuple(said)
+
+    def _twice(self) -> tuple[str, str] | None:
+        """Two files that differ in their suffix only."""
+        seen: dict[tuple[str, ...], str] = {}
+        for path in self.paths:
+            folders, stem, _ = self._split(path)
+            other = seen.setdefault((*folders, stem), path)
+            if other != path:
+                return other, path
+        return None
 
     @cached_property
     def _said_by_key(self) -> bool:

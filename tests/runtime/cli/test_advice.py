@@ -6,6 +6,7 @@ The program's text is walked for such messages: one that no case here brings abo
 from __future__ import annotations
 
 import ast
+import gzip
 import json
 import os
 import re
@@ -64,6 +65,11 @@ def files(*names: str) -> None:
 def outside_hive() -> None:
     for name in ("symbol=AAPL/part-0.csv", "rest.csv"):
         write(name, lines())
+
+
+def packed_too() -> None:
+    write("AAPL.csv", lines())
+    Path("data/AAPL.csv.gz").write_bytes(gzip.compress(Path("data/AAPL.csv").read_bytes()))
 
 
 def mixed_formats() -> None:
@@ -207,6 +213,7 @@ CASES: dict[str, Case] = {
     "a layout that was guessed": Case(
         partial(files, "AAPL/2024-07-01.csv", "MSFT/2024-07-01.csv"), symbols=BOTH, said=True
     ),
+    "the same rows twice": Case(packed_too, said=True),
     "no exchange": Case(
         lambda: write("AAPL.csv", lines(pattern="%Y-%m-%dT%H:%M-04:00")), command="data quality"
     ),
