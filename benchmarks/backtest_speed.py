@@ -39,18 +39,23 @@ Command = Callable[[Path, Path], list[str]]
 class Size:
     symbols: int
     days: int
+    gaps: bool = False
+    """By symbol and with bars missing, as most files are; else by time, and complete."""
 
     def __str__(self) -> str:
-        return f"{self.symbols} × {self.days}"
+        return f"{self.symbols} × {self.days}{' with gaps' if self.gaps else ''}"
 
     @property
     def folder(self) -> str:
-        return f"{self.symbols}x{self.days}"
+        return f"{self.symbols}x{self.days}{'-gaps' if self.gaps else ''}"
 
 
 START_UP = Size(1, 1)
-QUICK = (Size(50, 5),)
-FULL = (Size(200, 21), Size(500, 63))
+QUICK = (Size(50, 5), Size(50, 5, gaps=True))
+LARGEST = Size(500, 63)
+FULL = (Size(200, 21), LARGEST, Size(500, 63, gaps=True))
+MISSING = 0.005
+"""Share of the bars that are missing where there are gaps."""
 FEWER_DAYS = Size(500, 21)
 """Whose peak memory that of the largest size is compared with."""
 
@@ -143,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for size in (START_UP, *sizes):
             generate(data, size)
         if not options.quick:
-            link_first_days(data, FULL[-1], FEWER_DAYS)
+            link_first_days(data, LARGEST, FEWER_DAYS)
         taken = measure(data, Path(scratch) / "out", sizes, options.runs)
 
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} CPUs")
@@ -164,7 +169,7 @@ def measure(data: Path, out: Path, sizes: Sequence[Size], rounds: int) -> Measur
             for program in programs:
                 if program is not HELP:
                     taken.take(program, size, data, out)
-            if size == FULL[-1]:
+            if size == LARGEST:
                 taken.take(INLINE, FEWER_DAYS, data, out / "fewer")
             if not number and not {INLINE.name, POLARS.name} & taken.failed.keys():
                 names = [out / p.name / "signals.jsonl" for p in (INLINE, POLARS)]
@@ -219,6 +224,20 @@ def write_days(folder: Path, size: Size) -> None:
     write_sample(
         folder, symbols=size.symbols, days=size.days, seed=SEED, exchange=EXCHANGE, force=True
     )
+    if size.gaps:
+        for number, file in enumerate(sorted(folder.glob("*.parquet"))):
+            put_by_symbol(file, SEED + number)
+
+
+def put_by_symbol(file: Path, seed: int) -> None:
+    """Write a day again as a vendor would: one symbol after another, some bars missing."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(file).sort_by([("symbol", "ascending"), ("ts", "ascending")])
+    there = np.random.default_rng(seed).random(len(table)) >= MISSING
+    pq.write_table(table.filter(pa.array(there)), file)
 
 
 def link_first_days(data: Path, size: Size, fewer: Size) -> None:
@@ -252,7 +271,7 @@ def facts(file: Path) -> set[tuple[object, ...]]:
 def times_table(taken: Measurements, sizes: Sequence[Size]) -> Iterator[str]:
     columns = [START_UP, *sizes]
     yield "seconds (less start-up) and peak MiB"
-    yield " " * 18 + "".join(str(size).rjust(26) for size in columns)
+    yield " " * 18 + "".join(str(size).rjust(30) for size in columns)
     for program in (INLINE, THREADS, READ_ONLY, POLARS):
         cells = []
         for size in columns:
@@ -261,7 +280,7 @@ def times_table(taken: Measurements, sizes: Sequence[Size]) -> Iterator[str]:
             less = "" if net is None or size == START_UP else f" ({net:.3f})"
             known = whole is not None and peak is not None
             cells.append(f"{whole:.3f}{less} {peak:7.0f}" if known else "–")
-        yield program.name.ljust(18) + "".join(cell.rjust(26) for cell in cells)
+        yield program.name.ljust(18) + "".join(cell.rjust(30) for cell in cells)
 
 
 def targets_table(taken: Measurements, sizes: Sequence[Size]) -> Iterator[str]:
@@ -270,25 +289,25 @@ def targets_table(taken: Measurements, sizes: Sequence[Size]) -> Iterator[str]:
     for size in sizes:
         ours = taken.net(INLINE, size)
         rows.append(
-            (f"openbell ÷ read-only (a), {size}", ratio(ours, taken.net(READ_ONLY, size)), "≤", 6.0)
+            (f"openbell ÷ read-only (a), {size}", ratio(ours, taken.net(READ_ONLY, size)), "≤", 4.5)
         )
         rows.append(
             (f"openbell ÷ polars-job (b), {size}", ratio(ours, taken.net(POLARS, size)), "<", 1.0)
         )
     threads = ratio(taken.net(THREADS, first), taken.net(INLINE, first))
     rows.append((f"threads ÷ inline, {first}", threads, "≤", 1.5))
-    if FULL[-1] in sizes:
-        peaks = [taken.peak_mib(INLINE, size) for size in (FULL[-1], FEWER_DAYS)]
-        rows.append((f"peak memory {FULL[-1]} ÷ {FEWER_DAYS}", ratio(*peaks), "≤", 1.1))
+    if LARGEST in sizes:
+        peaks = [taken.peak_mib(INLINE, size) for size in (LARGEST, FEWER_DAYS)]
+        rows.append((f"peak memory {LARGEST} ÷ {FEWER_DAYS}", ratio(*peaks), "≤", 1.1))
     rows.append(("start-up, seconds", taken.seconds(INLINE, START_UP), "<", 1.2))
     rows.append(("openbell --help, seconds", taken.seconds(HELP, START_UP), "<", 0.3))
 
-    yield f"{'':40}{'measured':>10}{'target':>9}"
+    yield f"{'':44}{'measured':>10}{'target':>9}"
     for what, value, sign, target in rows:
         reached = value is not None and (value <= target if sign == "≤" else value < target)
         shown = "–" if value is None else f"{value:.2f}"
         verdict = "not measured" if value is None else "reached" if reached else "MISSED"
-        yield f"{what:40}{shown:>10}{f'{sign} {target:g}':>9}  {verdict}"
+        yield f"{what:44}{shown:>10}{f'{sign} {target:g}':>9}  {verdict}"
     for size, found in taken.differences.items():
         yield f"signals of openbell and polars-job, {size}: {found or 'equal'}"
     for name in taken.failed:
