@@ -21,6 +21,8 @@ from openbell.actors.effects import (
 from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.base import Message
 from openbell.messages.control import (
+    Arrived,
+    DayOver,
     Input,
     Loaded,
     LoadFailed,
@@ -41,8 +43,10 @@ NAME = "clock"
 
 HEARS: frozenset[type[Message]] = frozenset(
     {
+        Arrived,
         AwaitLoad,
         DayOpened,
+        DayOver,
         Loaded,
         LoadFailed,
         LoadTimedOut,
@@ -59,6 +63,7 @@ HEARS: frozenset[type[Message]] = frozenset(
 )
 
 LOADS = (Loaded, LoadTimedOut, LoadFailed)
+FEED = (Arrived, DayOver)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,9 @@ class Settings:
     """Who speaks to the clock; a step is over when all of them have reached."""
     paced: bool = False
     """Whether wall time decides when a boundary is crossed; else data alone does."""
+    lag_ns: int | None = None
+    """How far the watermark stays behind the newest row of a feed; None: there is none, and
+    boundaries follow each other at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,14 @@ class State:
     """The last grant, until its step is settled."""
     again: tuple[Grant, ...] = ()
     """Grants from before a restart that are still to be given again."""
+    preparing: date | None = None
+    """The last day that is prepared, or was: rows of a feed are of it, or wait for it to be over."""
+    known_ns: MarketTime = EPOCH
+    """The latest end (of ticks: time) of that day's rows that came from a feed."""
+    over: date | None = None
+    """The last day of which no more rows are waited for."""
+    position: int = 0
+    """How much of the feed was granted."""
     begun: bool = field(default=False, metadata={"snapshot": False})
     """Whether it was said how to begin or go on; before that a command must not make it grant."""
 
@@ -118,8 +134,11 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             state = replace(state, now_ns=first, inputs=(*state.inputs, message), begun=True)
         case Loaded() | LoadTimedOut() | LoadFailed():
             state = replace(state, inputs=(*state.inputs, message))
-            if message.date == state.awaiting:  # not rows of a day before, come late
+            # Not rows of a day before, come late; and a feed's day is awaited until it is granted.
+            if message.date == state.awaiting and settings.lag_ns is None:
                 state = replace(state, awaiting=None, waiting=False)
+        case Arrived() | DayOver():
+            state = replace(state, inputs=(*state.inputs, message))
         case Recover():  # which may come before the failure has been given again
             state = replace(state, inputs=(*state.inputs, message))
         case Woke(at_ns=at):
@@ -135,7 +154,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             state = replace(state, steps_allowed=state.steps_allowed + 1)
         case AwaitLoad(date=day, late=late):
             if not late:  # a day that failed after its open is prepared anew: its boundaries go
-                state = replace(state, agenda=())
+                state = replace(state, agenda=(), preparing=day, known_ns=EPOCH)
             if _brings(state.inputs, day):  # while the step that asks for them was under way
                 return state, ()
             return replace(state, awaiting=day, waiting=late), ()
@@ -204,6 +223,8 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     forced = state.steps_allowed > 0
     if state.tokens and not forced:
         return state, ()
+    if settings.lag_ns is not None:
+        return _fed(settings, state, settings.lag_ns)
     if state.inputs:
         return _grant(settings, state, state.now_ns, state.inputs)
     if state.ended is not None:
@@ -222,6 +243,86 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     if state.waiting:
         return state, ()
     return replace(state, waiting=True), (Await(state.awaiting),)
+
+
+def _fed(settings: Settings, state: State, lag_ns: int) -> tuple[State, Effects]:
+    """The next grant where a feed's rows are all that moves time.
+
+    Rows of a day are granted when it is the day that is prepared or open. What comes of a later
+    day says that no more rows of this one are waited for.
+    """
+    others = tuple(i for i in state.inputs if not isinstance(i, (*FEED, Loaded)))
+    if others:
+        return _grant(settings, state, state.now_ns, others)
+    if state.ended is not None:
+        return state, (Finish(state.ended.error),)
+    today = state.preparing
+    stale = tuple(i for i in state.inputs if isinstance(i, FEED) and today and i.date < today)
+    if stale:
+        state = _without(state, stale)
+    came = next((i for i in state.inputs if isinstance(i, FEED)), None)
+    begun = state.day is not None and state.day.date == today
+    if begun and state.agenda:
+        return _stepped(settings, state, lag_ns, came)
+    if begun or (today is not None and state.over == today):
+        if came is not None and came.date == today:
+            return _fed(settings, _without(state, (came,)), lag_ns)
+        return _grant(settings, state, state.now_ns, (Roll(),))
+    loaded = tuple(i for i in state.inputs if isinstance(i, Loaded) and i.date == today)
+    if not loaded:
+        if state.waiting or state.awaiting is None:
+            return state, ()
+        return replace(state, waiting=True), (Await(state.awaiting),)
+    if came is None or today is None:
+        return state, ()
+    brought = came if came.date == today else DayOver(date=today)
+    return _grant(settings, state, state.now_ns, (*loaded, brought))
+
+
+def _stepped(
+    settings: Settings, state: State, lag_ns: int, came: Arrived | DayOver | None
+) -> tuple[State, Effects]:
+    """A step of the open day: up to its next boundary, if nothing before that is waited for."""
+    today, boundary = state.preparing, state.agenda[0]
+    assert today is not None
+    inputs: tuple[Input, ...] = ()
+    known, over = state.known_ns, state.over == today
+    if came is not None and not over:
+        brought = came if came.date == today else DayOver(date=today)
+        inputs, over = (brought,), isinstance(brought, DayOver)
+        if isinstance(brought, Arrived):
+            known = _newest(known, brought)
+    watermark = max(state.now_ns, MarketTime(known - lag_ns))
+    if over or watermark >= boundary:
+        state = replace(state, agenda=state.agenda[1:])
+        return _grant(settings, state, boundary, inputs)
+    if inputs or watermark > state.now_ns:
+        return _grant(settings, state, watermark, inputs)
+    return state, ()
+
+
+def _newest(known_ns: MarketTime, arrived: Arrived) -> MarketTime:
+    ends = arrived.rows.ends
+    return max(known_ns, MarketTime(int(ends.max()))) if len(ends) else known_ns
+
+
+def _without(state: State, inputs: tuple[Input, ...]) -> State:
+    left = tuple(i for i in state.inputs if not any(i is gone for gone in inputs))
+    return replace(state, inputs=left)
+
+
+def _noted(state: State, inputs: tuple[Input, ...]) -> State:
+    """What a grant tells of the feed, also when it is given again."""
+    for entered in inputs:
+        match entered:
+            case Arrived(position=position):
+                known = _newest(state.known_ns, entered)
+                state = replace(state, known_ns=known, position=max(state.position, position))
+            case DayOver(date=over, position=position):
+                state = replace(state, over=over, position=max(state.position, position))
+            case Loaded(date=loaded) if loaded == state.awaiting:
+                state = replace(state, awaiting=None, waiting=False)
+    return state
 
 
 def _brings(inputs: tuple[Input, ...], day: date | None) -> bool:
@@ -250,7 +351,7 @@ def _given_again(settings: Settings, state: State) -> tuple[State, Effects]:
     awaiting = None if _brings(grant.inputs, state.awaiting) else state.awaiting
     ended = None if any(isinstance(i, Recover) for i in grant.inputs) else state.ended
     state = replace(
-        state,
+        _noted(state, grant.inputs),
         again=tuple(rest),
         step=grant.step,
         now_ns=grant.until_ns,
@@ -277,12 +378,11 @@ def _grant(
     step = state.step + 1
     grant = Grant(step=step, from_ns=state.now_ns, until_ns=until_ns, inputs=inputs)
     after = replace(
-        state,
+        _noted(_without(state, inputs), inputs),
         step=step,
         now_ns=until_ns,
         awaited=settings.speakers,
         granted=grant,
-        inputs=(),
         ended=None if any(isinstance(i, Recover) for i in inputs) else state.ended,
         steps_allowed=max(0, state.steps_allowed - 1) if state.tokens else 0,
     )

@@ -12,6 +12,8 @@ from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, TradingDay
 from openbell.market.windows import SessionSpec, Window, boundaries, holds, session_window
 from openbell.messages.base import Message
 from openbell.messages.control import (
+    Arrived,
+    DayOver,
     Loaded,
     LoadFailed,
     LoadTimedOut,
@@ -48,6 +50,8 @@ class Settings:
     """Where steps end: at the close only, at sessions' starts and ends too, or at every bar."""
     days_ahead: int
     """How many days are read while one is running."""
+    fed: bool = False
+    """Whether a day's rows come from a feed; it opens with the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                         state = _begun(settings, state, said)
                     case Loaded(date=date) if date == state.day.date and state.phase != "end":
                         state = _loaded(settings, state, grant, entered, said)
+                    case DayOver(date=date) if date == state.day.date and state.phase == "load":
+                        state = _without_data(state, entered.outside_hours, said)
                     case LoadTimedOut(date=date, data=data) if date == state.day.date:
                         state = _opened(settings, state, data, state.live_from_ns, said)
                         state = replace(state, without_rows=True)
@@ -133,15 +139,23 @@ def _loaded(
     if late and not state.without_rows:
         return state
     rows, outside = int(data.counts.rows.sum()), int(data.counts.outside_hours.sum())
-    if rows == outside and not late:
-        said.append(DayWithoutData(date=today.date, outside_hours=outside))
-        return _state(state, "ENDED", today.close_ns, "no row inside the hours", said)
+    if settings.fed:
+        if not any(isinstance(i, Arrived) and i.date == today.date for i in grant.inputs):
+            return state  # the day is over without a row, as the grant says too
+    elif rows == outside and not late:
+        return _without_data(state, outside, said)
     # What comes late is read in as if it had just happened, up to now without waiting.
     live_from_ns = grant.until_ns if late else state.live_from_ns
     state = _opened(settings, state, data, live_from_ns, said, again=late)
     if loaded.history is not None:
         said.append(loaded.history)
     return replace(state, without_rows=False)
+
+
+def _without_data(state: State, outside_hours: int, said: list[Message]) -> State:
+    today = state.day
+    said.append(DayWithoutData(date=today.date, outside_hours=outside_hours))
+    return _state(state, "ENDED", today.close_ns, "no row inside the hours", said)
 
 
 def _opened(

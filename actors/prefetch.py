@@ -9,10 +9,12 @@ from functools import partial
 import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Fetch, Publish
-from openbell.market.bars import BarBlock, RowBatch, Rows, joined
+from openbell.market.arrivals import Came, added, nothing_came, taken_in
+from openbell.market.bars import BadRow, BarBlock, RowBatch, RowCounts, Rows, joined
+from openbell.market.results import NO_TIME
 from openbell.market.watermark import belongs_before, passed
 from openbell.messages.base import Message
-from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
+from openbell.messages.control import Arrived, Loaded, LoadFailed, LoadTimedOut
 from openbell.messages.data import Batch, Load
 from openbell.messages.session import DayCleared, DayOpened
 from openbell.messages.time import Grant
@@ -38,6 +40,10 @@ class State:
     """Rows that came, and belong after a boundary that is not crossed yet."""
     holds: tuple[int, ...] = ()
     """Those boundaries, of the whole day."""
+    came: Came | None = None
+    """What has come of the day from a feed; None before its first row."""
+    arrived: RowBatch | None = None
+    """Rows of a feed that the watermark has not come to; nobody can be asked for them again."""
 
 
 def prefetch(settings: Settings = Settings()) -> Actor[State]:
@@ -58,19 +64,26 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case DayCleared():
             return State(state.asked), ()
         case Grant() as grant:
+            counts, bad = None, tuple[BadRow, ...]()
             for entered in grant.inputs:
                 if isinstance(entered, Loaded | LoadTimedOut):
                     if entered.date != (state.asked or (entered.date,))[0]:
                         continue  # of a day that is over, come late
                     state = replace(state, rows=entered.data.rows, handed_out=0, waiting=None)
+                elif isinstance(entered, Arrived):
+                    state, more = _arrived(state, entered)
+                    counts = more if counts is None else added(counts, more)
+                    bad = (*bad, *entered.bad)
                 elif isinstance(entered, LoadFailed):
                     left = tuple(day for day in state.asked if day != entered.date)
                     state = replace(state, asked=left)
+            if state.arrived is not None:
+                return _handed_out_as_they_came(settings, state, grant, counts, bad)
             if state.rows is None or grant.until_ns <= grant.from_ns:
                 return state, ()
             if isinstance(state.rows, BarBlock) or state.rows.by_time:
                 return _handed_out(state, state.rows, grant)
-            return _handed_out_as_they_came(settings, state, state.rows, grant)
+            return _handed_out_as_they_came(settings, state, grant, counts, bad)
         case _:
             raise ValueError(f"prefetch: unexpected {message!r}")
 
@@ -91,13 +104,36 @@ def _handed_out(state: State, rows: Rows, grant: Grant) -> tuple[State, Effects]
     return replace(state, handed_out=stop), (Publish(batch),)
 
 
+def _arrived(state: State, arrived: Arrived) -> tuple[State, RowCounts]:
+    """What came is held against what came before it, and waits behind it."""
+    rows = arrived.rows
+    came = state.came or nothing_came(rows.day, len(rows.symbols), rows.interval_ns)
+    came, rows, counts = taken_in(came, rows)
+    if state.arrived is not None and len(state.arrived):
+        rows = joined((state.arrived, rows))
+    return replace(state, came=came, arrived=rows), added(arrived.counts, counts)
+
+
 def _handed_out_as_they_came(
-    settings: Settings, state: State, rows: RowBatch, grant: Grant
+    settings: Settings,
+    state: State,
+    grant: Grant,
+    counts: RowCounts | None,
+    bad: tuple[BadRow, ...],
 ) -> tuple[State, Effects]:
     """What came until the watermark got there, but for rows that wait for a boundary."""
     lag = settings.lag_ns
-    stop = int(np.searchsorted(rows.known, grant.until_ns + lag, side="right"))
-    came = rows.rows(state.handed_out, stop)
+    if state.arrived is not None:
+        # Before the day is open nobody can take rows, nor is it known which of them wait.
+        reach = grant.until_ns + lag if state.holds else NO_TIME
+        stop = int(state.arrived.known.searchsorted(reach, side="right"))
+        came, left = state.arrived.rows(0, stop), state.arrived.rows(stop, len(state.arrived))
+        state = replace(state, arrived=left)
+    else:
+        assert isinstance(state.rows, RowBatch)
+        stop = int(state.rows.known.searchsorted(grant.until_ns + lag, side="right"))
+        came = state.rows.rows(state.handed_out, stop)
+        state = replace(state, handed_out=stop)
     pool = came if state.waiting is None else joined((state.waiting, came))
     hold = next((hold for hold in state.holds if hold > grant.from_ns), None)
     waiting = None
@@ -105,11 +141,16 @@ def _handed_out_as_they_came(
         now = belongs_before(pool, hold, lag)
         if not now.all():
             pool, waiting = pool.taken(now), pool.taken(~now)
+    state = replace(state, waiting=waiting)
+    if not len(pool) and counts is None and grant.until_ns <= grant.from_ns:
+        return state, ()
     batch = Batch(
         step=grant.step,
         rows=pool,
         watermark_ns=grant.until_ns,
         passed_ns=grant.from_ns,
         passed=passed(pool, lag, grant.from_ns),
+        counts=counts,
+        bad=bad,
     )
-    return replace(state, handed_out=stop, waiting=waiting), (Publish(batch),)
+    return state, (Publish(batch),)

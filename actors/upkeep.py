@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Publish
-from openbell.market.bars import BarBlock, Mask, Prices, RowBatch, Rows
+from openbell.market.arrivals import added
+from openbell.market.bars import BadRow, BarBlock, Mask, Prices, RowBatch, RowCounts, Rows
 from openbell.market.days import MINUTE_NS, Nanoseconds
 from openbell.market.derived import Under, bucket_ends, derive, no_bucket
 from openbell.market.indicators import Indicator, IndicatorSpec, indicator_values
@@ -60,6 +61,9 @@ class Open:
     last_ts: Nanoseconds | None = None
     late: LateRows | None = None
     """None: rows come in time order."""
+    counts: RowCounts | None = None
+    """What became of a feed's rows so far; None: the day was known when it opened."""
+    bad: tuple[BadRow, ...] = ()
     windows: tuple[tuple[int, int], ...] = ()
     """Start and end of each session's window, ns UTC."""
 
@@ -148,8 +152,16 @@ def _kept_up(settings: Settings, today: Open, batch: Batch) -> tuple[Open, Effec
         seen=minutes_seen(today.seen, rows, starts),
         buckets=tuple(buckets),
         late=_late(today, batch, late),
+        counts=_counts(today, batch),
+        bad=(*today.bad, *batch.bad) if batch.bad else today.bad,
     )
     return after, tuple(said)
+
+
+def _counts(today: Open, batch: Batch) -> RowCounts | None:
+    if batch.counts is None or today.counts is None:
+        return batch.counts or today.counts
+    return added(today.counts, batch.counts)
 
 
 def _late(today: Open, batch: Batch, for_bars: Mask | None) -> LateRows | None:
@@ -235,6 +247,7 @@ def _ends(rows: Rows) -> tuple[Prices, Prices]:
 
 def _report(settings: Settings, today: Open, closes: dict[str, float]) -> QualityReport:
     opened = today.opened
+    counts = today.counts or opened.counts
     s = len(opened.symbols)
     before = np.array([closes.get(symbol, np.nan) for symbol in opened.symbols])
     # Prices that may be 0 or below, as of spreads, are never split.
@@ -247,12 +260,12 @@ def _report(settings: Settings, today: Open, closes: dict[str, float]) -> Qualit
             opened.symbols,
             opened.interval_ns or MINUTE_NS,
             today.seen if settings.measures_quality else np.ones_like(today.seen),
-            opened.counts,
+            counts,
             late=np.zeros(s, np.int64) if today.late is None else today.late.rows,
         ),
-        bad=opened.bad,
-        ohlc_outside=int(opened.counts.ohlc_outside.sum()),
-        rows=int(opened.counts.rows.sum()),
+        bad=(*opened.bad, *today.bad),
+        ohlc_outside=int(counts.ohlc_outside.sum()),
+        rows=int(counts.rows.sum()),
         possible_splits=tuple(
             PossibleSplit(
                 symbol=opened.symbols[i],

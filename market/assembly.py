@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from openbell.market.arrivals import added, behind, nothing_came, taken_in
 from openbell.market.bars import (
     BAR_COLUMNS,
     TICK_COLUMNS,
@@ -24,6 +26,7 @@ from openbell.market.bars import (
     Rows,
 )
 from openbell.market.days import Nanoseconds, TradingDay
+from openbell.market.results import NO_TIME
 
 T = TypeVar("T", bound=np.generic)
 
@@ -45,9 +48,9 @@ def assemble(
         Bar length, None for ticks.
     """
     if order == "arrival":
-        return _sorted_out(raw, day, interval_ns, order)
+        return _as_arrived(raw, day, interval_ns)
     whole = None if interval_ns is None else _whole_day(raw, day, interval_ns)
-    return whole or _sorted_out(raw, day, interval_ns, order)
+    return whole or _sorted_out(raw, day, interval_ns)
 
 
 def _whole_day(raw: RawRows, day: TradingDay, interval_ns: int) -> DayData | None:
@@ -102,10 +105,27 @@ def _is_sorted(ts: Nanoseconds) -> bool:
     return bool((ts[1:] >= ts[:-1]).all())
 
 
-def _sorted_out(raw: RawRows, day: TradingDay, interval_ns: int | None, order: Order) -> DayData:
+@dataclass(frozen=True, eq=False)
+class _Usable:
+    """Rows that count, in the source's order, and an account of the others."""
+
+    code: Codes
+    ts: Nanoseconds
+    columns: dict[str, Prices]
+    slot: NDArray[np.int64] | None
+    """Row of the day's grid, None for ticks."""
+    may_be_odd: bool
+    """Whether there may be bars whose open or close lies outside [low, high]."""
+    counts: RowCounts
+    """Rows, those outside the hours, bad ones."""
+    bad: tuple[BadRow, ...]
+
+
+def _usable(raw: RawRows, day: TradingDay, interval_ns: int | None) -> _Usable:
     inside = _inside(raw.ts, day)
     s = len(raw.symbols)
-    outside = np.zeros(s, np.int64) if inside.all() else np.bincount(raw.code[~inside], minlength=s)
+    none = np.zeros(s, np.int64)
+    outside = none if inside.all() else np.bincount(raw.code[~inside], minlength=s)
     slot = odd = None
     if interval_ns is None:
         usable = _usable_ticks(raw)
@@ -116,41 +136,91 @@ def _sorted_out(raw: RawRows, day: TradingDay, interval_ns: int | None, order: O
             usable = usable & _usable_bars(raw)
     bad_at = np.flatnonzero(inside & ~usable)
     keep = None if len(bad_at) == 0 and inside.all() else np.flatnonzero(inside & usable)
-    code, ts = _kept(raw.code, keep), _kept(raw.ts, keep)
-    columns = {name: _kept(column, keep) for name, column in raw.columns.items()}
-    disorder = _out_of_order(code, ts, s)
+    return _Usable(
+        code=_kept(raw.code, keep),
+        ts=_kept(raw.ts, keep),
+        columns={name: _kept(column, keep) for name, column in raw.columns.items()},
+        slot=None if slot is None else _kept(slot, keep),
+        may_be_odd=odd is None or bool(odd.any()),
+        counts=RowCounts(
+            rows=np.bincount(raw.code, minlength=s),
+            outside_hours=outside,
+            out_of_order=none,
+            duplicates=none,
+            bad_rows=np.bincount(raw.code[bad_at], minlength=s),
+            ohlc_outside=none,
+        ),
+        bad=tuple(_bad_row(raw, int(i), interval_ns) for i in bad_at),
+    )
 
+
+def _sorted_out(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
+    found = _usable(raw, day, interval_ns)
+    s = len(raw.symbols)
+    none, never = np.zeros(s, np.int64), np.full(s, NO_TIME, np.int64)
     rows: Rows
-    duplicates, ohlc_outside = np.zeros(s, np.int64), np.zeros(s, np.int64)
-    if interval_ns is None or slot is None:
-        rows = _ticks(raw.symbols, day, code, ts, columns, order)
-    elif order == "arrival":
-        kept_slot = _kept(slot, keep)
-        rows, duplicates = _bars_as_arrived(
-            raw.symbols, day, interval_ns, code, ts, kept_slot, columns
-        )
-        outside_range = _outside_range(rows)
-        ohlc_outside = np.bincount(rows.code[outside_range], minlength=s)
+    if interval_ns is None or found.slot is None:
+        rows, duplicates, ohlc_outside = _ticks(raw.symbols, day, found), none, none
     else:
-        rows, duplicates = _block(raw.symbols, day, interval_ns, code, _kept(slot, keep), columns)
-        if odd is None or odd.any():
-            ohlc_outside = _ohlc_outside(rows)
-    counts = RowCounts(
-        rows=np.bincount(raw.code, minlength=s),
-        outside_hours=outside,
-        out_of_order=disorder,
+        rows, duplicates = _block(
+            raw.symbols, day, interval_ns, found.code, found.slot, found.columns
+        )
+        ohlc_outside = _ohlc_outside(rows) if found.may_be_odd else none
+    counts = replace(
+        found.counts,
+        out_of_order=none if _is_sorted(found.ts) else behind(never, found.code, found.ts),
         duplicates=duplicates,
-        bad_rows=np.bincount(raw.code[bad_at], minlength=s),
         ohlc_outside=ohlc_outside,
     )
-    bad = tuple(_bad_row(raw, int(i), interval_ns) for i in bad_at)
-    return DayData(day=day, rows=rows, counts=counts, bad=bad)
+    return DayData(day=day, rows=rows, counts=counts, bad=found.bad)
+
+
+def as_came(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
+    """Rows that count, in the order in which they came, and an account of the others.
+
+    What they are held against of earlier rows is for `market.arrivals.taken_in`: bars that were
+    told before are still there, and rows are known at their own ends.
+    """
+    found = _usable(raw, day, interval_ns)
+    names = ("price",) * 4 + ("size",) if interval_ns is None else BAR_COLUMNS
+    columns = {name: _read_only(found.columns[name]) for name in set(names)}
+    open_, high, low, close, volume = (columns[name] for name in names)
+    ts = _read_only(found.ts)
+    ends = ts if interval_ns is None else _read_only(day.grid(interval_ns)[1][found.slot])
+    rows = RowBatch(
+        day,
+        raw.symbols,
+        interval_ns,
+        _read_only(found.code),
+        ts,
+        ends,
+        open_,
+        high,
+        low,
+        close,
+        volume,
+    )
+    return DayData(day=day, rows=rows, counts=found.counts, bad=found.bad)
+
+
+def _as_arrived(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
+    """A whole day's rows in the order in which they came."""
+    data = as_came(raw, day, interval_ns)
+    assert isinstance(data.rows, RowBatch)
+    nothing = nothing_came(day, len(raw.symbols), interval_ns)
+    _, rows, counts = taken_in(nothing, data.rows)
+    return replace(data, rows=rows, counts=added(data.counts, counts))
 
 
 def no_rows(symbols: tuple[str, ...], day: TradingDay, interval_ns: int | None) -> DayData:
     """A trading day of which nothing is known."""
+    return assemble(no_raw_rows(symbols, interval_ns), day, interval_ns)
+
+
+def no_raw_rows(symbols: tuple[str, ...], interval_ns: int | None) -> RawRows:
+    """What a source has that has nothing."""
     kind: Kind = "ticks" if interval_ns is None else "bars"
-    nothing = RawRows(
+    return RawRows(
         kind=kind,
         symbols=symbols,
         code=np.empty(0, np.int32),
@@ -158,7 +228,6 @@ def no_rows(symbols: tuple[str, ...], day: TradingDay, interval_ns: int | None) 
         columns={n: np.empty(0) for n in (TICK_COLUMNS if kind == "ticks" else BAR_COLUMNS)},
         locate=lambda i: ("", i),
     )
-    return assemble(nothing, day, interval_ns)
 
 
 def _kept(column: NDArray[T], keep: NDArray[np.intp] | None) -> NDArray[T]:
@@ -205,28 +274,10 @@ def _least(raw: RawRows) -> float:
 
 def _ohlc_outside(bars: BarBlock) -> NDArray[np.int64]:
     """Bars per symbol whose open or close lies outside [low, high]."""
-    counted: NDArray[np.int64] = _outside_range(bars).sum(axis=0, dtype=np.int64)
-    return counted
-
-
-def _outside_range(bars: Rows) -> Mask:
     highest, lowest = np.maximum(bars.open, bars.close), np.minimum(bars.open, bars.close)
     outside: Mask = (highest > bars.high) | (lowest < bars.low)
-    return outside
-
-
-def _out_of_order(code: Codes, ts: Nanoseconds, s: int) -> NDArray[np.int64]:
-    """Rows per symbol whose time lies before that of an earlier row of the symbol."""
-    if _is_sorted(ts) or _is_sorted_by_symbol(code, ts):
-        return np.zeros(s, np.int64)
-    order = np.argsort(code, kind="stable")
-    # One running maximum serves all symbols: a later symbol's keys are all above the one before.
-    span = int(ts.max() - ts.min()) + 1
-    if s * span >= 2**63:  # a day of ns holds 100,000 symbols
-        raise ValueError(f"{s} symbols in one day are too many")
-    key = code[order] * np.int64(span) + (ts[order] - ts.min())
-    behind = key[1:] < np.maximum.accumulate(key)[:-1]
-    return np.bincount(code[order][1:][behind], minlength=s)
+    counted: NDArray[np.int64] = outside.sum(axis=0, dtype=np.int64)
+    return counted
 
 
 def _is_sorted_by_symbol(code: Codes, ts: Nanoseconds) -> bool:
@@ -294,16 +345,10 @@ def _bar_block(
     )
 
 
-def _ticks(
-    symbols: tuple[str, ...],
-    day: TradingDay,
-    code: Codes,
-    ts: Nanoseconds,
-    columns: dict[str, Prices],
-    order: Order,
-) -> RowBatch:
-    price, size = columns["price"], columns["size"]
-    if order == "time" and not _is_sorted(ts):
+def _ticks(symbols: tuple[str, ...], day: TradingDay, found: _Usable) -> RowBatch:
+    code, ts = found.code, found.ts
+    price, size = found.columns["price"], found.columns["size"]
+    if not _is_sorted(ts):
         place = np.argsort(ts, kind="stable")
         code, ts, price, size = code[place], ts[place], price[place], size[place]
     return RowBatch.ticks(
@@ -313,41 +358,8 @@ def _ticks(
         _read_only(ts),
         _read_only(price),
         _read_only(size),
-        by_time=order == "time",
+        by_time=True,
     )
-
-
-def _bars_as_arrived(
-    symbols: tuple[str, ...],
-    day: TradingDay,
-    interval_ns: int,
-    code: Codes,
-    ts: Nanoseconds,
-    slot: NDArray[np.int64],
-    columns: dict[str, Prices],
-) -> tuple[RowBatch, NDArray[np.int64]]:
-    """Bars in the order in which they came, the first of each (symbol, ts); and the others."""
-    _, ends = day.grid(interval_ns)
-    _, first = np.unique(slot * len(symbols) + code, return_index=True)
-    came = np.sort(first)
-    repeated = np.bincount(code, minlength=len(symbols)) - np.bincount(
-        code[came], minlength=len(symbols)
-    )
-    open_, high, low, close, volume = (_read_only(columns[name][came]) for name in BAR_COLUMNS)
-    rows = RowBatch(
-        day,
-        symbols,
-        interval_ns,
-        _read_only(code[came]),
-        _read_only(ts[came]),
-        _read_only(np.maximum.accumulate(ends[slot[came]])),
-        open_,
-        high,
-        low,
-        close,
-        volume,
-    )
-    return rows, repeated
 
 
 def _read_only(array: NDArray[T]) -> NDArray[T]:

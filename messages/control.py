@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from openbell.market.bars import DayData
+from openbell.market.bars import BadRow, DayData, RowBatch, RowCounts
 from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.base import Message
 from openbell.messages.data import HistoryReady
@@ -30,6 +30,29 @@ class Loaded(Input):
     history: HistoryReady | None = None
     journal: bytes | None = None
     """What was read, where it can't be asked for again and is in no journal yet."""
+
+
+class Arrived(Input):
+    """Rows of a day came from a feed; the next ones come when these were taken."""
+
+    date: date
+    rows: RowBatch
+    """Usable ones inside the hours, in the order in which they came, as `market.assembly.as_came`
+    gives them."""
+    counts: RowCounts
+    """All that came since the ones before, those outside the hours, bad ones."""
+    bad: tuple[BadRow, ...] = ()
+    position: int = 0
+    """How much of the feed came up to here, rows and marks, used or not."""
+
+
+class DayOver(Input):
+    """No more rows of a day are waited for."""
+
+    date: date
+    outside_hours: int = 0
+    """Rows outside them that came since the last that were used."""
+    position: int = 0
 
 
 class LoadTimedOut(Input):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from openbell.market.bars import BadRow, Rows
+from openbell.market.bars import BadRow, RowCounts, Rows
 from openbell.market.days import Nanoseconds, TradingDay
 from openbell.market.history import History
 from openbell.market.indicators import IndicatorValues
@@ -31,6 +31,9 @@ class Batch(Message):
     passed: Nanoseconds | None = None
     """(n,) for each row the watermark when it came, at which a bucket that had ended was finished;
     None: rows stand in time order, and come too late for nothing."""
+    counts: RowCounts | None = None
+    """What became of what came from a feed with this step."""
+    bad: tuple[BadRow, ...] = ()
 
 
 class BarsDerived(Message):

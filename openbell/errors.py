@@ -6,7 +6,8 @@ OpenbellError
 │   ├── DataError       a source that can't be used: names the file, row or column
 │   └── CalendarError   an exchange or a date that no calendar covers
 ├── RunError            a failure while running; the command line exits with 1
-│   └── DayFailed       the day is in ERROR; what was complete stays; exits with 3
+│   ├── DayFailed       the day is in ERROR; what was complete stays; exits with 3
+│   └── FeedFull        as many rows wait to be taken as may; nothing of these was taken
 ├── ReplayError         a replay that comes to something else than was committed
 └── StoreError          a store that refuses or can't be reached; further kinds are in
     │                   openbell.adapters.stores
@@ -68,6 +69,10 @@ class RunError(OpenbellError):
 
 class DayFailed(RunError):
     """The trading day is in ERROR: its data can't be had, or nothing can follow it."""
+
+
+class FeedFull(RunError):
+    """As many pushed rows wait as may; nothing of what was pushed with this call was taken."""
 
 
 class ReplayError(OpenbellError):

@@ -20,14 +20,18 @@ from openbell.adapters.sinks.files import DayResult, RunFiles
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import this_process
-from openbell.errors import DataError, DayFailed, InputError, RunError, way_out
+from openbell.errors import ConfigError, DataError, DayFailed, InputError, RunError, way_out
+from openbell.market.bars import Kind
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.config.effects import accept
 from openbell.runtime.config.pace import replay_at
 from openbell.runtime.engine import Engine
+from openbell.runtime.intake.feeding import fed
+from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan, data_options, plan, settings
+from openbell.runtime.intake.pushed import is_pushed_table, pushed_columns, pushed_table
 from openbell.runtime.kernel.hosttime import wall
 from openbell.runtime.lifetime.opening import empty_state, open_configured_store
 from openbell.runtime.lifetime.run import STORE_TOKEN, DurableRun
@@ -89,6 +93,8 @@ class _Run(Protocol):
     plan: Plan
     source: Source
     recorder: Recorder
+    feed: HandOver | None
+    """Where rows are pushed, if they are."""
     engine: Engine
     """At the moment: a durable run may need several."""
 
@@ -126,25 +132,31 @@ class _InMemory:
         dispatcher: Literal["inline", "threads"],
         indicators: Mapping[str, Indicator] | None,
         days_at_once: bool,
+        pushed: bool,
     ) -> None:
-        accept(config, "backtest", data=data)
+        accept(config, "run" if pushed else "backtest", data=data)
         where = config.data.path if data is None else data
         self.recorder = recorder
-        self.source: Source = open_source(where, data_options(config))
-        pace = replay_at(speed)
-        try:
-            self.plan = plan(
-                config,
-                self.source,
-                start,
-                end,
-                paced=pace.scaled,
-                days_at_once=days_at_once,
-                indicators=indicators,
-            )
-        except BaseException:
-            self.source.close()
-            raise
+        pace = config.feed.pace() if pushed else replay_at(speed)
+        self.feed: HandOver | None = None
+        self.source: Source
+        if pushed:
+            self.source, self.plan, self.feed = fed(config, indicators=indicators)
+        else:
+            self.source = open_source(where, data_options(config))
+            try:
+                self.plan = plan(
+                    config,
+                    self.source,
+                    start,
+                    end,
+                    paced=pace.scaled,
+                    days_at_once=days_at_once,
+                    indicators=indicators,
+                )
+            except BaseException:
+                self.source.close()
+                raise
         self.engine = Engine(
             self.plan,
             self.source,
@@ -152,6 +164,7 @@ class _InMemory:
             dispatcher=dispatcher,
             pace=pace,
             load_timeout=config.prefetch.timeout_seconds.seconds,
+            feed=self.feed,
         )
         self.stop, self.step = self.engine.stop, self.engine.step
         self.pause, self.resume = self.engine.pause, self.engine.resume
@@ -226,6 +239,8 @@ class Runtime:
     keep_signals : bool
         Whether `signals` and its like will be used; if not, a long run needs less memory, and may
         take a day of bars in one step.
+    pushed : bool
+        Whether rows come by `push_ticks` and `push_bars`, as `feed: {type: push}` says.
     """
 
     def __init__(
@@ -236,12 +251,16 @@ class Runtime:
         start: date | datetime | None = None,
         end: date | None = None,
         speed: float = 0.0,
-        dispatcher: Literal["inline", "threads"] = "threads",
+        dispatcher: Literal["inline", "threads"] | None = None,
         sinks: tuple[DaySink, ...] = (),
         on_day: OnDay | None = None,
         indicators: Mapping[str, Indicator] | None = None,
         keep_signals: bool = True,
+        pushed: bool = False,
     ) -> None:
+        if pushed and data is not None:
+            raise ConfigError("rows are pushed into this run; name history under data.path")
+        dispatcher = dispatcher or ("inline" if pushed else "threads")
         recorder = Recorder(sinks, self._telling(on_day), keep_signals=keep_signals)
         run = _InMemory(
             config,
@@ -253,6 +272,7 @@ class Runtime:
             dispatcher=dispatcher,
             indicators=indicators,
             days_at_once=not keep_signals,
+            pushed=pushed,
         )
         self._host(config, run, MemoryLog(recorder.log))
 
@@ -321,6 +341,8 @@ class Runtime:
         made = config_from(config, overrides=overrides)
         in_files = data is None or isinstance(data, str | os.PathLike)
         if not (in_files if durable is None else durable):
+            if made.feed.type == "push":
+                return cls(made, data, pushed=True)
             return cls(made, data, start=made.feed.start, end=made.feed.end, speed=made.feed.speed)
         if in_files and data is not None:
             made = config_from(made, overrides={"data.path": os.fspath(data)})
@@ -416,6 +438,8 @@ class Runtime:
             if self._closed:
                 return
             self._closed = True
+        if self._run.feed is not None:
+            self._run.feed.close()
         if self._ran:
             self.stop()
         else:
@@ -541,6 +565,108 @@ class Runtime:
         """Grant one step although the run is paused."""
         self._run.step()
 
+    def push_ticks(
+        self,
+        symbols: Any,
+        ts: Any = None,
+        price: Any = None,
+        *,
+        size: Any = 0.0,
+        position: int | None = None,
+    ) -> int:
+        """Ticks that came, in the order in which they came; from any thread.
+
+        Waits while as many rows wait to be acted on as may (`feed.options.rows_max`), or, with
+        `feed.options.full: raise`, raises FeedFull and takes none of these. What can't be used is
+        counted, as in files. In asyncio, await `apush_ticks`.
+
+        Parameters
+        ----------
+        symbols : str, sequence of str, or table
+            One stands for all rows. A pandas, polars or pyarrow table has all columns itself.
+        ts : aware datetime, ISO 8601 text with a zone, integer ns UTC, or a sequence or array
+            numpy's datetime64 is UTC.
+        price, size : float, sequence or array
+        position : int, optional
+            Of the first row; None: it follows what was pushed last. After a restart, push again from
+            `durable_position()` on, or from before it with this: what the run has is ignored.
+
+        Returns
+        -------
+        The position after the last row: how many rows and marks were pushed since the run began.
+
+        Raises
+        ------
+        DataError
+            If the columns don't go together, or a time has no zone.
+        FeedFull, RunError
+        """
+        return self._push("ticks", symbols, ts, {"price": price, "size": size}, position)
+
+    def push_bars(
+        self,
+        symbols: Any,
+        ts: Any = None,
+        open: Any = None,
+        high: Any = None,
+        low: Any = None,
+        close: Any = None,
+        volume: Any = 0.0,
+        *,
+        position: int | None = None,
+    ) -> int:
+        """Bars that have ended, by their starts, in the order in which they came; as `push_ticks`."""
+        values = {"open": open, "high": high, "low": low, "close": close, "volume": volume}
+        return self._push("bars", symbols, ts, values, position)
+
+    async def apush_ticks(self, *args: Any, **kwargs: Any) -> int:
+        """As `push_ticks`, without blocking the event loop while there is no room."""
+        return await asyncio.to_thread(self.push_ticks, *args, **kwargs)
+
+    async def apush_bars(self, *args: Any, **kwargs: Any) -> int:
+        """As `push_bars`, without blocking the event loop while there is no room."""
+        return await asyncio.to_thread(self.push_bars, *args, **kwargs)
+
+    def end_day(self, day: date | str, position: int | None = None) -> int:
+        """No more rows of a trading day come: it is gone through to its close.
+
+        Rows of a later day say so too.
+
+        Returns
+        -------
+        The position after this mark.
+
+        Raises
+        ------
+        DataError
+            If it is no trading day of this run.
+        """
+        feed = self._fed()
+        return feed.end_day(date.fromisoformat(day) if isinstance(day, str) else day, position)
+
+    def durable_position(self) -> int:
+        """The position up to which all that was pushed survives this process; in memory, up to
+        which it was acted on."""
+        return self._fed().durable
+
+    def _fed(self) -> HandOver:
+        if self._run.feed is None:
+            raise ConfigError("rows can only be pushed into a run with feed: {type: push}")
+        self.start()
+        return self._run.feed
+
+    def _push(
+        self, kind: Kind, symbols: Any, ts: Any, values: dict[str, Any], position: int | None
+    ) -> int:
+        feed = self._fed()
+        if self.config.data.kind != kind:
+            raise DataError(f"this run takes {self.config.data.kind}; data.kind says so")
+        if is_pushed_table(symbols):
+            rows = pushed_table(symbols, data_options(self.config))
+        else:
+            rows = pushed_columns(kind, symbols, ts, values)
+        return feed.take(rows, position)
+
     @property
     def plan(self) -> Plan:
         """The days that are run, and what over."""
@@ -628,6 +754,8 @@ class Runtime:
         finally:
             self._seconds = time.perf_counter() - began
             self._over.set()
+            if self._run.feed is not None:
+                self._run.feed.close(self._error)
             self._news.close()  # last: who reads must find what ended the run
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
 from typing import Any, Literal, assert_never
@@ -24,11 +24,23 @@ from openbell.actors.effects import (
 from openbell.adapters.sources import Source
 from openbell.errors import DayFailed, InputError
 from openbell.messages.base import Message
-from openbell.messages.control import Loaded, Pause, Prepared, Resume, Start, StepOnce
+from openbell.messages.control import (
+    Arrived,
+    DayOver,
+    Loaded,
+    Pause,
+    Prepared,
+    Resume,
+    Start,
+    StepOnce,
+)
+from openbell.messages.time import Grant
 from openbell.runtime.config.pace import AT_ONCE, Pace
+from openbell.runtime.intake.fed import RunRows
+from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
-from openbell.runtime.kernel.cells import cells
+from openbell.runtime.kernel.cells import Cell, cells
 from openbell.runtime.kernel.dispatchers import Dispatcher, Inline, Threads
 from openbell.runtime.kernel.metrics import Metrics, Spread
 from openbell.runtime.kernel.pacing import Pacer
@@ -57,6 +69,7 @@ class Engine:
         seed: int | None = None,
         delayed: tuple[str, str] | None = None,
         journals: bool = False,
+        feed: HandOver | None = None,
     ) -> None:
         self.cells = cells(actors(plan.settings), wiring(plan.settings.sessions))
         self._plan = plan
@@ -76,8 +89,12 @@ class Engine:
             took=partial(self._metrics.add, "history"),
             journals=journals,
             order=plan.settings.order,
+            fed=plan.settings.fed,
         )
-        self._load_timeout = load_timeout if pace.live else None
+        self._feed = feed
+        self._came = source if isinstance(source, RunRows) else None
+        # A day that is fed opens without rows anyway, and not without the days before.
+        self._load_timeout = load_timeout if pace.live and feed is None else None
         self._pacer = Pacer(pace.speed, self.tell_clock) if pace.scaled else None
         self._error: str | None = None
         self._stopped = False
@@ -114,6 +131,9 @@ class Engine:
                 self._pacer.start()
             start = Start(days=self._plan.days, live_from_ns=self._plan.live_from_ns)
             self.tell_clock(going_on or start)
+            if self._feed is not None:
+                grants = going_on.grants if isinstance(going_on, Prepared) else ()
+                self._feed.open(self.tell_clock, *fed_so_far(self.cells, grants))
             self.dispatcher.run()
         finally:
             self.close()
@@ -160,6 +180,16 @@ class Engine:
             outages=self.ledger.outages if self.ledger is not None else (),
         )
 
+    def _took(self, feed: HandOver, grant: Grant) -> None:
+        """What a feed brought with a step has been acted on."""
+        for entered in grant.inputs:
+            if isinstance(entered, Arrived) and self._came is not None:
+                self._came.add(entered.date, entered.rows)
+            if isinstance(entered, Arrived | DayOver):
+                feed.taken(entered)
+                if self.ledger is None:
+                    feed.made_durable(entered.position)
+
     def _carry_out(self, effect: Effect) -> None:
         self._metrics.before(effect)
         self._do(effect)
@@ -185,9 +215,11 @@ class Engine:
                     self._recorder.commit(effect)
                 else:
                     self.ledger.brought(effect)
-            case Settled():
+            case Settled(grant=grant):
                 if self.ledger is not None:
                     self.ledger.settled(effect)
+                if self._feed is not None:
+                    self._took(self._feed, grant)
             case Finish(error=error):
                 self._error = error
                 if self.ledger is not None:
@@ -199,3 +231,23 @@ class Engine:
                 raise AssertionError("the cell publishes")
             case _:
                 assert_never(effect)
+
+
+def fed_so_far(
+    cells: Mapping[str, Cell], grants: Sequence[Message]
+) -> tuple[int, date | None, date | None]:
+    """How far a feed has come once grants are given again: its position, the day that is open, and
+    the last one of which no more rows are waited for."""
+    of_clock: clock.State = cells[clock.NAME].state
+    position, over = of_clock.position, of_clock.over
+    begun = of_clock.day.date if of_clock.day is not None and of_clock.agenda else None
+    for entered in (
+        entered for grant in grants if isinstance(grant, Grant) for entered in grant.inputs
+    ):
+        if isinstance(entered, Arrived | DayOver):
+            position = max(position, entered.position)
+            if isinstance(entered, Arrived):
+                begun = entered.date
+            else:
+                over = entered.date
+    return position, begun if begun != over else None, over

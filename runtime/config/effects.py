@@ -14,12 +14,10 @@ from pydantic import BaseModel
 from openbell.errors import ConfigError
 from openbell.runtime.config.model import Config
 
-FEEDS = ("replay",)
+FEEDS = ("replay", "push")
 """Values of `feed.type` that this version runs."""
 
 WITHOUT_EFFECT = (
-    "feed.options",
-    "clock.skew_max",
     "upkeep.check_interval_seconds",
     "day",
     "scanners",
@@ -58,7 +56,11 @@ def accept(config: Config, door: Door, *, data: object = None) -> None:
         problems.append(
             f'feed.type is "{config.feed.type}"; this version runs {", ".join(FEEDS)}: write that'
         )
-    if config.data.path is None and data is None:
+    if (
+        config.data.path is None
+        and data is None
+        and not (door == "run" and config.feed.type == "push")
+    ):
         problems.append("data.path is missing; name a file or folder with minutes or ticks")
     for place, scanner in enumerate(config.scanners):
         problems.append(

@@ -26,8 +26,8 @@ class Pace:
 
     @property
     def dispatcher(self) -> Literal["inline", "threads"]:
-        """All actors on one thread where steps follow each other at once, else one each."""
-        return "threads" if self.live else "inline"
+        """All actors on one thread, but where stored rows are let in as time goes on, one each."""
+        return "threads" if self.scaled else "inline"
 
     def gather_seconds(self, snapshot_every: float) -> float:
         """How long steps are gathered into one commit; 0: each is committed at once."""

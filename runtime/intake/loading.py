@@ -12,7 +12,7 @@ from loguru import logger
 
 from openbell.adapters.sources import Source
 from openbell.errors import InputError
-from openbell.market.assembly import assemble, no_rows
+from openbell.market.assembly import assemble, no_raw_rows, no_rows
 from openbell.market.bars import DayData, Order, RawRows
 from openbell.market.days import TradingDay, row_spans
 from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
@@ -46,6 +46,8 @@ class Loader:
         Whether what is read goes along as bytes for the journal.
     order : str
         In which order rows are acted on.
+    fed : bool
+        Whether the days' rows come from a feed; the source has those of days before.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class Loader:
         registers: Sequence[tuple[date, tuple[str, ...]]] = (),
         journals: bool = False,
         order: Order = "time",
+        fed: bool = False,
     ) -> None:
+        self._fed = fed
         self.journals = journals
         self._order = order
         self._journaled: dict[date, journal.DayRead] = {}
@@ -197,10 +201,12 @@ class Loader:
         symbols = self.register(day.date)
         trailing = self._trailing_of(symbols)
         history = trailing.before(day)
-        raw = self._rows(day, symbols)
+        # What a feed brings of the day comes while it is under way.
+        raw = no_raw_rows(symbols, self._interval_ns) if self._fed else self._rows(day, symbols)
         places: dict[int, tuple[str, int]] = {}
         data = assemble(journal.noted(raw, places), day, self._interval_ns, self._order)
-        trailing.over(data)
+        if not self._fed:
+            trailing.over(data)
         logger.debug("prefetch completed: {}, {} rows", day.date, len(raw))
         written = journal.written(day, raw, places, history) if self.journals else None
         return Loaded(date=day.date, data=data, history=history, journal=written)
@@ -210,7 +216,8 @@ class Loader:
         data = assemble(raw, known.day, self._interval_ns, self._order)
         trailing = self._trailing_of(known.symbols)
         trailing.given(known.history)
-        trailing.over(data)
+        if not self._fed:
+            trailing.over(data)
         logger.debug("{}: {} rows from the journal", known.day.date, len(raw))
         return Loaded(date=known.day.date, data=data, history=known.history)
 

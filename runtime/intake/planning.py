@@ -193,6 +193,75 @@ def plan(
     )
 
 
+FED_DAYS = timedelta(days=370)
+"""How far ahead a run whose rows come from a feed knows its days; another start goes on from there."""
+
+
+def fed_plan(
+    config: Config,
+    stored: Source | None,
+    today: date,
+    since: date | None = None,
+    *,
+    indicators: Mapping[str, Indicator] | None = None,
+) -> Plan:
+    """Work out a run whose rows come from a feed.
+
+    Parameters
+    ----------
+    stored : Source, optional
+        History of before the run, `data.path`.
+    today : date
+        Where it begins if `feed.start` doesn't say so, in the exchange's time zone.
+    since : date, optional
+        The first day of a run that goes on.
+
+    Raises
+    ------
+    ConfigError, DataError, CalendarError
+    """
+    zone = config.calendar.timezone or timezone(config.exchange)
+    if config.symbols != "all":
+        symbols = tuple(sorted({*config.symbols, *config.companions.values()}))
+    elif stored is not None:
+        symbols = _symbols(config, stored)
+    else:
+        raise ConfigError(
+            "symbols is all, and there is no stored history that says which; write a list, or name "
+            "history under data.path"
+        )
+    asked = config.feed.start or today
+    start = asked.date() if isinstance(asked, datetime) else asked
+    start = start if since is None else min(start, since)
+    _, latest = coverage(config.exchange)
+    end = config.feed.end or max(start, min(max(start, today) + FED_DAYS, latest))
+    calendar = _around(config, start, end)
+    known = calendar.days()
+    days = tuple(day for day in known if start <= day.date <= end)
+    if not days:
+        raise ConfigError(f"{config.exchange} has no trading day from {start} to {end}")
+    held = {} if stored is None else stored.dates(zone)
+    dates = {**held, **{day.date: 0 for day in days}}
+    trailing = trailing_settings(config, calendar.before, dates)
+    made = replace(
+        settings(config), fed=True, order="arrival", days_ahead=0, clock_step=config.clock.step
+    )
+    _refuse_windows_outside(config, made, days)
+    first, last = known.index(days[0]), known.index(days[-1])
+    return Plan(
+        days=days,
+        symbols=symbols,
+        not_trading={},
+        open_ended=(False, False),
+        settings=_with_indicators(made, trailing, indicators or {}),
+        trailing=trailing,
+        neighbours=(
+            known[first - 1] if first > 0 else None,
+            known[last + 1] if last + 1 < len(known) else None,
+        ),
+    )
+
+
 def recorded_plan(config: Config, days: tuple[TradingDay, ...], symbols: tuple[str, ...]) -> Plan:
     """A plan over days that were run before, whose data is not here.
 

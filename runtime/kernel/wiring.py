@@ -49,6 +49,8 @@ class Settings:
     """In which order stored rows are acted on."""
     lateness_ns: int = 0
     """How long a boundary waits for rows that are still on their way, where they come as they do."""
+    fed: bool = False
+    """Whether rows come from a feed, and move time."""
     paced: bool = False
     """Whether wall time decides when market time moves."""
 
@@ -56,14 +58,19 @@ class Settings:
 def actors(settings: Settings) -> tuple[AnyActor, ...]:
     """All actors of a runtime, upstream first; their order is that of senders within a step."""
     names = tuple(spec.name for spec in settings.sessions)
+    lag = lag_ns(settings.lateness_ns, settings.interval_ns)
     return (
-        clock.clock(clock.Settings(frozenset(BACK), settings.paced)),
+        clock.clock(clock.Settings(frozenset(BACK), settings.paced, lag if settings.fed else None)),
         day.day(
             day.Settings(
-                settings.sessions, settings.interval_ns, settings.clock_step, settings.days_ahead
+                settings.sessions,
+                settings.interval_ns,
+                settings.clock_step,
+                settings.days_ahead,
+                settings.fed,
             )
         ),
-        prefetch.prefetch(prefetch.Settings(lag_ns(settings.lateness_ns, settings.interval_ns))),
+        prefetch.prefetch(prefetch.Settings(lag)),
         *(session.session(spec) for spec in settings.sessions),
         upkeep.upkeep(
             upkeep.Settings(

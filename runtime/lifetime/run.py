@@ -18,11 +18,13 @@ from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable
-from openbell.errors import DayFailed, LeaseLost, StoreError
+from openbell.errors import ConfigError, DayFailed, LeaseLost, StoreError
 from openbell.messages.control import Prepared, Recover
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
 from openbell.runtime.engine import Engine
+from openbell.runtime.intake.feeding import fed
+from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.planning import Plan, data_options, plan, settings
 from openbell.runtime.kernel.cells import ActorFailed
 from openbell.runtime.kernel.hosttime import wall
@@ -100,6 +102,8 @@ class DurableRun:
         """The first day of which this process gives results, once that is known."""
         self._on_day = on_day
         self._data = config.data.path if data is None else data
+        self.feed: HandOver | None = None
+        """Where rows are pushed, if they are."""
         self.source, self.plan = self._opened()
         self._info = self.source.info()
         self.journals = not self._info.lasting
@@ -252,6 +256,14 @@ class DurableRun:
         """Where rows come from, and what will be run over them."""
         config = self.config
         accept(config, "run", data=self._data)
+        if config.feed.type == "push":
+            raise ConfigError(
+                "rows that are pushed live in memory only so far; make the Runtime with durable=False"
+            )
+            first = next(iter(self._store.steps()), None)
+            pushed = fed(config, since=None if first is None else first.trading_date)
+            self.feed = pushed.feed
+            return pushed.source, pushed.plan
         assert self._data is not None, "that is refused"
         source = open_source(self._data, data_options(config))
         return source, plan(
@@ -267,6 +279,7 @@ class DurableRun:
             pace=self.pace,
             load_timeout=self.config.prefetch.timeout_seconds.seconds,
             journals=self.journals,
+            feed=self.feed,
         )
 
     def _recover_comes(self) -> bool:

@@ -865,13 +865,13 @@ def test_a_configuration_that_can_not_be_run_is_refused(
 
 def test_a_check_says_of_each_key_that_is_set_what_it_does(openbell: Command) -> None:
     with Path("config.yaml").open("a") as file:
-        file.write("feed: {speed: 60}\nclock: {lateness: 3s}\nweb: {port: 9000}\n")
+        file.write("feed: {speed: 60}\nday: {auto_roll: false}\nweb: {port: 9000}\n")
 
     ran = openbell("config", "check", "config.yaml")
 
     assert ran.code == 0
     keys = {row[0]: row[1:] for row in cells(ran.out) if len(row) == 3}
-    assert keys["clock.lateness"] == ["3s", "nothing in this version"]
+    assert keys["day.auto_roll"][1] == "nothing in this version"
     assert keys["web.port"] == ["9000", "nothing in this version"]
     assert keys["feed.speed"][1].startswith("In a run that keeps its state. Replay: market time")
     assert keys["exchange"][0] == "XNSE"
@@ -887,7 +887,7 @@ def test_a_check_and_a_run_refuse_the_same(openbell: Command, command: str) -> N
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.messages == [
-        'config.yaml: feed.type is "redis"; this version runs replay: write that',
+        'config.yaml: feed.type is "redis"; this version runs replay, push: write that',
         "config.yaml: data.path is missing; name a file or folder with minutes or ticks",
         'config.yaml: scanners[0] is "movers"; this version runs no scanners: leave it out',
         'config.yaml: sinks[0] is "stdout"; this version sends signals nowhere: leave it out, '

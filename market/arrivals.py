@@ -1,0 +1,111 @@
+"""A day's rows as they come: what each batch is held against of what came before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from openbell.market.bars import Codes, Mask, RowBatch, RowCounts
+from openbell.market.days import MarketTime, Nanoseconds, TradingDay
+from openbell.market.results import NO_TIME, Counts
+
+
+@dataclass(frozen=True, eq=False)
+class Came:
+    """What of a day has come."""
+
+    known_ns: MarketTime
+    """The latest end of a bar (of ticks: time) among all rows; NO_TIME before the first."""
+    newest: Nanoseconds
+    """(s,) each symbol's latest `ts`, NO_TIME where it has none."""
+    seen: Mask | None
+    """(m, s) bars that came, None for ticks."""
+
+
+def nothing_came(day: TradingDay, symbols: int, interval_ns: int | None) -> Came:
+    """Before a day's first row."""
+    seen = None
+    if interval_ns is not None:
+        seen = np.zeros((len(day.grid(interval_ns)[0]), symbols), np.bool_)
+    return Came(MarketTime(NO_TIME), np.full(symbols, NO_TIME, np.int64), seen)
+
+
+def no_counts(symbols: int) -> RowCounts:
+    none = np.zeros(symbols, np.int64)
+    return RowCounts(none, none, none, none, none, none)
+
+
+def added(one: RowCounts, other: RowCounts) -> RowCounts:
+    """Two accounts of the same symbols' rows as one."""
+    return RowCounts(
+        rows=one.rows + other.rows,
+        outside_hours=one.outside_hours + other.outside_hours,
+        out_of_order=one.out_of_order + other.out_of_order,
+        duplicates=one.duplicates + other.duplicates,
+        bad_rows=one.bad_rows + other.bad_rows,
+        ohlc_outside=one.ohlc_outside + other.ohlc_outside,
+    )
+
+
+def taken_in(came: Came, rows: RowBatch) -> tuple[Came, RowBatch, RowCounts]:
+    """Further rows, after those that came before them.
+
+    Parameters
+    ----------
+    rows : RowBatch
+        Usable rows inside the hours, in the order in which they came; `known` is not looked at.
+
+    Returns
+    -------
+    came : Came
+    rows : RowBatch
+        Those that are acted on, with the time when each could first be: of bars with the same
+        symbol and time the first that came.
+    counts : RowCounts
+        Those out of order, those not acted on, and bars whose open or close lies outside their range.
+    """
+    s = len(rows.symbols)
+    counts = no_counts(s)
+    if len(rows) == 0:
+        return came, rows, counts
+    counts = replace(counts, out_of_order=behind(came.newest, rows.code, rows.ts))
+    newest = came.newest.copy()
+    np.maximum.at(newest, rows.code, rows.ts)
+    seen = came.seen
+    if seen is not None and rows.interval_ns is not None:
+        starts, _ = rows.day.grid(rows.interval_ns)
+        slot = starts.searchsorted(rows.ts)
+        _, first = np.unique(slot * s + rows.code, return_index=True)
+        new = np.zeros(len(rows), np.bool_)
+        new[first] = True
+        new &= ~seen[slot, rows.code]
+        if not new.all():
+            counts = replace(counts, duplicates=np.bincount(rows.code[~new], minlength=s))
+            rows, slot = rows.taken(new), slot[new]
+        seen = seen.copy()
+        seen[slot, rows.code] = True
+        highest, lowest = np.maximum(rows.open, rows.close), np.minimum(rows.open, rows.close)
+        odd = (highest > rows.high) | (lowest < rows.low)
+        if odd.any():
+            counts = replace(counts, ohlc_outside=np.bincount(rows.code[odd], minlength=s))
+    if len(rows) == 0:
+        return Came(came.known_ns, newest, seen), rows, counts
+    known = np.maximum(np.maximum.accumulate(rows.ends), came.known_ns)
+    known.flags.writeable = False
+    return Came(MarketTime(int(known[-1])), newest, seen), replace(rows, known=known), counts
+
+
+def behind(newest: Nanoseconds, code: Codes, ts: Nanoseconds) -> Counts:
+    """(s,) rows whose time lies before that of an earlier row of their symbol."""
+    s = len(newest)
+    who = np.flatnonzero(newest != NO_TIME).astype(np.int32)
+    code, ts = np.concatenate([who, code]), np.concatenate([newest[who], ts])
+    order = np.argsort(code, kind="stable")
+    # One running maximum serves all symbols: a later symbol's keys are all above the one before.
+    span = int(ts.max() - ts.min()) + 1
+    if s * span >= 2**63:  # a day of ns holds 100,000 symbols
+        raise ValueError(f"{s} symbols in one day are too many")
+    key = code[order] * np.int64(span) + (ts[order] - ts.min())
+    behind = key[1:] < np.maximum.accumulate(key)[:-1]
+    return np.bincount(code[order][1:][behind], minlength=s)

@@ -1,0 +1,119 @@
+"""The days before, where a run's rows come from a feed: of the run itself, or of stored history."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import date
+
+import numpy as np
+
+from openbell.adapters.sources import Source, SourceInfo
+from openbell.market.assembly import no_raw_rows
+from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows, RowBatch
+from openbell.market.days import TradingDay
+
+Came = Callable[[date], Sequence[RowBatch]]
+"""What came of a day in an earlier process, as far as it is kept."""
+
+
+class RunRows:
+    """A source of the days before today: what the run had of them, else what is stored.
+
+    Parameters
+    ----------
+    stored : Source, optional
+        History of before the run.
+    keeps : bool
+        Whether somebody looks back: then rows of the day under way are kept until the next.
+    """
+
+    def __init__(
+        self,
+        stored: Source | None,
+        *,
+        symbols: tuple[str, ...],
+        days: tuple[TradingDay, ...],
+        interval_ns: int | None,
+        keeps: bool,
+        earlier: Came = lambda day: (),
+    ) -> None:
+        self._stored = stored
+        self._symbols, self._interval_ns = symbols, interval_ns
+        self._days = days
+        self._keeps = keeps
+        self.earlier = earlier
+        self._lock = threading.Lock()
+        self._came: dict[date, list[RowBatch]] = {}
+
+    def info(self) -> SourceInfo:
+        kind: Kind = "ticks" if self._interval_ns is None else "bars"
+        return SourceInfo(kind, self._interval_ns, self._symbols, (), lasting=False)
+
+    def dates(self, tz: str) -> dict[date, int]:
+        return {} if self._stored is None else self._stored.dates(tz)
+
+    def begin(self, day: date, rows: Sequence[RowBatch]) -> None:
+        """What came of a day that an earlier process has begun."""
+        with self._lock:
+            self._came = {day: list(rows)}
+
+    def add(self, day: date, rows: RowBatch) -> None:
+        """Rows that were acted on."""
+        if self._keeps:
+            with self._lock:
+                if day not in self._came:
+                    before = max(self._came, default=None)
+                    self._came = {} if before is None else {before: self._came[before]}
+                self._came.setdefault(day, []).append(rows)
+
+    def read(self, start_ns: int, end_ns: int, symbols: Sequence[str] | None = None) -> RawRows:
+        names = self._symbols if symbols is None else tuple(symbols)
+        day = next((d for d in self._days if start_ns <= d.open_ns < end_ns), None)
+        if day is not None:
+            with self._lock:
+                rows = tuple(self._came.get(day.date, ()))
+            if rows := rows or tuple(self.earlier(day.date)):
+                return _of(names, rows)
+        if self._stored is None:
+            return no_raw_rows(names, self._interval_ns)
+        held = set(self._stored.info().symbols)
+        found = self._stored.read(start_ns, end_ns, tuple(n for n in names if n in held))
+        place = np.array([names.index(name) for name in found.symbols], np.int32)
+        return RawRows(
+            kind=found.kind,
+            symbols=names,
+            code=place[found.code] if len(place) else found.code,
+            ts=found.ts,
+            columns=found.columns,
+            locate=found.locate,
+            signed=found.signed,
+        )
+
+    def close(self) -> None:
+        if self._stored is not None:
+            self._stored.close()
+
+
+def _of(names: tuple[str, ...], parts: Sequence[RowBatch]) -> RawRows:
+    """Rows of some symbols, as a source has them."""
+    place = {name: code for code, name in enumerate(names)}
+    of = parts[0]
+    codes = np.array([place.get(symbol, -1) for symbol in of.symbols], np.int32)
+    code = codes[np.concatenate([part.code for part in parts])]
+    kept = code >= 0
+    ticks = of.interval_ns is None
+    ours = ("close", "volume") if ticks else BAR_COLUMNS
+    theirs = TICK_COLUMNS if ticks else BAR_COLUMNS
+    return RawRows(
+        kind="ticks" if ticks else "bars",
+        symbols=names,
+        code=code[kept],
+        ts=np.concatenate([part.ts for part in parts])[kept],
+        columns={
+            name: np.concatenate([getattr(part, own) for part in parts])[kept]
+            for name, own in zip(theirs, ours, strict=True)
+        },
+        locate=lambda position: ("", position),
+        signed=True,  # what could not be used is not among them
+    )

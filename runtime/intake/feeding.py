@@ -1,0 +1,99 @@
+"""A run whose rows come from a feed, put together from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from openbell.adapters.sources import Source, open_source
+from openbell.errors import ConfigError
+from openbell.market.calendar import timezone
+from openbell.market.indicators import Indicator
+from openbell.runtime.config import Config
+from openbell.runtime.intake.fed import RunRows
+from openbell.runtime.intake.handover import HandOver
+from openbell.runtime.intake.planning import Plan, data_options, fed_plan
+from openbell.runtime.kernel.hosttime import wall
+
+OPTIONS = ("rows_max", "full")
+"""Keys of `feed.options` that a feed of the type `push` has."""
+
+ROWS_MAX = 200_000
+
+
+class Fed(NamedTuple):
+    """What is run, and what feeds it."""
+
+    source: RunRows
+    plan: Plan
+    feed: HandOver
+
+
+def fed(
+    config: Config,
+    *,
+    since: date | None = None,
+    indicators: Mapping[str, Indicator] | None = None,
+) -> Fed:
+    """A run that takes what is pushed.
+
+    Parameters
+    ----------
+    since : date, optional
+        The first day of a run that goes on.
+
+    Raises
+    ------
+    ConfigError, DataError, CalendarError
+    """
+    rows_max, blocks = _options(config)
+    stored: Source | None = None
+    if config.data.path is not None:
+        stored = open_source(config.data.path, data_options(config))
+    try:
+        plan = fed_plan(config, stored, local_today(config), since, indicators=indicators)
+    except BaseException:
+        if stored is not None:
+            stored.close()
+        raise
+    interval_ns = plan.settings.interval_ns
+    source = RunRows(
+        stored,
+        symbols=plan.symbols,
+        days=plan.days,
+        interval_ns=interval_ns,
+        keeps=bool(plan.trailing.needs),
+    )
+    feed = HandOver(
+        symbols=plan.symbols,
+        days=plan.days,
+        spans=plan.row_spans,
+        interval_ns=interval_ns,
+        rows_max=rows_max,
+        blocks=blocks,
+        ahead_max_ns=config.clock.skew_max.ns,
+    )
+    return Fed(source, plan, feed)
+
+
+def _options(config: Config) -> tuple[int, bool]:
+    given: Mapping[str, object] = config.feed.options
+    for key in given:
+        if key not in OPTIONS:
+            raise ConfigError(
+                f"feed.options.{key} is unknown; a push feed has {', '.join(OPTIONS)}"
+            )
+    rows_max, full = given.get("rows_max", ROWS_MAX), given.get("full", "wait")
+    if not isinstance(rows_max, int) or isinstance(rows_max, bool) or rows_max < 1:
+        raise ConfigError(f"feed.options.rows_max is {rows_max!r}; write a number above 0")
+    if full not in ("wait", "raise"):
+        raise ConfigError(f"feed.options.full is {full!r}; write wait or raise")
+    return rows_max, full == "wait"
+
+
+def local_today(config: Config) -> date:
+    """The date where the exchange is, by this host's clock."""
+    zone = ZoneInfo(config.calendar.timezone or timezone(config.exchange))
+    return datetime.fromtimestamp(wall(), zone).date()

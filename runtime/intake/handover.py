@@ -1,0 +1,451 @@
+"""Where a feed's rows wait until the actors take them: bounded, and in the order they came."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from itertools import pairwise
+
+import numpy as np
+from loguru import logger
+from numpy.typing import NDArray
+
+from openbell.errors import DataError, FeedFull, RunError
+from openbell.market.arrivals import added, no_counts
+from openbell.market.assembly import as_came
+from openbell.market.bars import BadRow, Mask, RawRows, RowBatch, RowCounts
+from openbell.market.days import MarketTime, TradingDay
+from openbell.messages.control import Arrived, DayOver
+from openbell.runtime.kernel.hosttime import Monotonic, WallTime, monotonic, wall
+
+Positions = NDArray[np.intp]
+
+ROWS_MAX = 50_000
+"""How many rows one step gets at most."""
+
+UNKNOWN_NAMED_MAX = 20
+"""How many unknown symbols are named in the log, one line each."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Rows of one day that came together, or the mark that none of it follow."""
+
+    day: TradingDay
+    rows: RawRows | None
+    """On the register's symbols."""
+    ahead: Mask | None
+    """Rows beyond this host's clock."""
+    position: int
+    """After the last one."""
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of all that a feed brought, in this process."""
+
+    rows: int = 0
+    """All of them."""
+    again: int = 0
+    """Rows that the run had already."""
+    unknown: Counter[str] = field(default_factory=Counter)
+    """Rows of symbols that are not watched, by symbol."""
+    on_no_day: int = 0
+    """Rows on a date without trading, or outside the run's days."""
+    day_over: int = 0
+    """Rows of a day that was over when they came."""
+    waits: int = 0
+    """How often who delivers had to wait for room."""
+    waited_seconds: float = 0.0
+
+
+class HandOver:
+    """Takes rows in on the threads of those who deliver, and gives them to the clock.
+
+    At most one `Arrived` is with the clock; what comes meanwhile accumulates into the next one, so
+    that steps get larger under load, and what waits stays bounded.
+
+    Parameters
+    ----------
+    symbols : tuple of str
+        The register.
+    days : tuple of TradingDay
+        Those that the run may come to, oldest first.
+    spans : mapping
+        From when until when (ns UTC) rows are each day's.
+    rows_max : int
+        How many rows may wait.
+    blocks : bool
+        Whether who delivers waits for room; if not, FeedFull is raised.
+    ahead_max_ns : int
+        How far beyond this host's clock a row may lie.
+    name : str
+        The feed's, where rows are named.
+    """
+
+    def __init__(
+        self,
+        *,
+        symbols: tuple[str, ...],
+        days: tuple[TradingDay, ...],
+        spans: Mapping[date, tuple[int, int]],
+        interval_ns: int | None,
+        rows_max: int = 200_000,
+        blocks: bool = True,
+        ahead_max_ns: int = 0,
+        name: str = "push",
+        now: Callable[[], WallTime] = wall,
+    ) -> None:
+        self.account = Account()
+        self._symbols = symbols
+        self._code = {symbol: code for code, symbol in enumerate(symbols)}
+        self._days = tuple(day for day in days if day.date in spans)
+        self._starts = np.array([spans[day.date][0] for day in self._days], np.int64)
+        self._ends = np.array([spans[day.date][1] for day in self._days], np.int64)
+        self._interval_ns = interval_ns
+        self._say: Callable[[Arrived | DayOver], None] | None = None
+        """Gets what goes to the clock, once it takes something."""
+        self._rows_max, self._blocks = rows_max, blocks
+        self._ahead_max_ns = ahead_max_ns
+        self._name = name
+        self._now = now
+        self._room = threading.Condition()
+        self._queue: deque[_Waiting] = deque()
+        self._waiting_rows = 0
+        self._outstanding: Arrived | DayOver | None = None
+        self._position = 0
+        self._newest = 0
+        """Place of the latest day of which something came: none before it can be added to."""
+        self._over: set[date] = set()
+        self._under_way: date | None = None
+        """The day of which rows were taken from the queue last, if it was not ended."""
+        self._begun = False
+        """Whether rows of it went to the clock."""
+        self._aside: tuple[RowCounts, tuple[BadRow, ...]] | None = None
+        """Of rows before a day's first one inside its hours: they open no day."""
+        self._closed: BaseException | None = None
+        self._durable = 0
+        self._sent: deque[Arrived | DayOver] = deque()
+        """What went to the clock and is not durable yet."""
+        self._again: deque[Arrived | DayOver] = deque()
+        """What has to go again, before all else."""
+
+    @property
+    def durable(self) -> int:
+        """The position up to which all is durable."""
+        return self._durable
+
+    @property
+    def depth(self) -> int:
+        """Rows that wait."""
+        return self._waiting_rows
+
+    @property
+    def position(self) -> int:
+        """After all that came."""
+        return self._position
+
+    def open(
+        self,
+        say: Callable[[Arrived | DayOver], None],
+        position: int = 0,
+        begun: date | None = None,
+        over: date | None = None,
+    ) -> None:
+        """Let rows go to the clock, from where the run has come to.
+
+        What went to a clock before and was not made durable goes again.
+
+        Parameters
+        ----------
+        say : callable
+            Gets what goes to the clock.
+        position : int
+            How much of the feed the run has already.
+        begun, over : date, optional
+            The day that is open, and the last one of which no more rows are waited for.
+        """
+        with self._room:
+            first, self._say = self._say is None, say
+            self._position = max(self._position, position)
+            self._durable = max(self._durable, position)
+            lost = [entered for entered in self._sent if entered.position > position]
+            self._again, self._sent = deque(lost), deque()
+            self._outstanding = None
+            if not first:
+                self._send()
+                return
+            self._under_way, self._begun = begun, begun is not None
+            for last, further in ((begun, 0), (over, 1)):
+                if last is not None:
+                    place = bisect_left(self._days, last, key=lambda day: day.date)
+                    self._newest = max(self._newest, place + further)
+            self._send()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Take nothing more; who waits for room is told so."""
+        with self._room:
+            self._closed = error or RunError("the run has ended; no rows can be pushed into it")
+            self._room.notify_all()
+
+    def take(self, rows: RawRows, position: int | None = None) -> int:
+        """Rows that came, in the order in which they came; see `adapters.feeds.Door`."""
+        with self._room:
+            first = self._wait_for_room(position)
+            self.account.rows += len(rows)
+            had = min(len(rows), self._position - first)
+            self.account.again += had
+            self._position = max(self._position, first + len(rows))
+            place = self._places(rows)
+            place[:had] = -1
+            which, ours = self._of_days(rows, place, had)
+            if len(which):
+                self._lay_down(ours, which, place[which], first)
+            self._send()
+            return self._position
+
+    def end_day(self, day: date, position: int | None = None) -> int:
+        """No more rows of a day come; see `adapters.feeds.Door`."""
+        with self._room:
+            first = self._wait_for_room(position)
+            if first < self._position:
+                return self._position
+            place = next((n for n, of in enumerate(self._days) if of.date == day), None)
+            if place is None:
+                raise DataError(f"{day} is no trading day of this run; it has {self._range()}")
+            self._position += 1
+            if place >= self._newest:
+                self._newest = place + 1
+                self._over.add(day)
+                self._queue.append(_Waiting(self._days[place], None, None, self._position))
+                self._send()
+            return self._position
+
+    def taken(self, entered: Arrived | DayOver) -> None:
+        """The step with these is over: the next may go."""
+        with self._room:
+            if entered is self._outstanding:
+                self._outstanding = None
+                self._send()
+
+    def made_durable(self, position: int) -> None:
+        """All up to a position survives this process."""
+        with self._room:
+            self._durable = max(self._durable, position)
+            while self._sent and self._sent[0] is not self._outstanding:
+                if self._sent[0].position > self._durable:
+                    return
+                self._sent.popleft()
+
+    def _wait_for_room(self, position: int | None) -> int:
+        """Position of the first row, once there is room."""
+        if self._closed is None and self._waiting_rows >= self._rows_max:
+            if not self._blocks:
+                raise FeedFull(
+                    f"{self._waiting_rows:,} rows wait to be taken, as many as may; push again "
+                    "later, or leave out feed.options.full to wait"
+                )
+            began = monotonic()
+            self.account.waits += 1
+            self._room.wait_for(lambda: self._closed or self._waiting_rows < self._rows_max)
+            self.account.waited_seconds += Monotonic(monotonic()) - began
+        if self._closed is not None:
+            raise self._closed
+        if position is None:
+            return self._position
+        if position > self._position:
+            raise DataError(
+                f"position {position} leaves out what comes before it; push from {self._position}"
+            )
+        return position
+
+    def _places(self, rows: RawRows) -> Positions:
+        """(n,) the day of each row among the run's, -1 where it is of none."""
+        if not len(self._starts):
+            return np.full(len(rows), -1, np.intp)
+        place = self._starts.searchsorted(rows.ts, side="right") - 1
+        place[(place >= 0) & (rows.ts >= self._ends[place])] = -1
+        return place
+
+    def _of_days(self, rows: RawRows, place: Positions, had: int) -> tuple[Positions, RawRows]:
+        """Rows of watched symbols and of days that are not over, on the register's symbols."""
+        account = self.account
+        codes = np.array([self._code.get(symbol, -1) for symbol in rows.symbols], np.int32)
+        code = codes[rows.code] if len(codes) else rows.code
+        unknown = code < 0
+        unknown[:had] = False
+        if unknown.any():
+            for of, count in zip(*np.unique(rows.code[unknown], return_counts=True), strict=True):
+                self._say_unknown(rows.symbols[of], int(count))
+        kept = ~unknown
+        kept[:had] = False
+        no_day = kept & (place < 0)
+        if no_day.any():
+            if not account.on_no_day:
+                at = int(rows.ts[no_day][0])
+                logger.warning(
+                    "{}: a row at {} is on no trading day of this run, which has {}; such rows are "
+                    "counted and not used",
+                    self._name,
+                    np.datetime64(at, "ns"),
+                    self._range(),
+                )
+            account.on_no_day += int(no_day.sum())
+            kept &= ~no_day
+        reached = np.maximum.accumulate(np.maximum(np.where(kept, place, -1), self._newest))
+        late = kept & (place < reached)
+        account.day_over += int(late.sum())
+        kept &= ~late
+        which = np.flatnonzero(kept)
+        return which, replace(_picked(rows, which), symbols=self._symbols, code=code[which])
+
+    def _lay_down(self, ours: RawRows, which: Positions, place: Positions, first: int) -> None:
+        """Behind what waits, in pieces of one day and at most a step's worth."""
+        ahead = None
+        if self._ahead_max_ns:
+            beyond = ours.ts > int(self._now() * 1e9) + self._ahead_max_ns
+            ahead = beyond if beyond.any() else None
+        another = np.flatnonzero(place[1:] != place[:-1]) + 1
+        edges = sorted({0, *another.tolist(), *range(ROWS_MAX, len(place), ROWS_MAX), len(place)})
+        for start, stop in pairwise(edges):
+            self._newest = int(place[start])
+            # What is not used goes with the rows before it.
+            position = self._position if stop == len(place) else first + int(which[stop - 1]) + 1
+            self._queue.append(
+                _Waiting(
+                    self._days[self._newest],
+                    _picked(ours, np.arange(start, stop)),
+                    None if ahead is None else ahead[start:stop],
+                    position,
+                )
+            )
+            self._waiting_rows += stop - start
+
+    def _send(self) -> None:
+        """The next to the clock, if it has none."""
+        while self._say is not None and self._outstanding is None:
+            if self._again:
+                self._tell(self._again.popleft())
+                return
+            if not self._queue:
+                return
+            day = self._queue[0].day
+            if self._under_way is not None and self._under_way < day.date:
+                self._end(self._under_way, 0)
+            elif self._queue[0].rows is None:
+                self._end(day.date, self._queue.popleft().position)
+            else:
+                arrived = self._next_rows()
+                self._under_way = day.date
+                if arrived is not None:
+                    self._begun = True
+                    self._tell(arrived)
+
+    def _end(self, day: date, position: int) -> None:
+        outside = 0 if self._aside is None else int(self._aside[0].outside_hours.sum())
+        self._under_way, self._begun, self._aside = None, False, None
+        self._tell(DayOver(date=day, outside_hours=outside, position=position))
+
+    def _tell(self, entered: Arrived | DayOver) -> None:
+        assert self._say is not None, "it is asked for before"
+        self._outstanding = entered
+        self._sent.append(entered)
+        self._say(entered)
+
+    def _next_rows(self) -> Arrived | None:
+        """What waits of a day, up to a step's worth; None where it has no row inside the hours yet."""
+        day = self._queue[0].day
+        parts: list[_Waiting] = []
+        count = 0
+        while self._queue and self._queue[0].day is day and self._queue[0].rows is not None:
+            if parts and count + len(self._queue[0].rows) > ROWS_MAX:
+                break
+            parts.append(self._queue.popleft())
+            count += len(parts[-1].rows or ())
+        self._waiting_rows -= count
+        self._room.notify_all()
+        rows, counts, bad = self._usable(day, parts)
+        if self._aside is not None:
+            counts, bad = added(self._aside[0], counts), (*self._aside[1], *bad)
+        if not self._begun and not (counts.rows - counts.outside_hours).any():
+            self._aside = (counts, bad)
+            return None
+        self._aside = None
+        return Arrived(
+            date=day.date, rows=rows, counts=counts, bad=bad, position=parts[-1].position
+        )
+
+    def _usable(
+        self, day: TradingDay, parts: list[_Waiting]
+    ) -> tuple[RowBatch, RowCounts, tuple[BadRow, ...]]:
+        raw = _joined([part.rows for part in parts if part.rows is not None])
+        beyond: tuple[BadRow, ...] = ()
+        more = no_counts(len(self._symbols))
+        if any(part.ahead is not None for part in parts):
+            ahead = np.concatenate(
+                [
+                    np.zeros(len(part.rows or ()), np.bool_) if part.ahead is None else part.ahead
+                    for part in parts
+                ]
+            )
+            beyond = tuple(self._ahead(raw, int(i)) for i in np.flatnonzero(ahead))
+            count = np.bincount(raw.code[ahead], minlength=len(self._symbols))
+            more = replace(more, rows=count, bad_rows=count)
+            raw = _picked(raw, np.flatnonzero(~ahead))
+        data = as_came(raw, day, self._interval_ns)
+        assert isinstance(data.rows, RowBatch)
+        return data.rows, added(data.counts, more), (*data.bad, *beyond)
+
+    def _ahead(self, raw: RawRows, i: int) -> BadRow:
+        file, row = raw.locate(i)
+        ts = MarketTime(int(raw.ts[i]))
+        return BadRow(file, row, raw.symbols[raw.code[i]], ts, "ts is ahead of this host's clock")
+
+    def _say_unknown(self, symbol: str, count: int) -> None:
+        unknown = self.account.unknown
+        if symbol not in unknown and len(unknown) < UNKNOWN_NAMED_MAX:
+            logger.warning(
+                "{}: {} is not watched; its rows are counted and not used", self._name, symbol
+            )
+        unknown[symbol] += count
+
+    def _range(self) -> str:
+        if not self._days:
+            return "none"
+        return f"{self._days[0].date} to {self._days[-1].date}"
+
+
+def _picked(rows: RawRows, which: Positions) -> RawRows:
+    return replace(
+        rows,
+        code=rows.code[which],
+        ts=rows.ts[which],
+        columns={name: column[which] for name, column in rows.columns.items()},
+        locate=lambda i: rows.locate(int(which[i])),
+    )
+
+
+def _joined(parts: list[RawRows]) -> RawRows:
+    if len(parts) == 1:
+        return parts[0]
+    stops = np.cumsum([len(part) for part in parts])
+
+    def locate(i: int) -> tuple[str, int]:
+        part = int(stops.searchsorted(i, side="right"))
+        return parts[part].locate(i - (int(stops[part - 1]) if part else 0))
+
+    return replace(
+        parts[0],
+        code=np.concatenate([part.code for part in parts]),
+        ts=np.concatenate([part.ts for part in parts]),
+        columns={
+            name: np.concatenate([part.columns[name] for part in parts])
+            for name in parts[0].columns
+        },
+        locate=locate,
+        signed=any(part.signed for part in parts),
+    )
