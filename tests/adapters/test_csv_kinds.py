@@ -210,7 +210,7 @@ def test_a_comma_that_may_stand_for_decimals_or_thousands_is_refused(tmp_path: P
         (text("930", "931"), {}, "neither dates nor epoch counts"),
         (text("2024.02.30 09:30", "2024.02.30 09:31"), {}, 'row 1: ts is "2024.02.30 09:30"'),
         (text("2024-07-01 09:30:00 EST", "2024-07-01 09:31:00 EST"), {}, "has no EST then"),
-        (text("2024-07-01 09:30:00 EDT", "2024-07-01 09:31:00 EDT"), {"timezone": None}, "e.g. America/New_York"),
+        (text("2024-07-01 09:30:00 EDT", "2024-07-01 09:31:00 EDT"), {"timezone": None}, "e.g. data.timezone: America/New_York"),
         ("<!DOCTYPE html>\n<html><body>Too many requests</body></html>\n", {}, "is it CSV?"),
         ('{"error": "not found"}\n', {}, "is it CSV?"),
         (PLAIN, {"csv": {"time_format": "%d/%m/%Y %H:%M"}}, "correct data.csv.time_format"),

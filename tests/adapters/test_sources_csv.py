@@ -181,7 +181,9 @@ def test_files_that_are_no_csv_are_named(tmp_path: Path) -> None:
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "Symbol,ts,worth\nA,1719800000,1\n")
 
-    assert "{price: NAME}" in refused(path, DataOptions(kind="ticks"))
+    assert refused(path, DataOptions(kind="ticks")).endswith(
+        'no column "price", which ticks need; it has Symbol, ts, worth; name it with data.columns'
+    )
 
 
 def test_a_file_that_becomes_another_one_is_refused(tmp_path: Path) -> None:
