@@ -18,6 +18,7 @@ from signal import SIGSTOP
 import pytest
 from store_records import (
     DAY,
+    TTL_NS,
     a_full_record,
     a_record,
     a_signal,
@@ -367,13 +368,17 @@ def test_a_file_of_version_1_is_read_as_it_is_and_upgraded_by_who_takes_the_leas
     path: Path,
 ) -> None:
     path.write_bytes(VERSION_1.read_bytes())
-    store = SqliteStore(FileDatabase(path), "kept")
+    now = 0
+    store = SqliteStore(FileDatabase(path), "kept", clock_ns=lambda: now)
     before, usage = store.head(), store.usage()
 
     assert (before.schema, usage.schema) == (1, 1)
     assert list(store.journal(DAY)) == []
     assert usage.counts["journal"] == 0
     assert path.read_bytes() == VERSION_1.read_bytes()
+    with pytest.raises(LeaseHeld, match="another-host"):  # who made it can't be seen from here
+        taken(store)
+    now += TTL_NS
     fence = taken(store)
     step = replace(a_step(before.step + 1), trading_date=DAY)
     store.commit(fence, a_record(before.commit + 1, steps=(step,), journal=(an_entry("a"),)))

@@ -37,7 +37,7 @@ def test_this_versions_state_is_kept() -> None:
 def test_a_kept_run_goes_on_to_what_a_whole_one_gives(version: str, tmp_path: Path) -> None:
     shutil.copytree(KEPT / version, tmp_path / "kept")
     shutil.copytree(KEPT / version, tmp_path / "whole", ignore=lambda *_: ["state.db"])
-    kept = load_config(tmp_path / "kept" / "config.yaml")
+    kept = load_config(tmp_path / "kept" / "config.yaml", overrides={"lease": {"ttl": "200ms"}})
     whole = load_config(tmp_path / "whole" / "config.yaml")
     store, expected = open_configured_store(kept), open_configured_store(whole)
     before, begun = store.head(), left(store)
