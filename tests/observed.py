@@ -204,7 +204,7 @@ class Held(Wrapped):
     """Reads of one date wait until they are let go, or for some seconds."""
 
     day: str = ""
-    seconds: float = 5.0
+    seconds: float = 300.0
     asked: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
 
@@ -250,7 +250,7 @@ def local(ns: int, tz: str) -> str:
     return f"{datetime.fromtimestamp(ns // SECOND_NS, ZoneInfo(tz)):%Y-%m-%d %H:%M}"
 
 
-def eventually(true: Callable[[], bool], seconds: float = 5.0) -> bool:
+def eventually(true: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether something comes true before so many seconds are over."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -237,7 +237,7 @@ class Nursery:
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         with self._heard:
-            assert self._heard.wait_for(lambda: self._pids, timeout=30)
+            assert self._heard.wait_for(lambda: self._pids, timeout=60)
             return Child(self._pids.pop(), said)
 
     def ended(self, child: Child, timeout: float = 20) -> int:

@@ -213,7 +213,7 @@ def test_a_run_can_be_stopped_while_its_store_is_away(
 
     os.kill(child.pid, number)
 
-    assert children.ended(child, timeout=10) == code, child.err
+    assert children.ended(child, timeout=60) == code, child.err
     assert "Traceback" not in child.err
     server.start()
     again, said = children.run(*of.run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import date
 from datetime import time as clock_time
 from pathlib import Path
@@ -205,9 +204,9 @@ def test_the_next_day_is_read_while_this_one_runs_and_not_waited_for(bars: pa.Ta
     thread = threading.Thread(target=observed.engine.run)
     thread.start()
 
-    assert held[0].asked.wait(5)
+    assert held[0].asked.wait(60)
     assert observed.kept.days == []  # asked for before the first day was over
-    thread.join(10)
+    thread.join(60)
     phases = observed.engine.metrics()["phases"]
     assert observed.dates == [FIRST, SECOND, THIRD]
     assert phases["prefetch"]["count"] == 3
@@ -229,7 +228,7 @@ def test_the_prefetch_can_be_used_by_itself(bars: pa.Table) -> None:
     loader.start(days[1])
 
     assert len(loader.wait(days[0].date, 5).rows) == 30
-    assert held[0].asked.wait(5)
+    assert held[0].asked.wait(60)
     assert loader.running == (date(2024, 7, 2),)
     with pytest.raises(TimeoutError):
         loader.wait(days[1].date, 0.01)
@@ -255,12 +254,11 @@ def test_a_run_that_is_stopped_during_a_prefetch_leaves_no_thread(
     observed = engine_of(config(), bars, source=hold, speed=speed)
     thread = threading.Thread(target=observed.engine.run)
     thread.start()
-    assert held[0].asked.wait(5)
-    began = time.monotonic()
+    assert held[0].asked.wait(60)
     observed.engine.stop()
-    thread.join(5)
+    thread.join(60)
 
-    assert time.monotonic() - began < 1.0  # the read goes on, but nobody waits for it
+    assert not thread.is_alive()  # the read goes on, but nobody waits for it
     held[0].let_go.set()
     assert eventually(lambda: openbell_threads() <= before)
 

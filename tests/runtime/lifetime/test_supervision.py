@@ -199,10 +199,10 @@ def ran_without(server: RedisServer, gone: Event, run: DurableRun) -> BaseExcept
     """Run; once the server is gone it is started again. What the run raised."""
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(run.run)
-        assert gone.wait(20)
+        assert gone.wait(60)
         time.sleep(AWAY_SECONDS)
         server.start()
-        return running.exception(20)
+        return running.exception(60)
 
 
 def whats(store: Store) -> list[str]:
@@ -299,12 +299,12 @@ def test_a_run_whose_store_stays_away_can_be_stopped(
     run = faulty("breakout", fault, minutes, store, in_error=in_error)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(run.run)
-        assert gone.wait(20)
+        assert gone.wait(60)
         time.sleep(0.2)
 
         run.stop()
 
-        assert running.result(10)
+        assert running.result(60)
 
 
 def test_too_many_failures_end_in_error(minutes: Path) -> None:
