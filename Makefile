@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint server soak soak-crash bench clean
+.PHONY: demo test test-elsewhere lint server soak soak-crash bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,12 @@ server: $(STAMP)
 
 test: lint server
 	$(BIN)/pytest -m 'not slow' -n 2 --dist worksteal
+	tests/elsewhere.sh sample
+
+# PLACES: under which conditions the suite runs; user host kolkata newfoundland c umask year load.
+PLACES ?= all
+test-elsewhere: $(STAMP) server
+	tests/elsewhere.sh $(PLACES)
 
 # SEEDS: how many runs with drawn faults are simulated; one that fails prints what repeats it.
 SEEDS ?= 5000

@@ -28,6 +28,7 @@ from openbell.market.days import (
     local_instant,
 )
 from openbell.market.exchanges import canonical
+from openbell.market.library_warnings import known_ones_unseen
 
 NSE = ("XNSE", "NSE")
 ROUND_THE_CLOCK = "24/7"
@@ -118,6 +119,7 @@ def _unknown(exchange: str) -> Library:
     )
 
 
+@known_ones_unseen()
 def _open_exchange_calendars(name: str) -> Library | None:
     import exchange_calendars
     from exchange_calendars.calendar_utils import global_calendar_dispatcher
@@ -132,6 +134,7 @@ def _open_exchange_calendars(name: str) -> Library | None:
     covered_last = _REACH[1] if last is None else last.date()
     layer = f"exchange_calendars {mic}"
 
+    @known_ones_unseen()
     def build(first: date, last: date) -> Dates:
         import pandas as pd
         from exchange_calendars.errors import NoSessionsError
@@ -166,6 +169,7 @@ def _open_exchange_calendars(name: str) -> Library | None:
     return Library(mic, source, str(factory.tz), covered_first, covered_last, build)
 
 
+@known_ones_unseen()
 def _open_pandas_market_calendars(name: str) -> Library | None:
     import pandas_market_calendars
 
@@ -179,6 +183,7 @@ def _open_pandas_market_calendars(name: str) -> Library | None:
         years = [d.year for d in calendar.adhoc_holidays]
         first, last = date(min(years), 1, 1), date(max(years), 12, 31)
 
+    @known_ones_unseen()
     def build(first: date, last: date) -> Dates:
         try:
             schedule = calendar.schedule(first, last)
