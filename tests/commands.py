@@ -71,7 +71,7 @@ def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
     return {**kept, **more}
 
 
-def run(*arguments: str | Path, cwd: Path, before: str = "", timeout: float = 60) -> Ran:
+def run(*arguments: str | Path, cwd: Path, before: str = "", timeout: float = 120) -> Ran:
     """`openbell` in a process of its own; `before` is shell, such as `ulimit -f 8`."""
     command = [*OPENBELL, *map(str, arguments)]
     if before:

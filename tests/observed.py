@@ -250,7 +250,7 @@ def local(ns: int, tz: str) -> str:
     return f"{datetime.fromtimestamp(ns // SECOND_NS, ZoneInfo(tz)):%Y-%m-%d %H:%M}"
 
 
-def eventually(true: Callable[[], bool], seconds: float = 60.0) -> bool:
+def eventually(true: Callable[[], bool], seconds: float = 120) -> bool:
     """Whether something comes true before so many seconds are over."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

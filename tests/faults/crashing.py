@@ -237,10 +237,10 @@ class Nursery:
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         with self._heard:
-            assert self._heard.wait_for(lambda: self._pids, timeout=60)
+            assert self._heard.wait_for(lambda: self._pids, timeout=120)
             return Child(self._pids.pop(), said)
 
-    def ended(self, child: Child, timeout: float = 20) -> int:
+    def ended(self, child: Child, timeout: float = 120) -> int:
         """Its exit code; that of a signal is negative."""
         with self._heard:
             if not self._heard.wait_for(lambda: child.pid in self._codes, timeout):
@@ -264,7 +264,7 @@ class Nursery:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=120)
         self._listener.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
@@ -290,7 +290,7 @@ def nursery(folder: Path) -> Iterator[Nursery]:
         made.close()
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"not so within {seconds:g} s"

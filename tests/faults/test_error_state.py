@@ -142,7 +142,7 @@ def test_a_run_that_waits_in_error_can_be_stopped_and_waits_again_when_restarted
 
     os.kill(child.pid, number)
 
-    assert children.ended(child, timeout=60) == code, child.err
+    assert children.ended(child, timeout=120) == code, child.err
     assert "Traceback" not in child.err
     again = children.start(*of.run)
     wait_until(lambda: "waiting" in again.err)

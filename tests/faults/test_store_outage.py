@@ -107,7 +107,7 @@ def test_a_paced_run_goes_on_through_an_outage(
         assert "does not answer" in child.err
         assert "answers again" not in child.err
 
-    assert children.ended(child, timeout=4 * seconds + 20) == 0, child.err
+    assert children.ended(child, timeout=4 * seconds + 120) == 0, child.err
     assert "Traceback" not in child.err
     assert_same(left(of), expected, f"after {seconds} s without a server")
     (said,) = re.findall(r"the store answers again after ([\d.]+) s", child.err)
@@ -213,7 +213,7 @@ def test_a_run_can_be_stopped_while_its_store_is_away(
 
     os.kill(child.pid, number)
 
-    assert children.ended(child, timeout=60) == code, child.err
+    assert children.ended(child, timeout=120) == code, child.err
     assert "Traceback" not in child.err
     server.start()
     again, said = children.run(*of.run)

@@ -204,7 +204,7 @@ def test_the_next_day_is_read_while_this_one_runs_and_not_waited_for(bars: pa.Ta
     thread = threading.Thread(target=observed.engine.run)
     thread.start()
 
-    assert held[0].asked.wait(60)
+    assert held[0].asked.wait(120)
     assert observed.kept.days == []  # asked for before the first day was over
     thread.join(60)
     phases = observed.engine.metrics()["phases"]
@@ -228,7 +228,7 @@ def test_the_prefetch_can_be_used_by_itself(bars: pa.Table) -> None:
     loader.start(days[1])
 
     assert len(loader.wait(days[0].date, 5).rows) == 30
-    assert held[0].asked.wait(60)
+    assert held[0].asked.wait(120)
     assert loader.running == (date(2024, 7, 2),)
     with pytest.raises(TimeoutError):
         loader.wait(days[1].date, 0.01)
@@ -254,7 +254,7 @@ def test_a_run_that_is_stopped_during_a_prefetch_leaves_no_thread(
     observed = engine_of(config(), bars, source=hold, speed=speed)
     thread = threading.Thread(target=observed.engine.run)
     thread.start()
-    assert held[0].asked.wait(60)
+    assert held[0].asked.wait(120)
     observed.engine.stop()
     thread.join(60)
 

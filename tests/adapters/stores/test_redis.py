@@ -71,19 +71,33 @@ class Proxy:
         """Bytes that still reach the server on a connection; then it ends. None: all."""
         self.answers = True
         """False: what the server answers is lost, and the connection ends."""
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._carried: list[tuple[socket.socket, threading.Thread]] = []
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
 
     def close(self) -> None:
+        _shut(self._listener)
+        self._accepting.join()
         self._listener.close()
+        for near, carrying in self._carried:
+            _shut(near)
+            carrying.join()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
                 self.connections += 1
-                far = socket.create_connection(("127.0.0.1", self._port))
-                for run in (self._requests, self._replies):
-                    threading.Thread(target=run, args=(near, far), daemon=True).start()
+                carrying = threading.Thread(target=self._carry, args=(near,))
+                self._carried.append((near, carrying))
+                carrying.start()
+
+    def _carry(self, near: socket.socket) -> None:
+        with near, suppress(OSError), socket.create_connection(("127.0.0.1", self._port)) as far:
+            replies = threading.Thread(target=self._replies, args=(near, far))
+            replies.start()
+            self._requests(near, far)
+            replies.join()
 
     def _requests(self, near: socket.socket, far: socket.socket) -> None:
         with suppress(OSError):

@@ -63,7 +63,7 @@ class Pair:
         if isinstance(message, Reached):
             return step, ()
         self.entered.set()
-        self.gate.wait(60)
+        self.gate.wait(120)
         step += 1
         return step, (Publish(message), Publish(Reached(step=step, sender="first")))
 
@@ -172,7 +172,7 @@ def test_a_run_that_waits_can_be_ended(pair: Pair) -> None:
 
     pair.dispatcher.finish()
 
-    runner.join(timeout=60)
+    runner.join(timeout=120)
     assert not runner.is_alive()
 
 
@@ -180,13 +180,13 @@ def test_stopping_overtakes_a_full_mailbox(threaded: Pair) -> None:
     threaded.gate.clear()
     for number in range(10_000):
         threaded.dispatcher.post("first", Go(number=number))
-    assert threaded.entered.wait(60)
+    assert threaded.entered.wait(120)
     closer = threading.Thread(target=threaded.dispatcher.close)
     closer.start()
     while not stopping(threaded):
         pass
     threaded.gate.set()
-    closer.join(timeout=60)
+    closer.join(timeout=120)
 
     assert not closer.is_alive()
     assert threaded.cells["first"].state == 1
@@ -226,7 +226,7 @@ def test_an_actor_that_exits_the_program_stops_no_foreign_actor(
         threaded.dispatcher.run()
 
     assert foreign.is_alive()
-    assert foreign.ask("still there", timeout=60) == "still there"
+    assert foreign.ask("still there", timeout=120) == "still there"
 
 
 def test_closing_leaves_foreign_actors_and_other_runtimes_alone(
@@ -240,7 +240,7 @@ def test_closing_leaves_foreign_actors_and_other_runtimes_alone(
     threaded.dispatcher.run()
 
     assert threaded.seen == [1]
-    assert foreign.ask(1, timeout=60) == 1
+    assert foreign.ask(1, timeout=120) == 1
 
 
 @pytest.mark.parametrize("name", ["inline", "threads"])
@@ -287,7 +287,7 @@ def test_two_engines_run_side_by_side_without_noticing(
         runner.start()
     pykka.ActorRegistry.stop_all()
     for runner in runners:
-        runner.join(timeout=60)
+        runner.join(timeout=120)
 
     for kind, found in founds.items():
         assert plain(found.days) == plain(drained(of_cases(some_days(kind))).days)

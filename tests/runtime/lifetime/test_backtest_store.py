@@ -151,9 +151,9 @@ def test_no_day_is_left_out_that_was_stored_without_an_answer(
 
         def failing(state: Any, message: Any) -> Any:
             if isinstance(message, Batch):
-                assert begun.wait(60)
+                assert begun.wait(120)
             if isinstance(message, Batch) and message.watermark_ns == CLOSE_NS:
-                assert stored.wait(60)
+                assert stored.wait(120)
                 run._store = store
                 raise RuntimeError("once")
             return update(state, message)

@@ -312,7 +312,7 @@ def test_readers_of_all_kinds_each_get_all(keys: dict[str, Any], found: list[Sig
         for reader in readers:
             reader.start()
         for reader in readers:
-            reader.join(timeout=60)
+            reader.join(timeout=120)
         rt.wait()
 
     assert got == dict.fromkeys(("handler", "one", "two", "asignals"), ids(found))
@@ -395,7 +395,7 @@ def test_after_close_no_handler_is_called_any_more(keys: dict[str, Any]) -> None
     with Runtime.from_config(keys) as rt:
         rt.on_signal(handle)
         rt.start()
-        assert called.wait(60)
+        assert called.wait(120)
     seen = len(got)
     time.sleep(0.1)
 
@@ -514,7 +514,7 @@ def test_two_runtimes_of_one_process_know_nothing_of_each_other(
         for reader in readers:
             reader.start()
         for reader in readers:
-            reader.join(timeout=60)
+            reader.join(timeout=120)
 
     expected = openbell.backtest(other).signals["id"].to_pylist()
     assert got == {"one": ids(found), "two": expected}
@@ -649,7 +649,7 @@ def test_an_outage_of_the_store_keeps_readers_waiting(
         time.sleep(0.3)
         assert reader.is_alive()
         server.start()
-        reader.join(timeout=60)
+        reader.join(timeout=120)
 
     assert ids([first, *rest]) == ids(found)
 

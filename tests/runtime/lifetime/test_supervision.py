@@ -199,7 +199,7 @@ def ran_without(server: RedisServer, gone: Event, run: DurableRun) -> BaseExcept
     """Run; once the server is gone it is started again. What the run raised."""
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(run.run)
-        assert gone.wait(60)
+        assert gone.wait(120)
         time.sleep(AWAY_SECONDS)
         server.start()
         return running.exception(60)
@@ -299,7 +299,7 @@ def test_a_run_whose_store_stays_away_can_be_stopped(
     run = faulty("breakout", fault, minutes, store, in_error=in_error)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(run.run)
-        assert gone.wait(60)
+        assert gone.wait(120)
         time.sleep(0.2)
 
         run.stop()

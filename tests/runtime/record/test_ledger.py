@@ -516,7 +516,7 @@ class Slow(Watched):
 
     def commit(self, fence: int, record: CommitRecord) -> Any:
         self.under_way.set()
-        assert self.may_end.wait(60)
+        assert self.may_end.wait(120)
         if self.error is not None:
             raise self.error
         return super().commit(fence, record)
@@ -529,7 +529,7 @@ def test_a_commit_that_is_under_way_ends_before_the_ledger_is_closed(gather: flo
     stage.ledger.start()
     steps = iter(moments())
     stage.settle(next(steps))
-    assert store.under_way.wait(60)
+    assert store.under_way.wait(120)
     for _ in range(5):
         stage.settle(next(steps))
 
@@ -557,7 +557,7 @@ def test_a_store_that_is_away_does_not_keep_the_ledger_from_closing() -> None:
     stage = Stage(cast(Store, store))
     with stage.started():
         stage.settle(moments()[0])
-        assert store.under_way.wait(60)
+        assert store.under_way.wait(120)
         stage.ledger.leave()
         store.may_end.set()
 
