@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,16 +44,48 @@ def described(path: Path, options: DataOptions) -> list[Description]:
     """
     if not path.exists() or not is_text(path, options):
         return []
-    found: dict[str, tuple[list[str], CsvFile]] = {}
+    found: dict[str, list[CsvFile]] = {}
     for file in text_files(path, options):
         opened = CsvFile(file, options)
         dialect = opened.dialect
         alike = repr((dialect.delimiter, dialect.names, dialect.encoding, dialect.header))
-        found.setdefault(alike, ([], opened))[0].append(file.name)
-    return [_description(tuple(names), opened, options) for names, opened in found.values()]
+        found.setdefault(alike, []).append(opened)
+    whose = _whose([opened for alike in found.values() for opened in alike], options)
+    return [_description(alike, whose, options) for alike in found.values()]
 
 
-def _description(files: tuple[str, ...], opened: CsvFile, options: DataOptions) -> Description:
+@dataclass(frozen=True, slots=True)
+class _Whose:
+    """What says the symbols of files without a column for it, of all files together."""
+
+    told: str | None
+    keys: Mapping[str, Any]
+
+
+def _whose(files: Sequence[CsvFile], options: DataOptions) -> _Whose:
+    """Never one file's symbol for all of several: that would merge them."""
+    plans = [_planned(file) for file in files]
+    symbols = sorted({plan.symbol for plan in plans if plan.symbol is not None})
+    if any("symbol" in plan.names for plan in plans):
+        return _Whose(", ".join(symbols[:4]) or None, {})
+    layout = files[0].file.layout
+    guessed = layout is not None and layout.has_guessed
+    patterns = options.files or (layout.guessed_patterns() if layout is not None else ())
+    keys: dict[str, Any] = {}
+    if patterns:
+        keys["files"] = patterns[0] if len(patterns) == 1 else list(patterns)
+    if len(symbols) == 1 and not patterns and not guessed:
+        keys["symbol"] = symbols[0]
+    if options.symbol is not None:
+        keys["symbol"] = options.symbol
+    if len(symbols) < 2:
+        return _Whose(f"{symbols[0]}, for all rows" if symbols else None, keys)
+    more = f" and {len(symbols) - 4:,} more" if len(symbols) > 4 else ""
+    return _Whose(f"{', '.join(symbols[:4])}{more}, each in files of its own", keys)
+
+
+def _description(files: Sequence[CsvFile], whose: _Whose, options: DataOptions) -> Description:
+    opened = files[0]
     dialect, plan = opened.dialect, _planned(opened)
     lines = [("text", _text(dialect)), ("times", _times(dialect, plan))]
     columns: dict[str, str] = {}
@@ -63,22 +95,30 @@ def _description(files: tuple[str, ...], opened: CsvFile, options: DataOptions) 
             columns[ours] = theirs
             lines.append((ours, f"{_quoted(theirs)}{_noted(ours, theirs, dialect)}"))
         elif ours == "symbol":
-            lines.append((ours, f"{plan.symbol}, for all rows" if plan.symbol else "not told"))
+            lines.append((ours, (whose.told if plan.symbol else None) or "not told"))
         else:
             lines.append((ours, "no column, taken as 0"))
     used = {*columns.values(), *plan.parts, *plan.needed(["ts"])}
     if unread := [name for name in dialect.names if name and name not in used]:
         lines.append(("not read", ", ".join(map(_quoted, unread[:12]))))
     return Description(
-        files, tuple(lines), _keys(dialect, plan, columns, options), _lacking(dialect, plan)
+        tuple(file.file.name for file in files),
+        tuple(lines),
+        _keys(dialect, plan, columns, options, whose.keys),
+        _lacking(dialect, plan),
     )
 
 
 def _planned(opened: CsvFile) -> Plan:
-    """The file's plan; where only a symbol is lacking, one without it."""
+    """The file's plan; where a file of its own lacks only a symbol, one without it.
+
+    In a folder a symbol for all rows may be the wrong answer, and the refusal says what else.
+    """
     try:
         return opened.plan
     except DataError:
+        if opened.file.layout is not None and not opened.options.files:
+            raise
         whose = CsvFile(opened.file, replace(opened.options, symbol="?"))
         try:
             plan = whose.plan
@@ -147,7 +187,11 @@ def _quoted(name: str) -> str:
 
 
 def _keys(
-    dialect: Dialect, plan: Plan, columns: Mapping[str, str], options: DataOptions
+    dialect: Dialect,
+    plan: Plan,
+    columns: Mapping[str, str],
+    options: DataOptions,
+    whose: Mapping[str, Any],
 ) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     if options.kind != "bars":
@@ -156,8 +200,7 @@ def _keys(
         keys["timezone"] = plan.zone
     if options.bar_label != "start":
         keys["bar_label"] = options.bar_label
-    if plan.symbol is not None and "symbol" not in columns:
-        keys["symbol"] = plan.symbol
+    keys |= whose
     csv: dict[str, Any] = {"delimiter": dialect.delimiter}
     names = {theirs: ours for ours, theirs in columns.items()}
     times = plan.needed(["ts"])

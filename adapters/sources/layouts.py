@@ -38,6 +38,8 @@ _CONTEXT_KEYS = words(
 _HIVE = re.compile(r"([A-Za-z_]\w*)=(.*)")
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _TICKER = re.compile(r"[A-Z0-9^$][A-Z0-9.&=^$-]*")
+_COPY = re.compile(r" \(\d+\)$|[ _-]+copy(?: ?\(?\d+\)?)?$", re.IGNORECASE)
+"""What a second download or a copy of a file has at the end of its name."""
 _NEAR = timedelta(hours=38)
 """What a file of one day may hold beyond its midnights: its zone's offset, and the evening before."""
 
@@ -194,7 +196,42 @@ class Layout:
                 f"{self._root}: {twice[0]} and {twice[1]} have one name; if they hold the same rows, "
                 f'write data.files: "**/*{suffix}" to read them once'
             )
+        if copied := self._copied():
+            said.append(
+                f"{self._root}: {copied[1]} looks like a copy of {copied[0]}, and is taken as another "
+                "symbol; take one of them away if they are one"
+            )
         return tuple(said)
+
+    def _copied(self) -> tuple[str, str] | None:
+        """Two files whose guessed symbols differ only by what a browser or a desktop adds."""
+        of = {self._places[path].symbol: path for path in self.paths if path in self._asked}
+        for symbol, path in of.items():
+            original = of.get(_COPY.sub("", symbol))
+            if original is not None and original != path:
+                return original, path
+        return None
+
+    @property
+    def has_guessed(self) -> bool:
+        """Whether a file's symbol was taken from its path without a pattern that says so."""
+        return bool(self._asked)
+
+    def guessed_patterns(self) -> tuple[str, ...]:
+        """What `data.files` would have to say for the same symbols, after all files have been asked
+        for; empty where nothing was guessed, no few patterns say it, or dates that were taken off
+        are still to be held against the rows, which is only done for a guess."""
+        if any(self.is_dated(path) for path in self._asked):
+            return ()
+        places = {path: self._places[path] for path in self.paths if path in self._asked}
+        texts = tuple(
+            text for text, _ in Counter(p.pattern for p in places.values()).most_common(4)
+        )
+        said = matching([path_pattern(text) for text in texts], self.paths)
+        same = len(places) == len(self.paths) == len(said) and all(
+            said[path].symbol(path) == place.symbol for path, place in places.items()
+        )
+        return texts if same else ()
 
     def _twice(self) -> tuple[str, str] | None:
         """Two files that differ in their suffix only."""

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from openbell.adapters.sources.patterns import OF_DAY
+
 Span = tuple[date, date]
 """First and last day that a name speaks of, both included."""
 
@@ -42,6 +44,7 @@ _TOKEN = re.compile(rf"[^{re.escape(_SEPARATORS)}]+")
 _DATES = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
+        rf"(?<!\d){_YEAR}([-_.]?)(?P<month>0[1-9]|1[0-2])\2(?P<day>0[1-9]|[12]\d|3[01]){OF_DAY}(?!\d)",
         rf"(?<!\d){_YEAR}([-_.]?)(?P<month>0[1-9]|1[0-2])\2(?P<day>0[1-9]|[12]\d|3[01])(?!\d)",
         rf"(?<!\d)(?P<day>\d\d)([-_.]?)(?P<month>\d\d)\2{_YEAR}(?!\d)",
         rf"(?<!\d)(?P<day>\d\d?)[-_ ]?{_NAMED}[-_ ]?{_YEAR}(?!\d)",
@@ -99,7 +102,8 @@ def taken_apart(text: str) -> Name:
     dates = list(_dates(text))
     if _COUNTER.fullmatch(text.lower()) and (not dates or text.lower().startswith("part")):
         return Name(text, "", "", (), None, (), "*")
-    marks = sorted([*dates, *_words(text)], key=lambda mark: mark.start)
+    apart = [w for w in _words(text) if not any(w.start < d.end and d.start < w.end for d in dates)]
+    marks = sorted([*dates, *apart], key=lambda mark: mark.start)
     head, tail = 0, len(text)
     off: list[_Mark] = []
     while True:
@@ -205,7 +209,9 @@ def _words(text: str) -> Iterator[_Mark]:
     charted = re.search(r", (\d+[SHDWM]?|[DW])$", text)  # as TradingView ends its names
     if charted is not None:
         yield _Mark(*charted.span(1), "length")
-    counted = re.search(r"(?<![A-Za-z0-9])\d+[_ ](?:M|Min|Minute|Hour|H|D|Day|S)(?![A-Za-z])", text)
+    counted = re.search(
+        r"(?<![A-Za-z0-9])\d+[_ ](?:[MHDS]|(?i:min|minute|hour|day|sec|second)s?)(?![A-Za-z])", text
+    )
     if counted is not None:
         yield _Mark(*counted.span(), "length")
 

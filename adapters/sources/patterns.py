@@ -10,8 +10,11 @@ from urllib.parse import unquote
 from openbell.errors import DataError
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+OF_DAY = r"(?:T?(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?|T(?:[01]\d|2[0-3])(?:[-_.][0-5]\d){1,2})Z?"
+"""A time behind a date; behind a blank or the like it might be a strike."""
 _DAY = (
-    r"(?:\d{4}[-_.]?\d\d[-_.]?\d\d|\d\d[-_.]?\d\d[-_.]?\d{4}|\d{6}"
+    rf"(?:\d{{4}}[-_.]?\d\d[-_.]?\d\d{OF_DAY}"
+    r"|\d{4}[-_.]?\d\d[-_.]?\d\d|\d\d[-_.]?\d\d[-_.]?\d{4}|\d{6}"
     rf"|\d\d?[-_ ]?{_MONTH}[-_ ]?\d{{4}}|\d{{4}}[-_]?W\d\d|\d{{4}}[-_]?Q\d|Q\d[-_]?\d{{4}}"
     rf"|\d{{4}}[-_. ]?{_MONTH}|{_MONTH}[-_. ]?\d{{4}}|\d{{4}}[-_.]\d\d|\d\d[-_.]\d\d|\d{{4}})"
 )

@@ -55,6 +55,13 @@ USUAL = {
     "a range of days": ["{}_20240101_20241231.csv"],
     "a range in words": ["{}_2024-01-01_to_2024-06-30.csv"],
     "a vendor's words": ["DAT_ASCII_{}_M1_202407.csv", "DAT_ASCII_{}_M1_202408.csv"],
+    "a range of minutes": [
+        "{}_M1_202407010000_202407312359.csv",
+        "{}_M1_202408010000_202408312359.csv",
+    ],
+    "dates with times": ["{}_2024-07-01T09-30.csv", "{}_20240702T093000Z.csv"],
+    "bars with a blank": ["{}_1 min_20240701.csv", "{}_1 min_20240702.csv"],
+    "date and a word": ["{}_2024-07-01_minute.csv", "{}_2024-07-02_minute.csv"],
     "words behind": ["{}_full_1min_adjsplit.csv"],
     "a quarter": ["{}_2024Q3.csv", "{}_2024Q4.csv"],
     "week": ["{}/2024-W27.csv"],
@@ -202,6 +209,14 @@ def test_a_day_s_file_may_hold_the_evening_before_and_another_zone_s_hours(path:
     found.symbol(path)
 
     found.check_days(path, JULY_1 - DAY_NS // 3, JULY_1 + DAY_NS + DAY_NS // 3)
+
+
+def test_a_copy_of_a_file_is_told() -> None:
+    made = layout("AAPL.csv", "AAPL (1).csv", "MSFT.csv")
+    for path in made.paths:
+        made.symbol(path)
+
+    assert "AAPL (1).csv looks like a copy of AAPL.csv" in " ".join(made.notes())
 
 
 def test_a_pattern_says_which_files_are_read_and_where_their_symbol_stands() -> None:

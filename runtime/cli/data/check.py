@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,12 +97,31 @@ def print_layouts(layouts: Sequence[Description]) -> None:
         show(f"{layout.files[0]}{more}")
         for about, what in layout.lines:
             show(f"  {about:<9} {what}")
-        show("\ndata:")
-        for key, meaning in layout.lacking:
-            show(f"  # {key}: NAME    {meaning}")
-        for key, value in layout.keys.items():
-            show(f"  {key}: {_flow(value)}")
         show("")
+    if not layouts:
+        return
+    if len(layouts) > 1:
+        show("Each file is read as it is laid out; what is the same in all of them:\n")
+    show("data:")
+    for key, meaning in dict(pair for layout in layouts for pair in layout.lacking).items():
+        show(f"  # {key}: NAME    {meaning}")
+    for key, value in _in_common([layout.keys for layout in layouts]).items():
+        show(f"  {key}: {_flow(value)}")
+    show("")
+
+
+def _in_common(keys: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all mappings say alike. Written for a folder, more would be wrong for some of its files."""
+    first, *others = keys
+    common: dict[str, Any] = {}
+    for key, value in first.items():
+        if isinstance(value, Mapping):
+            inner = _in_common([value, *(other.get(key, {}) for other in others)])
+            if inner:
+                common[key] = inner
+        elif all(other.get(key) == value for other in others):
+            common[key] = value
+    return common
 
 
 def _layout_fields(layout: Description) -> dict[str, Any]:
