@@ -12,8 +12,9 @@ from datetime import date
 from typing import Literal, Protocol
 
 from openbell.errors import StoreError
+from openbell.market.results import SignalBatch
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Of what stores keep; a newer program reads older state, an older one refuses newer."""
 
 
@@ -89,7 +90,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A session document as stored; `body` is its JSON."""
+    """A session document; `body` is its JSON, and on its way into the store may be its columns
+    (`openbell.adapters.stores.columns.pack_document`)."""
 
     trading_date: date
     session: str
@@ -133,6 +135,10 @@ class SignalRows:
             yield StoredSignal(key, self.trading_date, session, symbol, body)
 
 
+Signals = SignalBatch | SignalRows
+"""On their way into the log: columns that are read back as their JSON, or texts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Every actor's state at one instant of market time: what makes a commit an epoch.
@@ -173,8 +179,8 @@ class CommitRecord:
     documents: tuple[Document, ...] = ()
     journal: tuple[JournalEntry, ...] = ()
     """What the steps used that could not be had again."""
-    signals: tuple[SignalRows, ...] = ()
-    """Signals whose id the log has are skipped."""
+    signals: tuple[Signals, ...] = ()
+    """Those whose id the log has are skipped."""
     audit: tuple[bytes, ...] = ()
     """JSON objects."""
     meta: Mapping[str, bytes] = field(default_factory=dict)

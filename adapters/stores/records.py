@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from zlib import crc32
 import msgpack
 import orjson
 
+from openbell.adapters.stores import columns
 from openbell.adapters.stores.base import (
     SCHEMA_VERSION,
     CommitRecord,
@@ -26,11 +27,13 @@ from openbell.adapters.stores.base import (
     EpochInfo,
     JournalEntry,
     SignalRows,
+    Signals,
     Snapshot,
     Step,
     StoredSignal,
 )
 from openbell.errors import StoreError
+from openbell.market.results import SignalBatch
 
 UNKNOWN_DATE = date.min
 """Of a snapshot whose manifest can't be read."""
@@ -139,7 +142,7 @@ class Encoded:
     documents: tuple[DocumentRow, ...]
     journal: tuple[tuple[str, str, bytes, int], ...]
     """trading_date, name, body, crc"""
-    signals: tuple[SignalRows, ...]
+    signals: tuple[Signals, ...]
     audit: tuple[tuple[bytes, int], ...]
     facts: tuple[tuple[str, bytes, int], ...]
     """The record's `meta`."""
@@ -276,8 +279,12 @@ def journal_row(entry: JournalEntry) -> tuple[str, str, bytes, int]:
     return day, name, body, checksum(day.encode(), name.encode(), body)
 
 
-def _checked(rows: SignalRows) -> SignalRows:
+def _checked(rows: Signals) -> Signals:
     """All rows at once: there may be tens of thousands in a commit."""
+    if isinstance(rows, SignalBatch):
+        for name in (rows.exchange, *rows.sessions, *rows.symbols):
+            _text(name, "a signal's key")
+        return rows
     count = len(rows)
     for column in (rows.ids, rows.sessions, rows.symbols):
         if len(column) != count or join_texts(column).count(b"\0") != count - 1:
@@ -296,10 +303,12 @@ def signal_crc(key: str, day: str, session: str, symbol: str, body: bytes) -> in
     return crc32(body, crc32(f"{key}\0{day}\0{session}\0{symbol}\0".encode()))
 
 
-def pack_signals(rows: SignalRows) -> bytes:
+def pack_block(rows: Signals) -> bytes:
     """Compressed: their texts repeat, and less has to be flushed to the disk."""
-    columns = [list(column) for column in (rows.ids, rows.sessions, rows.symbols, rows.bodies)]
-    return zlib.compress(msgpack.packb(columns, use_bin_type=True), 1)
+    if isinstance(rows, SignalBatch):
+        return columns.pack_signals(rows)
+    texts = [list(column) for column in (rows.ids, rows.sessions, rows.symbols, rows.bodies)]
+    return zlib.compress(msgpack.packb(texts, use_bin_type=True), 1)
 
 
 def block_crc(number: int, seq: int, count: int, day: str, packed: bytes) -> int:
@@ -387,11 +396,12 @@ class Reading:
             day, session, status, completed_ns, body, crc, place = row
             document = Document(date.fromisoformat(day), session, status, completed_ns, body, place)
             good = document_row(document)[-2] == crc
-        except _UNREADABLE:
+            text = columns.document_text(body) if good else b""
+        except (*_UNREADABLE, *columns.UNREADABLE):
             good = False
         if not good:
             raise self.corrupt(f'the document of "{row[1]}" on {row[0]} fails its checksum')
-        return document
+        return document if text is body else replace(document, body=text)
 
     def journal_entry(self, row: tuple[str, str, bytes, int]) -> JournalEntry:
         try:
@@ -415,17 +425,22 @@ class Reading:
             raise self.corrupt(f"the signal at {cursor} fails its checksum")
         return signal
 
-    def signal_rows(self, block: tuple[int, int, int, str, bytes, int]) -> SignalRows:
-        """Signals that `pack_signals` packed."""
+    def signals(self, block: tuple[int, int, int, str, bytes, int]) -> Signals:
+        """Signals that `pack_block` packed."""
         number, seq, count, day, packed, crc = block
+        found: Signals | None = None
         try:
-            good = block_crc(number, seq, count, day, packed) == crc
-            columns = msgpack.unpackb(zlib.decompress(packed)) if good else ()
-        except (*_UNREADABLE, zlib.error):
-            good = False
-        if not good:
+            if block_crc(number, seq, count, day, packed) == crc:
+                if packed[:1] == columns.MAGIC:
+                    found = columns.unpack_signals(packed)
+                else:
+                    texts = msgpack.unpackb(zlib.decompress(packed))
+                    found = SignalRows(date.fromisoformat(day), *texts)
+        except (*_UNREADABLE, *columns.UNREADABLE, zlib.error):
+            found = None
+        if found is None or len(found) != count:
             raise self.corrupt(f"the signals from {number}-{seq} on fail their checksum")
-        return SignalRows(date.fromisoformat(day), *columns)
+        return found
 
     def steps(
         self, rows: Iterable[tuple[Any, ...]], after: int, until: int, head: Head

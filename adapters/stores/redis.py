@@ -36,6 +36,7 @@ from openbell.adapters.stores.base import (
     Usage,
 )
 from openbell.adapters.stores.base import Head as PublicHead
+from openbell.adapters.stores.columns import signal_rows
 from openbell.adapters.stores.holders import (
     Lease,
     Watch,
@@ -71,6 +72,7 @@ from openbell.adapters.stores.refusals import (
     step_does_not_follow,
 )
 from openbell.errors import ConfigError, StoreError
+from openbell.market.results import SignalBatch
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -995,7 +997,8 @@ def _rows(encoded: Encoded, days: Sequence[str]) -> Iterator[Any]:
         seal = crc if place is None else f"{crc}:{place}"
         yield from (f"{day}\0{session}", status, completed, seal, body)
     yield len(encoded.signals)
-    for rows in encoded.signals:
+    for given in encoded.signals:
+        rows = signal_rows(given) if isinstance(given, SignalBatch) else given
         day = rows.trading_date.isoformat()
         keys = (rows.ids, repeat(day), rows.sessions, rows.symbols)
         crcs = map(signal_crc, *keys, rows.bodies)

@@ -43,7 +43,6 @@ from openbell.runtime.record.writing import (
     joined_batches,
     market_time,
     stored_documents,
-    stored_signals,
     wall_time,
 )
 
@@ -416,7 +415,7 @@ class Ledger:
                 replace(document, place=self._order(document.trading_date).get(document.session))
                 for document in stored_documents(documents.values())
             ),
-            signals=tuple(map(stored_signals, joined_batches(batches))),
+            signals=tuple(joined_batches(batches)),
             audit=tuple(audit),
             meta={**self._meta, COMMITTED: wall_time().encode()},
         )

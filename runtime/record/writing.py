@@ -7,23 +7,22 @@ from datetime import UTC, datetime
 
 import orjson
 
-from openbell.adapters.jsonlines import document_lines, escaped_ids, signal_lines
-from openbell.adapters.stores import Document, SignalRows
-from openbell.adapters.tables import day_signals, signal_ids
+from openbell.adapters.stores import Document
+from openbell.adapters.stores.columns import pack_document
+from openbell.adapters.tables import day_signals
 from openbell.market.results import SessionDocument, SignalBatch
 from openbell.runtime.record.trail import Transition
 
 
 def stored_documents(documents: Iterable[SessionDocument]) -> Iterator[Document]:
     """Session documents as stores keep them, without their signals, which are in the log."""
-    given = list(documents)
-    for document, line in zip(given, document_lines(given, {}).splitlines(), strict=True):
+    for document in documents:
         yield Document(
             trading_date=document.trading_date,
             session=document.session_name,
             status=document.status,
             completed_ns=document.completed_at,
-            body=line,
+            body=pack_document(document),
         )
 
 
@@ -39,19 +38,6 @@ def joined_batches(batches: Iterable[SignalBatch]) -> Iterator[SignalBatch]:
         run.append(batch)
     if run:
         yield day_signals(run)
-
-
-def stored_signals(batch: SignalBatch) -> SignalRows:
-    """A batch as stores take it; each body is a signal's JSON."""
-    ids = signal_ids(batch)
-    lines = b"".join(signal_lines(batch, escaped_ids(batch, ids)))
-    return SignalRows(
-        trading_date=batch.trading_date,
-        ids=ids.to_pylist(),
-        sessions=[batch.sessions[place] for place in batch.session.tolist()],
-        symbols=[batch.symbols[place] for place in batch.symbol.tolist()],
-        bodies=lines.splitlines(),
-    )
 
 
 def audit_entry(change: Transition) -> bytes:

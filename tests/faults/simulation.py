@@ -52,6 +52,7 @@ from openbell.adapters.stores import (
     Unavailable,
     this_process,
 )
+from openbell.adapters.stores.columns import document_text, signal_rows
 from openbell.adapters.stores.memory import Memory
 from openbell.adapters.stores.sqlite import SqliteStore
 from openbell.adapters.tables import signal_ids
@@ -68,7 +69,7 @@ from openbell.runtime.lifetime.run import STORE_TOKEN
 from openbell.runtime.lifetime.supervision import RECOVER
 from openbell.runtime.record import journal
 from openbell.runtime.record.ledger import Ledger
-from openbell.runtime.record.writing import stored_documents, stored_signals
+from openbell.runtime.record.writing import stored_documents
 from openbell.runtime.results.recording import Recorder
 from openbell.testing import Fail, FailingStore, Fault, HandClock, Killed
 from openbell.testing.inline import InlineRun
@@ -658,10 +659,10 @@ def check_replay(world: World) -> None:
     engine.ledger = ledger = Given(engine, found.steps)
     engine.run(prepared)
     batches = [batch for commit in ledger.found for batch in commit.signals]
-    signals = [signal for batch in batches for signal in stored_signals(batch)]
+    signals = [signal for batch in batches for signal in signal_rows(batch)]
     assert signals == [signal for _, signal in store.signals()]
     documents = {
-        (document.trading_date, document.session): document.body
+        (document.trading_date, document.session): document_text(document.body)
         for commit in ledger.found
         for document in stored_documents(commit.documents)
     }

@@ -17,6 +17,7 @@ from faults.test_simulation import SEEDS
 
 from openbell.actors import prefetch
 from openbell.adapters.stores import Gap
+from openbell.adapters.stores.columns import signal_rows
 from openbell.adapters.stores.sqlite import SqliteStore
 from openbell.messages.control import LoadTimedOut
 from openbell.runtime.intake.loading import Loader
@@ -97,7 +98,7 @@ def test_a_snapshot_one_step_late_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_signals_numbered_on_arrival_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = writing.stored_signals
+    joined = writing.joined_batches
     started = run.DurableRun._ledger
     numbers = count(1)
 
@@ -106,11 +107,12 @@ def test_signals_numbered_on_arrival_are_found(monkeypatch: pytest.MonkeyPatch) 
         numbers = count(1)
         return started(self, restored)
 
-    def numbered(batch: Any) -> Any:
-        return replace(stored(batch), ids=[f"{next(numbers)}" for _ in range(len(batch))])
+    def numbered(batches: Any) -> Any:
+        for batch in joined(batches):
+            yield replace(signal_rows(batch), ids=[f"{next(numbers)}" for _ in range(len(batch))])
 
     monkeypatch.setattr(run.DurableRun, "_ledger", anew)
-    monkeypatch.setattr(ledger, "stored_signals", numbered)
+    monkeypatch.setattr(ledger, "joined_batches", numbered)
     # These know the ids that signals should have; faults alone are to tell.
     monkeypatch.setattr(simulation.World, "check_durable", lambda world, commit: None)
     monkeypatch.setattr(simulation, "check_replay", lambda world: None)

@@ -65,3 +65,5 @@ CREATE INDEX journal_by_date ON journal (name, trading_date, position);
 
 -- from_2: What a file of version 2 lacks that version 3 has.
 ALTER TABLE documents ADD COLUMN place INTEGER;
+
+-- from_3: Signals and documents of version 4 are columns; those before stay as they are.

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
-from itertools import islice
 from secrets import token_hex
 from typing import Any, Literal, TypeVar
 
@@ -21,13 +20,13 @@ from openbell.adapters.stores.base import (
     Holder,
     JournalEntry,
     LeaseHeld,
-    SignalRows,
     Step,
     StoredSignal,
     Unavailable,
     Usage,
 )
 from openbell.adapters.stores.base import Head as PublicHead
+from openbell.adapters.stores.columns import selected
 from openbell.adapters.stores.holders import (
     Lease,
     Watch,
@@ -36,6 +35,7 @@ from openbell.adapters.stores.holders import (
     fenced,
     held,
 )
+from openbell.adapters.stores.known import KnownIds
 from openbell.adapters.stores.records import (
     ENTRIES,
     PAGE,
@@ -47,7 +47,7 @@ from openbell.adapters.stores.records import (
     block_crc,
     encode,
     in_order,
-    pack_signals,
+    pack_block,
     parse_cursor,
     plan_pruning,
     readable_manifest,
@@ -111,25 +111,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Recent:
-    """Ids of the last day's signals in the log, as of a commit."""
+    """The last day's signals in the log, as of a commit."""
 
     commit: int
-    ids: dict[date, set[str]]
-
-
-def _unknown(rows: SignalRows, known: set[str]) -> SignalRows:
-    """Those whose id the log hasn't yet; of several alike the first."""
-    if known.isdisjoint(rows.ids) and len(set(rows.ids)) == len(rows):
-        return rows
-    fresh = {key: place for place, key in reversed([*enumerate(rows.ids)]) if key not in known}
-    places = sorted(fresh.values())
-    return SignalRows(
-        rows.trading_date,
-        ids=[rows.ids[place] for place in places],
-        sessions=[rows.sessions[place] for place in places],
-        symbols=[rows.symbols[place] for place in places],
-        bodies=[rows.bodies[place] for place in places],
-    )
+    ids: dict[date, KnownIds]
 
 
 class SqliteStore:
@@ -280,12 +265,11 @@ class SqliteStore:
             ids = known.get(given.trading_date)
             if ids is None:
                 ids = known[given.trading_date] = self._ids_of(db, given.trading_date)
-            rows = _unknown(given, ids)
+            rows = ids.fresh(given)
             if not len(rows):
                 continue
-            ids.update(rows.ids)
             block = (encoded.number, appended, len(rows), given.trading_date.isoformat())
-            packed = pack_signals(rows)
+            packed = pack_block(rows)
             db.execute(
                 query("add_signals"),
                 (self._name, *block, packed, block_crc(*block, packed)),
@@ -296,10 +280,12 @@ class SqliteStore:
             self._recent = _Recent(encoded.number, {last: known[last]})
         return appended
 
-    def _ids_of(self, db: sqlite3.Connection, day: date) -> set[str]:
+    def _ids_of(self, db: sqlite3.Connection, day: date) -> KnownIds:
         """An id holds its date: no other day's signal can have the same."""
-        blocks = self._rows(db, "blocks_of_day", day.isoformat())
-        return {key for block in blocks for key in self._reading.signal_rows(block).ids}
+        known = KnownIds()
+        for block in self._rows(db, "blocks_of_day", day.isoformat()):
+            known.fresh(self._reading.signals(block))
+        return known
 
     # What can be read back.
 
@@ -380,25 +366,27 @@ class SqliteStore:
             (start[0], block[0][0] if block else 0, *of_day),
             size=BLOCKS,
         )
-        wanted = (
-            (cursor, signal)
-            for cursor, signal in self._signals(blocks, start if after is not None else None)
-            if (symbol is None or signal.symbol == symbol)
-            and (session is None or signal.session == session)
-        )
-        if limit is not None:
-            return islice(wanted, limit)
+        wanted = self._signals(blocks, start if after is not None else None, symbol, session, limit)
         whole = after is None and not of_day and symbol is None and session is None
-        return self._counted(wanted, committed) if whole else wanted
+        return self._counted(wanted, committed) if whole and limit is None else wanted
 
     def _signals(
-        self, blocks: Iterator[Any], after: tuple[int, int] | None
+        self,
+        blocks: Iterator[Any],
+        after: tuple[int, int] | None,
+        symbol: str | None,
+        session: str | None,
+        limit: int | None,
     ) -> Iterator[tuple[str, StoredSignal]]:
         for block in blocks:
+            if limit == 0:
+                return
             number, first = block[:2]
-            for seq, signal in enumerate(self._reading.signal_rows(block), first):
-                if after is None or (number, seq) > after:
-                    yield f"{number}-{seq}", signal
+            skipped = after[1] + 1 - first if after and number == after[0] else 0
+            found = selected(self._reading.signals(block), skipped, symbol, session, limit)
+            for place, signal in found:
+                yield f"{number}-{first + place}", signal
+                limit = None if limit is None else limit - 1
 
     def _counted(self, rows: Iterator[T], least: int) -> Iterator[T]:
         """They are counted by another index than they are found with."""

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
-from itertools import chain
 from random import Random
 from signal import SIGCONT, SIGSTOP
 
+import numpy as np
 import pytest
+from drawn_results import document, some_signals
 from store_places import Place, writer
 from store_records import (
     DAY,
@@ -33,6 +34,7 @@ from store_records import (
     taken,
 )
 
+from openbell.adapters.jsonlines import document_lines
 from openbell.adapters.stores import (
     SCHEMA_VERSION,
     Conflict,
@@ -45,7 +47,10 @@ from openbell.adapters.stores import (
     Store,
     this_process,
 )
+from openbell.adapters.stores.columns import rows_at, signal_rows
+from openbell.adapters.tables import day_signals, signal_ids
 from openbell.errors import StoreError
+from openbell.runtime.record.writing import stored_documents
 
 # Commits.
 
@@ -70,7 +75,7 @@ def test_a_first_commit_is_read_back(store: Store, place: Place) -> None:
     assert store.head().digest == digest(1)
     assert list(store.steps()) == [a_step(1)]
     assert [signal for _, signal in store.signals()] == [
-        *chain.from_iterable(a_full_record(1).signals)
+        a_signal(f"1:{place}") for place in range(3)
     ]
 
 
@@ -285,6 +290,62 @@ def test_signals_are_found_by_date_symbol_and_session(store: Store) -> None:
     assert found(session="Lunch Break", symbol="NIFTY", trading_date=NEXT_DAY) == [signals[6].id]
     assert found(after=first, symbol="NIFTY", limit=2) == [signals[2].id, signals[4].id]
     assert found(symbol="nifty") == []
+
+
+def test_signals_given_as_columns_are_read_back_as_their_json(store: Store) -> None:
+    fence = taken(store)
+    batch = day_signals([some_signals(40)])
+    texts = [*signal_rows(batch)]
+    once = {signal.id: signal for signal in reversed(texts)}
+
+    store.commit(fence, replace(a_record(1), signals=(batch,)))
+
+    assert [signal for _, signal in store.signals()] == sorted(once.values(), key=texts.index)
+    assert store.head().signals == len(once) < len(batch)
+    log = [*store.signals()]
+    assert [*store.signals(log[4][0], limit=3)] == log[5:8]
+    assert [*store.signals(log[4][0], symbol="ABB", session="Lunch Break")] == [
+        (cursor, signal)
+        for cursor, signal in log[5:]
+        if (signal.symbol, signal.session) == ("ABB", "Lunch Break")
+    ]
+    assert [*store.signals(symbol="NOPE")] == []
+
+
+def test_a_signal_is_appended_once_whatever_form_it_is_given_in(store: Store, place: Place) -> None:
+    """Columns of the same names are compared as numbers, all else as texts."""
+    fence = taken(store)
+    batch = day_signals([some_signals(12, seed=1)])
+    other = replace(
+        batch,
+        symbols=("ZEE", *batch.symbols),
+        symbol=batch.symbol + np.int32(1),
+        number=np.where(np.arange(12) % 3, batch.number, np.int32(2)),
+    )
+    ids = dict.fromkeys(signal_ids(batch).to_pylist())
+
+    store.commit(fence, replace(a_record(1), signals=(rows_at(batch, np.arange(5)),)))
+    store.commit(fence, replace(a_record(2), signals=(batch,)))
+    store.commit(fence, replace(a_record(3), signals=(signal_rows(batch), batch)))
+    assert [signal.id for _, signal in store.signals()] == [*ids]
+    store.commit(fence, replace(a_record(4), signals=(other, batch, signal_rows(other))))
+    ids |= dict.fromkeys(signal_ids(other).to_pylist())
+    assert [signal.id for _, signal in store.signals()] == [*ids]
+
+    # Another process knows only what it reads.
+    later = place.open()
+    later.commit(fence, replace(a_record(5), signals=(batch, other)))
+    assert [signal.id for _, signal in store.signals()] == [*ids]
+
+
+def test_a_document_given_as_columns_is_read_back_as_its_json(store: Store) -> None:
+    given = document("Lunch Break", DAY)
+    (stored,) = stored_documents([given])
+    store.commit(taken(store), a_record(1, documents=(stored,)))
+
+    (found,) = store.documents()
+
+    assert found == replace(stored, body=document_lines([given], {}).rstrip(b"\n"))
 
 
 # Session documents.
