@@ -254,7 +254,7 @@ class Process(InlineRun):
             self.superseded = world.taken_over(self.fence)
         if world.happens("heartbeat"):
             self.heartbeat.beat()
-        if world.happens("second"):
+        if self.superseded is None and world.happens("second"):
             world.check_second()
         if world.happens("pause"):
             self._pause_or_resume()
