@@ -8,10 +8,11 @@ from datetime import date, timedelta
 from typing import Any
 
 import orjson
+from loguru import logger
 
 from openbell.actors import day
-from openbell.adapters.stores import Document, Head, Snapshot, Step, Store
-from openbell.errors import ConfigError, StoreError
+from openbell.adapters.stores import Corrupt, Document, Head, Snapshot, Step, Store
+from openbell.errors import ConfigError
 from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.control import Start
 from openbell.runtime.config import Config
@@ -20,7 +21,7 @@ from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.lifetime.eras import Era, begun, era_at, eras_of, first_era, going_on
 from openbell.runtime.lifetime.recovery import Restored, recorded_steps, restore
-from openbell.runtime.record.codec import decode, encode
+from openbell.runtime.record.codec import Undecodable, decode, encode
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.trail import Transition
 from openbell.runtime.record.writing import audit_entry, market_time
@@ -80,16 +81,9 @@ def _begun_anew(
         # Was to be begun anew, and has not been.
         since, base = before.since, before.base
     else:
-        newest = store.epochs()[0]
-        if newest.problem is not None:
-            raise StoreError(
-                f"the newest snapshot is damaged ({newest.problem}), so that {last} can't be "
-                "begun anew; go on with the old configuration until there is another"
-            )
-        of_day: day.State = decode(store.states(newest.epoch)[day.NAME])
-        state = of_day.state
+        state, ended_at = _come_to(store, reached)
         if state == "ENDED":
-            since, base = last + timedelta(days=1), newest.step
+            since, base = last + timedelta(days=1), ended_at
         else:
             since, base = last, recorded_steps(store, last, held)[0] - 1
     first = days_from(plan, since)[0].date
@@ -101,6 +95,30 @@ def _begun_anew(
         return eras, Change(f"from {first} on: {changes}")
     said = f"{last} is begun anew: {changes}"
     return eras, Change(said, last, state, MarketTime(reached.market_ns))
+
+
+def _come_to(store: Store, reached: Step) -> tuple[str, int]:
+    """The state that the last day is in, and the step of which a snapshot, whole or not, holds it.
+
+    The newest snapshot tells it; where that is damaged, the audit trail does.
+    """
+    newest = next(iter(store.epochs()), None)
+    if newest is not None and newest.problem is None:
+        try:
+            of_day: day.State = decode(store.states(newest.epoch)[day.NAME])
+        except (Corrupt, Undecodable) as error:
+            logger.warning("snapshot {}: {}; asking the audit trail", newest.epoch, error)
+        else:
+            return of_day.state, newest.step
+    entries = (orjson.loads(entry) for _, entry in store.audit())
+    of_last = str(reached.trading_date)
+    states = [e["to"] for e in entries if e["what"] == "day" and e.get("trading_date") == of_last]
+    if not states:
+        raise Corrupt(
+            f"neither a snapshot nor the audit trail tells whether {of_last} had ended; go on with "
+            "the old configuration, or give this one another name"
+        )
+    return states[-1], reached.number
 
 
 def days_from(plan: Plan, since: date) -> tuple[TradingDay, ...]:
@@ -158,7 +176,8 @@ def further_days(
     ended = Restored(0, head.step, EPOCH)
     ended.states = {name: cell.state for name, cell in cells.items()}
     ended.anew = since
-    base = talking.answered(store.epochs)[0].step or head.step
+    newest = next(iter(talking.answered(store.epochs)), None)
+    base = (newest.step if newest is not None else 0) or head.step
     era = Era(since, config.determining(), plan.symbols, head.step + 1, base)
     change = Change(f"from {days_from(plan, since)[0].date} on: further days")
     return Further(era, last, change, ended)

@@ -8,12 +8,14 @@ from datetime import date
 from functools import partial
 from typing import Any
 
+from loguru import logger
+
 from openbell.actors import breakout
 from openbell.actors.effects import Commit, Settled
 from openbell.adapters.sources import Source, open_source
-from openbell.adapters.stores import Step, Store
-from openbell.errors import ConfigError, InputError, ReplayError
-from openbell.market.days import MarketTime, TradingDay
+from openbell.adapters.stores import Corrupt, Step, Store
+from openbell.errors import ConfigError, InputError, ReplayError, StoreError
+from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.market.windows import resolve
 from openbell.messages.control import Prepared
 from openbell.messages.time import Grant
@@ -229,6 +231,41 @@ def write_earlier(
             raise lost(of, str(error)) from error
         if again.differs is not None:
             raise ReplayError(again.differs)
+
+
+def brought_before(
+    store: Store, eras: Sequence[Era], era: Era, config_on: Callable[[date], Config]
+) -> Restored:
+    """What earlier days brought to the one that an era begins anew.
+
+    Where no snapshot that holds it is whole, the day before is run again.
+
+    Raises
+    ------
+    StoreError
+        If it can't be.
+    """
+    reached = store.head().step
+    try:
+        return restored(store, reached, eras=eras)
+    except Corrupt as error:
+        logger.warning("{}; running again what they held", error)
+    found = Restored(0, reached, EPOCH)
+    found.anew = era.since
+    earlier = [of.trading_date for of in counted(stretches(store), eras)]
+    if not earlier:
+        return found
+    try:
+        again = replay_day(config_on(earlier[-1]), store, earlier[-1])
+    except InputError as error:
+        raise StoreError(
+            f"{era.since} can't be begun anew: the snapshots are damaged that hold what earlier days "
+            f"brought, and they can't be run again, {error}; give the configuration another name"
+        ) from error
+    if again.differs is not None:
+        raise ReplayError(again.differs)
+    found.states = {name: cell.state for name, cell in again.engine.cells.items()}
+    return found
 
 
 def _opened(config: Config, found: Restored, day: date) -> tuple[Source, Plan]:

@@ -33,7 +33,7 @@ from openbell.runtime.lifetime.eras import begun, era_at, era_on, plan_over
 from openbell.runtime.lifetime.identity import check_files, identity
 from openbell.runtime.lifetime.lease import Heartbeat, acquired
 from openbell.runtime.lifetime.recovery import Restored
-from openbell.runtime.lifetime.replaying import write_earlier
+from openbell.runtime.lifetime.replaying import brought_before, write_earlier
 from openbell.runtime.lifetime.retention import Retention
 from openbell.runtime.lifetime.supervision import RECOVER_SECONDS, Supervision
 from openbell.runtime.record.ledger import Ledger
@@ -418,7 +418,9 @@ class DurableRun:
         logger.info("{}", self.change.said)
         meta, snapshot = self._facts(), None
         if (start := changes.start_anew(self.plan, self.eras, self.head)) is not None:
-            before = before or recovery.restored(self._store, self.head.step, eras=self.eras)
+            era = era_at(self.eras, self.head.step + 1)
+            assert era is not None, "it begins a day anew"
+            before = before or brought_before(self._store, self.eras, era, self._config_on)
             snapshot = changes.snapshot_before(start.days[0], before, self.engine, self.plan)
         changes.take(
             self.change, meta, snapshot, head=self.head, store=self._store, talking=self.talking

@@ -329,6 +329,15 @@ def without_snapshots_since(of: Setting, step: int) -> int:
     return len(epochs)
 
 
+def newest_snapshot(of: Setting) -> int:
+    """The step of it."""
+    store = open_store(of.url, of.name)
+    try:
+        return store.epochs()[0].step
+    finally:
+        store.close()
+
+
 @pytest.mark.parametrize("too", [0, 1], ids=["later ones", "that it began with"])
 def test_what_was_given_up_does_not_come_back_though_snapshots_are_damaged(
     too: int, children: Nursery, of: Setting, undisturbed: Kept
@@ -342,6 +351,61 @@ def test_what_was_given_up_does_not_come_back_though_snapshots_are_damaged(
 
     assert code == 0, said
     assert_same(left(of), undisturbed, "from a snapshot of what was given up")
+
+
+@pytest.mark.parametrize("damaged", ["newest", "all"])
+def test_a_day_is_begun_anew_though_snapshots_are_damaged(
+    damaged: str, children: Nursery, of: Setting, undisturbed: Kept
+) -> None:
+    changed(of, CHANGES["a window moved"][0])
+    assert without_snapshots_since(of, 0 if damaged == "all" else newest_snapshot(of))
+
+    code, said = children.run(*of.run, "--fresh-day")
+
+    assert code == 0, said
+    assert_same(left(of), undisturbed, f"with {damaged} damaged")
+
+
+@pytest.mark.parametrize("damaged", ["newest", "all"])
+def test_after_a_days_end_the_next_one_is_begun_with_the_change_though_snapshots_are_damaged(
+    damaged: str, children: Nursery, minutes: Path, tmp_path: Path
+) -> None:
+    kept = {}
+    for about in ("whole", damaged):
+        folder = tmp_path / about
+        url = f"sqlite:///{folder}/s.db"
+        of = setting(folder, minutes, url, "bot", feed={"end": SECOND})
+        assert children.run(*of.run)[0] == 0
+        changed(of, CHANGES["a window moved"][0])
+        if about != "whole":
+            assert without_snapshots_since(of, 0 if about == "all" else newest_snapshot(of))
+
+        code, said = children.run(*of.run, "--fresh-day")
+
+        assert code == 0, said
+        assert f"from {THIRD} on: " in said
+        kept[about] = left(of)
+    assert_same(kept[damaged], kept["whole"], f"with {damaged} damaged")
+
+
+def test_the_first_day_is_begun_anew_though_all_snapshots_are_damaged(
+    children: Nursery, minutes: Path, tmp_path: Path
+) -> None:
+    of = setting(tmp_path, minutes, f"sqlite:///{tmp_path}/s.db", "bot", feed=PACED)
+    assert children.run(*of.run, point="signal, after its commit")[0] == KILLED
+    assert reached(of)[0] == FIRST
+    keys, _ = CHANGES["a window moved"]
+    changed(of, keys)
+    assert without_snapshots_since(of, 0)
+
+    code, said = children.run(*of.run, "--fresh-day")
+
+    assert code == 0, said
+    found = of_days(left(of), *DAYS)
+    expected = of_days(whole(children, tmp_path / "after", minutes, keys), *DAYS)
+    # Of the signals the log has what was reported first.
+    assert {s["id"] for s in found.pop("signals")} >= {s["id"] for s in expected.pop("signals")}
+    assert found == expected
 
 
 def test_what_earlier_days_brought_is_kept(children: Nursery, of: Setting) -> None:
