@@ -110,6 +110,10 @@ class Found:
 NOTHING = Found()
 
 
+class OpenDatesError(DataError):
+    """Nothing in a file tells the day from the month; other files of its kind may."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Where openbell's columns are in one file."""
@@ -248,9 +252,9 @@ def _missing(
     advice = f"name it with data.columns{example}"
     if ours == "symbol":
         advice = f"set data.symbol: {_likely_symbol(file)} for all rows, or {advice}"
+    held = ", ".join(existing) or "no columns"
     raise DataError(
-        f'{file}: no column "{theirs}", which {options.kind} need; it has {", ".join(existing)}; '
-        f"{advice}"
+        f'{file}: no column "{theirs}", which {options.kind} need; it has {held}; {advice}'
     )
 
 
@@ -566,6 +570,11 @@ def _shown(value: Any) -> str:
 def _joined(plan: Plan, table: Any) -> Any:
     import pyarrow.compute as pc  # 26 ms that only such files pay
 
+    first = _plain(plan, table, plan.parts[0])
+    if pa.types.is_timestamp(first.type):
+        counts = _values(first, np.dtype(np.int64))
+        if len(counts) and (counts % (DAY_NS // _UNIT_NS[first.type.unit])).any():
+            return first  # whole times, beside which their time of day stands once more
     texts = [
         pc.utf8_trim_whitespace(_of_day(_plain(plan, table, name)).cast(pa.string()))
         for name in plan.parts
@@ -624,7 +633,7 @@ def _parsed(
         ) from None
     except AmbiguousOrderError as error:
         example = texts[error.position].as_py()
-        raise DataError(
+        raise OpenDatesError(
             f'{plan.file}: row {first_row + error.position}: {_ts_name(plan)} is "{example}", and '
             "nothing in the file tells the day from the month; write "
             + " or ".join(f"data.csv: {{date_order: {order}}}" for order in error.orders)

@@ -10,8 +10,9 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +24,7 @@ from openbell.adapters.sources.base import DataOptions, Source
 from openbell.adapters.sources.columns import (
     Decoded,
     Found,
+    OpenDatesError,
     Plan,
     check_types,
     decode,
@@ -49,6 +51,7 @@ from openbell.adapters.sources.files import (
 )
 from openbell.adapters.sources.pieces import Piece, PieceSource, Scan
 from openbell.adapters.sources.roles import recognised
+from openbell.adapters.sources.timetexts import DateOrder, only_order
 from openbell.errors import DataError
 from openbell.market.days import Nanoseconds
 
@@ -98,9 +101,29 @@ def text_files(path: Path, options: DataOptions) -> list[StoredFile]:
 
 def _scan(files: list[StoredFile], options: DataOptions) -> Scan:
     opened = [CsvFile(file, options) for file in files]
-    pieces = [piece for file in opened for piece in file.pieces()]
+    pieces: list[Piece] = []
+    for number, file in enumerate(opened):
+        try:
+            pieces += file.pieces()
+        except OpenDatesError:
+            order = _order_of_alike(file, opened)
+            if order is None:
+                raise
+            csv = replace(options.csv, date_order=order)
+            opened[number] = CsvFile(file.file, replace(options, csv=csv))
+            pieces += opened[number].pieces()
     said = (*notes(files), *_guesses(opened))
     return Scan(tuple(pieces), tuple(file.watched.identity for file in opened), said)
+
+
+def _order_of_alike(file: CsvFile, files: Sequence[CsvFile]) -> DateOrder | None:
+    """The order of day and month in the files that are laid out as one is, by their first rows.
+
+    A file a day tells it on the thirteenth at the earliest, but its neighbours are of one writer.
+    """
+    layout = file.dialect.names, file.dialect.delimiter
+    alike = [f for f in files if (f.dialect.names, f.dialect.delimiter) == layout]
+    return only_order([f.first_time for f in alike if f.first_time])
 
 
 def _guesses(files: list[CsvFile]) -> Iterator[str]:
@@ -191,6 +214,12 @@ class CsvFile:
             if dialect.header or dialect.named:
                 raise
             raise self._no_header() from None
+
+    @property
+    def first_time(self) -> str:
+        """The time of the first row as it is written; empty where there is no row."""
+        row = dict(zip(self.dialect.names, self.dialect.first_row, strict=False))
+        return " ".join(row.get(name, "") for name in self.plan.needed(["ts"])).strip()
 
     def guesses(self) -> Iterator[str]:
         """What is taken for granted, because the file does not say it."""

@@ -8,7 +8,7 @@ same place, so that it is cut out of all of them at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
@@ -467,6 +467,22 @@ def _civil(parts: NDArray[np.int32], order: DateOrder) -> NDArray[np.int64]:
     months = ((year.astype(np.int64) - 1970) * 12 + month - 1).astype("datetime64[M]")
     days: NDArray[np.int64] = months.astype("datetime64[D]").astype(np.int64) + day - 1
     return days
+
+
+def only_order(texts: Sequence[str]) -> DateOrder | None:
+    """The one order of day and month that all texts can have; None: several, none, or no times.
+
+    Told by numbers that can be no month alone: texts of different files need not follow each other.
+    """
+    if not texts:
+        return None
+    try:
+        found = _fields(pa.array(texts, pa.string()), Style())
+    except BadTimeError:
+        return None
+    parts = found.parts[:, found.order == _OPEN]
+    possible = [order for order in _ORDERS if parts.size and _valid(parts, order).all()]
+    return possible[0] if len(possible) == 1 else None
 
 
 def decided_order(parts: NDArray[np.int32]) -> DateOrder | None:

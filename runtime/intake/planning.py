@@ -167,7 +167,7 @@ def plan(
     )
     found = next(filter(held.has_row, asked), None)
     if found is None:
-        raise DataError(_nothing_inside(config, dates, asked_from, end))
+        raise DataError(_nothing_inside(config, dates, asked_from, end, len(symbols)))
     days = asked if start is not None else asked[asked.index(found) :]
     while end is None and not held.has_row(days[-1]):
         days = days[:-1]
@@ -547,8 +547,13 @@ class _Held:
 
 
 def _nothing_inside(
-    config: Config, dates: Mapping[date, int], start: date | None, end: date | None
+    config: Config,
+    dates: Mapping[date, int],
+    start: date | None,
+    end: date | None,
+    num_symbols: int,
 ) -> str:
+    daily = max(dates.values()) <= num_symbols
     of = "" if config.symbols == "all" else f" of {', '.join(config.symbols[:5])}"
     asked = " ".join(
         f"{word} {day}" for word, day in (("from", start), ("to", end)) if day is not None
@@ -557,6 +562,7 @@ def _nothing_inside(
         f"{_where(config)} has no row{of} inside the hours of {config.exchange}"
         f"{' ' + asked if asked else ''}; it has rows from {min(dates)} to {max(dates)}: check the "
         "dates, the exchange and data.timezone"
+        + ("; one row a day, as it has, can't be run: name a file with minutes or ticks" * daily)
     )
 
 

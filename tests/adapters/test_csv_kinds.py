@@ -166,6 +166,25 @@ def test_days_that_may_be_months_are_refused_with_the_key_that_decides(tmp_path:
     assert_the_two_bars(read(tmp_path, body, csv={"date_order": "mdy"}))
 
 
+def test_a_day_that_may_be_a_month_is_told_by_the_file_s_neighbours(tmp_path: Path) -> None:
+    for at, name in (("07/01/2024", "Q_1.csv"), ("07/15/2024", "Q_15.csv")):
+        (tmp_path / name).write_text(text(f"{at} 09:30", f"{at} 09:31"))
+
+    rows = open_source(tmp_path, DataOptions(symbol="Q", timezone=NEW_YORK)).read(*FOREVER)
+
+    assert rows.ts[0] == FIRST
+    assert rows.ts[2] == FIRST + 14 * 24 * 60 * MINUTE_NS
+
+
+@pytest.mark.parametrize("other", ["07/02/2024", "15/07/2024,07/16/2024"])
+def test_neighbours_that_tell_nothing_or_both_decide_nothing(other: str, tmp_path: Path) -> None:
+    for number, at in enumerate(("07/01/2024", *other.split(","))):
+        (tmp_path / f"Q_{number}.csv").write_text(text(f"{at} 09:30", f"{at} 09:31"))
+
+    with pytest.raises(DataError, match="nothing in the file tells the day from the month"):
+        open_source(tmp_path, DataOptions(symbol="Q", timezone=NEW_YORK)).info()
+
+
 @given(
     start=st.dates(),
     steps=st.lists(st.integers(0, 5), min_size=4, max_size=60),

@@ -80,6 +80,17 @@ def split_times(of_day: Callable[[pd.Series], Any]) -> pd.DataFrame:
     return local.drop(columns="ts").assign(date=local["ts"].dt.date, time=of_day(local["ts"]))
 
 
+def midnights(of_day: Callable[[pd.Series], Any]) -> pd.DataFrame:
+    """Days as timestamps, which is what pandas makes of dates."""
+    return split_times(of_day).assign(date=lambda f: pd.to_datetime(f["date"]))
+
+
+def databento() -> pa.Table:
+    made = frame().rename(columns={"ts": "ts_event"}).assign(rtype=33, publisher_id=2)
+    whole = {n: (made[n] * 1e9).astype("int64") for n in ("open", "high", "low", "close")}
+    return pa.Table.from_pandas(made.assign(**whole))
+
+
 ARROW: dict[str, tuple[Callable[[], pa.Table], DataOptions]] = {
     "plain": (table, DataOptions()),
     **{
@@ -158,6 +169,28 @@ ARROW: dict[str, tuple[Callable[[], pa.Table], DataOptions]] = {
     "date and length of time": (
         lambda: pa.Table.from_pandas(split_times(lambda ts: ts - ts.dt.normalize())),
         LOCAL,
+    ),
+    "midnights and length of time": (
+        lambda: pa.Table.from_pandas(midnights(lambda ts: ts - ts.dt.normalize())),
+        LOCAL,
+    ),
+    "midnights and time of day as text": (
+        lambda: pa.Table.from_pandas(midnights(lambda ts: ts.dt.strftime("%H:%M"))),
+        LOCAL,
+    ),
+    "midnights and time of day as number": (
+        lambda: pa.Table.from_pandas(midnights(lambda ts: ts.dt.strftime("%H%M").astype(int))),
+        LOCAL,
+    ),
+    "a time of day beside whole times": (
+        lambda: pa.Table.from_pandas(
+            naive().assign(time=lambda f: f["ts"].dt.time).rename(columns={"ts": "date"})
+        ),
+        LOCAL,
+    ),
+    "prices in 1e-9 as Databento has them": (
+        databento,
+        DataOptions(),
     ),
     "date and number": (
         lambda: pa.Table.from_pandas(

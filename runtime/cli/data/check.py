@@ -48,10 +48,8 @@ def check(
 
     if configuration_file(config) is None and exchange is None and not environment_configures():
         options = DataOptions(kind=kind.value if kind else "bars")
-        layouts = described(Path(path), options)
-        if layouts:
-            _check_layouts(path, layouts, options, json=json)
-            return
+        _check_layouts(path, described(Path(path), options), options, json=json)
+        return
     file, settings = of_data(path, exchange, start, end, kind, config)
     with naming(file):
         layouts = described(Path(path), data_options(settings))
@@ -155,15 +153,18 @@ def _check_layouts(
     _refuse_lacking(path, layouts, options)
     source = open_source(path, options)
     try:
-        symbols, dates = source.info().symbols, source.dates("UTC")
+        info, dates = source.info(), source.dates("UTC")
     finally:
         source.close()
+    symbols = info.symbols
     rows = sum(dates.values())
     first, last = (str(min(dates)), str(max(dates))) if dates else (None, None)
     if json:
         found = {"rows": rows, "symbols": len(symbols), "first": first, "last": last}
         print(one_line({**found, "layouts": [_layout_fields(layout) for layout in layouts]}))
         return
+    for note in info.notes:
+        show(note)
     show(
         f"{first} to {last} UTC: {counted(len(symbols), 'symbol')}, {counted(rows, 'row')}; pass "
         "--exchange NAME, e.g. XNYS or XNSE, to see days, gaps and bad rows"
