@@ -35,6 +35,7 @@ from openbell.runtime.intake.pushed import is_pushed_table, pushed_columns, push
 from openbell.runtime.kernel.hosttime import wall
 from openbell.runtime.lifetime.opening import empty_state, open_configured_store
 from openbell.runtime.lifetime.run import STORE_TOKEN, DurableRun
+from openbell.runtime.lifetime.supervision import RECOVER
 from openbell.runtime.record.writing import market_time
 from openbell.runtime.results.frames import DayView, Result
 from openbell.runtime.results.interruption import Uninterrupted
@@ -186,13 +187,15 @@ class _InMemory:
 class _Durable(DurableRun):
     """A run that holds its lease from the beginning, and has a store of its own to close."""
 
-    def __init__(self, config: Config, **options: Any) -> None:
+    def __init__(self, config: Config, *, recover: bool = False, **options: Any) -> None:
         accept(config, "run", data=options.get("data"))
         store = open_configured_store(config)
         try:
             for warning in store.warnings():
                 logger.warning("{}", warning)
             super().__init__(config, store, **options)
+            if recover:
+                store.send_command(RECOVER)
             self.keep_lease()
         except BaseException:
             store.close()
@@ -313,6 +316,7 @@ class Runtime:
         *,
         durable: bool | None = None,
         fresh_day: bool = False,
+        recover: bool = False,
         overrides: Mapping[str, Any] = {},
     ) -> Self:
         """A runtime from a configuration, a mapping of one, or the path of its file.
@@ -328,6 +332,8 @@ class Runtime:
         fresh_day : bool
             Whether a configuration that gives other answers than the one that the state was made
             with is taken by beginning the day under way anew; if not, it is refused.
+        recover : bool
+            Whether a day that is in ERROR is tried again; if not, the run ends with DayFailed.
         overrides : mapping, optional
             Dotted keys and their values, over those of the configuration and the environment:
             `{"breakout.confirm": "touch"}`.
@@ -346,7 +352,7 @@ class Runtime:
             return cls(made, data, start=made.feed.start, end=made.feed.end, speed=made.feed.speed)
         if in_files and data is not None:
             made = config_from(made, overrides={"data.path": os.fspath(data)})
-        return cls._durable(made, None if in_files else data, fresh_day=fresh_day)
+        return cls._durable(made, None if in_files else data, fresh_day=fresh_day, recover=recover)
 
     @classmethod
     def _durable(
@@ -358,6 +364,7 @@ class Runtime:
         on_day: OnDay | None = None,
         dispatcher: Literal["inline", "threads"] | None = None,
         fresh_day: bool = False,
+        recover: bool = False,
     ) -> Self:
         runtime = cls.__new__(cls)
         told = runtime._telling(on_day)
@@ -369,6 +376,7 @@ class Runtime:
             on_day=told,
             dispatcher=dispatcher,
             fresh_day=fresh_day,
+            recover=recover,
         )
         try:
             runtime._host(config, run, run.log())

@@ -32,7 +32,7 @@ from openbell.adapters.stores.base import (
     Step,
     StoredSignal,
 )
-from openbell.errors import StoreError
+from openbell.errors import StoreError, way_out
 from openbell.market.results import SignalBatch
 
 UNKNOWN_DATE = date.min
@@ -557,7 +557,7 @@ class Reading:
     def corrupt(self, what: str) -> Corrupt:
         return Corrupt(
             f"{self.where}: {what}; restore a copy of the store, or remove this state with "
-            "`openbell state delete --yes` and start afresh"
+            f"{way_out('`openbell state delete --yes`', 'delete() of this store')} and start afresh"
         )
 
 

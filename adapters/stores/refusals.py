@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from openbell.adapters.stores.base import Conflict, Gap
+from openbell.errors import way_out
 
 
 def past(where: str, number: int, last: int) -> Gap:
@@ -31,5 +32,5 @@ def conflict(where: str, number: int, held: bytes, digest: bytes) -> Conflict:
     return Conflict(
         f"{where}: commit {number} exists with another content (digest {held.hex()}, now "
         f"{digest.hex()}): two writers, or a run that isn't deterministic; nothing was written; "
-        "compare them with `openbell replay`"
+        f"{way_out('compare them with `openbell replay`', 'keep a copy of the store')}"
     )

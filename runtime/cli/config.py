@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 config_app = typer.Typer(
     help="Check a configuration, or see what one may hold.",
     no_args_is_help=True,
-    epilog=example("openbell config check config.yaml"),
+    epilog=example("openbell config check examples/us.yaml --set data.path=minutes"),
 )
 
 
-@config_app.command("check", epilog=example("openbell config check config.yaml"))
+@config_app.command(
+    "check", epilog=example("openbell config check examples/us.yaml --set data.path=minutes")
+)
 @settable
 def config_check(
     file: Annotated[Path, typer.Argument(help="The configuration's file.", metavar="FILE")],
@@ -40,15 +42,18 @@ def config_check(
     today = date.today()  # noqa: DTZ011 a default for people at a terminal
     with naming(file):
         accept(settings, "run")
-        doubt = check_data(settings)
+        refused = check_data(settings)
+        has_data = settings.data.path is not None and refused is None
         windows = check_config(
-            settings, first_date(settings.backtest.start) or today, refuse=doubt is not None
+            settings, first_date(settings.backtest.start) or today, refuse=not has_data
         )
     if json:
         print(one_line(settings.model_dump(mode="json")))
     else:
-        print_config(settings, file, doubt=doubt)
+        print_config(settings, file, has_data=has_data, in_order=refused is None)
         print_windows(windows[:_DAYS_SHOWN])
+    if refused is not None:
+        raise refused
 
 
 @config_app.command("schema", epilog=example("openbell config schema > openbell.schema.json"))
@@ -61,18 +66,20 @@ def config_schema() -> None:
     print(json.dumps(schema(), indent=2, ensure_ascii=False))
 
 
-def print_config(config: Config, file: Path, *, doubt: str | None) -> None:
+def print_config(config: Config, file: Path, *, has_data: bool, in_order: bool) -> None:
     """What a configuration comes to, defaults included.
 
     Parameters
     ----------
-    doubt : str, optional
-        Why its data could not be looked at: what it says of the data is taken for true.
+    has_data : bool
+        Whether its data was looked at; else what it says of the data is taken for true.
+    in_order : bool
+        Whether a run takes it.
     """
     from openbell.runtime.cli.tables import new_table, show
     from openbell.runtime.config.effects import effects
 
-    table = new_table(f"{file} is in order", "session")
+    table = new_table(f"{file} is in order" if in_order else str(file), "session")
     for name in ("start", "end", "confirm", "check", "sides"):
         table.add_column(name, no_wrap=True)
     for session in config.sessions:
@@ -102,7 +109,7 @@ def print_config(config: Config, file: Path, *, doubt: str | None) -> None:
         for interval in config.upkeep.derived_intervals
         if config.upkeep.enabled and (data.kind == "ticks" or interval != data.interval)
     ]
-    unknown = f"; as configured: {doubt}" if doubt else ""
+    unknown = "" if has_data else "; as configured: the data was not looked at"
     show(f"Streamed: {streamed}; generated: {', '.join(generated) or 'none'}{unknown}")
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel
 
-from openbell.errors import ConfigError
+from openbell.errors import ConfigError, way_out
 from openbell.runtime.config.model import Config
 
 FEEDS = ("replay", "push")
@@ -28,6 +28,12 @@ WITHOUT_EFFECT = (
 """Keys that this version does not act on."""
 
 Door = Literal["run", "backtest"]
+
+_SIGNALS_ARE: Mapping[Door, tuple[str, str]] = {
+    "run": ("with `openbell signals --follow`", "with signals() of the Runtime"),
+    "backtest": ("in signals.jsonl of --out", "from the result's signals"),
+}
+"""Where they are read at the command line, and in a program."""
 
 
 class Effect(NamedTuple):
@@ -66,12 +72,12 @@ def accept(config: Config, door: Door, *, data: object = None) -> None:
         problems.append(
             f'scanners[{place}] is "{scanner.name}"; this version runs no scanners: leave it out'
         )
-    if door == "run":
-        for place, sink in enumerate(config.sinks):
-            problems.append(
-                f'sinks[{place}] is "{sink.type}"; this version sends signals nowhere: leave it '
-                "out, and read them with `openbell signals --follow` or a Runtime"
-            )
+    instead = _SIGNALS_ARE[door]
+    for place, sink in enumerate(config.sinks):
+        problems.append(
+            f'sinks[{place}] is "{sink.type}"; this version sends signals nowhere: leave it out, '
+            f"and read them {way_out(*instead)}"
+        )
     if problems:
         raise ConfigError("\n".join(problems))
 

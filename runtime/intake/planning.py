@@ -329,24 +329,26 @@ def check_config(config: Config, today: date, *, refuse: bool = True) -> tuple[D
     )
 
 
-def check_data(config: Config) -> str | None:
-    """Why what a configuration says of its data can't be held against the data; None: it agrees.
+def check_data(config: Config) -> DataError | None:
+    """Why a run refuses the data that a configuration names; None: it takes it, or needs none.
 
     Raises
     ------
     ConfigError, CalendarError
-        If the two contradict each other.
+        If the configuration and its data contradict each other.
     """
-    if config.data.path is None or not config.data.path.exists():
-        return "the data is not there to look at"
+    if config.data.path is None:
+        return None
     try:
         source = open_source(config.data.path, data_options(config))
+        backtest, feed = config.backtest, config.feed
         try:
-            plan(config, source, config.backtest.start, config.backtest.end)
+            for start, end in {(backtest.start, backtest.end), (feed.start, feed.end)}:
+                plan(config, source, start, end)
         finally:
             source.close()
     except DataError as error:
-        return f"the data can't be run: {error}"
+        return error
     return None
 
 

@@ -172,7 +172,7 @@ def before_untaken(
     """
     reached: day.State | None = None if newest.steps else newest.states.get(day.NAME)
     if reached is not None and reached.state == "ERROR":
-        return newest, since  # a day that `openbell recover` tries again is opened again
+        return newest, since  # a day that is tried again is opened again
     days = counted(log, eras)
     if since is None:
         ended = reached is not None and reached.state == "ENDED"

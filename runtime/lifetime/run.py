@@ -35,7 +35,7 @@ from openbell.runtime.lifetime.lease import Heartbeat, acquired
 from openbell.runtime.lifetime.recovery import Restored
 from openbell.runtime.lifetime.replaying import brought_before, write_earlier
 from openbell.runtime.lifetime.retention import Retention
-from openbell.runtime.lifetime.supervision import RECOVER_SECONDS, Supervision
+from openbell.runtime.lifetime.supervision import RECOVER_SECONDS, Supervision, recovering
 from openbell.runtime.record.ledger import Ledger
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.talking import Talking
@@ -66,8 +66,8 @@ class DurableRun:
     dispatcher : str, optional
         None: all actors on one thread at speed 0, else one each.
     in_error : callable, optional
-        Called when the day is in ERROR; the run then keeps its lease and waits for `openbell
-        recover`. None: it ends.
+        Called when the day is in ERROR; the run then keeps its lease and waits until somebody
+        says to recover. None: it ends.
     fresh_day : bool
         Whether a configuration that gives other answers, or another register, is taken by
         beginning the day under way anew; if not, the first is refused, and symbols that were added
@@ -163,8 +163,8 @@ class DurableRun:
         Raises
         ------
         DayFailed
-            If the day is in ERROR, now or since an earlier run, and nothing was to wait for
-            `openbell recover`, which leaves it.
+            If the day is in ERROR, now or since an earlier run, and nothing was to wait until
+            somebody says to recover.
         LeaseLost, ReplayError, StoreError, InputError
         """
         self.keep_lease()
@@ -350,9 +350,7 @@ class DurableRun:
             recovery.say(found, self.talking)
             if not prepared.grants and of_clock.ended is not None and not recover:
                 if of_clock.ended.error is not None:
-                    raise DayFailed(
-                        f"{of_clock.ended.error}; in ERROR, `openbell recover` leaves it"
-                    )
+                    raise DayFailed(f"{of_clock.ended.error}; in ERROR, {recovering()} leaves it")
                 return False
         if recover:
             prepared = Prepared(grants=prepared.grants, inputs=(*prepared.inputs, Recover()))

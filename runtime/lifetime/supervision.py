@@ -1,5 +1,5 @@
 """What becomes of a run whose actors raise: they begin again, or the day is in ERROR until somebody
-says `openbell recover`."""
+says to recover."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loguru import logger
 
 from openbell.actors import clock
 from openbell.adapters.stores import Head, Store
-from openbell.errors import DayFailed
+from openbell.errors import DayFailed, way_out
 from openbell.messages.control import LoadFailed, Prepared
 from openbell.messages.time import Grant
 from openbell.runtime.config.model import SupervisionConfig
@@ -25,6 +25,11 @@ RECOVER = b"recover"
 """The command that leaves ERROR."""
 RECOVER_SECONDS = 0.25
 """How often who waits for it looks whether it has come."""
+
+
+def recovering() -> str:
+    """How ERROR is left."""
+    return way_out("`openbell recover`", "Runtime.from_config(…, recover=True)")
 
 
 class Supervision:
@@ -74,12 +79,12 @@ class Supervision:
         entry = {"what": "day", "to": "ERROR", "why": f"{failure} {why}: {cause!r}"}
         self._talking.note({"error": orjson.dumps(dead)}, entry)
         raise DayFailed(
-            f"{failure}, {why}: {cause!r}; everything before is kept, `openbell status` shows the "
-            "message and `openbell recover` tries again"
+            f"{failure}, {why}: {cause!r}; everything before is kept, "
+            f"{way_out('`openbell status` shows the message ', '')}and {recovering()} tries again"
         ) from failure
 
     def recover_asked(self) -> bool:
-        """Whether somebody has said `openbell recover`."""
+        """Whether somebody has said to recover."""
         commands = self._talking.answered(lambda: self._store.commands(self._fence))
         return RECOVER in commands
 
@@ -95,11 +100,11 @@ class Supervision:
             dead = json.loads(error)
             raise DayFailed(
                 f"{dead['actor']} failed at step {dead['step']} on {dead['message']}: "
-                f"{dead['error']}; in ERROR, `openbell recover` leaves it"
+                f"{dead['error']}; in ERROR, {recovering()} leaves it"
             )
 
     def leave_error(self, head: Head, ended: clock.State, prepared: Prepared) -> tuple[Head, bool]:
-        """Do what `openbell recover` asks for.
+        """Do what RECOVER asks for.
 
         The command goes when what it asks for is durable: that the last step is to be followed by
         a Recover, which holds until it is.
@@ -119,7 +124,7 @@ class Supervision:
             dead, asked = head.meta.get("error"), head.meta.get("recover") == step
             if dead or (failed and not asked):
                 meta = {"error": b"", **({"recover": step} if failed else {})}
-                self._talking.note(meta, {"what": "recover", "why": "`openbell recover`"})
+                self._talking.note(meta, {"what": "recover", "why": "somebody asked for it"})
                 self._failures.clear()
                 self._failed_on.clear()
             self._talking.answered(lambda: self._store.take_commands(self._fence))

@@ -47,7 +47,11 @@ def checked(run: Command, rows: pa.Table | None, **data: Any) -> str:
         pq.write_table(rows, "bars.parquet")
     written(data={"path": "bars.parquet", **data})
     ran = run("config", "check", "it.yaml")
-    return ran.out.splitlines()[-1] if ran.code == 0 else ran.err
+    return streamed(ran.out) if ran.code == 0 else ran.err
+
+
+def streamed(told: str) -> str:
+    return next(line for line in told.splitlines() if line.startswith("Streamed"))
 
 
 def test_it_is_told_what_is_streamed_and_what_is_generated(
@@ -57,10 +61,14 @@ def test_it_is_told_what_is_streamed_and_what_is_generated(
     assert checked(run, fives, interval="5m") == "Streamed: 5m; generated: 15m"
 
 
-def test_without_the_data_it_is_told_as_configured(run: Command) -> None:
-    assert checked(run, None) == (
-        "Streamed: 1m; generated: 5m, 15m; as configured: the data is not there to look at"
+def test_without_the_data_it_is_told_as_configured_and_refused_as_a_run_does(run: Command) -> None:
+    said = checked(run, None)
+
+    told = run("config", "check", "it.yaml").out
+    assert streamed(told) == (
+        "Streamed: 1m; generated: 5m, 15m; as configured: the data was not looked at"
     )
+    assert said == run("run", "--config", "it.yaml").err
 
 
 @pytest.mark.parametrize("command", ["config check it.yaml", "backtest --config it.yaml"])
@@ -92,8 +100,8 @@ def test_bars_inside_the_minute_are_no_interval_but_off_the_grid(
 
     said = checked(run, minutes.set_column(1, "ts", later))
 
-    assert said.startswith("Streamed: 1m; generated: 5m, 15m; as configured: the data can't be run")
-    assert said.endswith("correct data.interval or data.bar_label")
+    assert said == run("run", "--config", "it.yaml").err
+    assert said.endswith("correct data.interval or data.bar_label\n")
 
 
 def test_few_bars_far_apart_are_no_other_interval(run: Command, minutes: pa.Table) -> None:

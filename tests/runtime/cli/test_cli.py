@@ -816,6 +816,14 @@ def test_a_sample_is_not_written_over_other_files(openbell: Command) -> None:
 # Configuration
 
 
+@pytest.fixture
+def indian_minutes(openbell: Command) -> None:
+    """In `minutes/`, as `config.yaml` expects them."""
+    shutil.rmtree("minutes")
+    write_sample(Path("minutes"), symbols=1, days=1, seed=7, exchange="XNSE")
+
+
+@pytest.mark.usefixtures("indian_minutes")
 def test_a_configuration_in_order_is_shown_with_what_it_comes_to(openbell: Command) -> None:
     ran = openbell("config", "check", "config.yaml")
 
@@ -857,6 +865,7 @@ def test_a_configuration_that_can_not_be_run_is_refused(
     assert all(part in message for part in parts)
 
 
+@pytest.mark.usefixtures("indian_minutes")
 def test_a_check_says_of_each_key_that_is_set_what_it_does(openbell: Command) -> None:
     with Path("config.yaml").open("a") as file:
         file.write("feed: {speed: 60}\nday: {auto_roll: false}\nweb: {port: 9000}\n")
@@ -885,9 +894,38 @@ def test_a_check_and_a_run_refuse_the_same(openbell: Command, command: str) -> N
         "config.yaml: data.path is missing; name a file or folder with minutes or ticks",
         'config.yaml: scanners[0] is "movers"; this version runs no scanners: leave it out',
         'config.yaml: sinks[0] is "stdout"; this version sends signals nowhere: leave it out, '
-        + "and read them with `openbell signals --follow` or a Runtime",
+        + "and read them with `openbell signals --follow`",
     ]
     assert not Path("state").exists()
+
+
+@pytest.mark.parametrize("data", ["nowhere", "empty", "config.yaml"])
+def test_a_check_shows_a_configuration_and_refuses_its_data_as_a_run_does(
+    openbell: Command, data: str
+) -> None:
+    Path("empty").mkdir()
+    changed = re.sub(r"(?m)^  path: .*$", f"  path: {data}", Path("config.yaml").read_text())
+    Path("config.yaml").write_text(changed)
+
+    ran = openbell("config", "check", "config.yaml")
+
+    assert (ran.code, ran.err) == (2, openbell("run").err)
+    assert "in order" not in ran.out
+    assert "the data was not looked at" in ran.out
+
+
+@pytest.mark.parametrize("command", ["backtest", "export --csv a.csv"])
+def test_a_backtest_refuses_sinks_too(openbell: Command, command: str) -> None:
+    with Path("config.yaml").open("a") as file:
+        file.write("sinks: [{type: stdout}]\n")
+
+    ran = openbell(*command.split())
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.messages == [
+        'config.yaml: sinks[0] is "stdout"; this version sends signals nowhere: leave it out, '
+        + "and read them in signals.jsonl of --out",
+    ]
 
 
 def test_the_schema_knows_every_key_of_the_examples(openbell: Command) -> None:

@@ -618,10 +618,15 @@ def test_a_day_that_fails_is_raised_after_the_days_before(
 
     got.clear()
     with Runtime.from_config(keys) as rt:
-        with pytest.raises(DayFailed, match="openbell recover"):
+        with pytest.raises(DayFailed, match="recover=True"):
             asyncio.run(read(rt))
         assert rt.status()["days"] == 1
     assert got == ids([s for s in found if str(s.trading_date) == DAYS[0]])
+
+    got.clear()
+    with Runtime.from_config(keys, recover=True) as rt:
+        asyncio.run(read(rt))
+    assert got == ids(found)
 
 
 def test_a_lease_that_is_lost_on_the_way_is_raised(keys: dict[str, Any]) -> None:

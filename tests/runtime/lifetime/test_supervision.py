@@ -124,7 +124,7 @@ def test_a_message_that_fails_twice_ends_in_error_and_recover_leaves_it(
         faulty("breakout", fault, minutes, store).run()
     kept = log_of(store)
     assert kept == expected[: len(kept)]
-    with pytest.raises(DayFailed, match="openbell recover"):
+    with pytest.raises(DayFailed, match="recover=True"):
         faulty("breakout", fault, minutes, store).run()
 
     poisoned = False
