@@ -118,6 +118,8 @@ class State:
     """The last day of which no more rows are waited for."""
     position: int = 0
     """How much of the feed was granted."""
+    read_on: tuple[int, str] = (0, "")
+    """From where the feed can be asked again for what follows."""
     begun: bool = field(default=False, metadata={"snapshot": False})
     """Whether it was said how to begin or go on; before that a command must not make it grant."""
 
@@ -315,11 +317,20 @@ def _noted(state: State, inputs: tuple[Input, ...]) -> State:
     """What a grant tells of the feed, also when it is given again."""
     for entered in inputs:
         match entered:
-            case Arrived(position=position):
-                known = _newest(state.known_ns, entered)
-                state = replace(state, known_ns=known, position=max(state.position, position))
-            case DayOver(date=over, position=position):
-                state = replace(state, over=over, position=max(state.position, position))
+            case Arrived(position=position, read_on=place):
+                state = replace(
+                    state,
+                    known_ns=_newest(state.known_ns, entered),
+                    position=max(state.position, position),
+                    read_on=max(state.read_on, place),
+                )
+            case DayOver(date=over, position=position, read_on=place):
+                state = replace(
+                    state,
+                    over=over,
+                    position=max(state.position, position),
+                    read_on=max(state.read_on, place),
+                )
             case Loaded(date=loaded) if loaded == state.awaiting:
                 state = replace(state, awaiting=None, waiting=False)
     return state

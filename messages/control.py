@@ -44,6 +44,9 @@ class Arrived(Input):
     bad: tuple[BadRow, ...] = ()
     position: int = 0
     """How much of the feed came up to here, rows and marks, used or not."""
+    read_on: tuple[int, str] = (0, "")
+    """The latest place up to here from which the feed can be asked again: its position, and its
+    name in the feed's words."""
 
 
 class DayOver(Input):
@@ -53,6 +56,7 @@ class DayOver(Input):
     outside_hours: int = 0
     """Rows outside them that came since the last that were used."""
     position: int = 0
+    read_on: tuple[int, str] = (0, "")
 
 
 class LoadTimedOut(Input):

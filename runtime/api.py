@@ -243,7 +243,8 @@ class Runtime:
         Whether `signals` and its like will be used; if not, a long run needs less memory, and may
         take a day of bars in one step.
     pushed : bool
-        Whether rows come by `push_ticks` and `push_bars`, as `feed: {type: push}` says.
+        Whether rows come from the configuration's feed, or by `push_ticks` and `push_bars` with
+        `feed: {type: push}`, instead of from `data`.
     """
 
     def __init__(
@@ -262,7 +263,7 @@ class Runtime:
         pushed: bool = False,
     ) -> None:
         if pushed and data is not None:
-            raise ConfigError("rows are pushed into this run; name history under data.path")
+            raise ConfigError("this run's rows come from a feed; name history under data.path")
         dispatcher = dispatcher or ("inline" if pushed else "threads")
         recorder = Recorder(sinks, self._telling(on_day), keep_signals=keep_signals)
         run = _InMemory(
@@ -347,7 +348,7 @@ class Runtime:
         made = config_from(config, overrides=overrides)
         in_files = data is None or isinstance(data, str | os.PathLike)
         if not (in_files if durable is None else durable):
-            if made.feed.type == "push":
+            if made.feed.type != "replay":
                 return cls(made, data, pushed=True)
             return cls(made, data, start=made.feed.start, end=made.feed.end, speed=made.feed.speed)
         if in_files and data is not None:
@@ -658,7 +659,7 @@ class Runtime:
         return self._fed().durable
 
     def _fed(self) -> HandOver:
-        if self._run.feed is None:
+        if self._run.feed is None or self.config.feed.type != "push":
             raise ConfigError("rows can only be pushed into a run with feed: {type: push}")
         self.start()
         return self._run.feed

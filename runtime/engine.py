@@ -22,7 +22,7 @@ from openbell.actors.effects import (
     WakeAt,
 )
 from openbell.adapters.sources import Source
-from openbell.errors import DayFailed, InputError
+from openbell.errors import DayFailed, OpenbellError
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
@@ -103,9 +103,9 @@ class Engine:
         self.read_again: frozenset[date] = frozenset()
         """Dates whose rows a restart has read already."""
 
-    def tell_clock(self, message: Message | InputError) -> None:
+    def tell_clock(self, message: Message | OpenbellError) -> None:
         """Let something in by the clock, or end the run with what went wrong."""
-        if isinstance(message, InputError):
+        if isinstance(message, OpenbellError):
             self.dispatcher.fail(message)
         else:
             if isinstance(message, Loaded):
@@ -133,7 +133,10 @@ class Engine:
             self.tell_clock(going_on or start)
             if self._feed is not None:
                 grants = going_on.grants if isinstance(going_on, Prepared) else ()
-                self._feed.open(self.tell_clock, *fed_so_far(self.cells, grants))
+                of_clock: clock.State = self.cells[clock.NAME].state
+                self._feed.open(
+                    self.tell_clock, *fed_so_far(self.cells, grants), read_on=of_clock.read_on
+                )
             self.dispatcher.run()
         finally:
             self.close()

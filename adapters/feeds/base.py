@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from openbell.market.bars import RawRows
+from openbell.market.bars import Kind, RawRows
 
 Rewind = Literal["position", "journal", "none"]
 """What a restart does about rows that were not made durable. `position`: the feed can be asked for
@@ -16,13 +18,15 @@ them again, from a position on; `journal`: only who pushes has them, what was ta
 class Door(Protocol):
     """Where a feed delivers; each call may wait until there is room."""
 
-    def take(self, rows: RawRows, position: int | None = None) -> int:
+    def take(self, rows: RawRows, position: int | None = None, mark: str = "") -> int:
         """Rows that came, in the order in which they came.
 
         Parameters
         ----------
         position : int, optional
             Of the first one; None: they follow what came last. What the run has already is ignored.
+        mark : str
+            Where a feed that can be asked again goes on after the last one, in its own words.
 
         Returns
         -------
@@ -35,9 +39,42 @@ class Door(Protocol):
         """
         ...
 
-    def end_day(self, day: date, position: int | None = None) -> int:
-        """No more rows of a day come; the position after this mark."""
+    def end_day(self, day: date, position: int | None = None, mark: str = "") -> int:
+        """No more rows of a day come; the position after this.
+
+        Raises
+        ------
+        DataError
+            If it is no trading day of the run; no position is used up then.
+        """
         ...
+
+    def refuse(self, kind: str, where: str, why: str) -> None:
+        """Something came that is no row; never an error.
+
+        Parameters
+        ----------
+        kind : str
+            What is wrong; it is told once a kind, and counted.
+        where, why : str
+            Which one it was, and what it holds, for people.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FeedOptions:
+    """What a feed is made from."""
+
+    name: str
+    """Of the run."""
+    kind: Kind
+    interval_ns: int | None
+    """Bar length; None for ticks."""
+    bar_label: Literal["start", "end"] = "start"
+    """Which end of a bar its time names, where the feed itself does not know."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """`feed.options` as written."""
 
 
 class Feed(Protocol):
@@ -45,8 +82,21 @@ class Feed(Protocol):
 
     rewind: Rewind
 
-    def run(self, door: Door, position: int) -> None:
-        """Deliver what follows a position; on a thread that the run starts."""
+    def run(self, door: Door, position: int, mark: str) -> None:
+        """Deliver what follows a mark; on a thread that the run starts.
+
+        Parameters
+        ----------
+        position : int
+            Of the first row after the mark.
+        mark : str
+            As it was given with a row that is durable; empty: from the beginning.
+
+        Raises
+        ------
+        InputError
+            If it can't go on: the run ends with it.
+        """
         ...
 
     def close(self) -> None:

@@ -153,11 +153,18 @@ def _script(name: str) -> str:
 
 def open_redis(url: str, name: str, *, replicas: int = 0) -> RedisStore:
     """The state of one name; see `openbell.adapters.stores.open_store`."""
-    return RedisStore(connect(url, name), name, _location(url), replicas=replicas)
+    return RedisStore(connect(url, name), name, location(url), replicas=replicas)
 
 
-def connect(url: str, name: str) -> Any:
+def connect(url: str, name: str, *, key: str = "store.url", waits: float = 0.0) -> Any:
     """A client that sends each command once; it connects when it is used.
+
+    Parameters
+    ----------
+    key : str
+        Where the configuration has the URL.
+    waits : float
+        Seconds for which the server may hold a command on purpose.
 
     Raises
     ------
@@ -172,7 +179,7 @@ def connect(url: str, name: str) -> Any:
         from redis.retry import Retry
     except ImportError:
         raise StoreError(
-            f"{_location(url)}: the package redis is not installed; "
+            f"{location(url)}: the package redis is not installed; "
             "run `pip install 'openbell[redis]'`"
         ) from None
     try:
@@ -182,7 +189,7 @@ def connect(url: str, name: str) -> Any:
             # Retries of the client's repeat commands that the server has already executed. What may
             # be repeated is known here only.
             retry=Retry(NoBackoff(), 0),
-            socket_timeout=SOCKET_SECONDS,
+            socket_timeout=SOCKET_SECONDS + waits,
             socket_connect_timeout=SOCKET_SECONDS,
             health_check_interval=0,
             protocol=2,
@@ -191,7 +198,7 @@ def connect(url: str, name: str) -> Any:
         client.connection_pool.make_connection()  # says now which options it doesn't know
     except (ValueError, TypeError) as error:
         raise ConfigError(
-            f"store.url: {error}; write e.g. redis://localhost:6379/0 or unix:///run/redis.sock"
+            f"{key}: {error}; write e.g. redis://localhost:6379/0 or unix:///run/redis.sock"
         ) from None
     return client
 
@@ -207,7 +214,7 @@ def _check_url(url: str) -> None:
             raise ValueError(f'"{option}" is no option that it may have')
 
 
-def _location(url: str) -> str:
+def location(url: str) -> str:
     """The URL without user and password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

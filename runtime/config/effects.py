@@ -15,7 +15,7 @@ from openbell.errors import ConfigError, way_out
 from openbell.runtime.config.model import Config
 
 FEEDS = ("replay", "push")
-"""Values of `feed.type` that this version runs."""
+"""Values of `feed.type` that are no plug-ins."""
 
 WITHOUT_EFFECT = (
     "upkeep.check_interval_seconds",
@@ -59,13 +59,18 @@ def accept(config: Config, door: Door, *, data: object = None) -> None:
     """
     problems = []
     if door == "run" and config.feed.type not in FEEDS:
-        problems.append(
-            f'feed.type is "{config.feed.type}"; this version runs {", ".join(FEEDS)}: write that'
-        )
+        from openbell.adapters.feeds import feed_types  # looks at what is installed
+
+        known = (*FEEDS, *feed_types())
+        if config.feed.type not in known:
+            problems.append(
+                f'feed.type is "{config.feed.type}"; installed are {", ".join(known)}: write one '
+                "of them"
+            )
     if (
         config.data.path is None
         and data is None
-        and not (door == "run" and config.feed.type == "push")
+        and not (door == "run" and config.feed.type != "replay")
     ):
         problems.append("data.path is missing; name a file or folder with minutes or ticks")
     for place, scanner in enumerate(config.scanners):

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from openbell.adapters.feeds import Feed, FeedOptions, open_feed
 from openbell.adapters.sources import Source, open_source
 from openbell.errors import ConfigError
 from openbell.market.calendar import timezone
@@ -37,7 +38,7 @@ def fed(
     since: date | None = None,
     indicators: Mapping[str, Indicator] | None = None,
 ) -> Fed:
-    """A run that takes what is pushed.
+    """A run that takes what is pushed, or what a feed delivers.
 
     Parameters
     ----------
@@ -48,7 +49,12 @@ def fed(
     ------
     ConfigError, DataError, CalendarError
     """
-    rows_max, blocks = _options(config)
+    delivers: Feed | None = None
+    rows_max, blocks = ROWS_MAX, True
+    if config.feed.type == "push":
+        rows_max, blocks = _options(config)
+    else:
+        delivers = open_feed(config.feed.type, _feed_options(config))
     stored: Source | None = None
     if config.data.path is not None:
         stored = open_source(config.data.path, data_options(config))
@@ -74,8 +80,21 @@ def fed(
         rows_max=rows_max,
         blocks=blocks,
         ahead_max_ns=config.clock.skew_max.ns,
+        name=config.feed.type,
+        feed=delivers,
     )
     return Fed(source, plan, feed)
+
+
+def _feed_options(config: Config) -> FeedOptions:
+    data = config.data
+    return FeedOptions(
+        name=config.name,
+        kind=data.kind,
+        interval_ns=data.interval.ns if data.kind == "bars" else None,
+        bar_label=data.bar_label,
+        given=dict(config.feed.options),
+    )
 
 
 def _options(config: Config) -> tuple[int, bool]:

@@ -14,7 +14,8 @@ import numpy as np
 from loguru import logger
 from numpy.typing import NDArray
 
-from openbell.errors import DataError, FeedFull, RunError
+from openbell.adapters.feeds import Feed
+from openbell.errors import DataError, FeedFull, OpenbellError, RunError
 from openbell.market.arrivals import added, no_counts
 from openbell.market.assembly import as_came
 from openbell.market.bars import BadRow, Mask, RawRows, RowBatch, RowCounts
@@ -26,6 +27,9 @@ Positions = NDArray[np.intp]
 
 ROWS_MAX = 50_000
 """How many rows one step gets at most."""
+
+REFUSED_KEPT_MAX = 1_000
+"""How many things that are no rows are kept to be looked at."""
 
 UNKNOWN_NAMED_MAX = 20
 """How many unknown symbols are named in the log, one line each."""
@@ -42,6 +46,17 @@ class _Waiting:
     """Rows beyond this host's clock."""
     position: int
     """After the last one."""
+    mark: str = ""
+    """Where the feed goes on after it, if it can be asked to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What came and is no row."""
+
+    kind: str
+    where: str
+    why: str
 
 
 @dataclass(slots=True)
@@ -58,6 +73,9 @@ class Account:
     """Rows on a date without trading, or outside the run's days."""
     day_over: int = 0
     """Rows of a day that was over when they came."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """What is no row, by what is wrong with it."""
+    refused_first: list[Refused] = field(default_factory=list)
     waits: int = 0
     """How often who delivers had to wait for room."""
     waited_seconds: float = 0.0
@@ -85,6 +103,8 @@ class HandOver:
         How far beyond this host's clock a row may lie.
     name : str
         The feed's, where rows are named.
+    feed : Feed, optional
+        Delivers on a thread of its own, once rows may go to the clock; None: who pushes, delivers.
     """
 
     def __init__(
@@ -98,6 +118,7 @@ class HandOver:
         blocks: bool = True,
         ahead_max_ns: int = 0,
         name: str = "push",
+        feed: Feed | None = None,
         now: Callable[[], WallTime] = wall,
     ) -> None:
         self.account = Account()
@@ -107,7 +128,8 @@ class HandOver:
         self._starts = np.array([spans[day.date][0] for day in self._days], np.int64)
         self._ends = np.array([spans[day.date][1] for day in self._days], np.int64)
         self._interval_ns = interval_ns
-        self._say: Callable[[Arrived | DayOver], None] | None = None
+        self._feed = feed
+        self._say: Callable[[Arrived | DayOver | OpenbellError], None] | None = None
         """Gets what goes to the clock, once it takes something."""
         self._rows_max, self._blocks = rows_max, blocks
         self._ahead_max_ns = ahead_max_ns
@@ -133,6 +155,8 @@ class HandOver:
         """What went to the clock and is not durable yet."""
         self._again: deque[Arrived | DayOver] = deque()
         """What has to go again, before all else."""
+        self._read_on = (0, "")
+        """The latest place of what went to the clock from which the feed can be asked again."""
 
     @property
     def durable(self) -> int:
@@ -151,10 +175,11 @@ class HandOver:
 
     def open(
         self,
-        say: Callable[[Arrived | DayOver], None],
+        say: Callable[[Arrived | DayOver | OpenbellError], None],
         position: int = 0,
         begun: date | None = None,
         over: date | None = None,
+        read_on: tuple[int, str] = (0, ""),
     ) -> None:
         """Let rows go to the clock, from where the run has come to.
 
@@ -163,11 +188,13 @@ class HandOver:
         Parameters
         ----------
         say : callable
-            Gets what goes to the clock.
+            Gets what goes to the clock, and what ends the run.
         position : int
             How much of the feed the run has already.
         begun, over : date, optional
             The day that is open, and the last one of which no more rows are waited for.
+        read_on : tuple
+            A position, at most that one, and its mark: from there a feed is asked again.
         """
         with self._room:
             first, self._say = self._say is None, say
@@ -184,15 +211,35 @@ class HandOver:
                 if last is not None:
                     place = bisect_left(self._days, last, key=lambda day: day.date)
                     self._newest = max(self._newest, place + further)
+            self._read_on = read_on
             self._send()
+        if self._feed is not None:
+            threading.Thread(
+                target=self._deliver, args=(self._feed, *read_on), name="openbell-feed", daemon=True
+            ).start()
+
+    def _deliver(self, feed: Feed, position: int, mark: str) -> None:
+        error: OpenbellError
+        try:
+            feed.run(self, position, mark)
+            return
+        except OpenbellError as raised:
+            error = raised
+        except Exception as raised:  # noqa: BLE001 a plug-in may raise anything
+            logger.exception("{}: the feed has failed", self._name)
+            error = RunError(f"{self._name}: the feed has failed: {raised!r}")
+        if self._closed is None and self._say is not None:
+            self._say(error)
 
     def close(self, error: BaseException | None = None) -> None:
         """Take nothing more; who waits for room is told so."""
+        if self._feed is not None:
+            self._feed.close()
         with self._room:
             self._closed = error or RunError("the run has ended; no rows can be pushed into it")
             self._room.notify_all()
 
-    def take(self, rows: RawRows, position: int | None = None) -> int:
+    def take(self, rows: RawRows, position: int | None = None, mark: str = "") -> int:
         """Rows that came, in the order in which they came; see `adapters.feeds.Door`."""
         with self._room:
             first = self._wait_for_room(position)
@@ -205,10 +252,11 @@ class HandOver:
             which, ours = self._of_days(rows, place, had)
             if len(which):
                 self._lay_down(ours, which, place[which], first)
+                self._queue[-1].mark = mark
             self._send()
             return self._position
 
-    def end_day(self, day: date, position: int | None = None) -> int:
+    def end_day(self, day: date, position: int | None = None, mark: str = "") -> int:
         """No more rows of a day come; see `adapters.feeds.Door`."""
         with self._room:
             first = self._wait_for_room(position)
@@ -221,9 +269,19 @@ class HandOver:
             if place >= self._newest:
                 self._newest = place + 1
                 self._over.add(day)
-                self._queue.append(_Waiting(self._days[place], None, None, self._position))
+                self._queue.append(_Waiting(self._days[place], None, None, self._position, mark))
                 self._send()
             return self._position
+
+    def refuse(self, kind: str, where: str, why: str) -> None:
+        """What came is no row; see `adapters.feeds.Door`."""
+        with self._room:
+            account = self.account
+            if kind not in account.refused:
+                logger.warning("{}: {}; such entries are counted and not used", where, why)
+            account.refused[kind] += 1
+            if len(account.refused_first) < REFUSED_KEPT_MAX:
+                account.refused_first.append(Refused(kind, where, why))
 
     def taken(self, entered: Arrived | DayOver) -> None:
         """The step with these is over: the next may go."""
@@ -337,7 +395,9 @@ class HandOver:
             if self._under_way is not None and self._under_way < day.date:
                 self._end(self._under_way, 0)
             elif self._queue[0].rows is None:
-                self._end(day.date, self._queue.popleft().position)
+                over = self._queue.popleft()
+                self._passed(over)
+                self._end(day.date, over.position)
             else:
                 arrived = self._next_rows()
                 self._under_way = day.date
@@ -348,7 +408,13 @@ class HandOver:
     def _end(self, day: date, position: int) -> None:
         outside = 0 if self._aside is None else int(self._aside[0].outside_hours.sum())
         self._under_way, self._begun, self._aside = None, False, None
-        self._tell(DayOver(date=day, outside_hours=outside, position=position))
+        self._tell(
+            DayOver(date=day, outside_hours=outside, position=position, read_on=self._read_on)
+        )
+
+    def _passed(self, part: _Waiting) -> None:
+        if part.mark:
+            self._read_on = (part.position, part.mark)
 
     def _tell(self, entered: Arrived | DayOver) -> None:
         assert self._say is not None, "it is asked for before"
@@ -365,6 +431,7 @@ class HandOver:
             if parts and count + len(self._queue[0].rows) > ROWS_MAX:
                 break
             parts.append(self._queue.popleft())
+            self._passed(parts[-1])
             count += len(parts[-1].rows or ())
         self._waiting_rows -= count
         self._room.notify_all()
@@ -376,7 +443,12 @@ class HandOver:
             return None
         self._aside = None
         return Arrived(
-            date=day.date, rows=rows, counts=counts, bad=bad, position=parts[-1].position
+            date=day.date,
+            rows=rows,
+            counts=counts,
+            bad=bad,
+            position=parts[-1].position,
+            read_on=self._read_on,
         )
 
     def _usable(

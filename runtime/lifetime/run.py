@@ -264,6 +264,11 @@ class DurableRun:
             pushed = fed(config, since=None if first is None else first.trading_date)
             self.feed = pushed.feed
             return pushed.source, pushed.plan
+        if config.feed.type != "replay":
+            raise ConfigError(
+                f"rows of a {config.feed.type} feed live in memory only so far; make the Runtime "
+                "with durable=False"
+            )
         assert self._data is not None, "that is refused"
         source = open_source(self._data, data_options(config))
         return source, plan(

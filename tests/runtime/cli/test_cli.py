@@ -883,15 +883,14 @@ def test_a_check_says_of_each_key_that_is_set_what_it_does(openbell: Command) ->
 @pytest.mark.parametrize("command", ["config check config.yaml", "run"])
 def test_a_check_and_a_run_refuse_the_same(openbell: Command, command: str) -> None:
     given = Path("config.yaml").read_text()
-    more = "feed: {type: redis}\nscanners: [{name: movers, type: gap}]\nsinks: [{type: stdout}]\n"
+    more = "feed: {type: pigeon}\nscanners: [{name: movers, type: gap}]\nsinks: [{type: stdout}]\n"
     Path("config.yaml").write_text(re.sub(r"(?m)^  path: .*\n", "", given) + more)
 
     ran = openbell(*command.split())
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.messages == [
-        'config.yaml: feed.type is "redis"; this version runs replay, push: write that',
-        "config.yaml: data.path is missing; name a file or folder with minutes or ticks",
+        'config.yaml: feed.type is "pigeon"; installed are replay, push, redis: write one of them',
         'config.yaml: scanners[0] is "movers"; this version runs no scanners: leave it out',
         'config.yaml: sinks[0] is "stdout"; this version sends signals nowhere: leave it out, '
         + "and read them with `openbell signals --follow`",

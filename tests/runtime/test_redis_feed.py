@@ -1,0 +1,217 @@
+"""A run whose rows come from a Redis Stream, against a backtest of the same rows."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from datetime import time as wall_time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import orjson
+import pandas as pd
+import pyarrow as pa
+import pytest
+from feed_places import Place
+from redis_server import RedisServer, find_server
+
+import openbell
+from openbell.errors import ConfigError, DataError
+
+NEW_YORK = ZoneInfo("America/New_York")
+DAYS = (date(2024, 7, 1), date(2024, 7, 2))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    binary = find_server()
+    if binary is None:
+        pytest.skip("no redis-server or valkey-server on PATH")
+    with RedisServer(binary) as started:
+        yield started
+
+
+@pytest.fixture
+def place(server: RedisServer, request: pytest.FixtureRequest) -> Place:
+    return Place(server, request.node.name)
+
+
+def config(place: Place, kind: str = "ticks", **options: Any) -> dict[str, Any]:
+    return {
+        "exchange": "XNYS",
+        "symbols": ["A", "B"],
+        "companions": {"A": "B"},
+        "sessions": [
+            {"name": "Morning", "start": "09:30", "end": "09:40"},
+            {"name": "Noon", "start": "12:00", "end": "12:20"},
+        ],
+        "breakout": {"rearm": "inside"},
+        "data": {"kind": kind},
+        "feed": {
+            "type": "redis",
+            "start": str(DAYS[0]),
+            "end": str(DAYS[-1]),
+            "options": {**place.given, **options},
+        },
+    }
+
+
+def frame(kind: str, per_day: int = 600) -> pd.DataFrame:
+    """Two days, a little out of order, with rows doubled and some that can't be used."""
+    rng = np.random.default_rng(7)
+    parts = []
+    for day in DAYS:
+        opened = int(datetime.combine(day, wall_time(9, 30), NEW_YORK).timestamp())
+        at = np.sort(rng.integers(-60, 390 * 60 + 60, per_day))
+        at = at // 60 * 60 if kind == "bars" else at
+        price = np.round(100 + np.cumsum(rng.normal(0, 0.3, per_day)), 2)
+        price[rng.integers(0, per_day, 3)] = -1
+        rows: dict[str, Any] = {"symbol": rng.choice(["A", "B"], per_day)}
+        rows["ts"] = pd.to_datetime(opened + at, unit="s", utc=True)
+        if kind == "ticks":
+            rows |= {"price": price, "size": rng.integers(1, 9, per_day).astype(float)}
+        else:
+            rows |= {"open": price, "high": price + 0.3, "low": price - 0.3, "close": price}
+            rows |= {"volume": rng.integers(1, 9, per_day).astype(float)}
+        came = np.argsort(np.arange(per_day) + rng.exponential(2, per_day), kind="stable")
+        parts.append(pd.DataFrame(rows).iloc[came])
+    return pd.concat(parts, ignore_index=True)
+
+
+def as_fields(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    named = rows.assign(ts=[ts.isoformat() for ts in rows.ts])
+    return [{str(k): str(v) for k, v in row.items()} for row in named.to_dict("records")]
+
+
+def as_json(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{"rows": orjson.dumps(as_fields(rows))}]
+
+
+def as_arrow(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return [{"rows": sink.getvalue().to_pybytes()}]
+
+
+def mixed(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The same rows in all forms, with garbage between them."""
+    rng = random.Random(3)
+    forms: list[Callable[[pd.DataFrame], list[dict[str, Any]]]] = [as_fields, as_json, as_arrow]
+    start = 0
+    while start < len(rows):
+        stop = start + rng.randrange(1, 40)
+        yield from rng.choice(forms)(rows.iloc[start:stop])
+        if rng.random() < 0.2:
+            yield {"nonsense": "1"}
+        start = stop
+
+
+@pytest.mark.parametrize("kind", ["ticks", "bars"])
+def test_rows_of_a_stream_give_what_a_backtest_of_them_gives(place: Place, kind: str) -> None:
+    rows = frame(kind)
+    stored = config(place, kind)
+    del stored["feed"]
+    stored["data"]["order"] = "arrival"
+    expected = openbell.backtest(stored, rows)
+
+    with openbell.Runtime.from_config(config(place, kind, batch=7), durable=False) as runtime:
+        place.write(*mixed(rows), {"end": str(DAYS[-1])})
+        found = [(s.id, s.price, s.level) for s in runtime.signals()]
+        account = runtime.summary()
+
+    assert len(found) > 10
+    assert found == [(s["id"], s["price"], s["level"]) for s in expected.signals.to_pylist()]
+    assert account["rows"] == expected.summary["rows"]
+
+
+def at(wall: str, day: date = DAYS[0]) -> str:
+    return datetime.combine(day, wall_time.fromisoformat(wall), NEW_YORK).isoformat()
+
+
+def test_what_can_not_be_used_is_counted_and_no_error(place: Place) -> None:
+    place.write(
+        {"symbol": "A", "ts": at("09:31"), "price": "10"},
+        {"symbol": "A", "ts": at("09:32"), "price": "-3"},
+        {"symbol": "NOBODY", "ts": at("09:32"), "price": "3"},
+        {"symbol": "A", "ts": at("09:31", date(2024, 6, 29)), "price": "3"},
+        {"symbol": "A", "ts": at("09:31", date(2054, 6, 29)), "price": "3"},
+        {"symbol": "A"},
+        {"symbol": "B"},
+        {"end": str(DAYS[0])},
+        {"end": str(DAYS[1])},
+    )
+
+    with openbell.Runtime.from_config(config(place), durable=False) as runtime:
+        runtime.wait()
+        feed = runtime._run.feed
+        assert feed is not None
+        account = feed.account
+        rows = runtime.summary()["rows"]
+
+    assert dict(account.unknown) == {"NOBODY": 1}
+    assert account.on_no_day == 2
+    assert dict(account.refused) == {"ts is missing": 2}
+    assert (rows["used"], rows["bad_rows"]) == (1, 1)
+
+
+def test_signals_come_while_the_stream_is_written(place: Place) -> None:
+    with openbell.Runtime.from_config(config(place), durable=False) as runtime:
+        signals = runtime.signals()
+        for wall, price in (("09:31", 10), ("09:41", 11), ("09:41:05", 11)):
+            place.write({"symbol": "A", "ts": at(wall), "price": price})
+
+        first = next(signals)
+
+        assert (first.symbol, first.price) == ("A", 11.0)
+
+
+def test_a_feed_that_can_not_go_on_ends_the_run_with_what_to_do(place: Place) -> None:
+    place._client.set(place.stream, "text")
+
+    with (
+        openbell.Runtime.from_config(config(place), durable=False) as runtime,
+        pytest.raises(DataError, match="WRONGTYPE"),
+    ):
+        runtime.wait()
+
+
+def test_a_run_is_closed_at_once_while_nothing_comes(place: Place) -> None:
+    runtime = openbell.Runtime.from_config(config(place), durable=False)
+    runtime.start()
+    time.sleep(0.3)
+    began = time.monotonic()
+
+    runtime.close()
+
+    assert time.monotonic() - began < 5
+
+
+def test_rows_can_not_be_pushed_beside_a_stream(place: Place) -> None:
+    with (
+        openbell.Runtime.from_config(config(place), durable=False) as runtime,
+        pytest.raises(ConfigError, match="push"),
+    ):
+        runtime.push_ticks("A", at("09:31"), 10.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"url": None}, "feed.options.url is missing"),
+        ({"stream": ""}, "feed.options.stream is missing"),
+        ({"ts_unit": "min"}, "feed.options.ts_unit is 'min'; write s, ms, us, ns"),
+        ({"batch": 0}, "feed.options.batch is 0"),
+        ({"bach": 1}, "feed.options.bach is unknown"),
+        ({"url": "redis://h/x"}, "feed.options.url"),
+    ],
+)
+def test_options_that_can_not_be_used_are_named(
+    place: Place, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        openbell.Runtime.from_config(config(place, **options), durable=False)
