@@ -267,10 +267,13 @@ def test_a_story_begins_with_a_trading_day() -> None:
     assert [of["trading_date"] for of in over_a_holiday.sessions()] == ["2024-07-08", "2024-07-09"]
 
 
-@pytest.mark.parametrize("place", range(len(DAY) + 1))
-def test_a_kill_in_a_story_changes_nothing_wherever_it_stands(place: int) -> None:
-    calm = rehearse(DAY, SHORT)
+@pytest.fixture(scope="module")
+def calm() -> Rehearsal:
+    return rehearse(DAY, SHORT)
 
+
+@pytest.mark.parametrize("place", range(len(DAY) + 1))
+def test_a_kill_in_a_story_changes_nothing_wherever_it_stands(place: int, calm: Rehearsal) -> None:
     killed = rehearse([*DAY[:place], KILL, KILL, *DAY[place:]], SHORT)
 
     assert killed.restarts == 2
@@ -278,10 +281,10 @@ def test_a_kill_in_a_story_changes_nothing_wherever_it_stands(place: int) -> Non
     assert killed.sessions() == calm.sessions()
 
 
-def test_a_late_bar_is_counted_and_has_its_place_in_time() -> None:
+def test_a_late_bar_has_its_place_in_time(calm: Rehearsal) -> None:
     late = rehearse([*DAY[:3], DAY[4], LATE(DAY[3]), *DAY[5:]], SHORT)
 
-    assert late.signals() == rehearse(DAY, SHORT).signals()
+    assert late.signals() == calm.signals()
 
 
 @pytest.mark.parametrize(
