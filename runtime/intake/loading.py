@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import date
 from functools import partial
+from typing import TypeVar
 
 from loguru import logger
 
@@ -24,9 +26,49 @@ Delivery = Loaded | LoadTimedOut | LoadFailed | InputError
 
 
 ATTEMPTS = 4
-"""How often a day is read before its source is given up."""
+"""How often something is read before its source is given up."""
 BACKOFF_SECONDS = 0.2
 """Pause after the first failure; it doubles with each further one."""
+
+Found = TypeVar("Found")
+
+
+def tried_again(
+    read: Callable[[], Found],
+    about: str,
+    *,
+    passing: type[Exception] = Exception,
+    rest: Callable[[float], None] = time.sleep,
+) -> Found:
+    """What a read gives, which may fail a few times before.
+
+    Parameters
+    ----------
+    about : what is read, for the log
+    passing : what may pass and is tried again; wrong input (`InputError`) never is
+    rest : called with seconds between two tries
+    """
+    try:
+        return read()
+    except InputError:
+        raise
+    except passing as error:
+        logger.warning("{}: reading failed, {}; trying again", about, error)
+    # A good run never imports it.
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt
+    from tenacity import wait_exponential as growing
+
+    again = Retrying(
+        stop=stop_after_attempt(ATTEMPTS - 1),
+        wait=growing(multiplier=BACKOFF_SECONDS, max=30),
+        retry=retry_if_exception(
+            lambda error: isinstance(error, passing) and not isinstance(error, InputError)
+        ),
+        sleep=rest,
+        reraise=True,
+    )
+    rest(BACKOFF_SECONDS)
+    return again(read)
 
 
 class Loader:
@@ -228,26 +270,8 @@ class Loader:
 
     def _rows(self, day: TradingDay, symbols: tuple[str, ...]) -> RawRows:
         window = self._windows.get(day.date) or row_spans((day,))[day.date]
-        try:
-            return self._source.read(*window, symbols)
-        except InputError:
-            raise
-        except Exception as error:  # noqa: BLE001 a source may fail in any way
-            logger.warning("{}: reading failed, {}; trying again", day.date, error)
-        # A good run never imports it.
-        from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt
-        from tenacity import wait_exponential as growing
-
-        again = Retrying(
-            stop=stop_after_attempt(ATTEMPTS - 1),
-            wait=growing(multiplier=BACKOFF_SECONDS, max=30),
-            retry=retry_if_not_exception_type(InputError),
-            sleep=self._pause,
-            reraise=True,
-        )
-        self._pause(BACKOFF_SECONDS)
-        rows: RawRows = again(self._source.read, *window, symbols)
-        return rows
+        read = partial(self._source.read, *window, symbols)
+        return tried_again(read, str(day.date), rest=self._pause)
 
     def _pause(self, seconds: float) -> None:
         """Between two tries; ends at once on `shutdown`."""

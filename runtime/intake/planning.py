@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -36,6 +36,7 @@ from openbell.market.windows import NoWindow, SessionSpec, Window, order_of_day,
 from openbell.runtime.config import BreakoutConfig, Config
 from openbell.runtime.config.values import Duration
 from openbell.runtime.intake.labels import are_last_instants, seem_ends
+from openbell.runtime.intake.loading import tried_again
 from openbell.runtime.intake.trailing import TrailingSettings, trailing_settings
 from openbell.runtime.kernel.wiring import Settings
 
@@ -138,7 +139,32 @@ def plan(
     ------
     ConfigError, DataError, CalendarError
         If the configuration, the data and the calendar don't go together.
+    OSError
+        If the data's disk or network fails, and goes on to fail.
     """
+    planned = partial(
+        _planned,
+        config,
+        source,
+        start,
+        end,
+        paced=paced,
+        days_at_once=days_at_once,
+        indicators=indicators,
+    )
+    return tried_again(planned, "the data", passing=OSError)
+
+
+def _planned(
+    config: Config,
+    source: Source,
+    start: date | datetime | None,
+    end: date | None,
+    *,
+    paced: bool,
+    days_at_once: bool,
+    indicators: Mapping[str, Indicator] | None,
+) -> Plan:
     zone = config.calendar.timezone or timezone(config.exchange)
     live_from_ns = EPOCH
     asked_from = start
