@@ -715,6 +715,7 @@ class Runtime:
             "last_day": str(over) if over else None,
             "signals": len(self._log),
             **self._run.liveliness(),
+            **({} if self._run.feed is None else {"feed": self._run.feed.status()}),
         }
 
     def reached(self) -> tuple[str | None, int]:

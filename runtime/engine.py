@@ -92,7 +92,8 @@ class Engine:
             fed=plan.settings.fed,
         )
         self._feed = feed
-        self._came = source if isinstance(source, RunRows) else None
+        self.came = source if isinstance(source, RunRows) else None
+        """What was acted on of a feed's rows, where the days after may need it."""
         # A day that is fed opens without rows anyway, and not without the days before.
         self._load_timeout = load_timeout if pace.live and feed is None else None
         self._pacer = Pacer(pace.speed, self.tell_clock) if pace.scaled else None
@@ -186,8 +187,8 @@ class Engine:
     def _took(self, feed: HandOver, grant: Grant) -> None:
         """What a feed brought with a step has been acted on."""
         for entered in grant.inputs:
-            if isinstance(entered, Arrived) and self._came is not None:
-                self._came.add(entered.date, entered.rows)
+            if isinstance(entered, Arrived) and self.came is not None:
+                self.came.add(entered.date, entered.rows)
             if isinstance(entered, Arrived | DayOver):
                 feed.taken(entered)
                 if self.ledger is None:

@@ -44,7 +44,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 OWN = [
     ROOT / "README.md",
-    *(ROOT / f"docs/{n}.md" for n in ("data", "embedding", "outputs", "persistence")),
+    *(ROOT / f"docs/{n}.md" for n in ("data", "embedding", "live", "outputs", "persistence")),
 ]
 """Documents with commands and programs for users."""
 

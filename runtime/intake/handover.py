@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from loguru import logger
@@ -160,8 +161,10 @@ class HandOver:
 
     @property
     def durable(self) -> int:
-        """The position up to which all is durable."""
-        return self._durable
+        """The position up to which all is durable, once it is known where the run has come to."""
+        with self._room:
+            self._wait_until_open()
+            return self._durable
 
     @property
     def depth(self) -> int:
@@ -172,6 +175,22 @@ class HandOver:
     def position(self) -> int:
         """After all that came."""
         return self._position
+
+    def status(self) -> dict[str, Any]:
+        """What waits, and what became of what came."""
+        account = self.account
+        return {
+            "position": self._position,
+            "durable_position": self._durable,
+            "waiting_rows": self._waiting_rows,
+            "rows": account.rows,
+            "again": account.again,
+            "unknown_symbols": dict(account.unknown),
+            "on_no_day": account.on_no_day,
+            "day_over": account.day_over,
+            "waits": account.waits,
+            "waited_seconds": round(account.waited_seconds, 3),
+        }
 
     def open(
         self,
@@ -203,6 +222,7 @@ class HandOver:
             lost = [entered for entered in self._sent if entered.position > position]
             self._again, self._sent = deque(lost), deque()
             self._outstanding = None
+            self._room.notify_all()
             if not first:
                 self._send()
                 return
@@ -243,6 +263,8 @@ class HandOver:
         """Rows that came, in the order in which they came; see `adapters.feeds.Door`."""
         with self._room:
             first = self._wait_for_room(position)
+            # A row is named by its position, from 1 as in files.
+            rows = replace(rows, locate=lambda i: (self._name, first + i + 1))
             self.account.rows += len(rows)
             had = min(len(rows), self._position - first)
             self.account.again += had
@@ -299,8 +321,12 @@ class HandOver:
                     return
                 self._sent.popleft()
 
+    def _wait_until_open(self) -> None:
+        self._room.wait_for(lambda: self._closed or self._say is not None)
+
     def _wait_for_room(self, position: int | None) -> int:
         """Position of the first row, once there is room."""
+        self._wait_until_open()
         if self._closed is None and self._waiting_rows >= self._rows_max:
             if not self._blocks:
                 raise FeedFull(

@@ -269,9 +269,7 @@ def fed_plan(
     held = {} if stored is None else stored.dates(zone)
     dates = {**held, **{day.date: 0 for day in days}}
     trailing = trailing_settings(config, calendar.before, dates)
-    made = replace(
-        settings(config), fed=True, order="arrival", days_ahead=0, clock_step=config.clock.step
-    )
+    made = fed_settings(config)
     _refuse_windows_outside(config, made, days)
     first, last = known.index(days[0]), known.index(days[-1])
     return Plan(
@@ -285,6 +283,13 @@ def fed_plan(
             known[first - 1] if first > 0 else None,
             known[last + 1] if last + 1 < len(known) else None,
         ),
+    )
+
+
+def fed_settings(config: Config) -> Settings:
+    """What the actors are made from where rows come from a feed."""
+    return replace(
+        settings(config), fed=True, order="arrival", days_ahead=0, clock_step=config.clock.step
     )
 
 
@@ -303,7 +308,9 @@ def recorded_plan(config: Config, days: tuple[TradingDay, ...], symbols: tuple[s
         symbols=symbols,
         not_trading={},
         open_ended=(False, False),
-        settings=_with_indicators(settings(config), trailing, {}),
+        settings=_with_indicators(
+            settings(config) if config.feed.type == "replay" else fed_settings(config), trailing, {}
+        ),
         trailing=trailing,
         neighbours=(
             next((day for day in reversed(next_to) if day.date < days[0].date), None),

@@ -16,8 +16,10 @@ from loguru import logger
 from openbell.actors import clock, day, prefetch
 from openbell.adapters.stores import Corrupt, Step, Store
 from openbell.errors import InputError, OpenbellError, RunError, StoreError
+from openbell.market.bars import RowBatch
 from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.control import (
+    Arrived,
     Loaded,
     LoadFailed,
     LoadTimedOut,
@@ -31,7 +33,7 @@ from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.lifetime.eras import Era, counted, era_at, given_up
-from openbell.runtime.record import journal, steplog
+from openbell.runtime.record import feedlog, journal, steplog
 from openbell.runtime.record.codec import Undecodable, decode
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.talking import Talking
@@ -51,6 +53,8 @@ class Restored:
         self.steps: tuple[Step, ...] = ()
         self.journal: dict[date, journal.DayRead] = {}
         """What was journaled of the days that the states and the steps are about."""
+        self.came: dict[int, feedlog.Came] = {}
+        """What a feed brought of the days that the states and the steps are about, by step."""
         self.anew: date | None = None
         """The trading day that follows from its beginning: of the states only what earlier days
         brought counts."""
@@ -250,12 +254,29 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
     def without_rows(wanted: date) -> LoadTimedOut:
         return loader.timed_out(days[wanted])
 
+    def came(step: int) -> Arrived:
+        if step not in restored.came:
+            raise StoreError(
+                f"step {step}: what came with it is not in the journal; restore a copy of the store "
+                "that has it"
+            )
+        return restored.came[step].arrived(*register(restored.came[step].date))
+
+    def register(of: date) -> tuple[TradingDay, tuple[str, ...], int | None]:
+        known = restored.journal[of]
+        return known.day, known.symbols, plan.settings.interval_ns
+
+    if engine.came is not None and of_day.position >= 0:
+        of = of_day.day.date
+        before = (s for s, c in restored.came.items() if s <= restored.step and c.date == of)
+        engine.came.begin(of, [came(step).rows for step in sorted(before)])
     if of_day.phase == "stream":
         today = of_day.day
         opened = loader.timed_out(today) if of_day.without_rows else again(today.date)
         cells[prefetch.NAME].state = replace(handing, rows=opened.data.rows)
     grants = tuple(
-        steplog.granted(steplog.read(step.grant), again, without_rows) for step in restored.steps
+        steplog.granted(steplog.read(step.grant), again, without_rows, came)
+        for step in restored.steps
     )
     for asked in handing.asked:
         if asked not in read:
@@ -357,11 +378,24 @@ def restored(
         )
     found.steps = tuple(steps)
     dates |= {step.trading_date for step in steps}
-    found.journal = journal.days(
-        (entry for used in sorted(dates) for entry in store.journal(used)),
-        lambda step, of: not given_up(eras, step, of),
-    )
+    kept = [entry for used in sorted(dates) for entry in store.journal(used)]
+    found.journal = journal.days(kept, lambda step, of: not given_up(eras, step, of))
+    found.came = feedlog.arrivals(kept, lambda step, of: not given_up(eras, step, of))
     return found
+
+
+def came_of(
+    store: Store, day: date, interval_ns: int | None, eras: Sequence[Era]
+) -> tuple[RowBatch, ...]:
+    """What a feed brought of a day that was run, as far as it is journaled."""
+    kept = list(store.journal(day))
+    known = journal.days(kept, lambda step, of: not given_up(eras, step, of)).get(day)
+    if known is None:
+        return ()
+    came = feedlog.arrivals(kept, lambda step, of: not given_up(eras, step, of))
+    return tuple(
+        came[step].arrived(known.day, known.symbols, interval_ns).rows for step in sorted(came)
+    )
 
 
 def recorded_steps(store: Store, day: date, eras: Sequence[Era] = ()) -> tuple[int, int]:

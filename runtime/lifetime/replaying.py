@@ -8,16 +8,18 @@ from datetime import date
 from functools import partial
 from typing import Any
 
+import numpy as np
 from loguru import logger
 
-from openbell.actors import breakout
+from openbell.actors import breakout, clock
 from openbell.actors.effects import Commit, Settled
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Corrupt, Step, Store
 from openbell.errors import ConfigError, InputError, ReplayError, StoreError
 from openbell.market.days import EPOCH, MarketTime, TradingDay
+from openbell.market.watermark import lag_ns
 from openbell.market.windows import resolve
-from openbell.messages.control import Prepared
+from openbell.messages.control import Arrived, Prepared
 from openbell.messages.time import Grant
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
@@ -106,6 +108,9 @@ class _Comparing(Ledger):
     ----------
     seen : callable
         Gets what each step brought, if it is what was committed.
+    lag_ns : int, optional
+        How far the watermark stays behind a feed's rows, where one cut grant is to be followed by
+        the steps that lead there.
     """
 
     def __init__(
@@ -115,7 +120,9 @@ class _Comparing(Ledger):
         chain: bytes,
         last: int,
         seen: Callable[[Commit], None],
+        lag_ns: int | None = None,
     ) -> None:
+        self._lag_ns = lag_ns
         self._engine = engine
         self._seen_again = seen
         self._compared = dict(expected)
@@ -140,8 +147,14 @@ class _Comparing(Ledger):
                 self.differs = steplog.what_differs(grant, steplog.read(before.grant), now)
         if commit is not None and self.differs is None:
             self._seen_again(commit)
-        if self.differs is not None or grant.step >= self._last:
+        if self.differs is not None or (grant.step >= self._last and self._rests(settled)):
             self._engine.dispatcher.finish()
+
+    def _rests(self, settled: Settled) -> bool:
+        """Whether time goes no further by what has come: it follows a feed's rows by itself."""
+        of_clock, lag = settled.clock, self._lag_ns
+        assert isinstance(of_clock, clock.State)
+        return lag is None or not of_clock.agenda or of_clock.known_ns - lag <= of_clock.now_ns
 
     def drain(self) -> None:
         return
@@ -186,8 +199,14 @@ def replay_day(
         engine = Engine(planned, source, recorder)
         prepared = restore(engine, planned, found)
         grants: tuple[Any, ...] = prepared.grants
+        lag: int | None = None
         if until is not None:
-            grants = _up_to(grants, _instant(planned_days(found), day, until))
+            instant = _instant(planned_days(found), day, until)
+            fed = planned.settings.fed
+            lag = (
+                lag_ns(planned.settings.lateness_ns, planned.settings.interval_ns) if fed else None
+            )
+            grants = _known_up_to(grants, instant) if fed else _up_to(grants, instant)
         if not grants or (grants[-1].step < first):
             raise InputError(f"{day}: nothing was run before {until}; ask for a later time")
         comparing = _Comparing(
@@ -196,6 +215,7 @@ def replay_day(
             found.chain,
             grants[-1].step,
             partial(recorder.commit, seen_before=True),
+            lag if grants[-1].step == CUT_STEP else None,
         )
         engine.ledger = comparing
         engine.run(Prepared(grants=grants))
@@ -290,6 +310,28 @@ def _instant(days: Sequence[TradingDay], day: date, until: str) -> MarketTime:
         return MarketTime(resolve(planned, until))
     except ValueError as error:
         raise InputError(f"--until: {error}") from None
+
+
+def _known_up_to(grants: tuple[Grant, ...], instant_ns: MarketTime) -> tuple[Grant, ...]:
+    """The grants up to an instant, where rows come from a feed: of the last one, the rows that were
+    known by then. The watermark stays behind them."""
+    known = 0
+    for place, grant in enumerate(grants):
+        came = next((i for i in grant.inputs if isinstance(i, Arrived)), None)
+        ends = np.maximum(np.maximum.accumulate(came.rows.ends), known) if came else None
+        if grant.until_ns > instant_ns or (ends is not None and (ends > instant_ns).any()):
+            if came is None or ends is None:
+                return grants[:place]
+            kept = came.rows.taken(ends <= instant_ns)
+            cut = came.model_copy(update={"rows": kept})
+            inputs = tuple(cut if i is came else i for i in grant.inputs)
+            last = Grant(
+                step=CUT_STEP, from_ns=grant.from_ns, until_ns=grant.from_ns, inputs=inputs
+            )
+            return (*grants[:place], last)
+        if ends is not None and len(ends):
+            known = int(ends[-1])
+    return grants
 
 
 def _up_to(grants: tuple[Grant, ...], instant_ns: MarketTime) -> tuple[Grant, ...]:

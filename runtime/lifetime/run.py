@@ -23,6 +23,7 @@ from openbell.messages.control import Prepared, Recover
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
 from openbell.runtime.engine import Engine
+from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.feeding import fed
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.planning import Plan, data_options, plan, settings
@@ -148,6 +149,9 @@ class DurableRun:
                     lambda day: era_on(self.eras, day).digest(),
                     lambda day: settings(self._config_on(day)).derived_minutes,
                 )
+            if isinstance(self.source, RunRows):
+                interval_ns = self.plan.settings.interval_ns
+                self.source.earlier = lambda of: recovery.came_of(store, of, interval_ns, self.eras)
             self.engine = self._engine()
         except BaseException:
             store.release(self.fence)
@@ -257,9 +261,6 @@ class DurableRun:
         config = self.config
         accept(config, "run", data=self._data)
         if config.feed.type == "push":
-            raise ConfigError(
-                "rows that are pushed live in memory only so far; make the Runtime with durable=False"
-            )
             first = next(iter(self._store.steps()), None)
             pushed = fed(config, since=None if first is None else first.trading_date)
             self.feed = pushed.feed
@@ -490,6 +491,7 @@ class DurableRun:
             release=lambda: self.engine.resume(STORE_TOKEN),
             fail=self.engine.dispatcher.fail,
             order=self.plan.order,
+            durable=self.feed.made_durable if self.feed is not None else (lambda position: None),
             committed=self._retention.committed,
             gather=self.pace.gather_seconds(config.snapshot.every.seconds),
         )

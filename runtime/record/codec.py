@@ -24,6 +24,7 @@ from openbell.messages.base import Message
 SCHEMA = 1
 
 _MODULES = (
+    "market.arrivals",
     "market.bars",
     "market.breakouts",
     "market.days",

@@ -30,10 +30,11 @@ from openbell.adapters.stores import (
 )
 from openbell.errors import ReplayError
 from openbell.market.results import SessionDocument, SignalBatch
+from openbell.messages.control import Arrived, DayOver
 from openbell.messages.time import Grant
 from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.kernel.hosttime import Monotonic, monotonic
-from openbell.runtime.record import journal, steplog
+from openbell.runtime.record import feedlog, journal, steplog
 from openbell.runtime.record.codec import encode
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.trail import Trail
@@ -48,6 +49,11 @@ from openbell.runtime.record.writing import (
 
 PATIENCE_SECONDS = 1.0
 """A commit that takes longer is an outage: a store that hangs raises nothing, or not for long."""
+
+FED = (Arrived, DayOver)
+
+ROW_BYTES = 32
+"""What a row that a feed brought is counted as in the backlog."""
 
 STATES_BYTES = 4096
 """What a step without arrays is counted as in the backlog."""
@@ -65,6 +71,10 @@ class _Done:
     states: Mapping[str, Any] | None
     """Every actor's state, where a snapshot is due."""
     journal: tuple[JournalEntry, ...]
+    came: Arrived | None
+    """What a feed brought with it, to be journaled."""
+    position: int
+    """How far the feed has come with it, 0 where it brought nothing."""
     size: int
 
 
@@ -123,7 +133,10 @@ class Ledger:
         gather: float = 0.0,
         order: Callable[[date], Mapping[str, int]] = lambda day: {},
         committed: Callable[[bool], None] = lambda snapshot: None,
+        durable: Callable[[int], None] = lambda position: None,
     ) -> None:
+        self._durable = durable
+        """Told how far a feed has come with what is durable."""
         self._store = store
         self._fence = fence
         self._cells = cells
@@ -213,8 +226,12 @@ class Ledger:
             trading_date=days.day.date,
         )
         entries = journal.entries(grant, step.trading_date)
+        came = next((i for i in grant.inputs if isinstance(i, Arrived)), None)
+        position = max((i.position for i in grant.inputs if isinstance(i, FED)), default=0)
         size = _size(commit) + sum(len(entry.body) for entry in entries)
-        done = _Done(step, commit, self._states(settled, commit), entries, size)
+        size += 0 if came is None else ROW_BYTES * len(came.rows)
+        states = self._states(settled, commit)
+        done = _Done(step, commit, states, entries, came, position, size)
         with self._changed:
             self._queue.append(done)
             if done.states is not None:
@@ -354,6 +371,8 @@ class Ledger:
         self.committed_at = encoded.record.meta[COMMITTED].decode()
         if encoded.states is not None:
             self._kept = encoded.states
+        if position := max(done.position for done in encoded.steps):
+            self._durable(position)
         for done in encoded.steps:
             if done.commit is not None:
                 self._seen(done.commit, False)
@@ -410,7 +429,7 @@ class Ledger:
             digest=hashlib.blake2b(msgpack.packb(parts), digest_size=16).digest(),
             steps=steps,
             snapshot=snapshot,
-            journal=tuple(entry for done in taken for entry in done.journal),
+            journal=_journal(taken),
             documents=tuple(
                 replace(document, place=self._order(document.trading_date).get(document.session))
                 for document in stored_documents(documents.values())
@@ -435,6 +454,16 @@ class Ledger:
             states=changed,
             actors=tuple(done.states),
         )
+
+
+def _journal(taken: list[_Done]) -> tuple[JournalEntry, ...]:
+    """What has to be kept of what came from outside with some steps."""
+    entries = [entry for done in taken for entry in done.journal]
+    came: dict[date, list[tuple[int, Arrived]]] = {}
+    for done in taken:
+        if done.came is not None:
+            came.setdefault(done.step.trading_date, []).append((done.step.number, done.came))
+    return (*entries, *(feedlog.entry(of, parts) for of, parts in came.items()))
 
 
 def _size(commit: Commit | None) -> int:

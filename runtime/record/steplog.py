@@ -21,7 +21,17 @@ import numpy as np
 
 from openbell.actors.effects import Commit
 from openbell.messages.base import Message
-from openbell.messages.control import Input, Loaded, LoadFailed, LoadTimedOut, Recover, Roll, Start
+from openbell.messages.control import (
+    Arrived,
+    DayOver,
+    Input,
+    Loaded,
+    LoadFailed,
+    LoadTimedOut,
+    Recover,
+    Roll,
+    Start,
+)
 from openbell.messages.data import QualityReport
 from openbell.messages.time import Grant
 from openbell.runtime.record.codec import Undecodable, decode, encode
@@ -205,15 +215,21 @@ def read(entry: bytes) -> Entry:
 
 
 def granted(
-    entry: Entry, load: Callable[[date], Loaded], late: Callable[[date], LoadTimedOut]
+    entry: Entry,
+    load: Callable[[date], Loaded],
+    late: Callable[[date], LoadTimedOut],
+    came: Callable[[int], Arrived] | None = None,
 ) -> Grant:
-    """The grant of an entry; `load` gives a day's rows again, `late` a day without them."""
+    """The grant of an entry; `load` gives a day's rows again, `late` a day without them, `came` what
+    a feed brought with a step."""
     fields = entry.grant
     return Grant(
         step=fields["step"],
         from_ns=fields["from_ns"],
         until_ns=fields["until_ns"],
-        inputs=tuple(_read_input(written, load, late) for written in fields["inputs"]),
+        inputs=tuple(
+            _read_input(fields["step"], written, load, late, came) for written in fields["inputs"]
+        ),
     )
 
 
@@ -223,13 +239,19 @@ def _written_input(entered: Input) -> list[Any]:
             return ["loaded", day.isoformat()]
         case LoadTimedOut(date=day):
             return ["timed_out", day.isoformat()]
-        case Start() | Roll() | Recover() | LoadFailed():
+        case Arrived(date=day):
+            return ["arrived", day.isoformat()]
+        case Start() | Roll() | Recover() | LoadFailed() | DayOver():
             return ["message", encode(entered)]
     raise TypeError(f"{type(entered).__name__} can't be written to the step log")
 
 
 def _read_input(
-    entry: list[Any], load: Callable[[date], Loaded], late: Callable[[date], LoadTimedOut]
+    step: int,
+    entry: list[Any],
+    load: Callable[[date], Loaded],
+    late: Callable[[date], LoadTimedOut],
+    came: Callable[[int], Arrived] | None,
 ) -> Input:
     match entry:
         case ["message", bytes(content)] if isinstance(message := decode(content), Input):
@@ -238,4 +260,6 @@ def _read_input(
             return load(date.fromisoformat(day))
         case ["timed_out", str(day)]:
             return late(date.fromisoformat(day))
+        case ["arrived", str()] if came is not None:
+            return came(step)
     raise Undecodable(f"the step log has an input that this program doesn't know, {entry!r:.80}")
