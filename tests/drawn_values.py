@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterator, Mapping
 from datetime import date
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from hypothesis import strategies as st
@@ -83,6 +83,8 @@ def of_hint(hint: Any, depth: int = 0) -> st.SearchStrategy[Any]:
         bytes: st.binary(max_size=5),
         date: st.dates(),
     }
+    if isinstance(hint, NewType):
+        return of_hint(hint.__supertype__, depth)
     if hint in simple:
         return simple[hint]
     kind, inner = get_origin(hint), get_args(hint)

@@ -77,6 +77,7 @@ def test_every_actor_has_its_place() -> None:
             day.NAME,
             DayOpened,
             {
+                prefetch.NAME,
                 "session:Morning",
                 "session:Lunch",
                 upkeep.NAME,
