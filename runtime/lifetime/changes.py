@@ -190,7 +190,7 @@ def snapshot_before(first: TradingDay, found: Restored, engine: Engine, plan: Pl
     return Snapshot(
         market_ns=first.open_ns,
         trading_date=first.date - timedelta(days=1),
-        states={name: encode(cell.state) for name, cell in engine.cells.items()},
+        states={name: encode(cell.state, compressed=True) for name, cell in engine.cells.items()},
         actors=tuple(engine.cells),
     )
 

@@ -55,6 +55,9 @@ def test_every_state_and_message_comes_back_bit_for_bit(kind: type, data: st.Dat
     assert plain(back) == plain(value)
     assert encode(back) == written
     assert not any(array.flags.writeable for array in arrays_in(back))
+    kept = decode(encode(value, compressed=True))
+    assert encode(kept) == written
+    assert not any(array.flags.writeable for array in arrays_in(kept))
 
 
 VALUES = st.recursive(
@@ -205,6 +208,24 @@ def test_states_of_a_run_with_any_bit_flipped_are_refused(of_a_run: bytes) -> No
             damaged[place] ^= 1 << bit
             with pytest.raises(Undecodable):
                 decode(bytes(damaged))
+
+
+def test_a_compressed_state_that_is_damaged_is_refused_sealed_or_not(of_a_run: bytes) -> None:
+    kept = encode(decode(of_a_run), compressed=True)
+    assert len(kept) < len(of_a_run)
+    lied = (b"\xff" * 8, b"\0" * 8, (len(of_a_run) - 3).to_bytes(8, "little"))
+    length = slice(5, 13)
+
+    for cut in range(len(kept)):
+        with pytest.raises(Undecodable):
+            decode(kept[:cut])
+        with pytest.raises(Undecodable):
+            decode(sealed(kept[4:cut]))
+    for claimed in lied:
+        body = bytearray(kept)
+        body[length] = claimed
+        with pytest.raises(Undecodable):
+            decode(sealed(bytes(body[4:])))
 
 
 @given(at=st.integers(min_value=0), noise=st.binary(min_size=1, max_size=40))
