@@ -87,7 +87,7 @@ def fill(config: Config, steps: int) -> None:
 
 def snapshot_of(states: Mapping[str, Any], market_ns: int, day: date, step: int) -> Snapshot:
     moved = {**states, clock.NAME: replace(states[clock.NAME], step=step)}
-    encoded = {name: encode(state) for name, state in moved.items()}
+    encoded = {name: encode(state, compressed=True) for name, state in moved.items()}
     return Snapshot(market_ns, day, encoded, tuple(encoded))
 
 

@@ -74,6 +74,7 @@ def columns(draw: st.DrawFn, dtype: Any) -> NDArray[Any]:
 
 def of_hint(hint: Any, depth: int = 0) -> st.SearchStrategy[Any]:
     """Values of a field, whatever its type hint allows."""
+    hint = getattr(hint, "__supertype__", hint)  # a NewType, such as MarketTime
     simple: dict[Any, st.SearchStrategy[Any]] = {
         type(None): st.none(),
         bool: st.booleans(),
