@@ -171,17 +171,17 @@ def session_window(day: TradingDay, spec: SessionSpec, slot_ns: int) -> Window |
         if max(start, s.open_ns) < min(end, s.close_ns)
     ]
     hours = ", ".join(f"{_clock(day, s.open_ns)}–{_clock(day, s.close_ns)}" for s in day.segments)
+    told = f"{spec.start}–{spec.end}" + (f" {spec.timezone}" if spec.timezone else "")
     if end <= start:
         return NoWindow(
-            f"{spec.start}–{spec.end} is empty on {day.date}: it ends before it starts in its "
-            f"hours, {hours}"
+            f"{told} is empty on {day.date}: it ends before it starts in its hours, {hours}"
         )
     if not pieces:
-        return NoWindow(f"{spec.start}–{spec.end} lies outside the hours of {day.date}, {hours}")
+        return NoWindow(f"{told} lies outside the hours of {day.date}, {hours}")
     first, last = pieces[0][0], pieces[-1][1]
     starts, ends = day.grid(slot_ns)
     if not ((starts >= first) & (ends <= last)).any():
-        return NoWindow(f"{spec.start}–{spec.end} holds no whole bar on {day.date}")
+        return NoWindow(f"{told} holds no whole bar on {day.date}")
     cut_end = last < end and not spec.end.startswith("close")
     truncated = (
         f"cut to {_clock(day, first)}–{_clock(day, last)} by the hours of {day.date}, {hours}"

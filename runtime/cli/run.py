@@ -114,6 +114,8 @@ def run(
                 raise Interrupted("stopped; start it again to go on")
             complain("stopped; start it again to go on")
             return
+        if runner.left_out is not None:
+            complain(runner.left_out)
         after = runner.head.step
         come_to = f"{counted(after, 'step')}, {counted(runner.head.signals, 'signal')}"
         if before and before == after:

@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
 import orjson
 from loguru import logger
 
-from openbell.actors import day
+from openbell.actors import day, upkeep
+from openbell.adapters.sources import Source
 from openbell.adapters.stores import Corrupt, Document, Head, Snapshot, Step, Store
-from openbell.errors import ConfigError
-from openbell.market.days import EPOCH, MarketTime, TradingDay
+from openbell.errors import ConfigError, InputError
+from openbell.market.assembly import assemble
+from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, TradingDay
+from openbell.market.levels import minutes_seen
 from openbell.messages.control import Start
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
@@ -181,6 +185,35 @@ def further_days(
     era = Era(since, config.determining(), plan.symbols, head.step + 1, base)
     change = Change(f"from {days_from(plan, since)[0].date} on: further days")
     return Further(era, last, change, ended)
+
+
+def left_out(cells: Mapping[str, Cell], plan: Plan, source: Source) -> str | None:
+    """What the data has got of the day that ended last since that day was run, in words; None:
+    nothing. Its levels and signals are given out, so it stays as it is."""
+    of_upkeep: upkeep.State = cells[upkeep.NAME].state
+    today = of_upkeep.today
+    if today is None:
+        return None
+    ended, symbols = today.opened.day, today.opened.symbols
+    interval_ns = today.opened.interval_ns
+    window = plan.row_spans.get(ended.date)
+    if window is None:
+        return None
+    try:
+        rows = source.read(*window, symbols)
+    except (OSError, InputError):  # nothing more is run, so it does no harm
+        return None
+    data = assemble(rows, ended, interval_ns, plan.settings.order)
+    starts, _ = ended.grid(interval_ns or MINUTE_NS)
+    now = minutes_seen(np.zeros_like(today.seen), data.rows, starts)
+    came = int((now & ~today.seen).sum())
+    if not came:
+        return None
+    return (
+        f"{ended.date} had ended before the data got {came:,} more of its "
+        f"{'bars' if interval_ns else 'minutes'}, which are left out; to run the day with them, give the "
+        "configuration another name, or delete the state (openbell state delete)"
+    )
 
 
 def snapshot_before(first: TradingDay, found: Restored, engine: Engine, plan: Plan) -> Snapshot:

@@ -41,6 +41,7 @@ from openbell.runtime.record.ledger import Ledger
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.writing import wall_time
+from openbell.runtime.results.checking import refuse_mostly_unusable
 from openbell.runtime.results.recording import DaySink, Recorder, WholeDays
 from openbell.runtime.results.summary import summary, timing
 
@@ -104,6 +105,8 @@ class DurableRun:
         self._on_day = on_day
         self._data = config.data.path if data is None else data
         self.feed: HandOver | None = None
+        self.left_out: str | None = None
+        """What the data has got too late for a day that has ended, in words."""
         """Where rows are pushed, if they are."""
         self.source, self.plan = self._opened()
         self._info = self.source.info()
@@ -173,6 +176,10 @@ class DurableRun:
         """
         self.keep_lease()
         try:
+            if not self.head.step and self.feed is None:
+                refuse_mostly_unusable(
+                    self.source, self.plan, str(self.config.data.path or "the data")
+                )
             self._write_earlier()
             self._take_change()
             while True:
@@ -310,6 +317,7 @@ class DurableRun:
 
     def _run_supervised(self) -> bool:
         while True:
+            before = self.head.step
             try:
                 ran = self._run_once()
             except ActorFailed as failure:
@@ -319,6 +327,10 @@ class DurableRun:
                 continue
             if self._stopped:
                 return ran
+            if before and before == self.head.step and self.feed is None:
+                self.left_out = changes.left_out(self.engine.cells, self.plan, self.source)
+                if self.left_out is not None:
+                    logger.warning("{}", self.left_out)
             further = changes.further_days(
                 self.engine.cells, self.plan, self.config, self._store, self.talking
             )

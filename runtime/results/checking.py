@@ -10,7 +10,7 @@ from datetime import date
 import numpy as np
 
 from openbell.adapters.sources import Source, open_source
-from openbell.errors import ConfigError
+from openbell.errors import ConfigError, InputError
 from openbell.market.assembly import assemble
 from openbell.market.bars import BadRow, DayData, Mask
 from openbell.market.days import MINUTE_NS, TradingDay
@@ -99,6 +99,30 @@ def check(config: Config, on_day: OnDay | None = None) -> Check:
         return Check(
             planned, tuple(days), tuple(without_data), (*source.info().notes, *planned.notes)
         )
+
+
+def refuse_mostly_unusable(source: Source, planned: Plan, where: str) -> None:
+    """Refuse data of which most rows can't be used, before anything is made of it.
+
+    Reads no further than to a day's end by which as many rows could be used as not: the first, as
+    a rule. Rows that can't be read are left to who reads them next.
+
+    Raises
+    ------
+    DataError
+    """
+    unusable = Unusable()
+    used = bad = 0
+    try:
+        for data, _, _ in _days(source, planned, None):
+            unusable.add(data.bad)
+            bad += len(data.bad)
+            used += int(data.counts.rows.sum() - data.counts.outside_hours.sum()) - len(data.bad)
+            if used and used >= bad:
+                return
+    except (OSError, InputError):
+        return
+    unusable.refuse(where, used)
 
 
 def quality_map(config: Config, on_day: OnDay | None = None) -> tuple[DayMap, ...]:
