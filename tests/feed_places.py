@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import redis
 from redis_server import RedisServer
 
 from openbell.adapters.feeds import Feed, FeedOptions, open_feed
@@ -17,6 +16,8 @@ class Place:
     def __init__(self, server: RedisServer, stream: str) -> None:
         self.server = server
         self.stream = stream
+        import redis  # who has no server need not have it either
+
         self._client: Any = redis.Redis(port=server.port)
 
     @property

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from faults.crashing import Nursery, setting, wait_until
 from redis_server import RedisServer
 
@@ -32,6 +31,8 @@ def test_a_group_gets_every_signal_though_consumers_are_killed(
     run = setting(tmp_path, minutes, redis_server.url, "watched")
     got = [tmp_path / f"got-{number}" for number in range(3)]
     consumers = [consumer(redis_server.url, "watched", file) for file in got[:2]]
+    import redis  # whose server is there has it
+
     client = redis.Redis.from_url(redis_server.url)
     stream = "openbell:{watched}:signals"
     try:

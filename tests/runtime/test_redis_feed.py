@@ -16,7 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from feed_places import Place
-from redis_server import RedisServer, find_server
+from redis_server import RedisServer
+from store_places import server_binary
 
 import openbell
 from openbell.errors import ConfigError, DataError
@@ -27,10 +28,7 @@ DAYS = (date(2024, 7, 1), date(2024, 7, 2))
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    binary = find_server()
-    if binary is None:
-        pytest.skip("no redis-server or valkey-server on PATH")
-    with RedisServer(binary) as started:
+    with RedisServer(server_binary()) as started:
         yield started
 
 

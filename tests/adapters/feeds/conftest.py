@@ -6,15 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 from feed_places import Place
-from redis_server import RedisServer, find_server
+from redis_server import RedisServer
+from store_places import server_binary
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
-    binary = find_server()
-    if binary is None:
-        pytest.skip("no redis-server or valkey-server on PATH")
-    with RedisServer(binary) as started:
+    with RedisServer(server_binary()) as started:
         yield started
 
 

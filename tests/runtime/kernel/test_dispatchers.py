@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -201,6 +202,23 @@ def stopping(pair: Pair) -> bool:
 
 def test_ours_are_not_in_pykkas_registry(threaded: Pair, foreign: pykka.ActorRef[Foreign]) -> None:
     assert pykka.ActorRegistry.get_all() == [foreign]
+
+
+def test_a_program_that_logs_everything_hears_nothing_of_pykka(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    ours = Pair(Threads)
+
+    ours.dispatcher.post("first", Go(number=1))
+    ours.dispatcher.post("first", End())
+    ours.dispatcher.run()
+    ours.dispatcher.close()
+
+    of_ours = [record.getMessage() for record in caplog.records if record.name == "pykka"]
+    assert (ours.seen, of_ours) == ([1], [])
+    Foreign.start().stop()
+    assert {record.name for record in caplog.records} == {"pykka"}, "it is listened to"
 
 
 def test_stopping_all_pykka_actors_does_not_stop_ours(
