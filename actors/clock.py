@@ -118,6 +118,10 @@ class State:
     """The last day of which no more rows are waited for."""
     position: int = 0
     """How much of the feed was granted."""
+    began_at: int = 0
+    """How much of it was when that day came to be prepared."""
+    began_on: tuple[int, str] = (0, "")
+    """`read_on` then."""
     read_on: tuple[int, str] = (0, "")
     """From where the feed can be asked again for what follows."""
     begun: bool = field(default=False, metadata={"snapshot": False})
@@ -156,7 +160,14 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             state = replace(state, steps_allowed=state.steps_allowed + 1)
         case AwaitLoad(date=day, late=late):
             if not late:  # a day that failed after its open is prepared anew: its boundaries go
-                state = replace(state, agenda=(), preparing=day, known_ns=EPOCH)
+                state = replace(
+                    state,
+                    agenda=(),
+                    preparing=day,
+                    known_ns=EPOCH,
+                    began_at=state.position,
+                    began_on=state.read_on,
+                )
             if _brings(state.inputs, day):  # while the step that asks for them was under way
                 return state, ()
             return replace(state, awaiting=day, waiting=late), ()

@@ -135,8 +135,12 @@ class Engine:
             if self._feed is not None:
                 grants = going_on.grants if isinstance(going_on, Prepared) else ()
                 of_clock: clock.State = self.cells[clock.NAME].state
+                anew = going_on.days[0].date if isinstance(going_on, Start) else None
                 self._feed.open(
-                    self.tell_clock, *fed_so_far(self.cells, grants), read_on=of_clock.read_on
+                    self.tell_clock,
+                    *fed_so_far(self.cells, grants),
+                    read_on=of_clock.read_on,
+                    since=anew or of_clock.preparing,
                 )
             self.dispatcher.run()
         finally:
@@ -177,12 +181,13 @@ class Engine:
 
     def metrics(self) -> dict[str, Any]:
         """How long the parts of the run took so far."""
-        return self._metrics.summary(
+        taken = self._metrics.summary(
             {name: cell.busy for name, cell in self.cells.items()},
             steps=self.cells[clock.NAME].state.step,
             drift=self._pacer.drift if self._pacer is not None else Spread(),
             outages=self.ledger.outages if self.ledger is not None else (),
         )
+        return taken if self._feed is None else {**taken, "feed": self._feed.status()}
 
     def _took(self, feed: HandOver, grant: Grant) -> None:
         """What a feed brought with a step has been acted on."""

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from openbell.errors import DayFailed
+from openbell.errors import ConfigError, DayFailed
 from openbell.runtime.cli.configured import configuration_file, naming, stored_configuration
 from openbell.runtime.cli.exits import EXIT_DAY_FAILED, EXIT_LEASE, Interrupted
 from openbell.runtime.cli.interruption import terminable
@@ -66,6 +66,11 @@ def run(
     made = stored_configuration(config)
     with naming(configuration_file(config)):
         accept(made, "run")
+        if made.feed.type == "push":
+            raise ConfigError(
+                "feed.type is push: a program pushes rows into a Runtime of its own (docs/live.md); "
+                "`openbell run` has nobody who could"
+            )
     parts = None
     if folder is not None:
         parts = DayParts(folder, settings(made).derived_minutes, {"name": made.name}, complain)

@@ -55,6 +55,7 @@ DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
 """Keys that change how a run is operated but no answer; None: the whole section."""
 
 ONLY_WHERE_SET: dict[str, frozenset[str]] = {
+    "clock": frozenset({"time"}),
     "data": frozenset({"allow_negative_prices", "csv", "files", "order", "time_shift"}),
 }
 """Keys that are part of what determines the answers only where they are not at their default, so
@@ -554,6 +555,11 @@ class ClockConfig(Section):
         default="boundary",
         description="`boundary`: steps end at session starts, ends and scans; `bar`: at every "
         "minute too.",
+    )
+    time: Literal["feed"] = Field(
+        default="feed",
+        description="What moves time where rows come from a feed: `feed`, its rows alone, and marks "
+        "that a day is over.",
     )
     lateness: Allowance = Field(
         default=Duration(2 * values.UNITS_NS["s"]),

@@ -199,6 +199,7 @@ class HandOver:
         begun: date | None = None,
         over: date | None = None,
         read_on: tuple[int, str] = (0, ""),
+        since: date | None = None,
     ) -> None:
         """Let rows go to the clock, from where the run has come to.
 
@@ -214,6 +215,8 @@ class HandOver:
             The day that is open, and the last one of which no more rows are waited for.
         read_on : tuple
             A position, at most that one, and its mark: from there a feed is asked again.
+        since : date, optional
+            The day that the run has come to: those before it are over.
         """
         with self._room:
             first, self._say = self._say is None, say
@@ -227,7 +230,7 @@ class HandOver:
                 self._send()
                 return
             self._under_way, self._begun = begun, begun is not None
-            for last, further in ((begun, 0), (over, 1)):
+            for last, further in ((since, 0), (begun, 0), (over, 1)):
                 if last is not None:
                     place = bisect_left(self._days, last, key=lambda day: day.date)
                     self._newest = max(self._newest, place + further)

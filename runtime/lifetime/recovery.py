@@ -294,7 +294,15 @@ def _carried_over(cells: Mapping[str, Cell], restored: Restored) -> dict[str, An
     """
     assert restored.anew is not None
     cleared = DayCleared(date=restored.anew)
-    states: dict[str, Any] = {clock.NAME: clock.State(step=restored.step)}
+    before: clock.State = restored.states.get(clock.NAME, clock.State())
+    # A feed goes on from where it was before that day.
+    given_up_too = before.preparing is not None and before.preparing >= restored.anew
+    position, read_on = (
+        (before.began_at, before.began_on) if given_up_too else (before.position, before.read_on)
+    )
+    states: dict[str, Any] = {
+        clock.NAME: clock.State(step=restored.step, position=position, read_on=read_on)
+    }
     for name, state in restored.states.items():
         if name in cells and name != prefetch.NAME and DayCleared in cells[name].actor.hears:
             states[name], _ = cells[name].actor.update(state, cleared)

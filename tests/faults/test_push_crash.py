@@ -167,3 +167,42 @@ def backtest_signals(came: pd.DataFrame) -> list[Any]:
     made["data"] = {"kind": "ticks", "order": "arrival"}
     with openbell.Runtime.from_config(made, came, durable=False) as runtime:
         return list(runtime.signals())
+
+
+def test_a_day_begun_anew_wants_its_rows_again(folder: Path) -> None:
+    came = rows()
+    with openbell.Runtime.from_config(config_from(config(folder))) as runtime:
+        runtime.push_ticks(came.iloc[:1300])
+        while runtime.durable_position() < 1300:
+            time.sleep(0.01)
+    other = config_from({**config(folder), "breakout": {"sides": "high"}})
+
+    with openbell.Runtime.from_config(other, fresh_day=True) as anew:
+        begins = anew.durable_position()
+        anew.push_ticks(came.iloc[begins:])
+        anew.end_day(DAYS[-1])
+        anew.wait()
+        sides = {(s.trading_date, s.side) for s in anew.signals()}
+
+    # The first day is over, and stays; the last row of it was the 1,200th.
+    assert 1190 < begins <= 1200
+    assert (DAYS[1], "LOW_BREAK") not in sides
+    assert {(DAYS[0], "LOW_BREAK"), (DAYS[1], "HIGH_BREAK")} <= sides
+
+
+def test_days_beyond_the_last_one_go_on_from_its_position(folder: Path) -> None:
+    came, first = rows(), config(folder)
+    first["feed"] = {**first["feed"], "end": str(DAYS[0])}
+    with openbell.Runtime.from_config(config_from(first)) as runtime:
+        runtime.push_ticks(came.iloc[:1200])
+        runtime.end_day(DAYS[0])
+        runtime.wait()
+
+    with openbell.Runtime.from_config(config_from(config(folder))) as further:
+        assert further.durable_position() == 1201
+        further.push_ticks(came.iloc[1200:])
+        further.end_day(DAYS[-1])
+        further.wait()
+        found = [s.id for s in further.signals()]
+
+    assert found == [s.id for s in backtest_signals(came)]

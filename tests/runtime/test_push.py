@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import yaml
 
 import openbell
 from openbell.errors import ConfigError, DataError, FeedFull, RunError
 from openbell.market.days import MINUTE_NS, SECOND_NS
+from openbell.runtime.cli.app import main
 
 NEW_YORK = ZoneInfo("America/New_York")
 DAYS = (date(2024, 7, 1), date(2024, 7, 2))
@@ -298,3 +300,17 @@ def test_a_run_that_has_ended_takes_no_more_rows() -> None:
 
         with pytest.raises(RunError, match="has ended"):
             runtime.push_ticks("A", at("09:31"), 10.0)
+
+
+def test_the_command_line_says_that_nobody_could_push(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config()))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["openbell", "run", "--config", "config.yaml"])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 2
+    assert "feed.type is push" in capsys.readouterr().err
