@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -46,6 +46,7 @@ from openbell.market.prices import as_written, from_float32, scaled
 
 Positions = slice | NDArray[np.int64]
 
+_VOLUME_LIKE = re.compile(r"vol|qty|quant|contracts|shares|turnover|lots|amount", re.IGNORECASE)
 _OPTIONAL = ("volume", "size")  # some vendors have none, e.g. for indices
 _NO_NANOS = float(2**63 - 1)
 """What stands for no price where prices are whole numbers of 1e-9."""
@@ -206,6 +207,20 @@ def plan_columns(
         options.timezone or found.zone,
         found.nanos,
     )
+
+
+def taken_as_zero(plan: Plan, existing: Sequence[str]) -> Iterator[str]:
+    """What is not read although it may be a volume, for people."""
+    for ours in _OPTIONAL:
+        if ours not in plan.options.value_columns or ours in plan.names:
+            continue
+        used = {*plan.all_needed()}
+        like = [name for name in existing if name not in used and _VOLUME_LIKE.search(name)]
+        if like:
+            yield (
+                f"{ours} is taken as 0, as no column is known to be it; if {like[0]} is, write "
+                f'data.columns: {{{ours}: "{like[0]}"}}'
+            )
 
 
 def _is_named(ours: str, existing: Sequence[str]) -> bool:

@@ -31,6 +31,7 @@ from openbell.adapters.sources.columns import (
     plan_columns,
     refuse_text_numbers,
     symbol_column,
+    taken_as_zero,
 )
 from openbell.adapters.sources.dialect import (
     HEAD_BYTES,
@@ -67,7 +68,6 @@ _UNREADABLE = (
     pa.ArrowException,
 )
 _WHOLE = "is it CSV, and whole?"
-_VOLUME_LIKE = re.compile(r"vol|qty|quant|contracts|shares|turnover|lots|amount", re.IGNORECASE)
 _MEMBERS = (".csv", ".txt", ".tsv")
 
 
@@ -211,6 +211,12 @@ class CsvFile:
         try:
             return plan_columns(name, dialect.names, options, symbol, found)
         except DataError:
+            if "\ufffd" in "".join(dialect.names):
+                raise DataError(
+                    f"{name}: the names of its columns are not in {dialect.encoding} "
+                    f"({', '.join(dialect.names[:8])}); write the encoding, e.g. data.csv: "
+                    "{encoding: cp1252}"
+                ) from None
             if dialect.header or dialect.named:
                 raise
             raise self._no_header() from None
@@ -226,16 +232,7 @@ class CsvFile:
         plan, dialect = self.plan, self.dialect
         if not dialect.header and not dialect.named:
             yield f"no header line; the columns are taken as {', '.join(self._proposed())}"
-        for ours in ("volume", "size"):
-            if ours not in self.options.value_columns or ours in plan.names:
-                continue
-            used = {*plan.all_needed()}
-            like = [n for n in dialect.names if n not in used and _VOLUME_LIKE.search(n)]
-            if like:
-                yield (
-                    f"{ours} is taken as 0, as no column is known to be it; if {like[0]} is, write "
-                    f'data.columns: {{{ours}: "{like[0]}"}}'
-                )
+        yield from taken_as_zero(plan, dialect.names)
 
     def _refuse_names_of_values(self) -> None:
         """Names that stand in the first row only look like a header's."""

@@ -31,6 +31,7 @@ from openbell.adapters.sources.columns import (
     is_naive,
     plan_columns,
     symbol_column,
+    taken_as_zero,
 )
 from openbell.adapters.sources.files import (
     PARQUET,
@@ -80,7 +81,18 @@ def _scan(files: list[StoredFile], options: DataOptions) -> Scan:
         for piece in file.pieces(known):
             piece.symbols = distinct.setdefault(piece.symbols, piece.symbols)
             pieces.append(piece)
-    return Scan(tuple(pieces), tuple(file.watched.identity for file in opened), notes(files))
+    said = (*notes(files), *_assumed(opened))
+    return Scan(tuple(pieces), tuple(file.watched.identity for file in opened), said)
+
+
+def _assumed(files: list[_ParquetFile]) -> Iterator[str]:
+    """What was taken for granted, once for all files."""
+    first: dict[str, _ParquetFile] = {}
+    for file in files:
+        for text in file.assumed:
+            first.setdefault(text, file)
+    for text, file in first.items():
+        yield f"{file.name}: {text}"
 
 
 def footer_digest(path: Path) -> str:
@@ -115,6 +127,12 @@ class _ParquetFile:
         self._file = file
         self._options = options
         self.watched = Watched(file.path, footer_digest)
+        self.assumed: tuple[str, ...] = ()
+        """What was taken for granted; known when its pieces are."""
+
+    @property
+    def name(self) -> str:
+        return self._file.name
 
     def pieces(self, known: dict[bytes, tuple[str, ...]]) -> Iterator[Piece]:
         """The row groups that have rows.
@@ -134,6 +152,7 @@ class _ParquetFile:
         symbol = self._file.symbol(options, has_symbol)
         plan = plan_columns(name, schema.names, options, symbol, found)
         check_types(plan, dict(zip(schema.names, schema.types, strict=True)))
+        self.assumed = tuple(taken_as_zero(plan, schema.names))
         metadata = parquet.metadata
         leaves = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
         first_row = 1

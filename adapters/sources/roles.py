@@ -30,7 +30,8 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
     "volume": (
         "volume", "vol", "v", "totalvolume", "5volume", "6volume", "tradedvolume", "volumetraded",
         "tradevolume", "sharesvolume", "totaltradedquantity", "qty", "quantity", "basevolume",
-        "tickvolume", "tickvol", "tickvolumes", "volumebase", "turnovervolume", "shares",
+        "totalvol", "sharestraded", "tradedqty",
+        "tradedquantity", "totaltradedqty", "totalquantity", "tickvolume", "tickvol", "tickvolumes", "realvolume", "volumebase", "turnovervolume", "shares",
     ),
     "price": ("price", "last", "lastprice", "ltp", "tradeprice", "p", "px"),
     "size": (

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from openbell.adapters.sources import DataOptions
+from openbell.adapters.sources import DataOptions, open_source
 from openbell.adapters.sources.described import described
 from openbell.errors import DataError
 
@@ -57,3 +59,24 @@ def test_a_lone_file_lacks_nothing_but_its_symbol(tmp_path: Path) -> None:
     (found,) = described(tmp_path / "1min.csv", DataOptions())
 
     assert [key for key, _ in found.lacking] == ["symbol"]
+
+
+def test_names_that_are_no_utf_8_get_the_encoding_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(ROWS.replace("open", "Eröffnung").encode("cp1252"))
+
+    with pytest.raises(
+        DataError, match=r"write the encoding, e\.g\. data\.csv: {encoding: cp1252}"
+    ):
+        described(path, DataOptions(symbol="Q"))
+
+
+def test_a_column_that_may_be_the_volume_is_told_of_parquet_too(tmp_path: Path) -> None:
+    rows = pa.table({"symbol": ["Q"], "ts": [1_719_840_600], "vol_weight": [1.0]})
+    for name in ("open", "high", "low", "close"):
+        rows = rows.append_column(name, pa.array([50.0]))
+    pq.write_table(rows, tmp_path / "a.parquet")
+
+    (note,) = open_source(tmp_path / "a.parquet", DataOptions()).info().notes
+
+    assert 'write data.columns: {volume: "vol_weight"}' in note
