@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain, combinations
 
 import pytest
+from decks import DECKS, orders
 from feeding import fed, pieces
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -80,3 +83,28 @@ def test_a_boundary_is_crossed_by_the_row_that_is_late_enough_and_not_before() -
 def clock_of(settled: Settled) -> clock.State:
     assert isinstance(settled.clock, clock.State)
     return settled.clock
+
+
+def agree_however_cut(case: Case, lateness_ns: int, cuts: Iterable[Sequence[int]]) -> None:
+    case = register(case)
+    run = of_cases([case], order="arrival", lateness_ns=lateness_ns)
+    whole = outputs(drained(run))
+    for cut in cuts:
+        assert outputs(fed(run, pieces(case, cut))) == whole, (case.rows, cut)
+
+
+@pytest.mark.parametrize("deck", DECKS)
+def test_few_rows_in_some_orders_give_the_same_however_they_are_cut(deck: str) -> None:
+    for case in orders(DECKS[deck], 2, seed=7):
+        every = range(1, len(case.rows))
+        agree_however_cut(case, 2 * SECOND_NS, [every, [1], [3, 4], [*every][::2]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lateness_ns", [0, 2 * SECOND_NS, 90 * SECOND_NS])
+@pytest.mark.parametrize("deck", DECKS)
+def test_few_rows_in_many_orders_give_the_same_in_all_cuts(deck: str, lateness_ns: int) -> None:
+    for case in orders(DECKS[deck], 60, seed=lateness_ns):
+        places = range(1, len(case.rows))
+        cuts = chain.from_iterable(combinations(places, n) for n in range(len(case.rows)))
+        agree_however_cut(case, lateness_ns, cuts)
