@@ -26,6 +26,7 @@ from openbell.errors import ReplayError, RunError
 from openbell.runtime.record import ledger as ledger_module
 from openbell.runtime.record.codec import decode
 from openbell.runtime.record.ledger import Ledger
+from openbell.runtime.record.writing import COMMITTED
 from openbell.testing import Fail, FailingStore, HandClock, in_turn
 
 LIMIT = 64 * 2**20
@@ -131,8 +132,13 @@ def content(store: Store) -> Any:
             for e in entries
             if e["what"] != "outage"
         ],
-        (head.step, head.signals, head.meta),
+        (head.step, head.signals, facts(head.meta)),
     )
+
+
+def facts(meta: Mapping[str, bytes]) -> dict[str, bytes]:
+    """But for when a commit was made."""
+    return {key: value for key, value in meta.items() if key != COMMITTED}
 
 
 def as_kept(states: Mapping[str, Any]) -> Any:
@@ -306,7 +312,8 @@ def test_facts_go_with_the_first_commit_only() -> None:
         stage.settle(moment)
         stage.commit_all()
 
-    assert [dict(record.meta) for record in store.records] == [{"config": b"{}"}, {}, {}]
+    assert all(COMMITTED in record.meta for record in store.records)
+    assert [facts(record.meta) for record in store.records] == [{"config": b"{}"}, {}, {}]
 
 
 # The store fails
