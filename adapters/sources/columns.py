@@ -265,6 +265,8 @@ def _missing(
     like = next((name for name in existing if [folded(name)] == near), None)
     example = f": {{{ours}: {json.dumps(like, ensure_ascii=False)}}}" if like is not None else ""
     advice = f"name it with data.columns{example}"
+    if ours == "open" and column_of("price", existing) and not column_of("high", existing):
+        advice = "if these are ticks, write data.kind: ticks; else " + advice
     if ours == "symbol":
         advice = f"set data.symbol: {_likely_symbol(file)} for all rows, or {advice}"
     held = ", ".join(existing) or "no columns"

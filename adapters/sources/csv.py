@@ -67,6 +67,8 @@ _UNREADABLE = (
     UnicodeError,
     pa.ArrowException,
 )
+_PLAIN_TICKS = 4
+"""Columns of ticks that have nothing but a symbol, a time, a price and a size."""
 _WHOLE = "is it CSV, and whole?"
 _MEMBERS = (".csv", ".txt", ".tsv")
 
@@ -267,6 +269,8 @@ class CsvFile:
             if name not in ours.values() and not (name == "ts" and dialect.times)
         )
         named = []
+        if self.options.kind == "ticks" and len(dialect.names) > _PLAIN_TICKS:
+            left = iter(())  # numbers of trades and the like are not told from prices
         for number, name in enumerate(dialect.names, start=1):
             content = dialect.content(name)
             is_open = name not in ours and content in ("number", "epoch", "datetime", "zoned")

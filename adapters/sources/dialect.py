@@ -460,6 +460,10 @@ def _with_symbol(file: str, dialect: Dialect, extra: Sequence[list[str]]) -> Dia
     return dialect
 
 
+_FLAGS = frozenset({"true", "false", "buy", "sell"})
+"""What stands behind a time and tells of a trade, not of a symbol."""
+
+
 def _with_roles(dialect: Dialect, sample: Sequence[list[str]], options: DataOptions) -> Dialect:
     """Without a header the columns are known by what they hold, where that leaves no doubt."""
     names, contents = dialect.names, dialect.contents
@@ -477,7 +481,8 @@ def _with_roles(dialect: Dialect, sample: Sequence[list[str]], options: DataOpti
     if after < 0:
         return dialect
     texts = [i for i, c in enumerate(contents[: after + 2]) if c == "text"]
-    if len(texts) == 1:
+    flags = {row[texts[0]].lower() for row in sample if texts and texts[0] < len(row)} <= _FLAGS
+    if len(texts) == 1 and not (flags and texts[0] > after):
         roles["symbol"] = names[texts[0]]
     numbers = [i for i in range(after + 1, len(names)) if contents[i] in ("number", "epoch")]
     if options.kind == "bars" and len(numbers) >= 4 and _are_ohlc(sample, numbers[:4]):

@@ -185,6 +185,24 @@ def test_neighbours_that_tell_nothing_or_both_decide_nothing(other: str, tmp_pat
         open_source(tmp_path, DataOptions(symbol="Q", timezone=NEW_YORK)).info()
 
 
+def test_ticks_that_are_read_as_bars_are_told_with_the_key(tmp_path: Path) -> None:
+    body = "symbol,ts,price,size\nQ,2024-07-01 09:30:01,100,5\n"
+
+    assert "if these are ticks, write data.kind: ticks" in refusal(tmp_path, body)
+
+
+def test_trades_without_a_header_get_no_name_for_what_only_looks_like_a_price(
+    tmp_path: Path,
+) -> None:
+    body = (
+        "1,60000.10,0.5,30000.05,1719840600000,True,True\n2,60001,1,60001,1719840660000,True,True\n"
+    )
+
+    said = refusal(tmp_path, body, kind="ticks")
+
+    assert "names: [x1, x2, x3, x4, ts, x6, x7]" in said
+
+
 @given(
     start=st.dates(),
     steps=st.lists(st.integers(0, 5), min_size=4, max_size=60),
