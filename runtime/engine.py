@@ -139,7 +139,6 @@ class Engine:
                 self._feed.open(
                     self.tell_clock,
                     *fed_so_far(self.cells, grants),
-                    read_on=of_clock.read_on,
                     since=anew or of_clock.preparing,
                 )
             self.dispatcher.run()
@@ -244,19 +243,20 @@ class Engine:
 
 def fed_so_far(
     cells: Mapping[str, Cell], grants: Sequence[Message]
-) -> tuple[int, date | None, date | None]:
-    """How far a feed has come once grants are given again: its position, the day that is open, and
-    the last one of which no more rows are waited for."""
+) -> tuple[int, date | None, date | None, tuple[int, str]]:
+    """How far a feed has come once grants are given again: its position, the day that is open, the
+    last one of which no more rows are waited for, and from where it can be asked again."""
     of_clock: clock.State = cells[clock.NAME].state
-    position, over = of_clock.position, of_clock.over
+    position, over, read_on = of_clock.position, of_clock.over, of_clock.read_on
     begun = of_clock.day.date if of_clock.day is not None and of_clock.agenda else None
     for entered in (
         entered for grant in grants if isinstance(grant, Grant) for entered in grant.inputs
     ):
         if isinstance(entered, Arrived | DayOver):
             position = max(position, entered.position)
+            read_on = max(read_on, entered.read_on)
             if isinstance(entered, Arrived):
                 begun = entered.date
             else:
                 over = entered.date
-    return position, begun if begun != over else None, over
+    return position, begun if begun != over else None, over, read_on

@@ -219,6 +219,8 @@ class HandOver:
             The day that the run has come to: those before it are over.
         """
         with self._room:
+            # Rows outside the hours that opened no day were done with when the day was over.
+            position = max(position, read_on[0])
             first, self._say = self._say is None, say
             self._position = max(self._position, position)
             self._durable = max(self._durable, position)

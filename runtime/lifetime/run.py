@@ -222,6 +222,8 @@ class DurableRun:
         if self._ended.is_set():
             return
         self._ended.set()
+        if self.feed is not None:
+            self.feed.close()
         self.heartbeat.stop()
         self.engine.close()
         try:
@@ -267,16 +269,11 @@ class DurableRun:
         """Where rows come from, and what will be run over them."""
         config = self.config
         accept(config, "run", data=self._data)
-        if config.feed.type == "push":
+        if config.feed.type != "replay":
             first = next(iter(self._store.steps()), None)
             pushed = fed(config, since=None if first is None else first.trading_date)
             self.feed = pushed.feed
             return pushed.source, pushed.plan
-        if config.feed.type != "replay":
-            raise ConfigError(
-                f"rows of a {config.feed.type} feed live in memory only so far; make the Runtime "
-                "with durable=False"
-            )
         assert self._data is not None, "that is refused"
         source = open_source(self._data, data_options(config))
         return source, plan(

@@ -36,6 +36,8 @@ class Came:
 
     date: date
     position: int
+    read_on: tuple[int, str]
+    """From where the feed can be asked again, if it can."""
     code: NDArray[np.int32]
     ts: NDArray[np.int64]
     columns: Mapping[str, Prices]
@@ -83,7 +85,12 @@ class Came:
             ohlc_outside=no_counts(s).ohlc_outside,
         )
         return Arrived(
-            date=self.date, rows=rows, counts=counts, bad=self.bad, position=self.position
+            date=self.date,
+            rows=rows,
+            counts=counts,
+            bad=self.bad,
+            position=self.position,
+            read_on=self.read_on,
         )
 
 
@@ -96,6 +103,7 @@ def entry(of: date, came: Sequence[tuple[int, Arrived]]) -> JournalEntry:
         "steps": [step for step, _ in came],
         "dates": [arrived.date.isoformat() for _, arrived in came],
         "positions": [arrived.position for _, arrived in came],
+        "read_on": [arrived.read_on for _, arrived in came],
         "rows": [len(part) for part in rows],
         "outside": [_outside(arrived.counts) for _, arrived in came],
         "bad": [[_bad(row) for row in arrived.bad] for _, arrived in came],
@@ -150,6 +158,7 @@ def _read(body: bytes) -> list[tuple[int, Came]]:
                 Came(
                     date.fromisoformat(head["dates"][n]),
                     head["positions"][n],
+                    (head["read_on"][n][0], head["read_on"][n][1]),
                     code[edges[n] : edges[n + 1]],
                     ts[edges[n] : edges[n + 1]],
                     {name: part[edges[n] : edges[n + 1]] for name, part in columns.items()},
