@@ -188,6 +188,7 @@ class HandOver:
             "unknown_symbols": dict(account.unknown),
             "on_no_day": account.on_no_day,
             "day_over": account.day_over,
+            "refused": dict(account.refused),
             "waits": account.waits,
             "waited_seconds": round(account.waited_seconds, 3),
         }

@@ -18,7 +18,7 @@ from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable
-from openbell.errors import ConfigError, DayFailed, LeaseLost, StoreError
+from openbell.errors import DayFailed, LeaseLost, StoreError
 from openbell.messages.control import Prepared, Recover
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept

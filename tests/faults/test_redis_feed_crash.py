@@ -99,6 +99,7 @@ def come_to(folder: Path, step: int, run: subprocess.Popen[bytes]) -> int:
         return store.head().step
 
 
+@pytest.mark.slow
 def test_a_run_and_a_server_killed_again_and_again_leave_each_signal_once(
     tmp_path: Path, server: RedisServer
 ) -> None:
@@ -106,13 +107,12 @@ def test_a_run_and_a_server_killed_again_and_again_leave_each_signal_once(
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config(tmp_path, place)))
     came = rows()
     entries = [
-        {"symbol": row.symbol, "ts": row.ts.isoformat(), "price": row.price, "size": row.size}
-        for row in came.itertuples()
+        {str(name): str(value) for name, value in row.items()} for row in came.to_dict("records")
     ]
     rng = random.Random(6)
     written, step = 0, 0
-    for _ in range(3):
-        stop = written + 200
+    for _ in range(2):
+        stop = written + 300
         place.write(*entries[written:stop])
         written = stop
         run = started(tmp_path)

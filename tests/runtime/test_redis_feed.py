@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from datetime import time as wall_time
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -166,6 +167,46 @@ def test_signals_come_while_the_stream_is_written(place: Place) -> None:
         first = next(signals)
 
         assert (first.symbol, first.price) == ("A", 11.0)
+
+
+def test_a_restart_reads_on_and_refuses_a_stream_that_was_trimmed_meanwhile(
+    place: Place, tmp_path: Path
+) -> None:
+    kept = {**config(place), "store": {"url": f"sqlite:///{tmp_path / 'state.db'}"}}
+
+    def goes_on(until: int, *entries: dict[str, Any]) -> None:
+        with openbell.Runtime.from_config(kept) as runtime:
+            runtime.start()
+            place.write(*entries)
+            feed = runtime._run.feed
+            assert feed is not None
+            waited = time.monotonic() + 60
+            while feed.durable < until and time.monotonic() < waited:
+                time.sleep(0.01)
+            assert (feed.durable, feed.account.rows - feed.account.again) == (until, len(entries))
+
+    def tick(wall: str, price: float) -> dict[str, Any]:
+        return {"symbol": "A", "ts": at(wall), "price": price}
+
+    goes_on(2, tick("09:31", 10), tick("09:41", 11))
+    goes_on(3, tick("09:42", 9))
+    place.write(tick("09:43", 12), tick("09:44", 12))
+    place.trim(maxlen=1)
+
+    with (
+        openbell.Runtime.from_config(kept) as runtime,
+        pytest.raises(DataError, match="trimmed beyond"),
+    ):
+        runtime.wait()
+    assert [(s.side, s.price) for s in runtime_signals(kept)] == [
+        ("HIGH_BREAK", 11.0),
+        ("LOW_BREAK", 9.0),
+    ]
+
+
+def runtime_signals(kept: dict[str, Any]) -> list[openbell.Signal]:
+    with openbell.Runtime.from_config(kept) as runtime:
+        return runtime._log.page(None)
 
 
 def test_a_feed_that_can_not_go_on_ends_the_run_with_what_to_do(place: Place) -> None:
