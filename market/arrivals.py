@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from openbell.market.bars import Codes, Mask, RowBatch, RowCounts
+from openbell.market.bars import Codes, Mask, RowBatch, RowCounts, grouped
 from openbell.market.days import MarketTime, Nanoseconds, TradingDay
 from openbell.market.results import NO_TIME, Counts
 
@@ -101,7 +101,7 @@ def behind(newest: Nanoseconds, code: Codes, ts: Nanoseconds) -> Counts:
     s = len(newest)
     who = np.flatnonzero(newest != NO_TIME).astype(np.int32)
     code, ts = np.concatenate([who, code]), np.concatenate([newest[who], ts])
-    order = np.argsort(code, kind="stable")
+    order = grouped(code, s)
     # One running maximum serves all symbols: a later symbol's keys are all above the one before.
     span = int(ts.max() - ts.min()) + 1
     if s * span >= 2**63:  # a day of ns holds 100,000 symbols

@@ -16,6 +16,7 @@ Prices = NDArray[np.float64]
 Codes = NDArray[np.int32]
 """Positions in a tuple of symbols."""
 Mask = NDArray[np.bool_]
+Positions = NDArray[np.intp]
 
 Kind = Literal["bars", "ticks"]
 
@@ -156,6 +157,11 @@ class RowBatch:
         return ends[starts.searchsorted(self.ts)]
 
     @cached_property
+    def by_symbol(self) -> Positions:
+        """(n,) where the rows are, symbol by symbol, each symbol's in their order."""
+        return grouped(self.code, len(self.symbols))
+
+    @cached_property
     def turns(self) -> Nanoseconds:
         """(n,) not decreasing: rows with equal numbers came together."""
         return self.known if self.by_time else np.arange(len(self.ts))
@@ -217,6 +223,14 @@ class RowBatch:
             self.volume[which],
             by_time=self.by_time,
         )
+
+
+def grouped(numbers: Codes | Nanoseconds, count: int) -> Positions:
+    """Where numbers below `count` are, in ascending order; equal ones as they come."""
+    # numpy sorts integers of 16 bits by radix, in a fraction of the time.
+    narrow = numbers.astype(np.uint16) if count <= 2**16 else numbers
+    order: Positions = narrow.argsort(kind="stable")
+    return order
 
 
 def joined(parts: Sequence[RowBatch]) -> RowBatch:

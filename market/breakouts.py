@@ -13,12 +13,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from openbell.market.bars import BarBlock, Codes, Mask, Prices, Rows
+from openbell.market.bars import BarBlock, Codes, Mask, Positions, Prices, Rows, grouped
 from openbell.market.days import Nanoseconds
 from openbell.market.prices import limits, on_grid, rounded
 from openbell.market.results import HIGH_BREAK, LOW_BREAK, Levels
-
-Positions = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +214,7 @@ def _with_first_prices(
             first = rows.present[:, new].argmax(axis=0)
         price, known_at = rows.open[first, new], rows.ends[first]
     else:
-        symbols, at = np.unique(rows.code, return_index=True)
+        symbols, at = _firsts_of(rows.code, rows.by_symbol)
         unseen = ~state.looked[symbols]
         new, first = symbols[unseen].astype(np.intp), at[unseen]
         price, known_at = rows.open[first], rows.known[first]
@@ -260,11 +258,19 @@ def _first_only(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, lis
         else:
             aim = np.where(state.watched[side], limit, np.nan)
             row = np.flatnonzero(_beyond(prices, aim[rows.code], side))
-            _, earliest = np.unique(rows.code[row], return_index=True)
+            code = rows.code[row]
+            _, earliest = _firsts_of(code, grouped(code, len(rows.symbols)))
             row = row[earliest]
             symbol = rows.code[row].astype(np.intp)
         hits.append(_firsts(side, row, symbol))
     return _broken(state, hits), hits
+
+
+def _firsts_of(code: Codes, order: Positions) -> tuple[Codes, Positions]:
+    """The codes that occur, ascending, and where each does first; `order` as by `grouped`."""
+    sorted_ = code[order]
+    heads = np.flatnonzero(np.append(True, sorted_[1:] != sorted_[:-1])[: len(code)])
+    return sorted_[heads], order[heads]
 
 
 def _first_beyond(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openbell.market.bars import BarBlock, Prices, RowBatch, Rows
+from openbell.market.bars import BarBlock, Prices, RowBatch, Rows, grouped
 from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
 from openbell.market.results import NO_TIME, DerivedBars
 
@@ -279,12 +279,16 @@ def _of_rows(
 def _with_rows(state: Buckets, rows: RowBatch, starts: Nanoseconds) -> Buckets:
     s = len(rows.symbols)
     numbers = starts.searchsorted(rows.ts, side="right") - 1
-    number = np.union1d(state.number, numbers).astype(np.int64)
+    changes = np.append(True, numbers[1:] != numbers[:-1])
+    number = np.union1d(state.number, numbers[changes]).astype(np.int64)
     shape = (len(number), s)
     cell = number.searchsorted(numbers) * s + rows.code
-    order = (
-        np.argsort(cell, kind="stable") if rows.by_time else np.lexsort((rows.ts, cell))
-    )  # both stable: of equal times the first to come is first
+    # Both stable: of equal times the first to come is first.
+    if rows.by_time:
+        order = rows.by_symbol
+        order = order[grouped(numbers[order], len(starts))]
+    else:
+        order = np.lexsort((rows.ts, cell))
     touched = cell[order]
     heads = np.flatnonzero(np.append(True, touched[1:] != touched[:-1]))
     tails = np.append(heads[1:], len(order)) - 1

@@ -102,7 +102,7 @@ def _with_bars(seen: Extremes, bars: BarBlock, window: Window) -> Extremes:
 
 
 def _with_rows(seen: Extremes, rows: RowBatch, window: Window) -> Extremes:
-    order = np.argsort(rows.code, kind="stable")
+    order = rows.by_symbol
     code = rows.code[order]
     starts = np.flatnonzero(np.append(True, code[1:] != code[:-1]))
     who = code[starts]

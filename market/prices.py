@@ -13,9 +13,7 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from openbell.market.bars import Mask, Prices
-
-Positions = NDArray[np.intp]
+from openbell.market.bars import Mask, Positions, Prices
 
 DIGITS = 15
 """Significant digits that float64 keeps of any decimal."""
