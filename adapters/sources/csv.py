@@ -263,7 +263,7 @@ class CsvFile:
             ours |= dict(zip(dialect.times, ("date", "time"), strict=True))
         elif dialect.times:
             ours[dialect.times[0]] = "ts"
-        left = iter(
+        left: Iterator[str] = iter(
             name
             for name in ("ts", *self.options.value_columns)
             if name not in ours.values() and not (name == "ts" and dialect.times)
