@@ -142,9 +142,15 @@ def facts(meta: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def as_kept(states: Mapping[str, Any]) -> Any:
-    """The day's rows are read again, and how to go on a restart is told."""
-    handing = replace(states["prefetch"], rows=None)
-    return plain({**states, "prefetch": handing, "clock": replace(states["clock"], begun=False)})
+    """The day's rows are read again, limits computed, and how to go on a restart is told."""
+    watching = states["breakout"]
+    watches = (replace(w, armed=replace(w.armed, limit=None)) for w in watching.watches)
+    again = {
+        "prefetch": replace(states["prefetch"], rows=None),
+        "breakout": replace(watching, watches=tuple(watches)),
+        "clock": replace(states["clock"], begun=False),
+    }
+    return plain({**states, **again})
 
 
 def kept_states(store: Store, epoch: int) -> Any:
