@@ -408,7 +408,7 @@ def test_every_error_is_documented() -> None:
     }
 
 
-ENTRY_POINTS = ("openbell.indicators", "openbell.sources")
+ENTRY_POINTS = ("openbell.feeds", "openbell.indicators", "openbell.sources")
 """Groups under which packages offer what is theirs."""
 
 
