@@ -132,8 +132,8 @@ def at_terminal(
             break
         shown += some
     os.close(ours)
-    piped = process.stdout.read() if process.stdout else b""
-    code = process.wait()
+    piped = process.communicate()[0] or b""
+    code = process.returncode
     late.cancel()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
     return Ran(code, text if out_is_terminal else piped.decode(), text)
