@@ -96,6 +96,18 @@ def latin() -> None:
     path.write_bytes(text.encode("cp1252"))
 
 
+def latin_header() -> None:
+    header = HEADER.replace("open", "Er\xf6ffnung")
+    write("AAPL.csv", lines(), header=header)
+    path = Path("data/AAPL.csv")
+    path.write_bytes(path.read_text(encoding="utf-8").encode("cp1252"))
+
+
+def ticks() -> None:
+    prices = [("09:30", 99), ("09:31", 101.5), ("09:33", 101.8), ("09:34", 98.5)]
+    write("AAPL.csv", [f"2024-07-01 {at},{price},1" for at, price in prices], "ts,price,size")
+
+
 def negative() -> None:
     rows = [
         ",".join([clock, *(str(round(v - 200, 2)) for v in map(float, values[:4])), values[4]])
@@ -171,6 +183,10 @@ CASES: dict[str, Case] = {
         all_of_them=True,
     ),
     "another encoding": Case(latin, symbols=("Zürich",)),
+    "another encoding of the header": Case(
+        latin_header, {**NEW_YORK, "columns": {"open": "Er\xf6ffnung"}}
+    ),
+    "ticks that are run as bars": Case(ticks),
     "commas that may be either": Case(commas),
     "day and month": Case(local_day_first, chosen=1),
     "no zone": Case(lambda: files("AAPL.csv"), {}),
