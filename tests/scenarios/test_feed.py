@@ -103,8 +103,8 @@ def test_few_rows_in_some_orders_give_the_same_however_they_are_cut(deck: str) -
 @pytest.mark.slow
 @pytest.mark.parametrize("lateness_ns", [0, 2 * SECOND_NS, 90 * SECOND_NS])
 @pytest.mark.parametrize("deck", DECKS)
-def test_few_rows_in_many_orders_give_the_same_in_all_cuts(deck: str, lateness_ns: int) -> None:
-    for case in orders(DECKS[deck], 60, seed=lateness_ns):
+def test_few_rows_give_the_same_in_all_cuts(deck: str, lateness_ns: int) -> None:
+    for case in orders(DECKS[deck], 8, seed=lateness_ns):
         places = range(1, len(case.rows))
         cuts = chain.from_iterable(combinations(places, n) for n in range(len(case.rows)))
         agree_however_cut(case, lateness_ns, cuts)
