@@ -16,8 +16,8 @@ from openbell.adapters.sources.roles import column_of, folded
 from openbell.errors import DataError
 
 _KNOWN = "a path, or a pandas, polars or pyarrow table"
-_CONVERSIONS = ("to_arrow", "toArrow", "to_pyarrow", "to_table", "read_all")
-"""What other libraries call it: polars and cuDF, Spark, Ibis, datasets, readers of batches."""
+_CONVERSIONS = ("to_arrow", "toArrow", "to_pyarrow")
+"""What other libraries call it: polars and cuDF, Spark, Ibis."""
 
 
 class _NoTable(ValueError):
@@ -89,8 +89,11 @@ def _by_itself(table: Any) -> Any:
         if callable(getattr(table, method, None)):
             made = getattr(table, method)()
             return made if isinstance(made, pa.Table) else pa.table(made)
-    if hasattr(table, "__arrow_c_stream__"):
+    if hasattr(table, "__arrow_c_stream__"):  # a DuckDB relation, a reader of batches
         return pa.table(table)
+    # By any other library's `to_table` something may be written: DuckDB makes one of that name.
+    if type(table).__module__.partition(".")[0] == "pyarrow" and hasattr(table, "to_table"):
+        return table.to_table()
     for method in ("to_pandas", "toPandas", "compute"):
         if callable(getattr(table, method, None)):
             return as_arrow(getattr(table, method)(), type(table).__name__)

@@ -274,6 +274,11 @@ class Relation:
         setattr(self, method, table)
 
 
+def relation() -> Any:
+    duckdb = pytest.importorskip("duckdb")
+    return duckdb.from_arrow(table())
+
+
 def wide() -> Any:
     """A column a price and symbol, as yfinance gives it."""
     named: Any = frame().rename(columns=str.title).set_index(["Ts", "Symbol"])
@@ -296,6 +301,7 @@ TABLES: dict[str, tuple[Callable[[], Any], DataOptions]] = {
     "records": (lambda: frame().to_records(index=False), DataOptions(timezone="UTC")),
     "to_arrow": (lambda: Relation("to_arrow"), DataOptions()),
     "toArrow": (lambda: Relation("toArrow"), DataOptions()),
+    "duckdb": (relation, DataOptions()),
     "lazy polars": (lambda: pl.from_arrow(table()).lazy(), DataOptions()),  # type: ignore[union-attr]
     "polars enum": (
         lambda: pl.DataFrame(pl.from_arrow(table())).with_columns(
