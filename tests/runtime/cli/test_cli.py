@@ -487,10 +487,10 @@ def _assert_whole(out: Path, summary: dict[str, Any], all_days: list[str]) -> No
     days = all_days[: summary["trading_days"]]
     assert summary["last_day"] == days[-1]
     assert {path.name for path in out.iterdir()} == FILES
-    documents = [json.loads(line) for line in (out / "sessions.jsonl").open()]
+    documents = [json.loads(line) for line in (out / "sessions.jsonl").read_text().splitlines()]
     assert [document["trading_date"] for document in documents] == sorted(days * 4)
     assert all(document["status"] == "COMPLETED" for document in documents)
-    signals = [json.loads(line) for line in (out / "signals.jsonl").open()]
+    signals = [json.loads(line) for line in (out / "signals.jsonl").read_text().splitlines()]
     assert len(signals) == summary["signals"]
     assert pq.read_metadata(out / "signals.parquet").num_rows == summary["signals"]
     assert {line["trading_date"] for line in signals} == set(days)
