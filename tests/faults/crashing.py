@@ -96,7 +96,9 @@ POINTS = {
     "recovery, states being read": Point(("runtime.lifetime.recovery:decode",), after=True),
     "recovery, states read": Point(("runtime.lifetime.recovery:restored",), after=True),
     "recovery, grants being read": Point(("runtime.record.steplog:granted",), after=True),
-    "recovery, states put back": Point(("runtime.lifetime.recovery:restore",), after=True),
+    "recovery, states put back": Point(
+        ("runtime.lifetime.recovery:restore", "runtime.lifetime.changes:restore"), after=True
+    ),
     "recovery, said": Point((f"{_SQLITE}.append_audit", f"{_REDIS}.append_audit"), after=True),
     "recovery, steps given again": Point(("runtime.record.ledger:Ledger._again",), after=True),
     # While a day's files are written, and afterwards.
