@@ -612,7 +612,7 @@ def test_a_state_that_cant_be_encoded_ends_the_run_and_nothing_of_it_is_written(
         stage.ledger.drain()
         before = content(stage.store)
 
-        def refuse(state: object) -> NoReturn:
+        def refuse(state: object, *, compressed: bool = False) -> NoReturn:
             raise TypeError("no way to write this")
 
         def go_on() -> None:

@@ -22,7 +22,17 @@ from openbell.market.bars import BarBlock
 from openbell.market.days import MarketTime
 from openbell.market.results import DerivedBars, SessionDocument
 from openbell.messages.base import Message
-from openbell.messages.control import Input, Loaded, LoadFailed, LoadTimedOut, Recover, Roll, Start
+from openbell.messages.control import (
+    Arrived,
+    DayOver,
+    Input,
+    Loaded,
+    LoadFailed,
+    LoadTimedOut,
+    Recover,
+    Roll,
+    Start,
+)
 from openbell.messages.data import IndicatorsReady, QualityReport
 from openbell.messages.session import DayWithoutData, PhaseEntered, StateChanged
 from openbell.messages.time import Grant
@@ -129,7 +139,8 @@ def test_a_day_that_timed_out_is_the_same_day_without_a_row(kind: str) -> None:
 def test_every_kind_of_input_can_be_written() -> None:
     kinds = {of for of in Input.__subclasses__() if of.__module__.startswith("openbell.")}
 
-    assert kinds == {Start, Loaded, LoadTimedOut, LoadFailed, Roll, Recover}
+    of_feeds = {Arrived, DayOver}  # written and read back by the tests of pushed days
+    assert kinds == {Start, Loaded, LoadTimedOut, LoadFailed, Roll, Recover, *of_feeds}
 
 
 class Rumour(Input):
