@@ -36,7 +36,7 @@ from openbell.messages.control import (
     StepOnce,
     Woke,
 )
-from openbell.messages.session import AwaitLoad, DayOpened, RunEnded
+from openbell.messages.session import AwaitLoad, DayOpened, DayWithoutData, RunEnded
 from openbell.messages.time import Grant, Reached
 
 NAME = "clock"
@@ -47,6 +47,7 @@ HEARS: frozenset[type[Message]] = frozenset(
         AwaitLoad,
         DayOpened,
         DayOver,
+        DayWithoutData,
         Loaded,
         LoadFailed,
         LoadTimedOut,
@@ -173,6 +174,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return replace(state, awaiting=day, waiting=late), ()
         case DayOpened():
             return _opened(settings, state, message)
+        case DayWithoutData():  # it may have opened before that was known
+            return replace(state, agenda=()), ()
         case RunEnded():
             return replace(state, ended=message), ()
         case Reached(step=step, sender=sender) if step == state.step:

@@ -91,8 +91,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                     case DayOver(date=date) if date == state.day.date and state.phase == "load":
                         state = _without_data(state, entered.outside_hours, said)
                     case LoadTimedOut(date=date, data=data) if date == state.day.date:
-                        state = _opened(settings, state, data, state.live_from_ns, said)
                         state = replace(state, without_rows=True)
+                        state = _opened(settings, state, data, state.live_from_ns, said)
                     case Recover() if state.state == "ERROR":
                         again = replace(state, position=state.position - 1)
                         state = _begun(settings, again, said)
@@ -133,7 +133,7 @@ def _begun(settings: Settings, state: State, said: list[Message]) -> State:
 def _loaded(
     settings: Settings, state: State, grant: Grant, loaded: Loaded, said: list[Message]
 ) -> State:
-    """Phases 4 and 5; a day without a row inside its hours has neither."""
+    """Phases 4 and 5; a day that is known to have no row inside its hours has neither."""
     today, data = state.day, loaded.data
     late = state.phase == "stream"
     if late and not state.without_rows:
@@ -142,20 +142,25 @@ def _loaded(
     if settings.fed:
         if not any(isinstance(i, Arrived) and i.date == today.date for i in grant.inputs):
             return state  # the day is over without a row, as the grant says too
-    elif rows == outside and not late:
+    elif rows == outside:
         return _without_data(state, outside, said)
     # What comes late is read in as if it had just happened, up to now without waiting.
     live_from_ns = grant.until_ns if late else state.live_from_ns
+    state = replace(state, without_rows=False)
     state = _opened(settings, state, data, live_from_ns, said, again=late)
     if loaded.history is not None:
         said.append(loaded.history)
-    return replace(state, without_rows=False)
+    return state
 
 
 def _without_data(state: State, outside_hours: int, said: list[Message]) -> State:
-    today = state.day
+    """The end of a day that has no row inside its hours, open by now or not."""
+    today, why = state.day, "no row inside the hours"
+    if state.phase == "stream":
+        state = _state(state, "POST_MARKET", today.close_ns, why, said)
+        state = _phase(replace(state, without_rows=False), "end", said)
     said.append(DayWithoutData(date=today.date, outside_hours=outside_hours))
-    return _state(state, "ENDED", today.close_ns, "no row inside the hours", said)
+    return _state(state, "ENDED", today.close_ns, why, said)
 
 
 def _opened(
@@ -188,6 +193,7 @@ def _opened(
             bad=data.bad,
             live_from_ns=live_from_ns,
             again=again,
+            awaits_rows=state.without_rows,
         )
     )
     if again:

@@ -43,6 +43,9 @@ class State:
     """The day's session documents, in the configured order."""
     gathered: tuple[Message, ...] = ()
     """What the step has brought so far."""
+    awaits_rows: bool = False
+    """Whether the day's rows have not come: it may turn out to be without data, and have no
+    documents."""
 
 
 def keeper(settings: Settings) -> Actor[State]:
@@ -76,7 +79,7 @@ def keeper(settings: Settings) -> Actor[State]:
 def update(settings: Settings, state: State, message: Message) -> tuple[State, Effects]:
     match message:
         case DayCleared():
-            return replace(state, documents=()), ()
+            return replace(state, documents=(), awaits_rows=False), ()
         case Reached(step=step):
             return _committed(settings, state, step) if state.gathered else (state, ())
         case _:
@@ -101,9 +104,12 @@ def _committed(settings: Settings, state: State, step: int) -> tuple[State, Effe
     said = state.gathered
     opened = _only(DayOpened, said)
     documents = {document.session_name: document for document in state.documents}
-    if opened is not None:
-        documents = {spec.name: _document(settings, spec, opened) for spec in settings.sessions}
     changes = [message for message in said if isinstance(message, CHANGES)]
+    awaits_rows = state.awaits_rows if opened is None else opened.awaits_rows
+    if awaits_rows:
+        documents, changes = {}, []
+    elif opened is not None:
+        documents = {spec.name: _document(settings, spec, opened) for spec in settings.sessions}
     for message in sorted(changes, key=_stage):
         documents[message.session] = _changed(documents[message.session], message)
     closed = _only(DayClosed, said)
@@ -121,7 +127,7 @@ def _committed(settings: Settings, state: State, step: int) -> tuple[State, Effe
         opened=opened,
         closed=closed.date if closed else None,
     )
-    return State(commit.number, tuple(documents.values())), (commit,)
+    return State(commit.number, tuple(documents.values()), (), awaits_rows), (commit,)
 
 
 CHANGES = (SessionPlanned, SessionStarted, SessionCompleted, BreakoutsChecked)

@@ -44,6 +44,8 @@ class DayOpened(Message):
     """What was known up to here is past: its signals are marked as backfilled."""
     again: bool = False
     """The day is opened once more, from its open, because its rows came late."""
+    awaits_rows: bool = False
+    """Its rows have not come yet: it is opened once more when they do, or is without data."""
 
 
 class DayCleared(Message):

@@ -146,6 +146,23 @@ def test_rows_that_come_after_the_close_have_the_day_gone_through_again() -> Non
     assert states(said) == ["ENDED"]
 
 
+def test_a_day_that_opened_without_rows_and_gets_none_is_without_data() -> None:
+    nothing = Loaded(date=FIRST.date, data=no_rows(("A", "B", "C"), FIRST, SETTINGS.interval_ns))
+    early, opened = granted(started(), LoadTimedOut(date=FIRST.date, data=nothing.data))
+    closed, _ = closed_without_rows()
+    close = FIRST.close_ns
+
+    early, said = granted(early, nothing, from_ns=FIRST.open_ns, until_ns=FIRST.open_ns)
+    late, after = granted(closed, nothing, from_ns=close, until_ns=close)
+
+    assert [m.awaits_rows for m in opened if isinstance(m, DayOpened)] == [True]
+    assert kinds(said) == kinds(after) == [DayWithoutData]
+    assert phases(said) == phases(after) == ["end"]
+    assert (states(said), states(after)) == (["POST_MARKET", "ENDED"], ["ENDED"])
+    assert early == late
+    assert granted(early, until_ns=close)[1] == []
+
+
 def test_a_day_that_is_over_can_not_fail_any_more() -> None:
     state, _ = granted(started(), loaded(0))
     state, _ = granted(state, until_ns=FIRST.close_ns)

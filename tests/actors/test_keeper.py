@@ -108,6 +108,23 @@ def test_a_documents_changes_count_in_the_order_of_its_life() -> None:
         assert document.levels is LEVELS
 
 
+def test_documents_are_written_when_it_is_known_that_the_day_has_rows() -> None:
+    awaiting = OPENED.model_copy(update={"awaits_rows": True})
+    again = OPENED.model_copy(update={"again": True})
+    both = (planned("Morning"), planned("Lunch"))
+
+    state, (first,) = stepped(State(), 1, awaiting, *both)
+    state, (second,) = stepped(state, 2, SessionStarted(session="Lunch", at_ns=AT))
+    _, (late,) = stepped(state, 3, again, *both)
+    _, (none,) = stepped(state, 3, DayWithoutData(date=DAY.date, outside_hours=0))
+
+    assert first.documents == second.documents == none.documents == ()
+    assert [(d.session_name, d.status) for d in late.documents] == [
+        ("Morning", "PENDING"),
+        ("Lunch", "PENDING"),
+    ]
+
+
 def test_a_skipped_session_keeps_its_reason() -> None:
     skipped = SessionPlanned(session="Lunch", status="SKIPPED", at_ns=AT, reason="no hours")
 

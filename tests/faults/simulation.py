@@ -361,11 +361,6 @@ class Process(InlineRun):
         super()._seen(commit, before)
 
 
-def without_rows(world: World) -> set[str]:
-    """Days that may have had to open to find out that they have no rows: their sessions stay."""
-    return {str(case.day.date) for case in world.scenario.cases if not case.rows}
-
-
 class World:
     """What outlives the processes: the store, and the hand that lets things go wrong."""
 
@@ -703,7 +698,7 @@ def check(world: World, without: Collection[str]) -> None:
         problem = differing(expected, found)
         assert problem is None, problem
     else:
-        dates = {str(case.day.date) for case in world.scenario.cases} - without_rows(world)
+        dates = {str(case.day.date) for case in world.scenario.cases}
         problem = differing(of_the_market(expected, dates), of_the_market(found, dates))
         assert problem is None, problem
     if world.drawn.at_the_door or world.seed % 5 == 0:

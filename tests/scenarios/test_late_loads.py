@@ -18,6 +18,7 @@ from loguru import logger
 from observed import (
     Failing,
     Held,
+    Observed,
     engine_of,
     eventually,
     facts,
@@ -155,6 +156,37 @@ def test_a_day_that_closes_before_its_rows_come_waits_for_them(
     assert found.phases(day) == fast.phases(day)
     warned = [text for level, text in log if level == "WARNING"]
     assert f"{day}: closed without its rows, which are waited for" in warned
+
+
+@pytest.mark.parametrize(("day", "seconds"), [(FIRST, 0.25), (FIRST, 0.9), (THIRD, 1.2)])
+def test_a_late_day_that_turns_out_to_have_no_row_is_without_data(
+    bars: pa.Table, log: list[tuple[str, str]], day: str, seconds: float
+) -> None:
+    class Empty(Held):
+        def read(self, start_ns: int, end_ns: int, symbols: Any = None) -> Any:
+            nothing = str(utc_date(start_ns)) == self.day
+            super().read(start_ns, end_ns, symbols)
+            return self.inner.read(start_ns, start_ns + 1 if nothing else end_ns, symbols)
+
+    def run(seconds: float, **options: Any) -> Observed:
+        def hold(source: Source) -> Empty:
+            return Empty(source, day=day, seconds=seconds)
+
+        return observe(config(), bars, source=hold, **options)
+
+    found = run(seconds, speed=SPEED, load_timeout=0.05)
+
+    warned = [text for level, text in log if level == "WARNING"]
+    assert f"{day}: not read in time; the day opens without its rows" in warned
+    fast = run(0.0)
+    assert found.dates == fast.dates
+    assert day not in found.dates
+    assert found.kept.tally == fast.kept.tally
+    assert found.kept.tally.without_data == [date.fromisoformat(day)]
+    assert [state for state, _ in found.states(day)][-2:] == ["POST_MARKET", "ENDED"]
+    for observed in (found, fast):
+        kept = {str(d.trading_date) for c in observed.kept.commits for d in c.documents}
+        assert kept == {FIRST, SECOND, THIRD} - {day}
 
 
 def test_a_day_whose_rows_can_not_be_had_after_its_close_fails(bars: pa.Table) -> None:
