@@ -49,6 +49,7 @@ bench: $(STAMP) server
 	$(BIN)/python benchmarks/long_run.py
 	$(BIN)/python benchmarks/persistence.py
 	$(BIN)/python benchmarks/restart.py
+	$(BIN)/python benchmarks/step_cost.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info
