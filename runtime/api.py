@@ -38,11 +38,11 @@ from openbell.runtime.lifetime.run import STORE_TOKEN, DurableRun
 from openbell.runtime.lifetime.supervision import RECOVER
 from openbell.runtime.record.writing import market_time
 from openbell.runtime.results.frames import DayView, Result
-from openbell.runtime.results.interruption import Uninterrupted
 from openbell.runtime.results.recording import DaySink, Recorder
 from openbell.runtime.results.signals import Log, MemoryLog, StoredLog
 from openbell.runtime.results.signals import Signal as Signal  # noqa: PLC0414 where others look for it
 from openbell.runtime.results.summary import summary, timing
+from openbell.runtime.results.uninterrupted import Uninterrupted
 from openbell.runtime.results.unusable import Unusable
 
 OnDay = Callable[[date, int, int, int], None]

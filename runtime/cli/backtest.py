@@ -19,7 +19,6 @@ from openbell.runtime.cli.configured import (
     naming,
 )
 from openbell.runtime.cli.exits import Interrupted
-from openbell.runtime.cli.interruption import Interruption, interruptible
 from openbell.runtime.cli.options import (
     ConfigFile,
     DataKind,
@@ -32,6 +31,7 @@ from openbell.runtime.cli.options import (
     log_if_asked,
 )
 from openbell.runtime.cli.progress import OnDay, progress
+from openbell.runtime.cli.stopping import Interruption, interruptible
 from openbell.runtime.cli.words import LISTED, complain, counted, duration, listed, one_line
 
 if TYPE_CHECKING:

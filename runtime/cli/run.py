@@ -14,7 +14,6 @@ import typer
 from openbell.errors import ConfigError, DayFailed
 from openbell.runtime.cli.configured import configuration_file, naming, stored_configuration
 from openbell.runtime.cli.exits import EXIT_DAY_FAILED, EXIT_LEASE, Interrupted
-from openbell.runtime.cli.interruption import terminable
 from openbell.runtime.cli.options import (
     ConfigFile,
     LogJson,
@@ -23,6 +22,7 @@ from openbell.runtime.cli.options import (
     log_if_asked,
 )
 from openbell.runtime.cli.progress import progress
+from openbell.runtime.cli.stopping import terminable
 from openbell.runtime.cli.times import times_of
 from openbell.runtime.cli.words import complain, counted
 
