@@ -53,6 +53,10 @@ class Advance:
             self._task, description=description, completed=done, total=total, rows=rows
         )
 
+    def before(self, what: str) -> None:
+        """What stands in the place of a day until there is one."""
+        self._bar.update(self._task, description=what)
+
     def note(self, text: str) -> None:
         """Say something at the bar's end."""
         self._bar.update(self._task, note=text)

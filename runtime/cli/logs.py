@@ -33,17 +33,22 @@ class JsonLines:
         text = record["message"]
         if (raised := record["exception"]) is not None:
             text = f"{text}: {raised.value!r}"
-        at = record["time"].astimezone(UTC)
-        self.put(record["level"].name, text, f"{at:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z")
+        at = f"{record['time'].astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+        about = record["extra"]
+        where = (about["day"], about["step"]) if "day" in about else self._where()
+        self.put(record["level"].name, text, at, *where)
 
     def complain(self, text: str) -> None:
         from openbell.runtime.record.writing import wall_time
 
         for line in text.splitlines():
-            self.put("WARNING", line, wall_time())
+            self.put("WARNING", line, wall_time(), *self._where())
 
-    def put(self, level: str, text: str, at: str) -> None:
-        day, step = self.reached() if self.reached is not None else (None, None)
+    def _where(self) -> tuple[str | None, int | None]:
+        """Where the run is: what a line is about that names no day of its own."""
+        return self.reached() if self.reached is not None else (None, None)
+
+    def put(self, level: str, text: str, at: str, day: str | None, step: int | None) -> None:
         fields: dict[str, Any] = {"time": at, "level": level, "message": text}
         where = {"run": self.run, "day": day, "step": step}
         print(words.one_line({**fields, **where}), file=sys.stderr, flush=True)

@@ -16,6 +16,10 @@ class OnDay(Protocol):
 
     def __call__(self, day: date | None, done: int, total: int, rows: int) -> None: ...
 
+    def before(self, what: str) -> None:
+        """Say what is done, or waited for, before there are days to count."""
+        ...
+
     def note(self, text: str) -> None:
         """Say something beside the bar."""
         ...
@@ -25,6 +29,9 @@ class Silent:
     """Where there is no terminal, or log lines go there; notes are worth a line all the same."""
 
     def __call__(self, day: date | None, done: int, total: int, rows: int) -> None:
+        pass
+
+    def before(self, what: str) -> None:
         pass
 
     def note(self, text: str) -> None:

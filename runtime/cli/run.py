@@ -21,7 +21,7 @@ from openbell.runtime.cli.options import (
     given_folder,
     log_if_asked,
 )
-from openbell.runtime.cli.progress import progress
+from openbell.runtime.cli.progress import OnDay, progress
 from openbell.runtime.cli.stopping import terminable
 from openbell.runtime.cli.times import times_of
 from openbell.runtime.cli.words import complain, counted
@@ -95,7 +95,7 @@ def run(
                 made,
                 store,
                 days=parts,
-                standby=_saying_once() if waits else None,
+                standby=_standby(on_day) if waits else None,
                 in_error=_wait_in_error if made.feed.pace().live else None,
                 fresh_day=fresh_day,
                 on_day=day_over,
@@ -186,10 +186,12 @@ def _wait_in_error(error: DayFailed) -> None:
     complain(f"{with_remedy(error)}; waiting for it (Ctrl-C or SIGTERM end this)")
 
 
-def _saying_once() -> Callable[[LeaseHeld], None]:
+def _standby(on_day: OnDay) -> Callable[[LeaseHeld], None]:
+    """What is done while another process has the lease: each is said once, the bar goes on saying it."""
     said: set[str] = set()
 
     def say(held: LeaseHeld) -> None:
+        on_day.before(f"standby for {held.holder}")
         if str(held) not in said:
             said.add(str(held))
             complain(f"waiting: {held}")

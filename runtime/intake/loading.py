@@ -216,7 +216,8 @@ class Loader:
     ) -> None:
         if reading.done() or self._shut.is_set():
             return
-        logger.warning("{}: not read in time; the day opens without its rows", day.date)
+        about = logger.bind(day=str(day.date), step=None)
+        about.warning("{}: not read in time; the day opens without its rows", day.date)
         say(self.timed_out(day))
 
     def timed_out(self, day: TradingDay) -> LoadTimedOut:
@@ -236,6 +237,10 @@ class Loader:
             say(LoadFailed(date=day, reason=f"{error} ({ATTEMPTS} attempts)"))
 
     def _read(self, day: TradingDay) -> Loaded:
+        with logger.contextualize(day=str(day.date), step=None):  # the run is at another one
+            return self._brought(day)
+
+    def _brought(self, day: TradingDay) -> Loaded:
         known = self._journaled.pop(day.date, None)
         if known is not None:
             return self._read_again(known)

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
 
@@ -19,6 +19,9 @@ from openbell.market.indicators import IndicatorValues
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.data import QualityReport
 from openbell.messages.session import DayOpened, PhaseEntered, StateChanged
+
+if TYPE_CHECKING:
+    from loguru import Logger
 
 
 class DaySink(Protocol):
@@ -179,7 +182,7 @@ class Recorder:
     def commit(self, commit: Commit, *, seen_before: bool = False) -> None:
         """Take a step in; the signals of one that was seen before are not shown again."""
         for transition in commit.transitions:
-            _log_transition(transition)
+            _log_transition(commit.step, transition)
         for nothing in commit.without_data:
             self.over = nothing.date
             if nothing.date in self._not_again:
@@ -196,7 +199,7 @@ class Recorder:
         for document in commit.documents:
             before = self._documents.get(document.session_name)
             self._documents[document.session_name] = document
-            _log_session(before, document)
+            _log_session(commit.step, before, document)
         if commit.indicators is not None:
             self._indicators = commit.indicators.values
         for bars in commit.bars:
@@ -210,7 +213,7 @@ class Recorder:
             return
         if commit.quality is not None and self._opened is not None:
             report = commit.quality
-            _warn_of_splits(commit.closed, report)
+            _warn_of_splits(commit.step, commit.closed, report)
             day = DayResult(
                 trading_date=commit.closed,
                 symbols=self._opened.symbols,
@@ -247,9 +250,14 @@ class Recorder:
         self._opened = None
 
 
-def _warn_of_splits(day: date, report: QualityReport) -> None:
+def _about(day: date, step: int) -> Logger:
+    """The log, for what a step brought of a day: the run may have come further since."""
+    return logger.bind(day=str(day), step=step)
+
+
+def _warn_of_splits(step: int, day: date, report: QualityReport) -> None:
     for split in report.possible_splits:
-        logger.warning(
+        _about(day, step).warning(
             "{} {}: opened at {} after a close of {}; a split? prices are used as given",
             day,
             split.symbol,
@@ -258,37 +266,34 @@ def _warn_of_splits(day: date, report: QualityReport) -> None:
         )
 
 
-def _log_transition(transition: StateChanged | PhaseEntered) -> None:
+def _log_transition(step: int, transition: StateChanged | PhaseEntered) -> None:
+    day = transition.date
+    told = _about(day, step)
     if isinstance(transition, PhaseEntered):
         if transition.phase == "clear":
-            logger.info("advancing to {}", transition.date)
-        logger.debug("{}: phase {}", transition.date, transition.phase)
+            told.info("advancing to {}", day)
+        told.debug("{}: phase {}", day, transition.phase)
         return
     if transition.after == "POST_MARKET":
-        logger.info("{}: market close reached", transition.date)
+        told.info("{}: market close reached", day)
         if transition.why == ROWS_AWAITED:
-            logger.warning("{}: closed without its rows, which are waited for", transition.date)
-    logger.debug(
-        "{}: {} → {}, {}", transition.date, transition.before, transition.after, transition.why
-    )
+            told.warning("{}: closed without its rows, which are waited for", day)
+    told.debug("{}: {} → {}, {}", day, transition.before, transition.after, transition.why)
 
 
-def _log_session(before: SessionDocument | None, after: SessionDocument) -> None:
+def _log_session(step: int, before: SessionDocument | None, after: SessionDocument) -> None:
     if before is not None and before.status == after.status:
         return
+    day, name = after.trading_date, after.session_name
+    told = _about(day, step)
     match after.status:
         case "ACTIVE":
-            logger.info("{}: session activated: {}", after.trading_date, after.session_name)
+            told.info("{}: session activated: {}", day, name)
         case "COMPLETED":
-            logger.info("{}: session deactivated: {}", after.trading_date, after.session_name)
+            told.info("{}: session deactivated: {}", day, name)
         case "SKIPPED":
-            logger.info(
-                "{}: session skipped: {}: {}",
-                after.trading_date,
-                after.session_name,
-                after.reason,
-            )
+            told.info("{}: session skipped: {}: {}", day, name, after.reason)
         case "PENDING":
             pass
     if after.reason and after.status == "COMPLETED":
-        logger.info("{}: {} was {}", after.trading_date, after.session_name, after.reason)
+        told.info("{}: {} was {}", day, name, after.reason)

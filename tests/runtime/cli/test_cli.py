@@ -247,6 +247,11 @@ def test_the_log_can_be_json(openbell: Command) -> None:
     closed = next(line for line in lines if line["message"] == "2024-01-03: market close reached")
     assert (closed["run"], closed["day"], closed["level"]) == ("default", "2024-01-03", "INFO")
     assert closed["step"] > 0
+    about = [line for line in lines if re.match(r"\d{4}-\d\d-\d\d: |advancing", line["message"])]
+    assert [line for line in about if line["day"] not in line["message"]] == []
+    opened = [line for line in lines if "session activated: Opening Range" in line["message"]]
+    assert sorted({line["day"] for line in opened}) == ["2024-01-02", "2024-01-03", "2024-01-04"]
+    assert len({line["step"] for line in opened}) == len(opened)
     assert datetime.fromisoformat(closed["time"]).tzinfo is not None
 
 
