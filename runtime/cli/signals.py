@@ -11,7 +11,7 @@ import typer
 from openbell.errors import InputError, StoreError
 from openbell.runtime.cli.options import ConfigFile, Day, Json, Name, StoreUrl, given_day
 from openbell.runtime.cli.stored import reading, refuse_unknown
-from openbell.runtime.cli.times import Utc, times_of
+from openbell.runtime.cli.times import Times, Utc, times_of
 from openbell.runtime.cli.words import complain, one_line
 
 
@@ -41,12 +41,14 @@ def signals(
         "session": session,
     }
     with reading(config, store, name) as opened:
-        refuse_unknown(opened, symbol=symbol, session=session)
-        times = times_of(opened, utc=utc)
+        times: Times | None = None
+        away, headed = False, json
         try:
-            away, headed = False, json
             while True:
                 try:
+                    if times is None:
+                        refuse_unknown(opened, symbol=symbol, session=session)
+                        times = times_of(opened, utc=utc)
                     for cursor, found in opened.signals(after, **filters):
                         after = cursor
                         fields = orjson.loads(found.body)

@@ -343,7 +343,7 @@ class DurableRun:
     def _run_once(self) -> bool:
         self.head = self.talking.answered(self._store.head)
         self._supervision.refuse_in_error(self.head)
-        log = self.talking.answered(lambda: stretches(self._store))
+        log = stretches(self._store, self.talking.answered)
         self._recorded = frozenset(of.trading_date for of in log)
         found = self.talking.answered(lambda: self._restored(log)) if log else None
         if found is None:

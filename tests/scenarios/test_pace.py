@@ -234,7 +234,7 @@ def test_a_runtime_is_paused_stepped_and_closed_while_it_is_paused(bars: pa.Tabl
         runtime.start()
         runtime.pause()
         runtime.step()
-        assert runtime.status()["state"] == "running"
+        assert runtime.status()["state"] == "paused"
 
     assert eventually(lambda: openbell_threads() <= before)
     assert runtime.status()["state"] == "stopped"
