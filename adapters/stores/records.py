@@ -379,6 +379,8 @@ class Reading:
     """Turns rows back into values; `where` begins the text of what is wrong with them."""
 
     where: str
+    replicated: bool = False
+    """Whether it may have been a copy that answered, of before the last commits."""
 
     def step(self, row: tuple[int, int, bytes, bytes, str, int]) -> Step:
         try:
@@ -555,8 +557,11 @@ class Reading:
             ) from None
 
     def corrupt(self, what: str) -> Corrupt:
+        # As after a failover: what is missing there is where it was written.
+        again = "start again, a replica that lagged behind may have answered; or else "
         return Corrupt(
-            f"{self.where}: {what}; restore a copy of the store, or remove this state with "
+            f"{self.where}: {what}; {again if self.replicated else ''}"
+            "restore a copy of the store, or remove this state with "
             f"{way_out('`openbell state delete --yes`', 'delete() of this store')} and start afresh"
         )
 

@@ -254,7 +254,7 @@ class RedisStore:
         self._location = location
         self._where = f'{location} "{name}"'
         self._replicas = replicas
-        self._reading = Reading(self._where)
+        self._reading = Reading(self._where, replicated=True)
         self._watch = Watch(clock_ns)
         self._token = token_hex(8)
         self._acquired = False
