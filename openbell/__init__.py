@@ -9,6 +9,15 @@ configuration: a path, a mapping or a `Config`, with `overrides` on top.
     result = openbell.backtest("config.yaml", "minutes/", overrides={"breakout.sides": "high"})
     print(result.signals.to_pandas())
 
+    with openbell.Runtime.from_config("config.yaml") as runtime:
+        for signal in runtime.signals():
+            print(signal.known_at, signal.symbol, signal.session, signal.side, signal.price)
+
+- `backtest`: a whole backtest in one call; gives a `Result`, whose tables are Arrow's
+- `Runtime`: a run in this process: signals as they are found, rows that are pushed, pause, status
+- `Signal`: a reported breakout; its `cursor` is where to go on after it
+- `load_config`: a `Config` from a file or a mapping; it holds the keys of docs/configuration.md
+
 Errors are in `openbell.errors`; what helps to test a program of your own in `openbell.testing`.
 Logging goes through loguru under the name `openbell` and is off until the host turns it on with
 `loguru.logger.enable("openbell")`.

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time
 from functools import partial
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -258,10 +259,33 @@ def _days_in_order(start: date | None, end: date | None) -> Iterator[Problem]:
         yield ("end",), f"write a day that is not before the start, {first}"
 
 
+class _Default:
+    """Stands for a key's default where it is not spelled."""
+
+    def __repr__(self) -> str:
+        return "…"
+
+
+_DEFAULT = _Default()
+
+
 class Section(BaseModel):
     """What all sections have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        # pydantic's own spells every default and validator: forty lines of `help(Config)`.
+        keys = {name: field.is_required() for name, field in cls.model_fields.items()}
+        cls.__signature__ = Signature(
+            [
+                Parameter(
+                    name, Parameter.KEYWORD_ONLY, default=Parameter.empty if needed else _DEFAULT
+                )
+                for name, needed in keys.items()
+            ]
+        )
 
     @model_validator(mode="before")
     @classmethod

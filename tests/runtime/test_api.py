@@ -519,6 +519,8 @@ def test_what_a_library_may_do_is_shown_to_who_looks() -> None:
     assert {"Config", "Runtime", "backtest", "errors", "load_config", "testing"} <= {*dir(openbell)}
     for line in ("backtest(config:", "class Runtime(", "class Config(", "load_config(path:"):
         assert line in shown
+    (config,) = (line for line in shown.splitlines() if "Config(*, " in line)
+    assert len(config) < 400, "keys are named, and their validators are not spelled"
 
 
 def test_an_error_in_a_program_speaks_of_its_arguments(walk: pa.Table, tmp_path: Path) -> None:
