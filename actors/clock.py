@@ -14,11 +14,14 @@ from openbell.actors.effects import (
     Finish,
     GoOn,
     Halt,
+    NextDay,
     Publish,
     Settled,
+    TooLate,
     WakeAt,
 )
 from openbell.market.days import EPOCH, MarketTime, TradingDay
+from openbell.market.watermark import Alarms, WallRules, by_rows, by_timer, set_for, without
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
@@ -29,20 +32,27 @@ from openbell.messages.control import (
     LoadTimedOut,
     Pause,
     Prepared,
+    Rang,
     Recover,
     Resume,
     Roll,
+    RollFailed,
     Start,
     StepOnce,
     Woke,
 )
 from openbell.messages.session import AwaitLoad, DayOpened, DayWithoutData, RunEnded
-from openbell.messages.time import Grant, Reached
+from openbell.messages.time import Alarm, Grant, Reached
 
 NAME = "clock"
 
+OPEN, OVER, ROLL, SILENCE = "open", "over", "roll", "silence"
+"""Alarms that wait for more than their instant: for the day's load, for rows of a day that is past,
+for the calendar, for all that came to be handed over."""
+
 HEARS: frozenset[type[Message]] = frozenset(
     {
+        Alarm,
         Arrived,
         AwaitLoad,
         DayOpened,
@@ -56,6 +66,8 @@ HEARS: frozenset[type[Message]] = frozenset(
         Reached,
         Recover,
         Resume,
+        Roll,
+        RollFailed,
         RunEnded,
         Start,
         StepOnce,
@@ -76,6 +88,8 @@ class Settings:
     lag_ns: int | None = None
     """How far the watermark stays behind the newest row of a feed; None: there is none, and
     boundaries follow each other at once."""
+    wall: WallRules | None = None
+    """How the host's clock crosses boundaries, beside a feed's rows; None: it doesn't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +107,7 @@ class State:
     agenda: tuple[MarketTime, ...] = ()
     """Boundaries of the day still to come, ascending."""
     awake_ns: MarketTime = EPOCH
-    """How far wall time has come, as market time; of use where the clock is paced."""
+    """How far wall time has come, as market time; where the host's clock moves time, that clock."""
     asked_ns: MarketTime = EPOCH
     """The boundary that a WakeAt was last asked for."""
     tokens: frozenset[str] = frozenset()
@@ -125,6 +139,12 @@ class State:
     """`read_on` then."""
     read_on: tuple[int, str] = (0, "")
     """From where the feed can be asked again for what follows."""
+    alarms: Alarms = ()
+    """What is waited for by the host's clock."""
+    complete_ns: MarketTime = EPOCH
+    """All rows that had come by then, by the host's clock, have been handed over."""
+    rolling: bool = False
+    """Whether the runtime was asked which day follows."""
     begun: bool = field(default=False, metadata={"snapshot": False})
     """Whether it was said how to begin or go on; before that a command must not make it grant."""
 
@@ -144,12 +164,23 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             # Not rows of a day before, come late; and a feed's day is awaited until it is granted.
             if message.date == state.awaiting and settings.lag_ns is None:
                 state = replace(state, awaiting=None, waiting=False)
-        case Arrived() | DayOver():
+        case Arrived(host_ns=host):
+            awake = max(state.awake_ns, host)
+            state = replace(state, awake_ns=awake, inputs=(*state.inputs, message))
+        case DayOver():
             state = replace(state, inputs=(*state.inputs, message))
-        case Recover():  # which may come before the failure has been given again
+        case (
+            Recover() | Roll() | RollFailed()
+        ):  # a Recover may come before what failed is given again
             state = replace(state, inputs=(*state.inputs, message))
-        case Woke(at_ns=at):
-            state = replace(state, awake_ns=max(state.awake_ns, at))
+        case Alarm(name=name, at_ns=rings):
+            return replace(state, alarms=set_for(state.alarms, name, rings)), ()
+        case Woke(at_ns=at, complete_ns=complete):
+            state = replace(
+                state,
+                awake_ns=max(state.awake_ns, at),
+                complete_ns=max(state.complete_ns, complete),
+            )
         case Pause(token=token):
             halts = settings.paced and not state.tokens
             return replace(state, tokens=state.tokens | {token}), (Halt(),) if halts else ()
@@ -164,6 +195,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                 state = replace(
                     state,
                     agenda=(),
+                    alarms=(),
                     preparing=day,
                     known_ns=EPOCH,
                     began_at=state.position,
@@ -213,6 +245,7 @@ def _opened(settings: Settings, state: State, opened: DayOpened) -> tuple[State,
         agenda=opened.boundaries,
         live_from_ns=live_from,
         asked_ns=EPOCH,
+        alarms=without(state.alarms, (OPEN, OVER)),
     )
     # Opened once more, a day goes on by the wall time that runs already.
     if not settings.paced or opened.again:
@@ -239,6 +272,8 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     forced = state.steps_allowed > 0
     if state.tokens and not forced:
         return state, ()
+    if settings.wall is not None:
+        return _by_the_wall(settings, state, settings.wall)
     if settings.lag_ns is not None:
         return _fed(settings, state, settings.lag_ns)
     if state.inputs:
@@ -317,6 +352,106 @@ def _stepped(
     return state, ()
 
 
+def _by_the_wall(settings: Settings, state: State, wall: WallRules) -> tuple[State, Effects]:
+    """The next grant where the host's clock moves time, and a feed's rows beside it."""
+    others = tuple(i for i in state.inputs if not isinstance(i, (*FEED, Loaded)))
+    if others:
+        return _grant(settings, state, state.now_ns, others)
+    if state.ended is not None:
+        return state, (Finish(state.ended.error),)
+    today = state.preparing
+    if today is None:
+        return state, ()
+    came = next((i for i in state.inputs if isinstance(i, FEED)), None)
+    begun = state.day is not None and state.day.date == today
+    closed = not state.agenda if begun else state.over == today
+    if came is not None and (came.date < today or (came.date == today and closed)):
+        return _passed_over(settings, state, came)
+    if begun and not closed:
+        return _walled(settings, state, wall, came)
+    if closed:
+        rolls = any(name == ROLL and at <= state.awake_ns for at, name in state.alarms)
+        if rolls and not state.rolling:
+            return replace(state, rolling=True), (NextDay(today),)
+        return _waits(state) if not rolls else (state, ())
+    return _to_be_opened(settings, state, wall, today, came)
+
+
+def _passed_over(
+    settings: Settings, state: State, came: Arrived | DayOver
+) -> tuple[State, Effects]:
+    """What came of a day that is over: how far the feed has come is noted, and no more."""
+    done = DayOver(date=came.date, position=came.position, read_on=came.read_on)
+    after, effects = _grant(settings, _without(state, (came,)), state.now_ns, (done,))
+    return after, (*((TooLate(came),) if isinstance(came, Arrived) else ()), *effects)
+
+
+def _to_be_opened(
+    settings: Settings, state: State, wall: WallRules, today: date, came: Arrived | DayOver | None
+) -> tuple[State, Effects]:
+    """A day that is prepared opens at its open, or with its first row; past and without one, it is
+    over. Rows of a later day say that none of it follow."""
+    loaded = tuple(i for i in state.inputs if isinstance(i, Loaded) and i.date == today)
+    if not loaded:
+        if state.waiting or state.awaiting is None:
+            return state, ()
+        return replace(state, waiting=True), (Await(state.awaiting),)
+    if came is not None:
+        brought = came if came.date == today else DayOver(date=today)
+        return _grant(settings, state, state.now_ns, (*loaded, brought))
+    due = {name: at for at, name in state.alarms if at <= state.awake_ns}
+    if OVER in due:
+        if by_timer(state.awake_ns, state.complete_ns, wall, over=False) >= due[OVER]:
+            return _grant(settings, state, state.now_ns, (*loaded, DayOver(date=today)))
+    elif OPEN in due:
+        rang = Rang(name=OPEN, at_ns=due[OPEN], host_ns=state.awake_ns)
+        return _grant(settings, state, state.now_ns, (*loaded, rang))
+    return _waits(state)
+
+
+def _walled(
+    settings: Settings, state: State, wall: WallRules, came: Arrived | DayOver | None
+) -> tuple[State, Effects]:
+    """A step of the open day: rows as they come, alarms that are due, boundaries one by one."""
+    today, boundary = state.preparing, state.agenda[0]
+    assert today is not None
+    assert settings.lag_ns is not None
+    inputs: tuple[Input, ...] = ()
+    known, over = state.known_ns, state.over == today
+    if came is not None and over and came.date == today:
+        return _passed_over(settings, state, came)
+    if came is not None and not over:
+        brought = came if came.date == today else DayOver(date=today)
+        inputs, over = (brought,), isinstance(brought, DayOver)
+        if isinstance(brought, Arrived):
+            known = _newest(known, brought)
+    host = state.awake_ns
+    inputs = (
+        *inputs,
+        *(
+            Rang(name=name, at_ns=at, host_ns=host)
+            for at, name in state.alarms
+            if at <= (state.complete_ns if name == SILENCE else host)
+        ),
+    )
+    rows = MarketTime(max(state.now_ns, by_rows(known, host, settings.lag_ns, wall)))
+    if max(rows, by_timer(host, state.complete_ns, wall, over=over)) >= boundary:
+        state = replace(state, agenda=state.agenda[1:])
+        return _grant(settings, state, boundary, inputs)
+    if inputs or rows > state.now_ns:
+        return _grant(settings, state, rows, inputs)
+    return _waits(state, MarketTime(boundary + (0 if over else wall.lateness_ns)))
+
+
+def _waits(state: State, boundary_ns: MarketTime | None = None) -> tuple[State, Effects]:
+    """Nothing can be granted before rows come, or the host's clock comes to what is next."""
+    instants = [at for at, _ in state.alarms]
+    following = min([*instants, *([] if boundary_ns is None else [boundary_ns])], default=EPOCH)
+    if following == state.asked_ns:
+        return state, ()
+    return replace(state, asked_ns=following), (WakeAt(following),)
+
+
 def _newest(known_ns: MarketTime, arrived: Arrived) -> MarketTime:
     ends = arrived.rows.ends
     return max(known_ns, MarketTime(int(ends.max()))) if len(ends) else known_ns
@@ -341,12 +476,16 @@ def _noted(state: State, inputs: tuple[Input, ...]) -> State:
             case DayOver(date=over, position=position, read_on=place):
                 state = replace(
                     state,
-                    over=over,
+                    over=over if state.over is None else max(state.over, over),
                     position=max(state.position, position),
                     read_on=max(state.read_on, place),
                 )
             case Loaded(date=loaded) if loaded == state.awaiting:
                 state = replace(state, awaiting=None, waiting=False)
+            case Rang(name=name):
+                state = replace(state, alarms=without(state.alarms, (name,)))
+            case Roll() | RollFailed():
+                state = replace(state, alarms=without(state.alarms, (ROLL,)), rolling=False)
     return state
 
 
@@ -366,6 +505,8 @@ def _kept(state: State) -> State:
         waiting=False,
         asked_ns=EPOCH,
         awake_ns=EPOCH,
+        complete_ns=EPOCH,
+        rolling=False,
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
 from typing import Literal
 
+from openbell.actors.clock import OPEN, OVER, ROLL, SILENCE
 from openbell.actors.effects import Actor, Effects, Publish
 from openbell.market.bars import DayData
 from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, TradingDay
@@ -14,11 +16,14 @@ from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
     DayOver,
+    Input,
     Loaded,
     LoadFailed,
     LoadTimedOut,
+    Rang,
     Recover,
     Roll,
+    RollFailed,
     Start,
 )
 from openbell.messages.data import Load
@@ -34,11 +39,30 @@ from openbell.messages.session import (
     RunEnded,
     StateChanged,
 )
-from openbell.messages.time import Grant
+from openbell.messages.time import Alarm, Grant
 
 NAME = "day"
 
+START = "start"
+"""The alarm for the next start of a session's window."""
+
+ROLL_AHEAD_NS = 5 * MINUTE_NS
+"""How long before its open a day is prepared at the latest, if the one before has closed by then."""
+
 ROWS_AWAITED = "the close; its rows have not come yet"
+SILENT = "nothing newer has come from the feed for as long as day.timeout_seconds says"
+
+
+@dataclass(frozen=True, slots=True)
+class Wall:
+    """What of a day's course goes by the host's clock."""
+
+    timeout_ns: int
+    """Silence of the feed, inside the hours, after which the day is in TIMEOUT."""
+    roll_delay_ns: int
+    """From the close to the roll."""
+    auto_roll: bool
+    """Whether the next day follows by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +76,8 @@ class Settings:
     """How many days are read while one is running."""
     fed: bool = False
     """Whether a day's rows come from a feed; it opens with the first of them."""
+    wall: Wall | None = None
+    """Where the host's clock opens, closes and rolls days; None: rows alone do, or stored data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +91,19 @@ class State:
     """Where inside the first day the run began, 0 at its open."""
     without_rows: bool = False
     """Whether the day had to open before its rows were there."""
+    heard_ns: MarketTime = EPOCH
+    """When, by the host's clock, rows last came that were newer than all before."""
+    newest_ns: MarketTime = EPOCH
+    """The latest end (of ticks: time) among them."""
 
     @property
     def day(self) -> TradingDay:
         return self.plan[self.position]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the day has closed and is complete, or had no row."""
+        return self.phase == "end" or self.state == "ENDED"
 
 
 def day(settings: Settings) -> Actor[State]:
@@ -84,15 +119,27 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                 match entered:
                     case Start(days=days, live_from_ns=live_from):
                         state = _begun(settings, State(plan=days, live_from_ns=live_from), said)
-                    case Roll():
+                    case Roll(day=following):
+                        if settings.wall is not None:
+                            state = _followed_by(state, following)
                         state = _begun(settings, state, said)
+                    case RollFailed(reason=reason):
+                        state = _failed(state, grant, reason, said)
+                    case Rang(name=name) if settings.wall is not None:
+                        state = _rang(settings, settings.wall, state, entered, name, said)
+                    case Arrived(date=date) if date == state.day.date and settings.wall is not None:
+                        state = _heard(settings.wall, state, entered, said)
                     case Loaded(date=date) if date == state.day.date and state.phase != "end":
                         state = _loaded(settings, state, grant, entered, said)
-                    case DayOver(date=date) if date == state.day.date and state.phase == "load":
-                        state = _without_data(state, entered.outside_hours, said)
+                    case DayOver(date=date) if _never_opens(state, date):
+                        state = _without_data(settings, state, entered.outside_hours, said)
                     case LoadTimedOut(date=date, data=data) if date == state.day.date:
                         state = replace(state, without_rows=True)
                         state = _opened(settings, state, data, state.live_from_ns, said)
+                    case Recover() if state.state == "ERROR" and state.phase == "end":
+                        why = "somebody asked for it"
+                        state = _state(state, "POST_MARKET", grant.until_ns, why, said)
+                        said.append(Alarm(name=ROLL, at_ns=state.day.close_ns))
                     case Recover() if state.state == "ERROR":
                         again = replace(state, position=state.position - 1)
                         state = _begun(settings, again, said)
@@ -102,7 +149,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                         pass  # rows of a day that is over
             # Rows that come after the close have the day opened again, in a grant that ends there.
             if state.phase == "stream" and grant.from_ns < state.day.close_ns <= grant.until_ns:
-                state = _ended(state, said)
+                state = _ended(settings, state, said)
             return state, tuple(Publish(m) for m in said)
         case _:
             raise ValueError(f"day: unexpected {message!r}")
@@ -111,11 +158,13 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
 def _begun(settings: Settings, state: State, said: list[Message]) -> State:
     """Phases 0 to 3 of the next day of the plan, or the end of the run."""
     position = state.position + 1
+    if state.state == "POST_MARKET" and state.phase == "end":
+        state = _state(state, "ENDED", state.day.close_ns, "the next day is due", said)
     if position >= len(state.plan):
         said.append(RunEnded())
         return state
     first = position == 0
-    state = replace(state, position=position, without_rows=False)
+    state = replace(state, position=position, without_rows=False, heard_ns=EPOCH, newest_ns=EPOCH)
     if not first:
         state = replace(state, live_from_ns=EPOCH)
         state = _phase(state, "clear", said)
@@ -127,7 +176,19 @@ def _begun(settings: Settings, state: State, said: list[Message]) -> State:
     state = _phase(state, "load", said)
     said.append(Load(days=state.plan[position : position + 1 + settings.days_ahead]))
     said.append(AwaitLoad(date=state.day.date))
+    if settings.wall is not None:
+        said.append(Alarm(name=OPEN, at_ns=state.day.open_ns))
+        said.append(Alarm(name=OVER, at_ns=state.day.close_ns))
     return state
+
+
+def _followed_by(state: State, following: TradingDay | None) -> State:
+    """The day that comes after this one is what the calendar says when it is due."""
+    so_far = state.plan[: state.position + 1]
+    if following is None:
+        return replace(state, plan=so_far)
+    later = (day for day in state.plan if day.date > following.date)
+    return replace(state, plan=(*so_far, following, *later))
 
 
 def _loaded(
@@ -140,10 +201,10 @@ def _loaded(
         return state
     rows, outside = int(data.counts.rows.sum()), int(data.counts.outside_hours.sum())
     if settings.fed:
-        if not any(isinstance(i, Arrived) and i.date == today.date for i in grant.inputs):
+        if not any(_opens(entered, today) for entered in grant.inputs):
             return state  # the day is over without a row, as the grant says too
     elif rows == outside:
-        return _without_data(state, outside, said)
+        return _without_data(settings, state, outside, said)
     # What comes late is read in as if it had just happened, up to now without waiting.
     live_from_ns = grant.until_ns if late else state.live_from_ns
     state = replace(state, without_rows=False)
@@ -153,14 +214,33 @@ def _loaded(
     return state
 
 
-def _without_data(state: State, outside_hours: int, said: list[Message]) -> State:
+def _opens(entered: Input, today: TradingDay) -> bool:
+    """Whether a fed day opens with this: its first rows, or its open by the host's clock."""
+    match entered:
+        case Arrived(date=date):
+            return date == today.date
+        case Rang(name=name):
+            return name == OPEN
+        case _:
+            return False
+
+
+def _never_opens(state: State, of: date) -> bool:
+    return of == state.day.date and state.phase == "load" and not state.is_over
+
+
+def _without_data(
+    settings: Settings, state: State, outside_hours: int, said: list[Message]
+) -> State:
     """The end of a day that has no row inside its hours, open by now or not."""
     today, why = state.day, "no row inside the hours"
     if state.phase == "stream":
         state = _state(state, "POST_MARKET", today.close_ns, why, said)
         state = _phase(replace(state, without_rows=False), "end", said)
     said.append(DayWithoutData(date=today.date, outside_hours=outside_hours))
-    return _state(state, "ENDED", today.close_ns, why, said)
+    state = _state(state, "ENDED", today.close_ns, why, said)
+    _let_roll(settings, state, said)
+    return state
 
 
 def _opened(
@@ -177,7 +257,7 @@ def _opened(
     found = [session_window(today, spec, slot_ns) for spec in settings.sessions]
     windows = [window for window in found if isinstance(window, Window)]
     instants = boundaries(today, windows, settings.clock_step, slot_ns)
-    if today.open_ns < live_from_ns < today.close_ns:
+    if today.open_ns < live_from_ns < today.close_ns and not settings.fed:
         instants = tuple(sorted({*instants, live_from_ns}))
     if not again:
         state = _phase(state, "activate", said)
@@ -199,7 +279,61 @@ def _opened(
     if again:
         return state
     state = _state(state, "ACTIVE", max(today.open_ns, live_from_ns), "the open", said)
+    if settings.wall is not None:
+        _await_start(settings, state, today.open_ns, said)
+        said.append(Alarm(name=SILENCE, at_ns=_quiet_at(settings.wall, today, today.open_ns)))
     return _phase(state, "stream", said)
+
+
+def _await_start(
+    settings: Settings, state: State, after_ns: MarketTime, said: list[Message]
+) -> None:
+    """Have the clock ring when the next window begins."""
+    slot_ns = settings.interval_ns or MINUTE_NS
+    found = (session_window(state.day, spec, slot_ns) for spec in settings.sessions)
+    starts = (window.start_ns for window in found if isinstance(window, Window))
+    following = min((start for start in starts if start > after_ns), default=None)
+    if following is not None:
+        said.append(Alarm(name=START, at_ns=MarketTime(following)))
+
+
+def _quiet_at(wall: Wall, today: TradingDay, heard_ns: MarketTime) -> MarketTime | None:
+    """When it has been silent for too long inside the hours, if nothing newer comes; None: never."""
+    for segment in today.segments:
+        at_ns = max(heard_ns, segment.open_ns) + wall.timeout_ns
+        if at_ns < segment.close_ns:
+            return MarketTime(at_ns)
+    return None
+
+
+def _rang(
+    settings: Settings, wall: Wall, state: State, rang: Rang, name: str, said: list[Message]
+) -> State:
+    if state.phase != "stream":
+        return state
+    if name == OPEN:
+        return replace(state, heard_ns=max(state.heard_ns, rang.host_ns))
+    if name == START:
+        _await_start(settings, state, rang.at_ns, said)
+    elif name == SILENCE and state.state == "ACTIVE":
+        quiet_at = _quiet_at(wall, state.day, state.heard_ns)
+        if quiet_at is not None and quiet_at <= rang.host_ns:
+            return _state(state, "TIMEOUT", quiet_at, SILENT, said)
+        said.append(Alarm(name=SILENCE, at_ns=quiet_at))
+    return state
+
+
+def _heard(wall: Wall, state: State, arrived: Arrived, said: list[Message]) -> State:
+    ends = arrived.rows.ends
+    newest = MarketTime(int(ends.max())) if len(ends) else EPOCH
+    if newest <= state.newest_ns:
+        return state
+    heard_ns = max(state.heard_ns, arrived.host_ns)
+    state = replace(state, newest_ns=newest, heard_ns=heard_ns)
+    if state.state == "TIMEOUT":
+        state = _state(state, "ACTIVE", heard_ns, "rows came again", said)
+        said.append(Alarm(name=SILENCE, at_ns=_quiet_at(wall, state.day, heard_ns)))
+    return state
 
 
 def _failed(state: State, grant: Grant, reason: str, said: list[Message]) -> State:
@@ -208,7 +342,18 @@ def _failed(state: State, grant: Grant, reason: str, said: list[Message]) -> Sta
     return _state(state, "ERROR", grant.until_ns, reason, said)
 
 
-def _ended(state: State, said: list[Message]) -> State:
+def _let_roll(settings: Settings, state: State, said: list[Message]) -> None:
+    """Have the clock ring when the next day is due: after the delay, but in time for its open."""
+    if settings.wall is None or not settings.wall.auto_roll:
+        return
+    at_ns = state.day.close_ns + settings.wall.roll_delay_ns
+    following = next((day for day in state.plan if day.date > state.day.date), None)
+    if following is not None:
+        at_ns = min(at_ns, max(following.open_ns - ROLL_AHEAD_NS, state.day.close_ns))
+    said.append(Alarm(name=ROLL, at_ns=MarketTime(at_ns)))
+
+
+def _ended(settings: Settings, state: State, said: list[Message]) -> State:
     """Phase 6: the close was reached, and the day's rows have come."""
     today = state.day
     if state.without_rows:
@@ -217,6 +362,10 @@ def _ended(state: State, said: list[Message]) -> State:
     state = _state(state, "POST_MARKET", today.close_ns, "the close", said)
     state = _phase(state, "end", said)
     said.append(DayClosed(date=today.date))
+    if settings.wall is not None:  # it stays so until the next one is due
+        said.append(Alarm(name=SILENCE, at_ns=None))
+        _let_roll(settings, state, said)
+        return state
     return _state(state, "ENDED", today.close_ns, "the day is complete", said)
 
 

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from openbell.market.days import MarketTime, TradingDay
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.base import Message
+from openbell.messages.control import Arrived
 from openbell.messages.data import IndicatorsReady, QualityReport
 from openbell.messages.session import DayOpened, DayWithoutData, PhaseEntered, StateChanged
 from openbell.messages.time import Grant
@@ -40,11 +41,27 @@ class Await:
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Tell the clock when wall time has come as far as this market time."""
+    """Tell the clock when wall time has come as far as this market time; a later one replaces it."""
 
     at_ns: MarketTime
-    traded_ns: int
-    """How much trading time lies between the day's open and then."""
+    """EPOCH: there is nothing to wait for."""
+    traded_ns: int = 0
+    """How much trading time lies between the day's open and then; of use where market time runs at
+    so many times wall time."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextDay:
+    """Find out which trading day follows, and say Roll, or RollFailed."""
+
+    after: date
+
+
+@dataclass(frozen=True, slots=True)
+class TooLate:
+    """These rows came when their day was over, and are not used."""
+
+    arrived: Arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +120,20 @@ class Finish:
     """Why it could not go on to its last day."""
 
 
-Effect = Publish | Fetch | Await | WakeAt | Anchor | Halt | GoOn | Commit | Settled | Finish
+Effect = (
+    Publish
+    | Fetch
+    | Await
+    | WakeAt
+    | NextDay
+    | TooLate
+    | Anchor
+    | Halt
+    | GoOn
+    | Commit
+    | Settled
+    | Finish
+)
 Effects = tuple[Effect, ...]
 
 

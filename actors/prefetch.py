@@ -8,13 +8,15 @@ from functools import partial
 
 import numpy as np
 
+from openbell.actors.clock import OPEN
 from openbell.actors.effects import Actor, Effects, Fetch, Publish
 from openbell.market.arrivals import Came, added, nothing_came, taken_in
+from openbell.market.assembly import as_came, no_raw_rows
 from openbell.market.bars import BadRow, BarBlock, RowBatch, RowCounts, Rows, joined
 from openbell.market.results import NO_TIME
 from openbell.market.watermark import belongs_before, passed
 from openbell.messages.base import Message
-from openbell.messages.control import Arrived, Loaded, LoadFailed, LoadTimedOut
+from openbell.messages.control import Arrived, Loaded, LoadFailed, LoadTimedOut, Rang
 from openbell.messages.data import Batch, Load
 from openbell.messages.session import DayCleared, DayOpened
 from openbell.messages.time import Grant
@@ -64,7 +66,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case DayCleared():
             return State(state.asked), ()
         case Grant() as grant:
-            counts, bad = None, tuple[BadRow, ...]()
+            counts, bad, host_ns = None, tuple[BadRow, ...](), 0
             for entered in grant.inputs:
                 if isinstance(entered, Loaded | LoadTimedOut):
                     if entered.date != (state.asked or (entered.date,))[0]:
@@ -74,11 +76,15 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                     state, more = _arrived(state, entered)
                     counts = more if counts is None else added(counts, more)
                     bad = (*bad, *entered.bad)
+                elif isinstance(entered, Rang):
+                    host_ns = entered.host_ns
+                    if entered.name == OPEN and state.rows is not None and state.arrived is None:
+                        state = replace(state, arrived=_none_came(state.rows))
                 elif isinstance(entered, LoadFailed):
                     left = tuple(day for day in state.asked if day != entered.date)
                     state = replace(state, asked=left)
             if state.arrived is not None:
-                return _handed_out_as_they_came(settings, state, grant, counts, bad)
+                return _handed_out_as_they_came(settings, state, grant, counts, bad, host_ns)
             if state.rows is None or grant.until_ns <= grant.from_ns:
                 return state, ()
             if isinstance(state.rows, BarBlock) or state.rows.by_time:
@@ -104,6 +110,13 @@ def _handed_out(state: State, rows: Rows, grant: Grant) -> tuple[State, Effects]
     return replace(state, handed_out=stop), (Publish(batch),)
 
 
+def _none_came(rows: Rows) -> RowBatch:
+    """Of a day that opens before its first row."""
+    none = as_came(no_raw_rows(rows.symbols, rows.interval_ns), rows.day, rows.interval_ns).rows
+    assert isinstance(none, RowBatch)
+    return none
+
+
 def _arrived(state: State, arrived: Arrived) -> tuple[State, RowCounts]:
     """What came is held against what came before it, and waits behind it."""
     rows = arrived.rows
@@ -120,6 +133,7 @@ def _handed_out_as_they_came(
     grant: Grant,
     counts: RowCounts | None,
     bad: tuple[BadRow, ...],
+    host_ns: int = 0,
 ) -> tuple[State, Effects]:
     """What came until the watermark got there, but for rows that wait for a boundary."""
     lag = settings.lag_ns
@@ -142,7 +156,7 @@ def _handed_out_as_they_came(
         if not now.all():
             pool, waiting = pool.taken(now), pool.taken(~now)
     state = replace(state, waiting=waiting)
-    if not len(pool) and counts is None and grant.until_ns <= grant.from_ns:
+    if not (len(pool) or host_ns) and counts is None and grant.until_ns <= grant.from_ns:
         return state, ()
     batch = Batch(
         step=grant.step,
@@ -152,5 +166,6 @@ def _handed_out_as_they_came(
         passed=passed(pool, lag, grant.from_ns),
         counts=counts,
         bad=bad,
+        host_ns=host_ns,
     )
     return state, (Publish(batch),)

@@ -107,8 +107,9 @@ def _advanced(spec: SessionSpec, state: Pending | Active, batch: Batch) -> tuple
 
 
 def _begins(window: Window, batch: Batch) -> bool:
-    """Whether time has come as far, or a row of the window: it may run ahead of the watermark."""
-    if batch.watermark_ns >= window.start_ns:
+    """Whether time has come as far, or a row of the window: it may run ahead of the watermark, as
+    the host's clock does."""
+    if max(batch.watermark_ns, batch.host_ns) >= window.start_ns:
         return True
     rows = batch.rows
     return (

@@ -47,6 +47,8 @@ class Arrived(Input):
     read_on: tuple[int, str] = (0, "")
     """The latest place up to here from which the feed can be asked again: its position, and its
     name in the feed's words."""
+    host_ns: MarketTime = EPOCH
+    """When the host handed them over; EPOCH where rows alone move time."""
 
 
 class DayOver(Input):
@@ -77,6 +79,26 @@ class LoadFailed(Input):
 class Roll(Input):
     """The next trading day is due."""
 
+    day: TradingDay | None = None
+    """Which one, as the calendar has it by now, where time goes by the host's clock; None: none of
+    the run's follows. Elsewhere the next of the plan, and this is None."""
+
+
+class RollFailed(Input):
+    """It can't be told which trading day is next."""
+
+    reason: str
+
+
+class Rang(Input):
+    """An instant that an alarm was set for has come, by the host's clock."""
+
+    name: str
+    at_ns: MarketTime
+    """What it was set for."""
+    host_ns: MarketTime
+    """What the host's clock said, at least that."""
+
 
 class Recover(Input):
     """Leave ERROR: try the day once more."""
@@ -86,6 +108,9 @@ class Woke(Message):
     """Wall time has come as far as was asked for."""
 
     at_ns: MarketTime
+    complete_ns: MarketTime = EPOCH
+    """All rows of a feed that had come by then have been handed over before this, where time goes
+    by the host's clock."""
 
 
 class StepOnce(Message):

@@ -34,6 +34,9 @@ class Batch(Message):
     counts: RowCounts | None = None
     """What became of what came from a feed with this step."""
     bad: tuple[BadRow, ...] = ()
+    host_ns: int = 0
+    """How far the host's clock is known to have come, where that is what time goes by: a window
+    begins by it, though rows of before may still come."""
 
 
 class BarsDerived(Message):

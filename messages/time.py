@@ -18,6 +18,17 @@ class Grant(Message):
     """All that was not determined by earlier steps, in the order in which it counts."""
 
 
+class Alarm(Message):
+    """Tell when the host's clock has come to an instant; a `Rang` of this name does.
+
+    There is one of a name: a later one replaces it.
+    """
+
+    name: str
+    at_ns: MarketTime | None
+    """None: there is nothing to wait for any more."""
+
+
 class Reached(Message):
     """The sender has said all that it has to say in this step."""
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -30,9 +31,9 @@ from openbell.runtime.engine import Engine
 from openbell.runtime.intake.feeding import fed
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.loading import Loader
-from openbell.runtime.intake.planning import Plan, data_options, plan, settings
+from openbell.runtime.intake.planning import Plan, data_options, day_after, plan, settings
 from openbell.runtime.intake.pushed import is_pushed_table, pushed_columns, pushed_table
-from openbell.runtime.kernel.hosttime import wall
+from openbell.runtime.kernel.hosttime import HostClock, wall
 from openbell.runtime.lifetime.opening import empty_state, open_configured_store
 from openbell.runtime.lifetime.run import STORE_TOKEN, DurableRun
 from openbell.runtime.lifetime.supervision import RECOVER
@@ -138,11 +139,12 @@ class _InMemory:
         accept(config, "run" if pushed else "backtest", data=data)
         where = config.data.path if data is None else data
         self.recorder = recorder
-        pace = config.feed.pace() if pushed else replay_at(speed)
+        pace = config.pace() if pushed else replay_at(speed)
+        host = HostClock()
         self.feed: HandOver | None = None
         self.source: Source
         if pushed:
-            self.source, self.plan, self.feed = fed(config, indicators=indicators)
+            self.source, self.plan, self.feed = fed(config, host=host, indicators=indicators)
         else:
             self.source = open_source(where, data_options(config))
             try:
@@ -166,6 +168,9 @@ class _InMemory:
             pace=pace,
             load_timeout=config.prefetch.timeout_seconds.seconds,
             feed=self.feed,
+            host=host,
+            check_seconds=config.day.boundary_check_interval.seconds,
+            day_after=partial(day_after, config),
         )
         self.stop, self.step = self.engine.stop, self.engine.step
         self.pause, self.resume = self.engine.pause, self.engine.resume

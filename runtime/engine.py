@@ -7,6 +7,8 @@ from datetime import date
 from functools import partial
 from typing import Any, Literal, assert_never
 
+from loguru import logger
+
 from openbell.actors import clock
 from openbell.actors.effects import (
     Anchor,
@@ -17,12 +19,15 @@ from openbell.actors.effects import (
     Finish,
     GoOn,
     Halt,
+    NextDay,
     Publish,
     Settled,
+    TooLate,
     WakeAt,
 )
 from openbell.adapters.sources import Source
 from openbell.errors import DayFailed, OpenbellError
+from openbell.market.days import TradingDay
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
@@ -31,6 +36,8 @@ from openbell.messages.control import (
     Pause,
     Prepared,
     Resume,
+    Roll,
+    RollFailed,
     Start,
     StepOnce,
 )
@@ -42,8 +49,10 @@ from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import Cell, cells
 from openbell.runtime.kernel.dispatchers import Dispatcher, Inline, Threads
+from openbell.runtime.kernel.hosttime import HostClock
 from openbell.runtime.kernel.metrics import Metrics, Spread
 from openbell.runtime.kernel.pacing import Pacer
+from openbell.runtime.kernel.timekeeping import Timekeeper, WallKeeper
 from openbell.runtime.kernel.wiring import actors, wiring
 from openbell.runtime.record.ledger import Ledger
 from openbell.runtime.results.recording import Recorder
@@ -70,6 +79,10 @@ class Engine:
         delayed: tuple[str, str] | None = None,
         journals: bool = False,
         feed: HandOver | None = None,
+        host: HostClock | None = None,
+        check_seconds: float = 60.0,
+        day_after: Callable[[date], TradingDay | None] | None = None,
+        jumped: Callable[[int], None] = lambda by_ns: None,
     ) -> None:
         self.cells = cells(actors(plan.settings), wiring(plan.settings.sessions))
         self._plan = plan
@@ -97,6 +110,18 @@ class Engine:
         # A day that is fed opens without rows anyway, and not without the days before.
         self._load_timeout = load_timeout if pace.live and feed is None else None
         self._pacer = Pacer(pace.speed, self.tell_clock) if pace.scaled else None
+        self.timekeeper: Timekeeper | None = self._pacer
+        self._day_after = day_after
+        if pace.wall and feed is not None and host is not None:
+            keeper = WallKeeper(
+                self.tell_clock,
+                feed.complete_ns,
+                host,
+                check_seconds=check_seconds,
+                jumped=jumped,
+                stopped=self._stood_still,
+            )
+            self.timekeeper, feed.handed_over = keeper, keeper.handed_over
         self._error: str | None = None
         self._stopped = False
         self.ledger: Ledger | None = None
@@ -128,8 +153,8 @@ class Engine:
             If a source turns out to be unusable.
         """
         try:
-            if self._pacer is not None:
-                self._pacer.start()
+            if self.timekeeper is not None:
+                self.timekeeper.start()
             start = Start(days=self._plan.days, live_from_ns=self._plan.live_from_ns)
             self.tell_clock(going_on or start)
             if self._feed is not None:
@@ -149,8 +174,8 @@ class Engine:
 
     def close(self) -> None:
         """Let go of threads; what was committed stays."""
-        if self._pacer is not None:
-            self._pacer.close()
+        if self.timekeeper is not None:
+            self.timekeeper.close()
         if self.ledger is not None:
             self.ledger.close()
         self.loader.shutdown(_PATIENCE_SECONDS if self._stopped else None)
@@ -183,7 +208,7 @@ class Engine:
         taken = self._metrics.summary(
             {name: cell.busy for name, cell in self.cells.items()},
             steps=self.cells[clock.NAME].state.step,
-            drift=self._pacer.drift if self._pacer is not None else Spread(),
+            drift=self.timekeeper.drift if self.timekeeper is not None else Spread(),
             outages=self.ledger.outages if self.ledger is not None else (),
         )
         return taken if self._feed is None else {**taken, "feed": self._feed.status()}
@@ -198,6 +223,20 @@ class Engine:
                 if self.ledger is None:
                     feed.made_durable(entered.position)
 
+    def _roll(self, after: date) -> Roll | RollFailed:
+        """Which day follows, as the calendar has it by now."""
+        try:
+            return Roll(day=None if self._day_after is None else self._day_after(after))
+        except (OpenbellError, OSError) as error:
+            return RollFailed(reason=f"after {after}: {error}")
+
+    def _stood_still(self, seconds: float) -> None:
+        logger.warning(
+            "nothing ran here for {:.0f} s: this process, or its host, was stopped", seconds
+        )
+        if self._feed is not None:
+            self._feed.fall_behind()
+
     def _carry_out(self, effect: Effect) -> None:
         self._metrics.before(effect)
         self._do(effect)
@@ -210,8 +249,13 @@ class Engine:
                     self.loader.start(day)
             case Await(date=awaited):
                 self.loader.deliver(awaited, self.tell_clock, self._load_timeout)
-            case WakeAt(at_ns=at, traded_ns=traded) if self._pacer is not None:
-                self._pacer.wake_at(at, traded)
+            case WakeAt(at_ns=at, traded_ns=traded) if self.timekeeper is not None:
+                self.timekeeper.wake_at(at, traded)
+            case NextDay(after=after):
+                self.tell_clock(self._roll(after))
+            case TooLate(arrived=arrived):
+                if self._feed is not None:
+                    self._feed.too_late(arrived)
             case Anchor(traded_ns=traded) if self._pacer is not None:
                 self._pacer.anchor(traded)
             case Halt() if self._pacer is not None:
@@ -234,7 +278,7 @@ class Engine:
                     self.ledger.drain()
                 self.dispatcher.finish()
             case WakeAt() | Anchor() | Halt() | GoOn():
-                raise AssertionError("a clock that isn't paced asks for no wall time")
+                raise AssertionError("a clock that no wall time moves asks for none")
             case Publish():
                 raise AssertionError("the cell publishes")
             case _:

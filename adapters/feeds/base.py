@@ -49,6 +49,14 @@ class Door(Protocol):
         """
         ...
 
+    def caught_up(self) -> None:
+        """All that had come by now was delivered; from a feed with `rewind = "position"`.
+
+        Where the host's clock moves time, it crosses nothing before that: what came in time while
+        nobody read is in time. May be called as often as it is so.
+        """
+        ...
+
     def refuse(self, kind: str, where: str, why: str) -> None:
         """Something came that is no row; never an error.
 

@@ -104,6 +104,8 @@ class RedisFeed:
                     position += len(piece.rows)
             if entries:
                 last = entries[-1][0]
+            if len(entries) < self._batch and not self._away:
+                door.caught_up()
 
     def close(self) -> None:
         self._closed.set()

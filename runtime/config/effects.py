@@ -19,7 +19,6 @@ FEEDS = ("replay", "push")
 
 WITHOUT_EFFECT = (
     "upkeep.check_interval_seconds",
-    "day",
     "scanners",
     "sinks",
     "sinks_max_age",

@@ -10,6 +10,7 @@ import codecs
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime, time
 from functools import partial
 from inspect import Parameter, Signature
@@ -565,7 +566,7 @@ class FeedConfig(Section):
     options: Options = Field(default={}, description="What the feed's type needs beyond that.")
 
     def pace(self) -> Pace:
-        """How market time goes by this feed."""
+        """How market time goes by this feed; a live one may leave it to the host's clock."""
         return replay_at(self.speed) if self.type == "replay" else Pace(live=True)
 
     def _contradictions(self) -> Iterator[Problem]:
@@ -580,10 +581,10 @@ class ClockConfig(Section):
         description="`boundary`: steps end at session starts, ends and scans; `bar`: at every "
         "minute too.",
     )
-    time: Literal["feed"] = Field(
+    time: Literal["feed", "wall"] = Field(
         default="feed",
-        description="What moves time where rows come from a feed: `feed`, its rows alone, and marks "
-        "that a day is over.",
+        description="What moves time where rows come from a feed: `wall`, this host's clock, whether "
+        "rows come or not; `feed`, its rows alone, and marks that a day is over.",
     )
     lateness: Allowance = Field(
         default=Duration(2 * values.UNITS_NS["s"]),
@@ -888,6 +889,16 @@ class Config(Section):
         """The rules that hold for a session: `breakout`, with the session's own keys over it."""
         own = {key: value for key, value in session.breakout if value is not None}
         return self.breakout.model_copy(update=own)
+
+    def pace(self) -> Pace:
+        """How market time goes in a run that keeps its state."""
+        pace = self.feed.pace()
+        return replace(pace, wall=True) if self.by_the_wall else pace
+
+    @property
+    def by_the_wall(self) -> bool:
+        """Whether the host's clock moves time."""
+        return self.feed.type != "replay" and self.clock.time == "wall"
 
     def determining(self) -> dict[str, Any]:
         """The keys that determine the answers, as they take effect: all but DIGEST_LEAVES_OUT."""

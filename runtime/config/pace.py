@@ -18,6 +18,8 @@ class Pace:
     committed at once, and a day in ERROR is waited for."""
     speed: float = 0.0
     """Market time a wall time inside trading hours; 0: wall time does not drive it."""
+    wall: bool = False
+    """Whether the host's clock crosses boundaries, rings alarms and rolls days."""
 
     @property
     def scaled(self) -> bool:

@@ -11,12 +11,13 @@ from openbell.adapters.feeds import Feed, FeedOptions, open_feed
 from openbell.adapters.sources import Source, open_source
 from openbell.errors import ConfigError
 from openbell.market.calendar import timezone
+from openbell.market.days import EPOCH, SECOND_NS
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config
 from openbell.runtime.intake.fed import RunRows
-from openbell.runtime.intake.handover import HandOver
+from openbell.runtime.intake.handover import ByTheWall, HandOver
 from openbell.runtime.intake.planning import Plan, data_options, fed_plan
-from openbell.runtime.kernel.hosttime import wall
+from openbell.runtime.kernel.hosttime import HostClock, wall
 
 OPTIONS = ("rows_max", "full")
 """Keys of `feed.options` that a feed of the type `push` has."""
@@ -36,6 +37,7 @@ def fed(
     config: Config,
     *,
     since: date | None = None,
+    host: HostClock | None = None,
     indicators: Mapping[str, Indicator] | None = None,
 ) -> Fed:
     """A run that takes what is pushed, or what a feed delivers.
@@ -44,6 +46,8 @@ def fed(
     ----------
     since : date, optional
         The first day of a run that goes on.
+    host : HostClock, optional
+        What moves time, where the configuration says so.
 
     Raises
     ------
@@ -59,7 +63,14 @@ def fed(
     if config.data.path is not None:
         stored = open_source(config.data.path, data_options(config))
     try:
-        plan = fed_plan(config, stored, local_today(config), since, indicators=indicators)
+        plan = fed_plan(
+            config,
+            stored,
+            local_today(config, host),
+            since,
+            live_from_ns=host() if host is not None and config.by_the_wall else EPOCH,
+            indicators=indicators,
+        )
     except BaseException:
         if stored is not None:
             stored.close()
@@ -82,8 +93,16 @@ def fed(
         ahead_max_ns=config.clock.skew_max.ns,
         name=config.feed.type,
         feed=delivers,
+        by_the_wall=_by_the_wall(config, host),
     )
     return Fed(source, plan, feed)
+
+
+def _by_the_wall(config: Config, host: HostClock | None) -> ByTheWall | None:
+    if host is None or not config.by_the_wall:
+        return None
+    fresh_ns = max(config.clock.lateness.ns, config.clock.skew_max.ns)
+    return ByTheWall(host, fresh_ns, config.prefetch.timeout_seconds.ns)
 
 
 def _feed_options(config: Config) -> FeedOptions:
@@ -112,7 +131,8 @@ def _options(config: Config) -> tuple[int, bool]:
     return rows_max, full == "wait"
 
 
-def local_today(config: Config) -> date:
+def local_today(config: Config, host: HostClock | None = None) -> date:
     """The date where the exchange is, by this host's clock."""
     zone = ZoneInfo(config.calendar.timezone or timezone(config.exchange))
-    return datetime.fromtimestamp(wall(), zone).date()
+    now = wall() if host is None else host() / SECOND_NS
+    return datetime.fromtimestamp(now, zone).date()

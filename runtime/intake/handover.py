@@ -20,9 +20,9 @@ from openbell.errors import DataError, FeedFull, OpenbellError, RunError
 from openbell.market.arrivals import added, no_counts
 from openbell.market.assembly import as_came
 from openbell.market.bars import BadRow, Mask, RawRows, RowBatch, RowCounts
-from openbell.market.days import MarketTime, TradingDay
+from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.control import Arrived, DayOver
-from openbell.runtime.kernel.hosttime import Monotonic, WallTime, monotonic, wall
+from openbell.runtime.kernel.hosttime import HostClock, Monotonic, WallTime, monotonic, wall
 
 Positions = NDArray[np.intp]
 
@@ -49,6 +49,8 @@ class _Waiting:
     """After the last one."""
     mark: str = ""
     """Where the feed goes on after it, if it can be asked to."""
+    came_ns: MarketTime = EPOCH
+    """When, by the host's clock, where that moves time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,17 @@ class Account:
     waited_seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class ByTheWall:
+    """How rows are handed over where the host's clock moves time."""
+
+    host: HostClock
+    fresh_ns: int
+    """A row that is no older than this shows that a feed has caught up with the market."""
+    patience_ns: int
+    """How long a feed that does not show it is waited for, while nothing comes from it."""
+
+
 class HandOver:
     """Takes rows in on the threads of those who deliver, and gives them to the clock.
 
@@ -106,6 +119,9 @@ class HandOver:
         The feed's, where rows are named.
     feed : Feed, optional
         Delivers on a thread of its own, once rows may go to the clock; None: who pushes, delivers.
+    by_the_wall : ByTheWall, optional
+        Where the host's clock moves time: rows say when they were handed over, and a bar that has
+        not ended by that clock is one from ahead of it.
     """
 
     def __init__(
@@ -121,8 +137,16 @@ class HandOver:
         name: str = "push",
         feed: Feed | None = None,
         now: Callable[[], WallTime] = wall,
+        by_the_wall: ByTheWall | None = None,
     ) -> None:
         self.account = Account()
+        self._by_the_wall = by_the_wall
+        self._caught_up = False
+        """Whether all that had come before the run, or while it stood still, was delivered."""
+        self._heard_ns = EPOCH
+        """When something came last, or was first waited for."""
+        self.handed_over: Callable[[], None] = lambda: None
+        """Told when more of what came has been, or when the feed has caught up."""
         self._symbols = symbols
         self._code = {symbol: code for code, symbol in enumerate(symbols)}
         self._days = tuple(day for day in days if day.date in spans)
@@ -223,6 +247,8 @@ class HandOver:
             # Rows outside the hours that opened no day were done with when the day was over.
             position = max(position, read_on[0])
             first, self._say = self._say is None, say
+            if self._by_the_wall is not None and first:
+                self._heard_ns = self._by_the_wall.host()
             self._position = max(self._position, position)
             self._durable = max(self._durable, position)
             lost = [entered for entered in self._sent if entered.position > position]
@@ -297,7 +323,9 @@ class HandOver:
             if place >= self._newest:
                 self._newest = place + 1
                 self._over.add(day)
-                self._queue.append(_Waiting(self._days[place], None, None, self._position, mark))
+                came_ns = EPOCH if self._by_the_wall is None else self._by_the_wall.host()
+                over = _Waiting(self._days[place], None, None, self._position, mark, came_ns)
+                self._queue.append(over)
                 self._send()
             return self._position
 
@@ -317,6 +345,39 @@ class HandOver:
             if entered is self._outstanding:
                 self._outstanding = None
                 self._send()
+        self.handed_over()
+
+    def too_late(self, arrived: Arrived) -> None:
+        """These came when their day was over, by the host's clock."""
+        with self._room:
+            self.account.day_over += int(arrived.counts.rows.sum())
+        self.taken(arrived)
+
+    def caught_up(self) -> None:
+        """All that had come by now was delivered; see `adapters.feeds.Door`."""
+        with self._room:
+            had, self._caught_up = self._caught_up, True
+        if not had:
+            self.handed_over()
+
+    def fall_behind(self) -> None:
+        """Nothing was delivered for a while, as this process was stopped: much may wait outside."""
+        with self._room:
+            if self._feed is not None and self._feed.rewind == "position":
+                self._caught_up = False
+                self._heard_ns = EPOCH if self._by_the_wall is None else self._by_the_wall.host()
+
+    def complete_ns(self, host_ns: MarketTime) -> MarketTime:
+        """Up to when, by the host's clock, all that came has gone to the clock; EPOCH while a feed
+        still brings what came before."""
+        with self._room:
+            wall = self._by_the_wall
+            if wall is None or self._say is None:
+                return EPOCH
+            self._caught_up |= host_ns - self._heard_ns >= wall.patience_ns
+            if not self._caught_up or self._again:
+                return EPOCH
+            return min(host_ns, self._queue[0].came_ns) if self._queue else host_ns
 
     def made_durable(self, position: int) -> None:
         """All up to a position survives this process."""
@@ -396,7 +457,13 @@ class HandOver:
     def _lay_down(self, ours: RawRows, which: Positions, place: Positions, first: int) -> None:
         """Behind what waits, in pieces of one day and at most a step's worth."""
         ahead = None
-        if self._ahead_max_ns:
+        came_ns = EPOCH
+        if self._by_the_wall is not None:
+            came_ns = self._came_by(ours, self._by_the_wall)
+            ended = ours.ts + (self._interval_ns or 0)
+            beyond = ended > came_ns + self._ahead_max_ns
+            ahead = beyond if beyond.any() else None
+        elif self._ahead_max_ns:
             beyond = ours.ts > int(self._now() * 1e9) + self._ahead_max_ns
             ahead = beyond if beyond.any() else None
         another = np.flatnonzero(place[1:] != place[:-1]) + 1
@@ -411,9 +478,19 @@ class HandOver:
                     _picked(ours, np.arange(start, stop)),
                     None if ahead is None else ahead[start:stop],
                     position,
+                    came_ns=came_ns,
                 )
             )
             self._waiting_rows += stop - start
+
+    def _came_by(self, rows: RawRows, wall: ByTheWall) -> MarketTime:
+        """When these came; a feed that says itself when it has caught up is not judged by them."""
+        self._heard_ns = now = wall.host()
+        tells = self._feed is not None and self._feed.rewind == "position"
+        if not (tells or self._caught_up) and len(rows):
+            newest = int(rows.ts.max()) + (self._interval_ns or 0)
+            self._caught_up = newest >= now - wall.fresh_ns
+        return now
 
     def _send(self) -> None:
         """The next to the clock, if it has none."""
@@ -481,6 +558,7 @@ class HandOver:
             bad=bad,
             position=parts[-1].position,
             read_on=self._read_on,
+            host_ns=EPOCH if self._by_the_wall is None else parts[-1].came_ns,
         )
 
     def _usable(

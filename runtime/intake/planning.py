@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from openbell.actors.day import Wall
 from openbell.adapters.indicators import indicator_functions
 from openbell.adapters.sources import CsvOptions, DataOptions, Source, open_source
 from openbell.errors import CalendarError, ConfigError, DataError
@@ -32,6 +33,7 @@ from openbell.market.days import (
 )
 from openbell.market.indicators import Indicator
 from openbell.market.prices import product
+from openbell.market.watermark import WallRules
 from openbell.market.windows import NoWindow, SessionSpec, Window, order_of_day, session_window
 from openbell.runtime.config import BreakoutConfig, Config
 from openbell.runtime.config.values import Duration
@@ -229,6 +231,7 @@ def fed_plan(
     today: date,
     since: date | None = None,
     *,
+    live_from_ns: MarketTime = EPOCH,
     indicators: Mapping[str, Indicator] | None = None,
 ) -> Plan:
     """Work out a run whose rows come from a feed.
@@ -241,6 +244,8 @@ def fed_plan(
         Where it begins if `feed.start` doesn't say so, in the exchange's time zone.
     since : date, optional
         The first day of a run that goes on.
+    live_from_ns : MarketTime
+        Where inside its first day the run begins; EPOCH: nobody can tell.
 
     Raises
     ------
@@ -279,6 +284,7 @@ def fed_plan(
         open_ended=(False, False),
         settings=_with_indicators(made, trailing, indicators or {}),
         trailing=trailing,
+        live_from_ns=live_from_ns,
         neighbours=(
             known[first - 1] if first > 0 else None,
             known[last + 1] if last + 1 < len(known) else None,
@@ -288,9 +294,43 @@ def fed_plan(
 
 def fed_settings(config: Config) -> Settings:
     """What the actors are made from where rows come from a feed."""
+    clock, of_day, by_the_wall = config.clock, config.day, config.by_the_wall
     return replace(
-        settings(config), fed=True, order="arrival", days_ahead=0, clock_step=config.clock.step
+        settings(config),
+        fed=True,
+        order="arrival",
+        days_ahead=0,
+        clock_step=clock.step,
+        wall=WallRules(clock.lateness.ns, clock.skew_max.ns) if by_the_wall else None,
+        wall_day=Wall(of_day.timeout_seconds.ns, of_day.post_market_roll_delay.ns, of_day.auto_roll)
+        if by_the_wall
+        else None,
     )
+
+
+def day_after(config: Config, day: date) -> TradingDay | None:
+    """The trading day that follows a date, as the calendar has it now; None: feed.end is before it.
+
+    Raises
+    ------
+    CalendarError
+        If the calendar knows of none.
+    """
+    _, latest = coverage(config.exchange)
+    reach = timedelta(days=14)
+    while True:
+        until = min(day + reach, latest)
+        following = next((d for d in _around(config, day, until).days() if d.date > day), None)
+        if following is not None:
+            end = config.feed.end
+            return following if end is None or following.date <= end else None
+        if until >= latest:
+            raise CalendarError(
+                f"the calendar of {config.exchange} has no trading day after {day}; it reaches to "
+                f"{latest}: a newer exchange_calendars or pandas_market_calendars, or "
+                "calendar.special_sessions, may have more"
+            )
+        reach *= 4
 
 
 def recorded_plan(config: Config, days: tuple[TradingDay, ...], symbols: tuple[str, ...]) -> Plan:

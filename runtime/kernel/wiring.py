@@ -19,7 +19,7 @@ from openbell.actors.effects import Actor
 from openbell.market.bars import Order
 from openbell.market.breakouts import BreakRules
 from openbell.market.indicators import Indicator, IndicatorSpec
-from openbell.market.watermark import lag_ns
+from openbell.market.watermark import WallRules, lag_ns
 from openbell.market.windows import SessionSpec
 
 AnyActor = Actor[Any]
@@ -53,6 +53,10 @@ class Settings:
     """Whether rows come from a feed, and move time."""
     paced: bool = False
     """Whether wall time decides when market time moves."""
+    wall: WallRules | None = None
+    """How the host's clock crosses boundaries, where rows come from a feed; None: it doesn't."""
+    wall_day: day.Wall | None = None
+    """What of a day's course goes by it then."""
 
 
 def actors(settings: Settings) -> tuple[AnyActor, ...]:
@@ -60,7 +64,11 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
     names = tuple(spec.name for spec in settings.sessions)
     lag = lag_ns(settings.lateness_ns, settings.interval_ns)
     return (
-        clock.clock(clock.Settings(frozenset(BACK), settings.paced, lag if settings.fed else None)),
+        clock.clock(
+            clock.Settings(
+                frozenset(BACK), settings.paced, lag if settings.fed else None, settings.wall
+            )
+        ),
         day.day(
             day.Settings(
                 settings.sessions,
@@ -68,6 +76,7 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
                 settings.clock_step,
                 settings.days_ahead,
                 settings.fed,
+                settings.wall_day,
             )
         ),
         prefetch.prefetch(prefetch.Settings(lag)),

@@ -113,7 +113,7 @@ def _come_to(store: Store, reached: Step) -> tuple[str, int]:
         except (Corrupt, Undecodable) as error:
             logger.warning("snapshot {}: {}; asking the audit trail", newest.epoch, error)
         else:
-            return of_day.state, newest.step
+            return "ENDED" if of_day.is_over else of_day.state, newest.step
     entries = (orjson.loads(entry) for _, entry in store.audit())
     of_last = str(reached.trading_date)
     states = [e["to"] for e in entries if e["what"] == "day" and e.get("trading_date") == of_last]

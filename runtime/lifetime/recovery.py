@@ -85,7 +85,7 @@ def say(found: Restored, talking: Talking) -> None:
 def last_over(cells: Mapping[str, Cell], plan: Plan, found: Restored) -> date | None:
     """The last day that is over, where a restart has come to."""
     of_day: day.State = cells[day.NAME].state
-    if of_day.state == "ENDED":
+    if of_day.position >= 0 and of_day.is_over:
         return of_day.day.date
     today = of_day.day.date if of_day.position >= 0 else found.anew
     earlier = (d.date for d in plan.days if today is not None and d.date < today)
@@ -179,7 +179,7 @@ def before_untaken(
         return newest, since  # a day that is tried again is opened again
     days = counted(log, eras)
     if since is None:
-        ended = reached is not None and reached.state == "ENDED"
+        ended = reached is not None and reached.is_over
         since = newest.anew or days[-1].trading_date + timedelta(days=ended)
     from_day = since
     wanted = (of for of in days if of.trading_date >= from_day and of.trading_date not in taken)

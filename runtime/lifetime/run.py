@@ -19,6 +19,7 @@ from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable
 from openbell.errors import DayFailed, LeaseLost, StoreError
+from openbell.market.days import SECOND_NS
 from openbell.messages.control import Prepared, Recover
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
@@ -26,9 +27,9 @@ from openbell.runtime.engine import Engine
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.feeding import fed
 from openbell.runtime.intake.handover import HandOver
-from openbell.runtime.intake.planning import Plan, data_options, plan, settings
+from openbell.runtime.intake.planning import Plan, data_options, day_after, plan, settings
 from openbell.runtime.kernel.cells import ActorFailed
-from openbell.runtime.kernel.hosttime import wall
+from openbell.runtime.kernel.hosttime import HostClock, wall
 from openbell.runtime.lifetime import changes, recovery
 from openbell.runtime.lifetime.eras import begun, era_at, era_on, plan_over
 from openbell.runtime.lifetime.identity import check_files, identity
@@ -95,7 +96,8 @@ class DurableRun:
     ) -> None:
         self.config = config
         self._in_error = in_error
-        self.pace = config.feed.pace()
+        self.pace = config.pace()
+        self.host = self._host_clock()
         self._dispatcher = dispatcher or self.pace.dispatcher
         self._store = store
         self._days = days
@@ -271,7 +273,8 @@ class DurableRun:
         accept(config, "run", data=self._data)
         if config.feed.type != "replay":
             first = next(iter(self._store.steps()), None)
-            pushed = fed(config, since=None if first is None else first.trading_date)
+            since = None if first is None else first.trading_date
+            pushed = fed(config, since=since, host=self.host)
             self.feed = pushed.feed
             return pushed.source, pushed.plan
         assert self._data is not None, "that is refused"
@@ -290,7 +293,24 @@ class DurableRun:
             load_timeout=self.config.prefetch.timeout_seconds.seconds,
             journals=self.journals,
             feed=self.feed,
+            host=self.host,
+            check_seconds=self.config.day.boundary_check_interval.seconds,
+            day_after=partial(day_after, self.config),
+            jumped=self._jumped,
         )
+
+    def _host_clock(self) -> HostClock:
+        """What moves time, where the configuration leaves it to the host."""
+        return HostClock()
+
+    def _jumped(self, by_ns: int) -> None:
+        """Tell log and audit trail that the host's clock was set."""
+        seconds = by_ns / SECOND_NS
+        did = "forward: what lies between is crossed" if by_ns > 0 else "back: time stands still"
+        why = f"the host's clock was set {abs(seconds):.1f} s {did}"
+        logger.warning("{}", why)
+        entry = {"what": "clock", "from": None, "to": None, "seconds": round(seconds, 3)}
+        self.heartbeat.notes.append(orjson.dumps({**entry, "wall_time": wall_time(), "why": why}))
 
     def _recover_comes(self) -> bool:
         """Wait in ERROR for the command that leaves it; False if the run is stopped first."""

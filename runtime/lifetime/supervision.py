@@ -13,7 +13,7 @@ from loguru import logger
 from openbell.actors import clock
 from openbell.adapters.stores import Head, Store
 from openbell.errors import DayFailed, way_out
-from openbell.messages.control import LoadFailed, Prepared
+from openbell.messages.control import LoadFailed, Prepared, RollFailed
 from openbell.messages.time import Grant
 from openbell.runtime.config.model import SupervisionConfig
 from openbell.runtime.kernel.cells import ActorFailed
@@ -118,7 +118,7 @@ class Supervision:
         """
         failed = ended.ended is not None and ended.ended.error is not None
         if prepared.grants and isinstance(last := prepared.grants[-1], Grant):
-            failed = any(isinstance(entered, LoadFailed) for entered in last.inputs)
+            failed = any(isinstance(entered, LoadFailed | RollFailed) for entered in last.inputs)
         step = str(head.step).encode()
         if self.recover_asked():
             dead, asked = head.meta.get("error"), head.meta.get("recover") == step

@@ -20,7 +20,7 @@ from openbell.adapters.stores import JournalEntry
 from openbell.errors import StoreError
 from openbell.market.arrivals import no_counts
 from openbell.market.bars import BAR_COLUMNS, BadRow, Prices, RowBatch, RowCounts
-from openbell.market.days import TradingDay
+from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.control import Arrived
 from openbell.runtime.record.codec import Undecodable
 
@@ -45,6 +45,7 @@ class Came:
     outside: Sequence[tuple[int, int]]
     """Symbols and how many of their rows lay outside the hours."""
     bad: tuple[BadRow, ...]
+    host_ns: MarketTime = EPOCH
 
     def arrived(
         self, day: TradingDay, symbols: tuple[str, ...], interval_ns: int | None
@@ -91,6 +92,7 @@ class Came:
             bad=self.bad,
             position=self.position,
             read_on=self.read_on,
+            host_ns=self.host_ns,
         )
 
 
@@ -115,6 +117,8 @@ def entry(of: date, came: Sequence[tuple[int, Arrived]]) -> JournalEntry:
             for name in names
         },
     }
+    if any(arrived.host_ns for _, arrived in came):  # the host's clock moves time
+        head["host_ns"] = [arrived.host_ns for _, arrived in came]
     plain = msgpack.packb(head, use_bin_type=True)
     packed: bytes = _CODEC.compress(plain, asbytes=True)
     return JournalEntry(of, f"{CAME} {came[0][0]}", len(plain).to_bytes(8, "big") + packed)
@@ -152,6 +156,7 @@ def _read(body: bytes) -> list[tuple[int, Came]]:
         ts = np.cumsum(_whole(head["ts"], "<i8"))
         columns = {name: _whole(part, "<f8") for name, part in head["columns"].items()}
         edges = np.cumsum([0, *head["rows"]]).tolist()
+        host_ns = head.get("host_ns") or [EPOCH] * len(head["steps"])
         return [
             (
                 step,
@@ -164,6 +169,7 @@ def _read(body: bytes) -> list[tuple[int, Came]]:
                     {name: part[edges[n] : edges[n + 1]] for name, part in columns.items()},
                     [(which, count) for which, count in head["outside"][n]],
                     tuple(BadRow(*row) for row in head["bad"][n]),
+                    host_ns[n],
                 ),
             )
             for n, step in enumerate(head["steps"])

@@ -28,8 +28,10 @@ from openbell.messages.control import (
     Loaded,
     LoadFailed,
     LoadTimedOut,
+    Rang,
     Recover,
     Roll,
+    RollFailed,
     Start,
 )
 from openbell.messages.data import QualityReport
@@ -241,7 +243,7 @@ def _written_input(entered: Input) -> list[Any]:
             return ["timed_out", day.isoformat()]
         case Arrived(date=day):
             return ["arrived", day.isoformat()]
-        case Start() | Roll() | Recover() | LoadFailed() | DayOver():
+        case Start() | Roll() | RollFailed() | Rang() | Recover() | LoadFailed() | DayOver():
             return ["message", encode(entered)]
     raise TypeError(f"{type(entered).__name__} can't be written to the step log")
 

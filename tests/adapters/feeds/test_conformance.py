@@ -30,6 +30,8 @@ class Kept:
         self.located: list[tuple[str, int]] = []
         self.marks: list[tuple[int, str]] = [(0, "")]
         self.refused: list[tuple[str, str, str]] = []
+        self.caught_up_at: list[int] = []
+        """How much had come each time that the feed said that it had caught up."""
         self.stop_after = stop_after
         self.pause = pause
         self.news = threading.Condition()
@@ -66,6 +68,11 @@ class Kept:
                 self.feed.close()
             self.news.notify_all()
             return len(self.came)
+
+    def caught_up(self) -> None:
+        with self.news:
+            self.caught_up_at.append(len(self.came))
+            self.news.notify_all()
 
     def refuse(self, kind: str, where: str, why: str) -> None:
         with self.news:

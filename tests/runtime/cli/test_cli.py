@@ -879,7 +879,7 @@ def test_a_check_says_of_each_key_that_is_set_what_it_does(openbell: Command) ->
 
     assert ran.code == 0
     keys = {row[0]: row[1:] for row in cells(ran.out) if len(row) == 3}
-    assert keys["day.auto_roll"][1] == "nothing in this version"
+    assert keys["day.auto_roll"][1] == "Whether the next day follows by itself."
     assert keys["web.port"] == ["9000", "nothing in this version"]
     assert keys["feed.speed"][1].startswith("In a run that keeps its state. Replay: market time")
     assert keys["exchange"][0] == "XNSE"

@@ -19,6 +19,7 @@ from runs import MemorySource, Run, drained, inline, of_cases, one_day, plain, p
 
 from openbell.actors.effects import Commit
 from openbell.market.bars import BarBlock
+from openbell.market.calendar import open_calendar
 from openbell.market.days import MarketTime
 from openbell.market.results import DerivedBars, SessionDocument
 from openbell.messages.base import Message
@@ -29,8 +30,10 @@ from openbell.messages.control import (
     Loaded,
     LoadFailed,
     LoadTimedOut,
+    Rang,
     Recover,
     Roll,
+    RollFailed,
     Start,
 )
 from openbell.messages.data import IndicatorsReady, QualityReport
@@ -140,7 +143,29 @@ def test_every_kind_of_input_can_be_written() -> None:
     kinds = {of for of in Input.__subclasses__() if of.__module__.startswith("openbell.")}
 
     of_feeds = {Arrived, DayOver}  # written and read back by the tests of pushed days
-    assert kinds == {Start, Loaded, LoadTimedOut, LoadFailed, Roll, Recover, *of_feeds}
+    of_walls = {Rang, RollFailed}
+    stored = {Start, Loaded, LoadTimedOut, LoadFailed, Roll, Recover}
+    assert kinds == stored | of_feeds | of_walls
+
+
+def of_no_day(day: date) -> Any:
+    raise AssertionError(day)
+
+
+@pytest.mark.parametrize(
+    "entered",
+    [
+        Rang(name="silence", at_ns=MarketTime(5), host_ns=MarketTime(7)),
+        RollFailed(reason="no day follows"),
+        Roll(day=open_calendar("XNYS", date(2024, 7, 3), date(2024, 7, 3)).days()[0]),
+    ],
+)
+def test_what_the_hosts_clock_brings_comes_back(entered: Input) -> None:
+    grant = Grant(step=1, from_ns=MarketTime(0), until_ns=MarketTime(1), inputs=(entered,))
+
+    again = granted(read(written(grant, {})), of_no_day, of_no_day)
+
+    assert again == grant
 
 
 class Rumour(Input):
