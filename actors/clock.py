@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 
@@ -20,6 +20,7 @@ from openbell.actors.effects import (
     TooLate,
     WakeAt,
 )
+from openbell.actors.states import changed
 from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.market.watermark import Alarms, WallRules, by_rows, by_timer, set_for, without
 from openbell.messages.base import Message
@@ -92,7 +93,7 @@ class Settings:
     """How the host's clock crosses boundaries, beside a feed's rows; None: it doesn't."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """Between two grants, or in the middle of a step."""
 
@@ -158,41 +159,41 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
     match message:
         case Start(days=days):
             first = days[0].open_ns if days else EPOCH
-            state = replace(state, now_ns=first, inputs=(*state.inputs, message), begun=True)
+            state = changed(state, now_ns=first, inputs=(*state.inputs, message), begun=True)
         case Loaded() | LoadTimedOut() | LoadFailed():
-            state = replace(state, inputs=(*state.inputs, message))
+            state = changed(state, inputs=(*state.inputs, message))
             # Not rows of a day before, come late; and a feed's day is awaited until it is granted.
             if message.date == state.awaiting and settings.lag_ns is None:
-                state = replace(state, awaiting=None, waiting=False)
+                state = changed(state, awaiting=None, waiting=False)
         case Arrived(host_ns=host):
             awake = max(state.awake_ns, host)
-            state = replace(state, awake_ns=awake, inputs=(*state.inputs, message))
+            state = changed(state, awake_ns=awake, inputs=(*state.inputs, message))
         case DayOver():
-            state = replace(state, inputs=(*state.inputs, message))
+            state = changed(state, inputs=(*state.inputs, message))
         case (
             Recover() | Roll() | RollFailed()
         ):  # a Recover may come before what failed is given again
-            state = replace(state, inputs=(*state.inputs, message))
+            state = changed(state, inputs=(*state.inputs, message))
         case Alarm(name=name, at_ns=rings):
-            return replace(state, alarms=set_for(state.alarms, name, rings)), ()
+            return changed(state, alarms=set_for(state.alarms, name, rings)), ()
         case Woke(at_ns=at, complete_ns=complete):
-            state = replace(
+            state = changed(
                 state,
                 awake_ns=max(state.awake_ns, at),
                 complete_ns=max(state.complete_ns, complete),
             )
         case Pause(token=token):
             halts = settings.paced and not state.tokens
-            return replace(state, tokens=state.tokens | {token}), (Halt(),) if halts else ()
+            return changed(state, tokens=state.tokens | {token}), (Halt(),) if halts else ()
         case Resume(token=token) if token in state.tokens:
-            return _resumed(settings, replace(state, tokens=state.tokens - {token}))
+            return _resumed(settings, changed(state, tokens=state.tokens - {token}))
         case Resume():
             return state, ()
         case StepOnce():
-            state = replace(state, steps_allowed=state.steps_allowed + 1)
+            state = changed(state, steps_allowed=state.steps_allowed + 1)
         case AwaitLoad(date=day, late=late):
             if not late:  # a day that failed after its open is prepared anew: its boundaries go
-                state = replace(
+                state = changed(
                     state,
                     agenda=(),
                     alarms=(),
@@ -203,25 +204,25 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                 )
             if _brings(state.inputs, day):  # while the step that asks for them was under way
                 return state, ()
-            return replace(state, awaiting=day, waiting=late), ()
+            return changed(state, awaiting=day, waiting=late), ()
         case DayOpened():
             return _opened(settings, state, message)
         case DayWithoutData():  # it may have opened before that was known
-            return replace(state, agenda=()), ()
+            return changed(state, agenda=()), ()
         case RunEnded():
-            return replace(state, ended=message), ()
+            return changed(state, ended=message), ()
         case Reached(step=step, sender=sender) if step == state.step:
-            state = replace(state, awaited=state.awaited - {sender})
+            state = changed(state, awaited=state.awaited - {sender})
             if state.granted is not None and not state.awaited:
                 settled = Settled(state.granted, _kept(state))
-                state, effects = _granted(settings, replace(state, granted=None))
+                state, effects = _granted(settings, changed(state, granted=None))
                 return state, (settled, *effects)
             return state, ()
         case Prepared(grants=grants, inputs=inputs):
             again = tuple(g for g in grants if isinstance(g, Grant))
             awaiting = None if _brings(inputs, state.awaiting) else state.awaiting
             inputs = (*state.inputs, *inputs)
-            state = replace(state, again=again, inputs=inputs, awaiting=awaiting, begun=True)
+            state = changed(state, again=again, inputs=inputs, awaiting=awaiting, begun=True)
             if not again:
                 anchors = _anchors(settings, state)
                 state, effects = _granted(settings, state)
@@ -238,7 +239,7 @@ def traded_ns(day: TradingDay, at_ns: MarketTime) -> int:
 
 def _opened(settings: Settings, state: State, opened: DayOpened) -> tuple[State, Effects]:
     live_from = max(opened.live_from_ns, opened.day.open_ns)
-    state = replace(
+    state = changed(
         state,
         day=opened.day,
         now_ns=opened.day.open_ns,
@@ -250,7 +251,7 @@ def _opened(settings: Settings, state: State, opened: DayOpened) -> tuple[State,
     # Opened once more, a day goes on by the wall time that runs already.
     if not settings.paced or opened.again:
         return state, ()
-    return replace(state, awake_ns=EPOCH), (Anchor(traded_ns(opened.day, live_from)),)
+    return changed(state, awake_ns=EPOCH), (Anchor(traded_ns(opened.day, live_from)),)
 
 
 def _resumed(settings: Settings, state: State) -> tuple[State, Effects]:
@@ -259,7 +260,7 @@ def _resumed(settings: Settings, state: State) -> tuple[State, Effects]:
         return _granted(settings, state)
     over = max(state.now_ns, state.live_from_ns)
     going_on = GoOn(traded_ns(state.day, over) if state.day is not None else 0)
-    state, effects = _granted(settings, replace(state, awake_ns=EPOCH, asked_ns=EPOCH))
+    state, effects = _granted(settings, changed(state, awake_ns=EPOCH, asked_ns=EPOCH))
     return state, (going_on, *effects)
 
 
@@ -284,16 +285,16 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
         following = state.agenda[0]
         past = following <= max(state.live_from_ns, state.awake_ns)
         if forced or past or not settings.paced or state.day is None:
-            return _grant(settings, replace(state, agenda=state.agenda[1:]), following, ())
+            return _grant(settings, changed(state, agenda=state.agenda[1:]), following, ())
         if state.asked_ns == following:
             return state, ()
         wake = WakeAt(following, traded_ns(state.day, following))
-        return replace(state, asked_ns=following), (wake,)
+        return changed(state, asked_ns=following), (wake,)
     if state.awaiting is None:
         return _grant(settings, state, state.now_ns, (Roll(),))
     if state.waiting:
         return state, ()
-    return replace(state, waiting=True), (Await(state.awaiting),)
+    return changed(state, waiting=True), (Await(state.awaiting),)
 
 
 def _fed(settings: Settings, state: State, lag_ns: int) -> tuple[State, Effects]:
@@ -323,7 +324,7 @@ def _fed(settings: Settings, state: State, lag_ns: int) -> tuple[State, Effects]
     if not loaded:
         if state.waiting or state.awaiting is None:
             return state, ()
-        return replace(state, waiting=True), (Await(state.awaiting),)
+        return changed(state, waiting=True), (Await(state.awaiting),)
     if came is None or today is None:
         return state, ()
     brought = came if came.date == today else DayOver(date=today)
@@ -345,7 +346,7 @@ def _stepped(
             known = _newest(known, brought)
     watermark = max(state.now_ns, MarketTime(known - lag_ns))
     if over or watermark >= boundary:
-        state = replace(state, agenda=state.agenda[1:])
+        state = changed(state, agenda=state.agenda[1:])
         return _grant(settings, state, boundary, inputs)
     if inputs or watermark > state.now_ns:
         return _grant(settings, state, watermark, inputs)
@@ -372,7 +373,7 @@ def _by_the_wall(settings: Settings, state: State, wall: WallRules) -> tuple[Sta
     if closed:
         rolls = any(name == ROLL and at <= state.awake_ns for at, name in state.alarms)
         if rolls and not state.rolling:
-            return replace(state, rolling=True), (NextDay(today),)
+            return changed(state, rolling=True), (NextDay(today),)
         return _waits(state) if not rolls else (state, ())
     return _to_be_opened(settings, state, wall, today, came)
 
@@ -395,7 +396,7 @@ def _to_be_opened(
     if not loaded:
         if state.waiting or state.awaiting is None:
             return state, ()
-        return replace(state, waiting=True), (Await(state.awaiting),)
+        return changed(state, waiting=True), (Await(state.awaiting),)
     if came is not None:
         brought = came if came.date == today else DayOver(date=today)
         return _grant(settings, state, state.now_ns, (*loaded, brought))
@@ -436,7 +437,7 @@ def _walled(
     )
     rows = MarketTime(max(state.now_ns, by_rows(known, host, settings.lag_ns, wall)))
     if max(rows, by_timer(host, state.complete_ns, wall, over=over)) >= boundary:
-        state = replace(state, agenda=state.agenda[1:])
+        state = changed(state, agenda=state.agenda[1:])
         return _grant(settings, state, boundary, inputs)
     if inputs or rows > state.now_ns:
         return _grant(settings, state, rows, inputs)
@@ -449,7 +450,7 @@ def _waits(state: State, boundary_ns: MarketTime | None = None) -> tuple[State, 
     following = min([*instants, *([] if boundary_ns is None else [boundary_ns])], default=EPOCH)
     if following == state.asked_ns:
         return state, ()
-    return replace(state, asked_ns=following), (WakeAt(following),)
+    return changed(state, asked_ns=following), (WakeAt(following),)
 
 
 def _newest(known_ns: MarketTime, arrived: Arrived) -> MarketTime:
@@ -459,7 +460,7 @@ def _newest(known_ns: MarketTime, arrived: Arrived) -> MarketTime:
 
 def _without(state: State, inputs: tuple[Input, ...]) -> State:
     left = tuple(i for i in state.inputs if not any(i is gone for gone in inputs))
-    return replace(state, inputs=left)
+    return changed(state, inputs=left)
 
 
 def _noted(state: State, inputs: tuple[Input, ...]) -> State:
@@ -467,25 +468,25 @@ def _noted(state: State, inputs: tuple[Input, ...]) -> State:
     for entered in inputs:
         match entered:
             case Arrived(position=position, read_on=place):
-                state = replace(
+                state = changed(
                     state,
                     known_ns=_newest(state.known_ns, entered),
                     position=max(state.position, position),
                     read_on=max(state.read_on, place),
                 )
             case DayOver(date=over, position=position, read_on=place):
-                state = replace(
+                state = changed(
                     state,
                     over=over if state.over is None else max(state.over, over),
                     position=max(state.position, position),
                     read_on=max(state.read_on, place),
                 )
             case Loaded(date=loaded) if loaded == state.awaiting:
-                state = replace(state, awaiting=None, waiting=False)
+                state = changed(state, awaiting=None, waiting=False)
             case Rang(name=name):
-                state = replace(state, alarms=without(state.alarms, (name,)))
+                state = changed(state, alarms=without(state.alarms, (name,)))
             case Roll() | RollFailed():
-                state = replace(state, alarms=without(state.alarms, (ROLL,)), rolling=False)
+                state = changed(state, alarms=without(state.alarms, (ROLL,)), rolling=False)
     return state
 
 
@@ -495,7 +496,7 @@ def _brings(inputs: tuple[Input, ...], day: date | None) -> bool:
 
 def _kept(state: State) -> State:
     """What of the state follows from the grants alone: the rest is outside the door."""
-    return replace(
+    return changed(
         state,
         granted=None,
         again=(),
@@ -516,7 +517,7 @@ def _given_again(settings: Settings, state: State) -> tuple[State, Effects]:
     agenda = tuple(boundary for boundary in state.agenda if boundary > grant.until_ns)
     awaiting = None if _brings(grant.inputs, state.awaiting) else state.awaiting
     ended = None if any(isinstance(i, Recover) for i in grant.inputs) else state.ended
-    state = replace(
+    state = changed(
         _noted(state, grant.inputs),
         again=tuple(rest),
         step=grant.step,
@@ -543,7 +544,7 @@ def _grant(
 ) -> tuple[State, Effects]:
     step = state.step + 1
     grant = Grant(step=step, from_ns=state.now_ns, until_ns=until_ns, inputs=inputs)
-    after = replace(
+    after = changed(
         _noted(_without(state, inputs), inputs),
         step=step,
         now_ns=until_ns,

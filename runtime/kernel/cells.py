@@ -26,11 +26,28 @@ class Letter(NamedTuple):
     message: Message
 
 
-class Outcome(NamedTuple):
-    """What follows from a message: letters to other actors, and what the runtime has to do."""
+class Said(NamedTuple):
+    """A message on its way from one actor (or from outside) to all who get it."""
 
-    letters: list[Letter]
+    sender: str
+    message: Message
+    receivers: tuple[str, ...]
+
+
+class Outcome(NamedTuple):
+    """What follows from a message: what is said to other actors, and what the runtime has to do."""
+
+    said: list[Said]
     effects: list[Effect]
+
+    @property
+    def letters(self) -> list[Letter]:
+        """What is said, a letter for each who gets it."""
+        return [
+            Letter(sender, receiver, message)
+            for sender, message, receivers in self.said
+            for receiver in receivers
+        ]
 
 
 NOTHING = Outcome([], [])
@@ -89,7 +106,10 @@ class Cell:
             If the actor raised, with what it raised as the cause; an OpenbellError is raised as
             it is.
         """
-        sender, _, message = letter
+        return self.take(letter.sender, letter.message)
+
+    def take(self, sender: str, message: Message) -> Outcome:
+        """As `receive`, for who has a message without an envelope."""
         if not self._upstream:
             if isinstance(message, Reached):
                 self.step = message.step
@@ -133,10 +153,7 @@ class Cell:
                 outcome.effects.append(effect)
 
     def _publish(self, message: Message, outcome: Outcome) -> None:
-        name = self.actor.name
-        outcome.letters.extend(
-            [Letter(name, receiver, message) for receiver in self._hearers(type(message))]
-        )
+        outcome.said.append(Said(self.actor.name, message, self._hearers(type(message))))
 
     def _hearers(self, kind: type[Message]) -> tuple[str, ...]:
         if kind not in self._known_hearers:

@@ -20,7 +20,7 @@ from openbell.actors.effects import Effect
 from openbell.errors import RunError
 from openbell.messages.base import Message
 from openbell.messages.time import Reached
-from openbell.runtime.kernel.cells import ActorFailed, Cell, Letter
+from openbell.runtime.kernel.cells import NOTHING, ActorFailed, Cell, Letter, Said
 
 OUTSIDE = "outside"
 
@@ -224,6 +224,7 @@ class Inline:
         self._delayed = delayed
         self._lines: dict[tuple[str, str], deque[Letter]] = {}
         self._queue: deque[Letter] = deque()
+        self._said: deque[Said] = deque()
         self._outside: queue.SimpleQueue[Letter | BaseException] = queue.SimpleQueue()
         self._finished = False
         self._thread: int | None = None
@@ -231,22 +232,42 @@ class Inline:
     @property
     def in_flight(self) -> int:
         """Letters that nobody has taken yet."""
-        return len(self._queue) + sum(map(len, self._lines.values()))
+        waiting = sum(len(said.receivers) for said in self._said)
+        return waiting + len(self._queue) + sum(map(len, self._lines.values()))
 
     def post(self, receiver: str, message: Message) -> None:
         self._outside.put(Letter(OUTSIDE, receiver, message))
 
     def run(self) -> None:
-        cells, carry_out, send = self.cells, self._carry_out, self._send
+        if self._random is None and self._delayed is None:
+            self._run_as_said()
+            return
         while not self._finished:
             letter = self._next() or self._from_outside()
             if letter is None:
                 return
-            letters, effects = cells[letter.receiver].receive(letter)
-            for effect in effects:
-                carry_out(effect)
-            for following in letters:
-                send(following)
+            outcome = self.cells[letter.receiver].receive(letter)
+            for effect in outcome.effects:
+                self._carry_out(effect)
+            for following in outcome.letters:
+                self._send(following)
+
+    def _run_as_said(self) -> None:
+        """One message after another, each to all who get it: no letter has to be written."""
+        cells, carry_out, said = self.cells, self._carry_out, self._said
+        while not self._finished:
+            if said:
+                sender, message, receivers = said.popleft()
+            elif entered := self._from_outside():
+                sender, message, receivers = entered.sender, entered.message, (entered.receiver,)
+            else:
+                return
+            for receiver in receivers:
+                outcome = cells[receiver].take(sender, message)
+                if outcome is not NOTHING:
+                    for effect in outcome.effects:
+                        carry_out(effect)
+                    said.extend(outcome.said)
 
     def finish(self) -> None:
         self._finished = True
@@ -255,6 +276,7 @@ class Inline:
         self._outside.put(error)
 
     def close(self) -> None:
+        self._said.clear()
         self._queue.clear()
         self._lines.clear()
 
