@@ -22,8 +22,10 @@ def test_the_whole_job_by_hand_in_numpy_writes_the_same_files(
     data, ours, theirs = (tmp_path / name for name in ("data", "ours", "theirs"))
     write_dirty_sample(data, symbols=6, days=2, seed=7)
     options = {
-        **{"--config": ROOT / "examples" / "us.yaml", "--data": data},
-        **{"--exchange": "XNYS", "--out": theirs},
+        "--config": ROOT / "examples" / "us.yaml",
+        "--data": data,
+        "--exchange": "XNYS",
+        "--out": theirs,
     }
     words = [str(word) for option in options.items() for word in option]
     monkeypatch.setattr(sys, "argv", ["numpy_job.py", *words])
