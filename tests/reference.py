@@ -577,11 +577,23 @@ def answer_as_arrived(
     companions: Mapping[str, str] | None = None,
     derived_minutes: Sequence[int] = (5, 15),
     lateness_ns: int = 0,
+    followed: Sequence[str] | None = None,
 ) -> ArrivedAnswer:
-    """What a day yields whose rows are acted on in the order in which they came."""
+    """What a day yields whose rows are acted on in the order in which they came.
+
+    `followed` as in `answer`.
+    """
     came, counts, bad = arrivals(day, interval_ns, rows, symbols)
     unfolding = Unfolding(
-        day, interval_ns, symbols, windows, rules, companions or {}, derived_minutes, lateness_ns
+        day,
+        interval_ns,
+        symbols,
+        windows,
+        rules,
+        companions or {},
+        derived_minutes,
+        lateness_ns,
+        symbols if followed is None else followed,
     )
     for arrival in came:
         unfolding.arrive(arrival)
@@ -638,8 +650,10 @@ class Unfolding:
         companions: Mapping[str, str],
         derived_minutes: Sequence[int],
         lateness_ns: int,
+        followed: Sequence[str],
     ) -> None:
         self.day, self.interval_ns, self.symbols = day, interval_ns, symbols
+        self.followed = followed
         self.rules, self.companions = rules, companions
         self.derived_minutes, self.lateness_ns = derived_minutes, lateness_ns
         nothing: dict[str, list[Used]] = {symbol: [] for symbol in symbols}
@@ -705,6 +719,8 @@ class Unfolding:
         session = session_levels(self.day, self.interval_ns, in_time_order, self.windows[name])
         self.sessions[name] = session
         for symbol, levels in session["levels"].items():
+            if symbol not in self.followed:
+                continue
             self.watches[name, symbol] = Watch(levels["high"], levels["low"], self.rules)
 
     def use(self, arrival: Arrival) -> None:

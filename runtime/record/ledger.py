@@ -422,14 +422,13 @@ class Ledger:
             audit += map(audit_entry, changes)
         last = taken[-1]
         snapshot = self._snapshot(last) if last.states is not None else None
-        steps = tuple(done.step for done in taken)
-        parts = [step.digest for step in steps]
+        steps, entries = tuple(done.step for done in taken), _journal(taken)
         record = CommitRecord(
             number=self._number + 1,
-            digest=hashlib.blake2b(msgpack.packb(parts), digest_size=16).digest(),
+            digest=_digest(steps, entries),
             steps=steps,
             snapshot=snapshot,
-            journal=_journal(taken),
+            journal=entries,
             documents=tuple(
                 replace(document, place=self._order(document.trading_date).get(document.session))
                 for document in stored_documents(documents.values())
@@ -464,6 +463,19 @@ def _journal(taken: list[_Done]) -> tuple[JournalEntry, ...]:
         if done.came is not None:
             came.setdefault(done.step.trading_date, []).append((done.step.number, done.came))
     return (*entries, *(feedlog.entry(of, parts) for of, parts in came.items()))
+
+
+def _digest(steps: tuple[Step, ...], entries: tuple[JournalEntry, ...]) -> bytes:
+    """By which a store tells whether a commit that it has is sent again, or is another one.
+
+    What came from outside counts too: steps that brought the same may have come to it from other
+    rows, and those that are not in the journal would be gone after a restart.
+    """
+    content = [
+        [(step.digest, step.grant) for step in steps],
+        [(entry.name, entry.body) for entry in entries],
+    ]
+    return hashlib.blake2b(msgpack.packb(content), digest_size=16).digest()
 
 
 def _size(commit: Commit | None) -> int:

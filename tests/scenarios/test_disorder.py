@@ -52,6 +52,7 @@ def agrees(case: Case, lateness_ns: int, cuts: Sequence[int] = ()) -> Any:
             case.rules,
             case.companions,
             lateness_ns=lateness_ns,
+            followed=case.followed,
         )
     }
     if all(c["rows"] == c["outside_hours"] for c in expected["counts"].values()):
@@ -122,6 +123,23 @@ def test_a_late_row_hides_no_break_and_the_log_is_in_the_order_of_arrival() -> N
     ]
     # With two seconds to wait, 00:02:00 is crossed at 125 s: the tick of 119 s is too late for it.
     assert expected["late"]["B"] == {"rows": 1, "windows": 1, "bars": 0}
+
+
+def test_a_symbol_that_is_only_read_reports_no_break() -> None:
+    """B is A's companion, and C is nobody's."""
+    rows = [
+        tick(symbol, second, price)
+        for second, price in ((15, 100.0), (45, 100.0), (75, 100.0), (120, 100.5))
+        for symbol in "ABC"
+    ]
+    case = replace(few(rows, companions={"A": "B"}), followed=("A",))
+
+    expected = agrees(case, 0, cuts=[90 * SECOND_NS])
+
+    assert [(s["symbol"], s["companion"]) for s in expected["signals"]] == [
+        ("A", {"symbol": "B", "price": 100.0, "ts": 75 * SECOND_NS})
+    ]
+    assert set(expected["sessions"][1]["levels"]) == {"A", "B", "C"}
 
 
 @settings(max_examples=40)

@@ -19,10 +19,18 @@ from runs import drained, of_cases, plain, some_days
 
 from openbell.actors import day, keeper
 from openbell.actors.effects import Commit, Settled
-from openbell.adapters.stores import CommitRecord, Fenced, Store, Unavailable, this_process
+from openbell.adapters.stores import (
+    CommitRecord,
+    Conflict,
+    Fenced,
+    Store,
+    Unavailable,
+    this_process,
+)
 from openbell.adapters.stores.memory import Memory
 from openbell.adapters.stores.sqlite import SqliteStore
 from openbell.errors import ReplayError, RunError
+from openbell.messages.control import Loaded
 from openbell.runtime.record import ledger as ledger_module
 from openbell.runtime.record.codec import decode
 from openbell.runtime.record.ledger import Ledger
@@ -377,6 +385,42 @@ def test_what_is_sent_again_are_the_same_bytes() -> None:
     assert len(sent) == 27
     for place in range(0, 27, 3):
         assert sent[place] is sent[place + 1] is sent[place + 2]
+
+
+def test_a_commit_upon_other_rows_is_no_repetition_though_its_steps_came_to_the_same() -> None:
+    """Who has read an old copy of a store asks again for rows that its journal has already."""
+    store = SqliteStore(Memory(), "bot")
+    place = next(n for n, of in enumerate(moments()) if loads(of))
+
+    def commit_with(rows: bytes, until: int) -> None:
+        stage = Stage(store)
+        for moment in (*moments()[:place], with_journal(moments()[place], rows))[:until]:
+            stage.settle(moment)
+            stage.commit_all()
+
+    commit_with(b"rows", place + 1)
+    before = content(store)
+
+    commit_with(b"rows", place + 1)
+    commit_with(b"other rows", place)
+    with pytest.raises(Conflict):
+        commit_with(b"other rows", place + 1)
+
+    assert content(store) == before
+
+
+def loads(moment: Moment) -> list[Loaded]:
+    return [of for of in moment.settled.grant.inputs if isinstance(of, Loaded)]
+
+
+def with_journal(moment: Moment, rows: bytes) -> Moment:
+    grant = moment.settled.grant
+    inputs = tuple(
+        of.model_copy(update={"journal": rows}) if isinstance(of, Loaded) else of
+        for of in grant.inputs
+    )
+    settled = replace(moment.settled, grant=grant.model_copy(update={"inputs": inputs}))
+    return replace(moment, settled=settled)
 
 
 @pytest.mark.parametrize("error", [Fenced("taken over"), RuntimeError("no store at all")], ids=repr)
