@@ -250,7 +250,8 @@ class InlineRun(DurableRun):
             late=lambda day: self.is_late(day),
         )
         if engine._pacer is not None:
-            engine._pacer = InlinePacer(self.pace.speed, engine.tell_clock, self.clock)
+            pacer = InlinePacer(self.pace.speed, engine.tell_clock, self.clock)
+            engine._pacer = engine.timekeeper = pacer
         return engine
 
     def _ledger(self, restored: Restored | None) -> Ledger:

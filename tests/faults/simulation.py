@@ -518,8 +518,9 @@ class World:
     def check_durable(self, commit: Commit) -> None:
         shown = [name for batch in commit.signals for name in signal_ids(batch).to_pylist()]
         if not self.held.issuperset(shown):
-            for self.read_to, signal in self.connected().signals(after=self.read_to):
+            for cursor, signal in self.connected().signals(after=self.read_to):
                 self.held.add(signal.id)
+                self.read_to = cursor
             assert self.held.issuperset(shown), f"shown before it was durable: {shown}"
 
     @property
