@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from openbell.errors import StoreError
 from openbell.market.results import SignalBatch
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Of what stores keep; a newer program reads older state, an older one refuses newer."""
 
 
@@ -163,6 +163,9 @@ class JournalEntry:
     name: str
     """What it is, for whoever reads it back."""
     body: bytes
+    step: int | None = None
+    """The last step that it entered with, where who goes on from a later one needs it no more;
+    None: whoever goes on within its day needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +309,9 @@ class Store(Protocol):
         """
         ...
 
-    def journal(self, trading_date: date) -> Iterator[JournalEntry]:
-        """What was journaled for a trading day, in the order in which it was committed.
+    def journal(self, trading_date: date, after_step: int = 0) -> Iterator[JournalEntry]:
+        """What was journaled for a trading day, in the order in which it was committed; of what
+        names its step, only what came after one, found without reading the rest.
 
         Raises
         ------

@@ -109,7 +109,7 @@ local function take_signals()
   return rows
 end
 
-local steps, journal, documents = take_rows(6), take_rows(5), take_rows(5)
+local steps, journal, documents = take_rows(7), take_rows(6), take_rows(5)
 local signals = take_signals()
 local audit, facts = take_rows(2), take_rows(2)
 
@@ -134,12 +134,12 @@ end
 
 -- From here on nothing may fail.
 for _, row in ipairs(steps) do
-  redis.call('XADD', STEPS, row[1] .. '-0', 'market_ns', row[2], 'grant', row[3], 'digest', row[4],
-    'trading_date', row[5], 'crc', row[6])
+  redis.call('XADD', STEPS, row[1] .. '-0', 'first', row[2], 'market_ns', row[3], 'grant', row[4],
+    'digest', row[5], 'trading_date', row[6], 'crc', row[7])
 end
 for i, row in ipairs(journal) do
   redis.call('XADD', KEYS[13 + tonumber(row[1])], text(tonumber(head.journal) + i) .. '-0',
-    'entry', row[3], 'body', row[4], 'crc', row[5])
+    'entry', row[3], 'body', row[4], 'crc', row[5], 'step', row[6])
   redis.call('HINCRBY', JOURNAL, row[2], 1)
 end
 for _, member in ipairs(outdated) do redis.call('ZREM', INDEX, member) end

@@ -18,7 +18,7 @@ from zlib import crc32
 import msgpack
 import orjson
 
-from openbell.adapters.stores import columns
+from openbell.adapters.stores import columns, stepblocks
 from openbell.adapters.stores.base import (
     SCHEMA_VERSION,
     CommitRecord,
@@ -41,6 +41,9 @@ UNKNOWN_DATE = date.min
 PAGE = 1000
 """Rows read at a time: between pages a reader holds nothing that a writer could wait for."""
 
+STEP_BLOCKS = 50
+"""Entries of the step log read at a time: each may have thousands of steps."""
+
 ENTRIES = 4
 """Entries of the journal read at a time: each may have a day's rows."""
 
@@ -58,6 +61,9 @@ def checksum(*parts: bytes) -> int:
         crc = crc32(part, crc32(b"%d:" % len(part), crc))
     return crc
 
+
+JournalRow = tuple[str, str, bytes, int, int | None]
+"""trading_date, name, body, crc, step"""
 
 DocumentRow = tuple[str, str, str, int | None, bytes, int, int | None]
 """trading_date, session, status, completed_ns, body, crc, place"""
@@ -137,11 +143,11 @@ class Encoded:
 
     number: int
     digest: bytes
-    steps: tuple[tuple[int, int, bytes, bytes, str, int], ...]
-    """number, market_ns, grant, digest, trading_date, crc"""
+    first_step: int | None
+    last_step: int | None
+    steps: tuple[stepblocks.Row, ...]
     documents: tuple[DocumentRow, ...]
-    journal: tuple[tuple[str, str, bytes, int], ...]
-    """trading_date, name, body, crc"""
+    journal: tuple[JournalRow, ...]
     signals: tuple[Signals, ...]
     audit: tuple[tuple[bytes, int], ...]
     facts: tuple[tuple[str, bytes, int], ...]
@@ -149,10 +155,6 @@ class Encoded:
     snapshot: Snapshot | None
     blobs: Mapping[str, tuple[Blob, bytes]]
     """The states that this commit brings, by actor."""
-
-    @property
-    def first_step(self) -> int | None:
-        return self.steps[0][0] if self.steps else None
 
     def takes_over(self) -> list[str]:
         """Actors whose state is that of the snapshot before."""
@@ -196,10 +198,11 @@ def _encode(record: CommitRecord) -> Encoded:
     _count(record.number, "its number")
     if record.number < 1:
         raise ValueError("its number is below 1")
-    steps = tuple(step_row(step) for step in record.steps)
-    for before, after in pairwise(steps):
-        if after[0] != before[0] + 1:
-            raise ValueError(f"step {after[0]} does not follow step {before[0]}")
+    for step in record.steps:
+        _check_step(step)
+    for before, after in pairwise(record.steps):
+        if after.number != before.number + 1:
+            raise ValueError(f"step {after.number} does not follow step {before.number}")
     snapshot = record.snapshot
     blobs: dict[str, tuple[Blob, bytes]] = {}
     if snapshot is not None:
@@ -214,7 +217,9 @@ def _encode(record: CommitRecord) -> Encoded:
     return Encoded(
         number=record.number,
         digest=_bytes(record.digest, "its digest"),
-        steps=steps,
+        first_step=record.steps[0].number if record.steps else None,
+        last_step=record.steps[-1].number if record.steps else None,
+        steps=tuple(stepblocks.rows(record.steps)),
         # Of several of one session the last counts.
         documents=tuple(
             {
@@ -253,12 +258,18 @@ def _text(value: object, what: str) -> str:
     return value
 
 
-def step_row(step: Step) -> tuple[int, int, bytes, bytes, str, int]:
-    number, market_ns = _count(step.number, "a step"), _count(step.market_ns, "a step's instant")
-    grant, digest = _bytes(step.grant, "a grant"), _bytes(step.digest, "a step's digest")
-    day = step.trading_date.isoformat()
-    crc = checksum(b"%d %d" % (number, market_ns), day.encode(), grant, digest)
-    return number, market_ns, grant, digest, day, crc
+def _check_step(step: Step) -> None:
+    _count(step.number, "a step")
+    _count(step.market_ns, "a step's instant")
+    _bytes(step.grant, "a grant")
+    _bytes(step.digest, "a step's digest")
+    step.trading_date.isoformat()
+
+
+def single_step_crc(step: Step) -> int:
+    """Of a step that has an entry of its own, as versions up to 4 wrote them."""
+    seal = b"%d %d" % (step.number, step.market_ns)
+    return checksum(seal, step.trading_date.isoformat().encode(), step.grant, step.digest)
 
 
 def document_row(document: Document) -> DocumentRow:
@@ -273,10 +284,13 @@ def document_row(document: Document) -> DocumentRow:
     return day, session, status, completed_ns, body, checksum(key.encode(), body), place
 
 
-def journal_row(entry: JournalEntry) -> tuple[str, str, bytes, int]:
+def journal_row(entry: JournalEntry) -> JournalRow:
     day, name = entry.trading_date.isoformat(), _text(entry.name, "a journal entry's name")
-    body = _bytes(entry.body, "a journal entry")
-    return day, name, body, checksum(day.encode(), name.encode(), body)
+    body, step = _bytes(entry.body, "a journal entry"), entry.step
+    sealed = [day.encode(), name.encode(), body]
+    if step is not None:  # as versions up to 4 sealed them else
+        sealed.append(b"%d" % _count(step, "a journal entry's step"))
+    return day, name, body, checksum(*sealed), step
 
 
 def _checked(rows: Signals) -> Signals:
@@ -382,16 +396,34 @@ class Reading:
     replicated: bool = False
     """Whether it may have been a copy that answered, of before the last commits."""
 
-    def step(self, row: tuple[int, int, bytes, bytes, str, int]) -> Step:
+    def step_block(self, row: tuple[Any, ...]) -> Sequence[Step]:
+        """The steps of an entry of the step log: several, or one of versions up to 4, which has no
+        number of a first one."""
+        last, first, market_ns, packed, digest, day, crc = row
+        found: Sequence[Step] = ()
         try:
-            number, market_ns, grant, digest, day, crc = row
-            step = Step(number, market_ns, grant, digest, date.fromisoformat(day))
-            good = step_row(step)[-1] == crc
-        except _UNREADABLE:
-            good = False
-        if not good:
-            raise self.corrupt(f"step {row[0]} fails its checksum")
-        return step
+            of = date.fromisoformat(day)
+            if first is None:
+                step = Step(last, market_ns, packed, digest, of)
+                found = (step,) if single_step_crc(step) == crc else ()
+            elif stepblocks.row_crc(row) == crc:
+                by_column = stepblocks.unpack(packed)
+                found = [
+                    Step(number, instant, grant, seal, of)
+                    for number, instant, grant, seal in zip(
+                        range(first, last + 1), *by_column, strict=True
+                    )
+                ]
+        except (*_UNREADABLE, *columns.UNREADABLE):
+            found = ()
+        if not found:
+            which = (
+                f"step {last} fails its"
+                if first in (None, last)
+                else (f"steps {first} to {last} fail their")
+            )
+            raise self.corrupt(f"{which} checksum")
+        return found
 
     def document(self, row: DocumentRow) -> Document:
         try:
@@ -405,11 +437,11 @@ class Reading:
             raise self.corrupt(f'the document of "{row[1]}" on {row[0]} fails its checksum')
         return document if text is body else replace(document, body=text)
 
-    def journal_entry(self, row: tuple[str, str, bytes, int]) -> JournalEntry:
+    def journal_entry(self, row: JournalRow) -> JournalEntry:
         try:
-            day, name, body, crc = row
-            entry = JournalEntry(date.fromisoformat(day), name, body)
-            good = journal_row(entry)[-1] == crc
+            day, name, body, crc, step = row
+            entry = JournalEntry(date.fromisoformat(day), name, body, step)
+            good = journal_row(entry)[3] == crc
         except _UNREADABLE:
             good = False
         if not good:
@@ -449,13 +481,18 @@ class Reading:
     ) -> Iterator[Step]:
         """Checks that the log has every step from after `after` to `until`."""
         expected = after + 1
+        last = min(until, head.step)
         for row in rows:
-            step = self.step(row)
-            if step.number != expected:
+            if expected > last:
                 break
-            yield step
-            expected += 1
-        if expected <= min(until, head.step):
+            steps = self.step_block(row)
+            if steps[-1].number < expected:  # of before it was joined with those after it
+                continue
+            if steps[0].number > expected:
+                break
+            yield from steps[expected - steps[0].number :][: last + 1 - expected]
+            expected = min(steps[-1].number, last) + 1
+        if expected <= last:
             raise self.corrupt(f"step {expected} is missing from the step log")
 
     def audit_trail(

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from heapq import merge
 from itertools import repeat
 from pathlib import Path
 from secrets import token_hex
@@ -48,10 +49,12 @@ from openbell.adapters.stores.holders import (
 from openbell.adapters.stores.records import (
     ENTRIES,
     PAGE,
+    STEP_BLOCKS,
     Blob,
     DocumentRow,
     Encoded,
     Head,
+    JournalRow,
     Manifest,
     Reading,
     audit_row,
@@ -328,7 +331,7 @@ class RedisStore:
 
     def commit(self, fence: int, record: CommitRecord) -> Literal["ok", "dup"]:
         encoded = encode(record)
-        step = encoded.steps[-1][0] if encoded.steps else None
+        step = encoded.last_step
         manifest, taken_over = b"", ""
         if encoded.snapshot is not None:
             # The lease is ours alone, or the script will say so: what is read here still holds then.
@@ -342,7 +345,7 @@ class RedisStore:
                     raise
                 taken_over = str(head.epoch) if before else ""
         staged = {self._blob(blob, actor): body for actor, (blob, body) in encoded.blobs.items()}
-        days = list(dict.fromkeys(day for day, *_ in encoded.journal))
+        days = list(dict.fromkeys(_journal_of(row) for row in encoded.journal))
         values = [
             *self._claim(fence),
             encoded.number,
@@ -442,29 +445,59 @@ class RedisStore:
         head = self._head()
         first = self._reading.first_step(after, head)
         last = head.step if until is None else min(until, head.step)
+        # Each entry has a step at least: one that is looked for alone does not bring others along.
+        page = min(STEP_BLOCKS, max(last - first, 1))
         rows = (
-            self._row(f"step {number}", _step, number, entry)
-            for number, _, entry in self._stream(self._key["steps"], (first, 0), last)
+            self._row(f"step {number}", _steps, number, entry)
+            for number, _, entry in self._stream(self._key["steps"], (first, 0), page=page)
         )
         return self._reading.steps(rows, first, last, head)
 
-    def journal(self, trading_date: date) -> Iterator[JournalEntry]:
+    def journal(self, trading_date: date, after_step: int = 0) -> Iterator[JournalEntry]:
         day = trading_date.isoformat()
-        key = self._journal_key(day)
-        stored, others, counts, found = self._together(
+        keys = [day, day + _OF_STEPS]
+        stored, others, counts, *found = self._together(
             ("HMGET", self._key["head"], *_HEAD_FIELDS),
             self._others(),
             ("HGETALL", self._key["journal"]),
-            ("XLEN", key),
+            *(("XLEN", self._journal_key(key)) for key in keys),
         )
         kept = {of: int(count) if count.isdigit() else -1 for of, count in counts.items()}
         expected = self._read_head(stored, others).journal_kept
         self._reading.count(sum(kept.values()), expected, "journal entries")
-        self._reading.count(found, kept.get(day.encode(), 0), f"journal entries of {day}")
+        committed = sum(kept.get(key.encode(), 0) for key in keys)
+        self._reading.count(sum(found), committed, f"journal entries of {day}")
+        whole, of_steps = map(self._journal_key, keys)
+        begin = self._journaled_after(of_steps, after_step)
+        streams = (
+            self._stream(whole, (0, 0), page=ENTRIES),
+            self._stream(of_steps, begin, page=ENTRIES) if begin is not None else (),
+        )
+        together = merge(*streams, key=lambda entry: entry[0])
         return (
             self._reading.journal_entry(self._row(f"the journal of {day}", _journaled, day, entry))
-            for _, _, entry in self._stream(key, (0, 0), page=ENTRIES)
+            for _, _, entry in together
         )
+
+    def _journaled_after(self, key: str, step: int) -> tuple[int, int] | None:
+        """The position before the first entry that came after a step; None: there is none. Found
+        by bisection, as later entries are of later steps."""
+        found = self._together(
+            ("XRANGE", key, "-", "+", "COUNT", 1), ("XREVRANGE", key, "+", "-", "COUNT", 1)
+        )
+        if not all(found):
+            return None
+        low, high = (_position(entries) for entries in found)
+        if _came_with(found[1]) <= step:
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            (entries,) = self._together(("XRANGE", key, f"{middle}-0", "+", "COUNT", 1))
+            if _came_with(entries) > step:
+                high = middle
+            else:
+                low = _position(entries) + 1
+        return low - 1, 0
 
     def signals(
         self,
@@ -605,7 +638,9 @@ class RedisStore:
         steps_from = head.steps_from
         limit = min(plan.steps_from, head.step + 1)
         day = before.isoformat().encode()
-        for number, _, entry in self._stream(self._key["steps"], (steps_from - 1, 0), limit - 1):
+        for number, _, entry in self._stream(
+            self._key["steps"], (steps_from - 1, 0), limit - 1, page=STEP_BLOCKS
+        ):
             if entry.get(b"trading_date", b"") >= day:
                 break
             steps_from = number + 1
@@ -662,8 +697,7 @@ class RedisStore:
     def usage(self) -> Usage:
         head = self._head()
         (blobs,) = self._together(("SMEMBERS", self._key["blobs"]))
-        steps, epochs, audit, days, schema = self._together(
-            ("XLEN", self._key["steps"]),
+        epochs, audit, days, schema = self._together(
             ("HLEN", self._key["epochs"]),
             ("XLEN", self._key["audit"]),
             ("HKEYS", self._key["journal"]),
@@ -671,7 +705,7 @@ class RedisStore:
         )
         counts = {
             "commits": head.commit,
-            "steps": steps,
+            "steps": head.step + 1 - head.steps_from,
             "epochs": epochs,
             "journal": head.journal_kept,
             "documents": head.documents,
@@ -945,14 +979,34 @@ class RedisStore:
             raise self._reading.corrupt(f"{what} can't be read") from None
 
 
-def _step(number: int, entry: Mapping[bytes, bytes]) -> tuple[int, int, bytes, bytes, str, int]:
+def _steps(last: int, entry: Mapping[bytes, bytes]) -> tuple[Any, ...]:
+    first = int(entry[b"first"]) if b"first" in entry else None
     day = entry[b"trading_date"].decode()
     crc = int(entry[b"crc"])
-    return number, int(entry[b"market_ns"]), entry[b"grant"], entry[b"digest"], day, crc
+    return last, first, int(entry[b"market_ns"]), entry[b"grant"], entry[b"digest"], day, crc
 
 
-def _journaled(day: str, entry: Mapping[bytes, bytes]) -> tuple[str, str, bytes, int]:
-    return day, entry[b"entry"].decode(), entry[b"body"], int(entry[b"crc"])
+_OF_STEPS = "+"
+"""Behind a day in the key of what was journaled with single steps: it is found by the step, and what
+the whole day needs lies beside it."""
+
+
+def _journal_of(row: JournalRow) -> str:
+    return row[0] if row[4] is None else row[0] + _OF_STEPS
+
+
+def _journaled(day: str, entry: Mapping[bytes, bytes]) -> JournalRow:
+    step = int(entry[b"step"]) if entry.get(b"step") else None
+    return day, entry[b"entry"].decode(), entry[b"body"], int(entry[b"crc"]), step
+
+
+def _position(entries: list[tuple[bytes, Any]]) -> int:
+    return int(entries[0][0].partition(b"-")[0])
+
+
+def _came_with(entries: list[tuple[bytes, Mapping[bytes, bytes]]]) -> int:
+    step = entries[0][1].get(b"step", b"")
+    return int(step) if step.isdigit() else 2**63  # a damaged one is found when it is read
 
 
 def _signal(entry: Mapping[bytes, bytes]) -> tuple[str, str, str, str, bytes, int]:
@@ -991,13 +1045,14 @@ def _entry(fields: Mapping[bytes, bytes]) -> tuple[bytes, int]:
 
 
 def _rows(encoded: Encoded, days: Sequence[str]) -> Iterator[Any]:
-    """In the order in which commit.lua takes them; `days` are those of the journal."""
+    """In the order in which commit.lua takes them; `days` are the journals that have entries."""
     yield len(encoded.steps)
     for row in encoded.steps:
         yield from row
     yield len(encoded.journal)
-    for day, name, body, crc in encoded.journal:
-        yield from (days.index(day) + 1, day, name, body, crc)
+    for entry in encoded.journal:
+        of, (_, name, body, crc, step) = _journal_of(entry), entry
+        yield from (days.index(of) + 1, of, name, body, crc, "" if step is None else step)
     yield len(encoded.documents)
     for day, session, status, completed_ns, body, crc, place in encoded.documents:
         completed = "-" if completed_ns is None else f"{completed_ns:020}"
@@ -1014,8 +1069,8 @@ def _rows(encoded: Encoded, days: Sequence[str]) -> Iterator[Any]:
         yield join_texts([str(len(body)) for body in rows.bodies])
         yield b"".join(rows.bodies)
     yield len(encoded.audit)
-    for entry in encoded.audit:
-        yield from entry
+    for line in encoded.audit:
+        yield from line
     yield len(encoded.facts)
     for key, value, crc in encoded.facts:
         yield from (key, b"%d:%s" % (crc, value))

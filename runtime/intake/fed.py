@@ -45,6 +45,8 @@ class RunRows:
         self.earlier = earlier
         self._lock = threading.Lock()
         self._came: dict[date, list[RowBatch]] = {}
+        self._before: tuple[date, Callable[[], Sequence[RowBatch]]] | None = None
+        """Of the day that an earlier process has begun."""
 
     def info(self) -> SourceInfo:
         kind: Kind = "ticks" if self._interval_ns is None else "bars"
@@ -53,10 +55,11 @@ class RunRows:
     def dates(self, tz: str) -> dict[date, int]:
         return {} if self._stored is None else self._stored.dates(tz)
 
-    def begin(self, day: date, rows: Sequence[RowBatch]) -> None:
-        """What came of a day that an earlier process has begun."""
+    def begin(self, day: date, rows: Callable[[], Sequence[RowBatch]]) -> None:
+        """An earlier process has begun a day; `rows` gives what came of it before, if need be."""
         with self._lock:
-            self._came = {day: list(rows)}
+            self._came = {day: []}
+            self._before = day, rows
 
     def add(self, day: date, rows: RowBatch) -> None:
         """Rows that were acted on."""
@@ -73,6 +76,9 @@ class RunRows:
         if day is not None:
             with self._lock:
                 rows = tuple(self._came.get(day.date, ()))
+                begun = self._before
+            if begun is not None and begun[0] == day.date:
+                rows = (*begun[1](), *rows)
             if rows := rows or tuple(self.earlier(day.date)):
                 return _of(names, rows)
         if self._stored is None:

@@ -5,9 +5,10 @@ What those bring must be what was committed, digest by digest.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -54,7 +55,9 @@ class Restored:
         self.journal: dict[date, journal.DayRead] = {}
         """What was journaled of the days that the states and the steps are about."""
         self.came: dict[int, feedlog.Came] = {}
-        """What a feed brought of the days that the states and the steps are about, by step."""
+        """What a feed brought with the steps, by step."""
+        self.came_before: Callable[[date], dict[int, feedlog.Came]] = lambda of: {}
+        """What a feed brought of a day before them; read from the store when it is asked for."""
         self.anew: date | None = None
         """The trading day that follows from its beginning: of the states only what earlier days
         brought counts."""
@@ -217,12 +220,12 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
         cells[name].state = state
     for cell in cells.values():
         cell.step = restored.step
-    days = {planned.date: planned for planned in planned_days(restored)}
+    days = {known.date: known for known in planned_days(restored)}
     # What was begun is ended, though feed.start or feed.end may leave it out by now.
     dates = sorted(plan.trailing.dates)
     there = {of: days[of] for of in days if dates and dates[0] <= of <= dates[-1]}
-    there |= {planned.date: planned for planned in plan.days}
-    there |= {known.day.date: known.day for known in restored.journal.values()}
+    there |= {known.date: known for known in plan.days}
+    there |= {read_.day.date: read_.day for read_ in restored.journal.values()}
     of_day: day.State = cells[day.NAME].state
     handing: prefetch.State = cells[prefetch.NAME].state
     read: dict[date, Loaded] = {}
@@ -262,17 +265,20 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
             )
         return restored.came[step].arrived(*register(restored.came[step].date))
 
+    def came_before(of: date) -> Sequence[RowBatch]:
+        kept = restored.came_before(of)
+        return [kept[step].arrived(*register(of)).rows for step in sorted(kept)]
+
     def register(of: date) -> tuple[TradingDay, tuple[str, ...], int | None]:
         known = restored.journal[of]
         return known.day, known.symbols, plan.settings.interval_ns
 
     if engine.came is not None and of_day.position >= 0:
-        of = of_day.day.date
-        before = (s for s, c in restored.came.items() if s <= restored.step and c.date == of)
-        engine.came.begin(of, [came(step).rows for step in sorted(before)])
+        today = of_day.day.date
+        engine.came.begin(today, partial(came_before, today))
     if of_day.phase == "stream":
-        today = of_day.day
-        opened = loader.timed_out(today) if of_day.without_rows else again(today.date)
+        planned = of_day.day
+        opened = loader.timed_out(planned) if of_day.without_rows else again(planned.date)
         cells[prefetch.NAME].state = replace(handing, rows=opened.data.rows)
     grants = tuple(
         steplog.granted(steplog.read(step.grant), again, without_rows, came)
@@ -386,9 +392,14 @@ def restored(
         )
     found.steps = tuple(steps)
     dates |= {step.trading_date for step in steps}
-    kept = [entry for used in sorted(dates) for entry in store.journal(used)]
+    kept = [entry for used in sorted(dates) for entry in store.journal(used, found.step)]
     found.journal = journal.days(kept, lambda step, of: not given_up(eras, step, of))
-    found.came = feedlog.arrivals(kept, lambda step, of: not given_up(eras, step, of))
+    found.came = feedlog.arrivals(
+        kept, lambda step, of: step > found.step and not given_up(eras, step, of)
+    )
+    found.came_before = lambda of: feedlog.arrivals(
+        store.journal(of), lambda step, at: step <= found.step and not given_up(eras, step, at)
+    )
     return found
 
 

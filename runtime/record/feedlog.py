@@ -121,7 +121,8 @@ def entry(of: date, came: Sequence[tuple[int, Arrived]]) -> JournalEntry:
         head["host_ns"] = [arrived.host_ns for _, arrived in came]
     plain = msgpack.packb(head, use_bin_type=True)
     packed: bytes = _CODEC.compress(plain, asbytes=True)
-    return JournalEntry(of, f"{CAME} {came[0][0]}", len(plain).to_bytes(8, "big") + packed)
+    body = len(plain).to_bytes(8, "big") + packed
+    return JournalEntry(of, f"{CAME} {came[0][0]}", body, step=came[-1][0])
 
 
 def arrivals(

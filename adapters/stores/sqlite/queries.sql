@@ -73,25 +73,35 @@ INSERT INTO blobs VALUES (?, ?, ?, ?)
 -- drop_blob: A state that no snapshot has any more.
 DELETE FROM blobs WHERE name = ? AND actor = ? AND key = ?
 
--- steps: A page of the step log.
-SELECT number, market_ns, grant, digest, trading_date, crc FROM steps
-WHERE name = ? AND number > ? AND number <= ? ORDER BY number LIMIT ?
+-- steps: A page of the step log: an entry has the number of its last step.
+SELECT number, first, market_ns, grant, digest, trading_date, crc FROM steps
+WHERE name = ? AND number > ? ORDER BY number LIMIT ?
 
 -- first_step: Of a day and those after it.
-SELECT min(number) FROM steps WHERE name = ? AND trading_date >= ?
+SELECT coalesce(first, number) FROM steps WHERE name = ? AND trading_date >= ?
+ORDER BY number LIMIT 1
 
 -- add_step: One entry of the step log.
-INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO steps (name, number, first, market_ns, grant, digest, trading_date, crc)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- drop_steps: Those of days that are too old.
 DELETE FROM steps WHERE name = ? AND number < ?
 
--- journal: A page of what was journaled for a day.
-SELECT position, trading_date, entry, body, crc FROM journal
-WHERE name = ? AND trading_date = ? AND position > ? ORDER BY position LIMIT ?
+-- journal: A page of what was journaled for a day, but for what came with steps up to one.
+SELECT position, trading_date, entry, body, crc, step FROM journal
+WHERE name = ? AND trading_date = ? AND position > ? AND coalesce(step, 9e18) > ?
+ORDER BY position LIMIT ?
+
+-- count_journal: How many entries a day has, found by another index than they are read with.
+SELECT count(*) FROM journal NOT INDEXED WHERE name = ? AND trading_date = ?
+
+-- count_journal_by_date: How many entries a day has, found as they are read.
+SELECT count(*) FROM journal INDEXED BY journal_by_date WHERE name = ? AND trading_date = ?
 
 -- add_journal: Something that can't be asked for again.
-INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO journal (name, position, trading_date, entry, body, crc, step)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- drop_journal: Of days that are too old.
 DELETE FROM journal WHERE name = ? AND trading_date < ?

@@ -28,7 +28,7 @@ CREATE TABLE blobs (
 );
 CREATE TABLE steps (
     name TEXT, number INTEGER, market_ns INTEGER NOT NULL, grant BLOB NOT NULL,
-    digest BLOB NOT NULL, trading_date TEXT NOT NULL, crc INTEGER NOT NULL,
+    digest BLOB NOT NULL, trading_date TEXT NOT NULL, crc INTEGER NOT NULL, first INTEGER,
     PRIMARY KEY (name, number)
 );
 CREATE TABLE documents (
@@ -50,9 +50,9 @@ CREATE TABLE audit (
 CREATE TABLE commands (id INTEGER PRIMARY KEY, name TEXT NOT NULL, command BLOB NOT NULL);
 CREATE TABLE journal (
     name TEXT, position INTEGER, trading_date TEXT NOT NULL, entry TEXT NOT NULL,
-    body BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (name, position)
+    body BLOB NOT NULL, crc INTEGER NOT NULL, step INTEGER, PRIMARY KEY (name, position)
 );
-CREATE INDEX journal_by_date ON journal (name, trading_date, position);
+CREATE INDEX journal_by_date ON journal (name, trading_date, position, step);
 
 -- from_1: What a file of version 1 lacks that version 2 has.
 ALTER TABLE heads ADD COLUMN journal INTEGER NOT NULL DEFAULT 0;
@@ -67,3 +67,10 @@ CREATE INDEX journal_by_date ON journal (name, trading_date, position);
 ALTER TABLE documents ADD COLUMN place INTEGER;
 
 -- from_3: Signals and documents of version 4 are columns; those before stay as they are.
+
+-- from_4: What a file of version 4 lacks that version 5 has: entries of several steps, and the step
+-- from which on an entry of the journal is not needed any more.
+ALTER TABLE steps ADD COLUMN first INTEGER;
+ALTER TABLE journal ADD COLUMN step INTEGER;
+DROP INDEX journal_by_date;
+CREATE INDEX journal_by_date ON journal (name, trading_date, position, step);

@@ -39,6 +39,7 @@ from openbell.adapters.stores.known import KnownIds
 from openbell.adapters.stores.records import (
     ENTRIES,
     PAGE,
+    STEP_BLOCKS,
     Blob,
     Encoded,
     Head,
@@ -97,11 +98,13 @@ _JOURNAL_SINCE = 2
 """The version of a file that has one."""
 
 _LATER = {
-    "head": ((_JOURNAL_SINCE, "journal, journal_kept"),),
-    "documents": ((3, "place"),),
-    "documents_of_status": ((3, "place"),),
+    "head": ((_JOURNAL_SINCE, "journal, journal_kept", "NULL"),),
+    "documents": ((3, "place", "NULL"),),
+    "documents_of_status": ((3, "place", "NULL"),),
+    "steps": ((5, "first,", "NULL,"),),
+    "journal": ((5, "crc, step", "crc, NULL"), (5, "step", "NULL")),
 }
-"""Columns of a query that older files lack, and the version that has them."""
+"""Columns of a query that older files lack, the version that has them, and what stands for them."""
 
 BLOCKS = 50
 """Blocks of signals read at a time: each has those of a step, or of several."""
@@ -214,7 +217,7 @@ class SqliteStore:
 
     def _write(self, db: sqlite3.Connection, encoded: Encoded, head: Head) -> None:
         name, number = self._name, encoded.number
-        step = encoded.steps[-1][0] if encoded.steps else head.step
+        step = head.step if encoded.last_step is None else encoded.last_step
         epoch = head.epoch
         if encoded.snapshot is not None:
             before = None
@@ -318,22 +321,24 @@ class SqliteStore:
             head = self._head(db)
         first = self._reading.first_step(after, head)
         last = head.step if until is None else min(until, head.step)
-        rows = self._pages(
-            "steps",
-            lambda row: (row[0], last),
-            (first, last),
-        )
+        # Each entry has a step at least: one that is looked for alone does not bring others along.
+        size = min(STEP_BLOCKS, max(last - first, 1))
+        rows = self._pages("steps", lambda row: (row[0],), (first,), size=size)
         return self._reading.steps(rows, first, last, head)
 
-    def journal(self, trading_date: date) -> Iterator[JournalEntry]:
+    def journal(self, trading_date: date, after_step: int = 0) -> Iterator[JournalEntry]:
         day = trading_date.isoformat()
         with self._reads() as db:
             kept = self._head(db).journal_kept
             self._reading.count(self._count(db, "journal"), kept, "journal entries")
+            if kept:
+                ((found,),) = self._rows(db, "count_journal_by_date", day)
+                ((expected,),) = self._rows(db, "count_journal", day)
+                self._reading.count(found, expected, f"journal entries of {day}")
         rows = self._pages(
             "journal",
-            lambda row: (day, row[0]),
-            (day, 0),
+            lambda row: (day, row[0], after_step),
+            (day, 0, after_step),
             size=ENTRIES,
         )
         return (self._reading.journal_entry(row[1:]) for row in (rows if kept else ()))
@@ -480,8 +485,9 @@ class SqliteStore:
                     query("drop_blob"),
                     [(self._name, *unused) for unused in stored - used],
                 )
-            ((of_days,),) = self._rows(db, "first_step", before.isoformat())
-            steps_from = max(head.steps_from, min(plan.steps_from, of_days or head.step + 1))
+            of_days = self._rows(db, "first_step", before.isoformat())
+            first = of_days[0][0] if of_days else head.step + 1
+            steps_from = max(head.steps_from, min(plan.steps_from, first))
             db.execute(query("drop_steps"), (self._name, steps_from))
             db.execute(query("drop_commits"), (self._name, min(plan.epochs)))
             dropped = db.execute(
@@ -502,7 +508,7 @@ class SqliteStore:
             head = self._head(db)
             counts = {
                 "commits": head.commit,
-                "steps": self._count(db, "steps"),
+                "steps": head.step + 1 - head.steps_from,
                 "epochs": self._count(db, "epochs"),
                 "journal": self._count(db, "journal"),
                 "documents": self._count(db, "documents"),
@@ -623,9 +629,9 @@ class SqliteStore:
         if db is None:
             return []
         text = query(name, **filled)
-        for since, column in _LATER.get(name, ()):
+        for since, column, instead in _LATER.get(name, ()):
             if version(db) < since:
-                text = text.replace(column, "NULL")
+                text = text.replace(column, instead)
         return db.execute(text, (self._name, *values)).fetchall()
 
     def _pages(

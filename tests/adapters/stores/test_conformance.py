@@ -202,6 +202,35 @@ def test_the_journal_is_read_back_by_day_in_the_order_committed(store: Store, pl
     assert store.usage().counts["journal"] == 5
 
 
+def test_of_the_journal_what_came_after_a_step_is_read_alone(store: Store, place: Place) -> None:
+    fence = taken(store)
+    whole = an_entry("the day's load")
+    of_steps = [replace(an_entry(f"came {number}"), step=number) for number in range(1, 41)]
+    store.commit(fence, a_record(1, steps=(), journal=(whole,)))
+    for number, entry in enumerate(of_steps, 2):
+        step = a_step(number - 1)
+        store.commit(fence, a_record(number, steps=(step,), journal=(entry,)))
+    again = an_entry("the day's load again")
+    store.commit(fence, a_record(42, steps=(), journal=(again,)))
+
+    for after in (0, 1, 17, 39, 40, 99):
+        found = list(place.open().journal(DAY, after))
+        assert found == [whole, *of_steps[after:], again], after
+
+    assert list(store.journal(NEXT_DAY, 17)) == []
+
+
+def test_steps_of_one_commit_are_one_entry_a_day(store: Store, place: Place) -> None:
+    fence = taken(store)
+    steps = [a_step(number, DAY if number < 300 else NEXT_DAY) for number in range(1, 401)]
+    store.commit(fence, a_record(1, steps=tuple(steps[:350])))
+    store.commit(fence, a_record(2, steps=tuple(steps[350:])))
+
+    for after, until in ((0, None), (298, 301), (299, 300), (349, 352), (399, None)):
+        assert list(place.open().steps(after, until)) == steps[after:until]
+    assert store.usage().counts["steps"] == 400
+
+
 def test_entries_may_be_many_and_large(store: Store, place: Place) -> None:
     fence = taken(store)
     entries = tuple(an_entry(str(place)) for place in range(25))
