@@ -27,7 +27,7 @@ from openbell.actors import clock
 from openbell.adapters.stores import CommitRecord, Snapshot, Step, Store, open_store, this_process
 from openbell.market.arrivals import no_counts
 from openbell.market.bars import RowBatch
-from openbell.market.days import TradingDay
+from openbell.market.days import MarketTime, TradingDay
 from openbell.messages.control import Arrived
 from openbell.messages.time import Grant
 from openbell.runtime.config import Config, config_from
@@ -142,7 +142,12 @@ def some_steps(
         )
         position = (number + i) * TICKS
         arrived = Arrived(date=DAY, rows=rows, counts=counts, bad=(), position=position)
-        grant = Grant(step=number + 1 + i, from_ns=from_ns, until_ns=until_ns, inputs=(arrived,))
+        grant = Grant(
+            step=number + 1 + i,
+            from_ns=MarketTime(from_ns),
+            until_ns=MarketTime(until_ns),
+            inputs=(arrived,),
+        )
         entry = steplog.written(grant, {})
         yield Step(grant.step, until_ns, entry, rng.bytes(16), DAY), arrived
         from_ns = until_ns
