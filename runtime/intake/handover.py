@@ -303,9 +303,10 @@ class HandOver:
             self._position = max(self._position, first + len(rows))
             place = self._places(rows)
             place[:had] = -1
-            which, ours = self._of_days(rows, place, had)
+            ahead = self._ahead_of_host(rows)
+            which, ours = self._of_days(rows, place, ahead, had)
             if len(which):
-                self._lay_down(ours, which, place[which], first)
+                self._lay_down(ours, which, place[which], ahead[which], first)
                 self._queue[-1].mark = mark
             self._send()
             return self._position
@@ -422,8 +423,22 @@ class HandOver:
         place[(place >= 0) & (rows.ts >= self._ends[place])] = -1
         return place
 
-    def _of_days(self, rows: RawRows, place: Positions, had: int) -> tuple[Positions, RawRows]:
-        """Rows of watched symbols and of days that are not over, on the register's symbols."""
+    def _ahead_of_host(self, rows: RawRows) -> Mask:
+        """(n,) which lie further beyond this host's clock than rows may."""
+        if self._by_the_wall is not None:
+            self._heard_ns = now_ns = self._by_the_wall.host()
+            return rows.ts + (self._interval_ns or 0) > now_ns + self._ahead_max_ns
+        if self._ahead_max_ns:
+            return rows.ts > int(self._now() * 1e9) + self._ahead_max_ns
+        return np.zeros(len(rows), np.bool_)
+
+    def _of_days(
+        self, rows: RawRows, place: Positions, ahead: Mask, had: int
+    ) -> tuple[Positions, RawRows]:
+        """Rows of watched symbols and of days that are not over, on the register's symbols.
+
+        Those ahead of this host's clock end no day: they are counted with what came before them.
+        """
         account = self.account
         codes = np.array([self._code.get(symbol, -1) for symbol in rows.symbols], np.int32)
         code = codes[rows.code] if len(codes) else rows.code
@@ -447,25 +462,23 @@ class HandOver:
                 )
             account.on_no_day += int(no_day.sum())
             kept &= ~no_day
-        reached = np.maximum.accumulate(np.maximum(np.where(kept, place, -1), self._newest))
+        moves = np.where(kept & ~ahead, place, -1)
+        reached = np.maximum.accumulate(np.maximum(moves, self._newest))
+        place[kept & ahead] = np.minimum(reached, len(self._days) - 1)[kept & ahead]
         late = kept & (place < reached)
         account.day_over += int(late.sum())
         kept &= ~late
         which = np.flatnonzero(kept)
         return which, replace(_picked(rows, which), symbols=self._symbols, code=code[which])
 
-    def _lay_down(self, ours: RawRows, which: Positions, place: Positions, first: int) -> None:
+    def _lay_down(
+        self, ours: RawRows, which: Positions, place: Positions, ahead: Mask, first: int
+    ) -> None:
         """Behind what waits, in pieces of one day and at most a step's worth."""
-        ahead = None
         came_ns = EPOCH
         if self._by_the_wall is not None:
-            came_ns = self._came_by(ours, self._by_the_wall)
-            ended = ours.ts + (self._interval_ns or 0)
-            beyond = ended > came_ns + self._ahead_max_ns
-            ahead = beyond if beyond.any() else None
-        elif self._ahead_max_ns:
-            beyond = ours.ts > int(self._now() * 1e9) + self._ahead_max_ns
-            ahead = beyond if beyond.any() else None
+            came_ns = self._heard_ns
+            self._look_whether_caught_up(ours, self._by_the_wall)
         another = np.flatnonzero(place[1:] != place[:-1]) + 1
         edges = sorted({0, *another.tolist(), *range(ROWS_MAX, len(place), ROWS_MAX), len(place)})
         for start, stop in pairwise(edges):
@@ -476,21 +489,19 @@ class HandOver:
                 _Waiting(
                     self._days[self._newest],
                     _picked(ours, np.arange(start, stop)),
-                    None if ahead is None else ahead[start:stop],
+                    ahead[start:stop] if ahead[start:stop].any() else None,
                     position,
                     came_ns=came_ns,
                 )
             )
             self._waiting_rows += stop - start
 
-    def _came_by(self, rows: RawRows, wall: ByTheWall) -> MarketTime:
-        """When these came; a feed that says itself when it has caught up is not judged by them."""
-        self._heard_ns = now = wall.host()
+    def _look_whether_caught_up(self, rows: RawRows, wall: ByTheWall) -> None:
+        """A feed that says itself when it has caught up is not judged by its rows."""
         tells = self._feed is not None and self._feed.rewind == "position"
         if not (tells or self._caught_up) and len(rows):
             newest = int(rows.ts.max()) + (self._interval_ns or 0)
-            self._caught_up = newest >= now - wall.fresh_ns
-        return now
+            self._caught_up = newest >= self._heard_ns - wall.fresh_ns
 
     def _send(self) -> None:
         """The next to the clock, if it has none."""

@@ -1,0 +1,80 @@
+"""What waits between a feed and the clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import numpy as np
+import pytest
+from strategies import locate
+
+from openbell.market.bars import RawRows
+from openbell.market.days import MINUTE_NS, SECOND_NS, Segment, TradingDay, row_spans
+from openbell.messages.control import Arrived, DayOver
+from openbell.runtime.intake.handover import HandOver
+
+
+def hours(of: date) -> TradingDay:
+    opens = int(datetime.combine(of, time(9), UTC).timestamp()) * SECOND_NS
+    return TradingDay(of, "UTC", (Segment(opens, opens + 60 * MINUTE_NS),))
+
+
+DAYS = tuple(hours(date(2024, 7, n)) for n in (1, 2))
+
+
+def ticks(*ts: int) -> RawRows:
+    prices = np.full(len(ts), 10.0)
+    code, times = np.zeros(len(ts), np.int32), np.array(ts, np.int64)
+    return RawRows("ticks", ("A",), code, times, {"price": prices, "size": prices}, locate)
+
+
+class Clock:
+    """Takes what it is given, one after another, as a step would."""
+
+    def __init__(self, host_ns: int) -> None:
+        self.got: list[Any] = []
+        self.feed = HandOver(
+            symbols=("A",),
+            days=DAYS,
+            spans=row_spans(DAYS),
+            interval_ns=None,
+            ahead_max_ns=5 * SECOND_NS,
+            now=lambda: host_ns / 1e9,  # type: ignore[arg-type, return-value]
+        )
+        self.feed.open(self.got.append)
+
+    def all_taken(self) -> list[Any]:
+        for entered in self.got:
+            self.feed.taken(entered)
+        return self.got
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_row_of_tomorrow_neither_ends_today_nor_keeps_its_rows_out(together: bool) -> None:
+    today, tomorrow = (day.open_ns for day in DAYS)
+    rows = [today + MINUTE_NS, tomorrow + MINUTE_NS, today + 2 * MINUTE_NS]
+    clock = Clock(host_ns=today + 3 * MINUTE_NS)
+
+    for part in [rows] if together else [[ts] for ts in rows]:
+        clock.feed.take(ticks(*part))
+    got = clock.all_taken()
+
+    assert all(isinstance(entered, Arrived) for entered in got)
+    assert np.concatenate([entered.rows.ts for entered in got]).tolist() == [rows[0], rows[2]]
+    assert [(row.ts_ns, row.reason) for entered in got for row in entered.bad] == [
+        (rows[1], "ts is ahead of this host's clock")
+    ]
+    assert clock.feed.account.day_over == 0
+    assert clock.feed.position == 3
+
+
+def test_a_row_of_the_next_day_ends_the_one_before_when_it_is_time() -> None:
+    today, tomorrow = (day.open_ns for day in DAYS)
+    clock = Clock(host_ns=tomorrow + MINUTE_NS)
+
+    clock.feed.take(ticks(today + MINUTE_NS, tomorrow + MINUTE_NS, today + 2 * MINUTE_NS))
+    kinds = [(type(entered), entered.date.day) for entered in clock.all_taken()]
+
+    assert kinds == [(Arrived, 1), (DayOver, 1), (Arrived, 2)]
+    assert clock.feed.account.day_over == 1
