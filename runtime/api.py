@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date, datetime
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -19,74 +18,32 @@ from loguru import logger
 from openbell.actors import clock
 from openbell.adapters.sinks.files import DayResult, RunFiles
 from openbell.adapters.sinks.tally import Tally
-from openbell.adapters.sources import Source, open_source
-from openbell.adapters.stores import this_process
-from openbell.errors import ConfigError, DataError, DayFailed, InputError, RunError, way_out
+from openbell.adapters.sources import Source
+from openbell.errors import ConfigError, DataError, DayFailed, InputError, RunError
 from openbell.market.bars import Kind
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config, config_from
-from openbell.runtime.config.effects import accept
-from openbell.runtime.config.pace import replay_at
 from openbell.runtime.engine import Engine
-from openbell.runtime.intake.feeding import fed
+from openbell.runtime.inmemory import InMemoryRun
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.loading import Loader
-from openbell.runtime.intake.planning import Plan, data_options, day_after, plan, settings
+from openbell.runtime.intake.planning import Plan, data_options, settings
 from openbell.runtime.intake.pushed import is_pushed_table, pushed_columns, pushed_table
-from openbell.runtime.kernel.hosttime import HostClock, wall
-from openbell.runtime.lifetime.opening import empty_state, open_configured_store
-from openbell.runtime.lifetime.run import STORE_TOKEN, DurableRun
-from openbell.runtime.lifetime.supervision import RECOVER
+from openbell.runtime.kernel.hosttime import wall
+from openbell.runtime.lifetime.embedded import EmbeddedRun
+from openbell.runtime.lifetime.opening import empty_state
+from openbell.runtime.lifetime.run import STORE_TOKEN
 from openbell.runtime.record.writing import market_time
+from openbell.runtime.results.collecting import Collected, Counted, Strict
 from openbell.runtime.results.frames import DayView, Result
 from openbell.runtime.results.recording import DaySink, Recorder
-from openbell.runtime.results.signals import Log, MemoryLog, StoredLog
+from openbell.runtime.results.signals import Log, MemoryLog
 from openbell.runtime.results.signals import Signal as Signal  # noqa: PLC0414 where others look for it
 from openbell.runtime.results.summary import summary, timing
 from openbell.runtime.results.uninterrupted import Uninterrupted
-from openbell.runtime.results.unusable import Unusable
 
 OnDay = Callable[[date, int, int, int], None]
 """Told after each day: its date, how many days are over, how many there are, rows so far."""
-
-
-class _Collected:
-    """Keeps whole days in memory."""
-
-    def __init__(self) -> None:
-        self.days: list[DayResult] = []
-
-    def write_day(self, day: DayResult) -> None:
-        self.days.append(day)
-
-
-class _Strict:
-    """Refuses days with rows that a careful eye should see first."""
-
-    def write_day(self, day: DayResult) -> None:
-        if day.bad:
-            row = day.bad[0]
-            raise DataError(
-                f"{row.file}, row {row.row}: {row.symbol}: {row.reason}; {len(day.bad)} unusable "
-                f"rows on {day.trading_date}: mend them, or leave out "
-                f"{way_out('--strict', 'strict=True')} to go on without"
-            )
-        if doubled := int(day.quality.duplicates.sum()):
-            who = day.symbols[int(day.quality.duplicates.argmax())]
-            raise DataError(
-                f"{day.trading_date}: {doubled} duplicate bars, {who} has some; remove them, or "
-                f"leave out {way_out('--strict', 'strict=True')} to use the last of each"
-            )
-
-
-class _Counted:
-    """Notes why rows could not be used."""
-
-    def __init__(self) -> None:
-        self.unusable = Unusable()
-
-    def write_day(self, day: DayResult) -> None:
-        self.unusable.add(day.bad)
 
 
 class _Run(Protocol):
@@ -117,112 +74,6 @@ class _Run(Protocol):
     def liveliness(self) -> dict[str, Any]:
         """What shows from outside that its state is looked after; of one in memory, nothing."""
         ...
-
-
-class _InMemory:
-    """A run that leaves nothing behind."""
-
-    def __init__(
-        self,
-        config: Config,
-        data: Any,
-        recorder: Recorder,
-        *,
-        start: date | datetime | None,
-        end: date | None,
-        speed: float,
-        dispatcher: Literal["inline", "threads"],
-        indicators: Mapping[str, Indicator] | None,
-        days_at_once: bool,
-        pushed: bool,
-    ) -> None:
-        accept(config, "run" if pushed else "backtest", data=data)
-        where = config.data.path if data is None else data
-        self.recorder = recorder
-        pace = config.pace() if pushed else replay_at(speed)
-        host = HostClock()
-        self.feed: HandOver | None = None
-        self.source: Source
-        if pushed:
-            self.source, self.plan, self.feed = fed(config, host=host, indicators=indicators)
-        else:
-            self.source = open_source(where, data_options(config))
-            try:
-                self.plan = plan(
-                    config,
-                    self.source,
-                    start,
-                    end,
-                    paced=pace.scaled,
-                    days_at_once=days_at_once,
-                    indicators=indicators,
-                )
-            except BaseException:
-                self.source.close()
-                raise
-        self.engine = Engine(
-            self.plan,
-            self.source,
-            recorder,
-            dispatcher=dispatcher,
-            pace=pace,
-            load_timeout=config.prefetch.timeout_seconds.seconds,
-            feed=self.feed,
-            host=host,
-            check_seconds=config.day.boundary_check_interval.seconds,
-            day_after=partial(day_after, config),
-        )
-        self.stop, self.step = self.engine.stop, self.engine.step
-        self.pause, self.resume = self.engine.pause, self.engine.resume
-        self._ran = False
-
-    def run(self) -> None:
-        self._ran = True
-        self.engine.run()
-
-    def liveliness(self) -> dict[str, Any]:
-        return {}
-
-    def let_go(self) -> None:
-        if not self._ran:
-            self.engine.close()
-        self.source.close()
-
-
-class _Durable(DurableRun):
-    """A run that holds its lease from the beginning, and has a store of its own to close."""
-
-    def __init__(self, config: Config, *, recover: bool = False, **options: Any) -> None:
-        accept(config, "run", data=options.get("data"))
-        store = open_configured_store(config)
-        try:
-            for warning in store.warnings():
-                logger.warning("{}", warning)
-            super().__init__(config, store, **options)
-            if recover:
-                store.send_command(RECOVER)
-            self.keep_lease()
-        except BaseException:
-            store.close()
-            raise
-
-    def log(self) -> StoredLog:
-        """The log, to be read beside the run; a store in memory is the only one of its kind."""
-        is_shared = self.config.store.url == "memory://"
-        store = self._store if is_shared else open_configured_store(self.config)
-        return StoredLog(store, self.recorder.log)
-
-    def liveliness(self) -> dict[str, Any]:
-        holder, ledger = this_process(), self.engine.ledger
-        return {
-            "holder": f"process {holder.pid} on {holder.host}",
-            "heartbeat_seconds": round(time.monotonic() - self.heartbeat.beat_at, 3),
-            "committed_at": ledger.committed_at if ledger is not None else None,
-        }
-
-    def let_go(self) -> None:
-        self.close()
-        self._store.close()
 
 
 class Runtime:
@@ -271,7 +122,7 @@ class Runtime:
             raise ConfigError("this run's rows come from a feed; name history under data.path")
         dispatcher = dispatcher or ("inline" if pushed else "threads")
         recorder = Recorder(sinks, self._telling(on_day), keep_signals=keep_signals)
-        run = _InMemory(
+        run = InMemoryRun(
             config,
             data,
             recorder,
@@ -374,7 +225,7 @@ class Runtime:
     ) -> Self:
         runtime = cls.__new__(cls)
         told = runtime._telling(on_day)
-        run = _Durable(
+        run = EmbeddedRun(
             config,
             data=data,
             sinks=sinks,
@@ -814,7 +665,7 @@ def backtest(
         Ctrl-C; `out` holds the days that were complete.
     """
     made = config_from(config, overrides=overrides)
-    kept = _Collected()
+    kept = Collected()
     _, account = run_backtest(
         made,
         data,
@@ -854,8 +705,8 @@ def run_backtest(
     files = RunFiles(Path(out), intervals, force) if out is not None else None
     taking = Uninterrupted()
     try:
-        counted = _Counted()
-        all_sinks: list[DaySink] = [_Strict(), counted] if strict else [counted]
+        counted = Counted()
+        all_sinks: list[DaySink] = [Strict(), counted] if strict else [counted]
         if files is not None:
             all_sinks.append(files)
         days, all_sinks = config.backtest, [*all_sinks, *sinks]

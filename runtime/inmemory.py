@@ -1,0 +1,90 @@
+"""A run whose state is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from functools import partial
+from typing import Any, Literal
+
+from openbell.adapters.sources import Source, open_source
+from openbell.market.indicators import Indicator
+from openbell.runtime.config import Config
+from openbell.runtime.config.effects import accept
+from openbell.runtime.config.pace import replay_at
+from openbell.runtime.engine import Engine
+from openbell.runtime.intake.feeding import fed
+from openbell.runtime.intake.handover import HandOver
+from openbell.runtime.intake.planning import data_options, day_after, plan
+from openbell.runtime.kernel.hosttime import HostClock
+from openbell.runtime.results.recording import Recorder
+
+
+class InMemoryRun:
+    """A run that leaves nothing behind."""
+
+    def __init__(
+        self,
+        config: Config,
+        data: Any,
+        recorder: Recorder,
+        *,
+        start: date | datetime | None,
+        end: date | None,
+        speed: float,
+        dispatcher: Literal["inline", "threads"],
+        indicators: Mapping[str, Indicator] | None,
+        days_at_once: bool,
+        pushed: bool,
+    ) -> None:
+        accept(config, "run" if pushed else "backtest", data=data)
+        where = config.data.path if data is None else data
+        self.recorder = recorder
+        pace = config.pace() if pushed else replay_at(speed)
+        host = HostClock()
+        self.feed: HandOver | None = None
+        self.source: Source
+        if pushed:
+            self.source, self.plan, self.feed = fed(config, host=host, indicators=indicators)
+        else:
+            self.source = open_source(where, data_options(config))
+            try:
+                self.plan = plan(
+                    config,
+                    self.source,
+                    start,
+                    end,
+                    paced=pace.scaled,
+                    days_at_once=days_at_once,
+                    indicators=indicators,
+                )
+            except BaseException:
+                self.source.close()
+                raise
+        self.engine = Engine(
+            self.plan,
+            self.source,
+            recorder,
+            dispatcher=dispatcher,
+            pace=pace,
+            load_timeout=config.prefetch.timeout_seconds.seconds,
+            feed=self.feed,
+            host=host,
+            check_seconds=config.day.boundary_check_interval.seconds,
+            day_after=partial(day_after, config),
+        )
+        self.stop, self.step = self.engine.stop, self.engine.step
+        self.pause, self.resume = self.engine.pause, self.engine.resume
+        self._ran = False
+
+    def run(self) -> None:
+        self._ran = True
+        self.engine.run()
+
+    def liveliness(self) -> dict[str, Any]:
+        return {}
+
+    def let_go(self) -> None:
+        if not self._ran:
+            self.engine.close()
+        self.source.close()

@@ -1,0 +1,52 @@
+"""A durable run inside of another program."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from loguru import logger
+
+from openbell.adapters.stores import this_process
+from openbell.runtime.config import Config
+from openbell.runtime.config.effects import accept
+from openbell.runtime.lifetime.opening import open_configured_store
+from openbell.runtime.lifetime.run import DurableRun
+from openbell.runtime.lifetime.supervision import RECOVER
+from openbell.runtime.results.signals import StoredLog
+
+
+class EmbeddedRun(DurableRun):
+    """A run that holds its lease from the beginning, and has a store of its own to close."""
+
+    def __init__(self, config: Config, *, recover: bool = False, **options: Any) -> None:
+        accept(config, "run", data=options.get("data"))
+        store = open_configured_store(config)
+        try:
+            for warning in store.warnings():
+                logger.warning("{}", warning)
+            super().__init__(config, store, **options)
+            if recover:
+                store.send_command(RECOVER)
+            self.keep_lease()
+        except BaseException:
+            store.close()
+            raise
+
+    def log(self) -> StoredLog:
+        """The log, to be read beside the run; a store in memory is the only one of its kind."""
+        is_shared = self.config.store.url == "memory://"
+        store = self._store if is_shared else open_configured_store(self.config)
+        return StoredLog(store, self.recorder.log)
+
+    def liveliness(self) -> dict[str, Any]:
+        holder, ledger = this_process(), self.engine.ledger
+        return {
+            "holder": f"process {holder.pid} on {holder.host}",
+            "heartbeat_seconds": round(time.monotonic() - self.heartbeat.beat_at, 3),
+            "committed_at": ledger.committed_at if ledger is not None else None,
+        }
+
+    def let_go(self) -> None:
+        self.close()
+        self._store.close()
