@@ -151,6 +151,25 @@ def dates_between(start_ns: int, end_ns: int, tz: str) -> DateRun:
     return tuple(first + timedelta(days=n) for n in range((last - first).days + 1))
 
 
+def distinct(instants: Nanoseconds) -> Nanoseconds:
+    """The different ones, ascending.
+
+    `np.unique` does the same, and imports numpy.ma when it is first asked: a tenth of a start.
+    """
+    ordered: Nanoseconds = np.sort(instants)
+    first = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+    different: Nanoseconds = ordered[first]
+    return different
+
+
+def among(instants: Nanoseconds, ordered: Nanoseconds) -> NDArray[np.bool_]:
+    """Whether each stands in an ascending array; `np.isin` is of `np.unique`'s kind."""
+    if not len(ordered):
+        return np.zeros(len(instants), np.bool_)
+    # What lies before the first is compared with the last.
+    return np.equal(ordered[ordered.searchsorted(instants, "right") - 1], instants)
+
+
 def wall_times(day: TradingDay, instants: Nanoseconds) -> Nanoseconds:
     """What the clock of a day's zone shows at instants of the day, ns after midnight.
 

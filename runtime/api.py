@@ -30,9 +30,7 @@ from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan, data_options, settings
 from openbell.runtime.intake.pushed import is_pushed_table, pushed_columns, pushed_table
 from openbell.runtime.kernel.hosttime import wall
-from openbell.runtime.lifetime.embedded import EmbeddedRun
-from openbell.runtime.lifetime.opening import empty_state
-from openbell.runtime.lifetime.run import STORE_TOKEN
+from openbell.runtime.record.ledger import STORE_TOKEN
 from openbell.runtime.record.writing import market_time
 from openbell.runtime.results.collecting import Collected, Counted, Strict
 from openbell.runtime.results.frames import DayView, Result
@@ -223,6 +221,9 @@ class Runtime:
         fresh_day: bool = False,
         recover: bool = False,
     ) -> Self:
+        # A backtest must not wait for what it needs none of.
+        from openbell.runtime.lifetime.embedded import EmbeddedRun
+
         runtime = cls.__new__(cls)
         told = runtime._telling(on_day)
         run = EmbeddedRun(
@@ -712,6 +713,8 @@ def run_backtest(
         days, all_sinks = config.backtest, [*all_sinks, *sinks]
         if store is not None:
             replay = {"type": "replay", "start": days.start, "end": days.end, "speed": days.speed}
+            from openbell.runtime.lifetime.opening import empty_state
+
             overrides = {"feed": replay, "store.url": store}
             kept = config_from(config, overrides=overrides)
             empty_state(kept, force=force)

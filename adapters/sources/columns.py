@@ -41,7 +41,7 @@ from openbell.adapters.sources.timetexts import (
 )
 from openbell.errors import DataError
 from openbell.market.bars import Codes, Mask, Prices
-from openbell.market.days import DAY_NS, MINUTE_NS, Nanoseconds
+from openbell.market.days import DAY_NS, MINUTE_NS, Nanoseconds, distinct
 from openbell.market.prices import as_written, from_float32, scaled
 
 Positions = slice | NDArray[np.int64]
@@ -486,7 +486,7 @@ def _from_label(plan: Plan, ts: Nanoseconds) -> Nanoseconds:
     if not shift:
         return ts
     if shift % MINUTE_NS == 0:
-        left = np.unique(MINUTE_NS - ts % MINUTE_NS)
+        left = distinct(MINUTE_NS - ts % MINUTE_NS)
         if len(left) == 1 and int(left[0]) in _UNIT_NS.values():
             shift -= int(left[0])
     return ts - shift

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -55,12 +55,6 @@ _ZONE = (
 )
 _WEEKDAY = r"(?:(?:[Mm]on|[Tt]ue|[Ww]ed|[Tt]hu|[Ff]ri|[Ss]at|[Ss]un)[a-z]*,?\s+)?"
 _BETWEEN = r"(?:\s+|\s*[Tt,;_:@-]\s*|)"
-_TIMES_OF_DAY = tuple(re.compile(of_day + _HALF + _ZONE) for of_day in _TIMES)
-_GRAMMAR = tuple(
-    re.compile(_WEEKDAY + of_date + tail)
-    for of_date in _DATES
-    for tail in (*(_BETWEEN + of_day + _HALF + _ZONE for of_day in _TIMES), "")
-)
 
 _DIRECTIVES = {
     "Y": r"(?P<Y>\d{4})", "y": r"(?P<Y>\d{2})", "b": r"(?P<b>[A-Za-z]{3,9})",
@@ -149,10 +143,26 @@ def compiled(form: str) -> re.Pattern[str]:
     return found
 
 
+# Compiled where there are texts to read: that takes as long as to read a small file.
+@cache
+def _times_of_day() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(of_day + _HALF + _ZONE) for of_day in _TIMES)
+
+
+@cache
+def _dated() -> tuple[re.Pattern[str], ...]:
+    """Dates with a time of day, and alone."""
+    return tuple(
+        re.compile(_WEEKDAY + of_date + tail)
+        for of_date in _DATES
+        for tail in (*(_BETWEEN + of_day + _HALF + _ZONE for of_day in _TIMES), "")
+    )
+
+
 @lru_cache(maxsize=4096)
 def looked_at(text: str, form: str | None = None) -> Written | None:
     """What a text says, if it is a time, a date, or a time of day."""
-    for pattern in (compiled(form),) if form else (*_GRAMMAR, *_TIMES_OF_DAY):
+    for pattern in (compiled(form),) if form else (*_dated(), *_times_of_day()):
         found = pattern.fullmatch(text.strip())
         if found is None or not _plausible(found):
             continue
@@ -378,7 +388,7 @@ def _matched(text: str, size: int, form: str | None) -> tuple[re.Match[str] | No
     if len(text) != size:  # letters of several bytes would shift the places
         return None, 0
     lead = len(text) - len(text.lstrip())
-    for pattern in (compiled(form),) if form else _GRAMMAR:
+    for pattern in (compiled(form),) if form else _dated():
         match = pattern.fullmatch(text.strip())
         if match is not None:
             return match, lead

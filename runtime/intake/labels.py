@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from openbell.adapters.sources import Source
-from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
+from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay, distinct
 
 _LAST_INSTANTS = (10**9, 10**6, 10**3, 1)
 
 
 def are_last_instants(ts: Nanoseconds) -> bool:
     """Whether times are the last second (ms, µs, ns) of a minute, all alike: 09:30:59."""
-    left = np.unique(MINUTE_NS - ts % MINUTE_NS)
+    left = distinct(MINUTE_NS - ts % MINUTE_NS)
     return len(left) == 1 and int(left[0]) in _LAST_INSTANTS
 
 

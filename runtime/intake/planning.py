@@ -27,7 +27,9 @@ from openbell.market.days import (
     MarketTime,
     Nanoseconds,
     TradingDay,
+    among,
     dates_between,
+    distinct,
     local_instant,
     row_spans,
 )
@@ -682,7 +684,7 @@ def _refuse_another_interval(
             f"data.interval is {config.data.interval}, but the bars of {_where(config)} on "
             f"{day.date} are {Duration(apart)} apart; write data.interval: {Duration(apart)}"
         )
-    off = ts[~np.isin(ts, starts)]
+    off = ts[~among(ts, starts)]
     if 2 * len(off) <= len(ts):
         return
     first = _EPOCH + timedelta(seconds=int(off[0]) // SECOND_NS)
@@ -740,13 +742,13 @@ def _spacing(day: TradingDay, ts: Nanoseconds) -> int | None:
 
     It can where they begin with the segments and fill half of the places that it makes.
     """
-    of_segments = [np.unique(ts[(ts >= s.open_ns) & (ts < s.close_ns)]) for s in day.segments]
+    of_segments = [distinct(ts[(ts >= s.open_ns) & (ts < s.close_ns)]) for s in day.segments]
     held = sum(map(len, of_segments))
     if held < _FEWEST:
         return None
     apart = int(np.gcd.reduce(np.concatenate([np.diff(of) for of in of_segments])))
     starts = day.grid(apart)[0] if apart else np.empty(0, np.int64)
-    fits = np.isin(np.concatenate(of_segments), starts).all()
+    fits = among(np.concatenate(of_segments), starts).all()
     return apart if fits and 2 * held >= len(starts) else None
 
 

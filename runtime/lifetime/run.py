@@ -38,15 +38,13 @@ from openbell.runtime.lifetime.recovery import Restored
 from openbell.runtime.lifetime.replaying import brought_before, write_earlier
 from openbell.runtime.lifetime.retention import Retention
 from openbell.runtime.lifetime.supervision import RECOVER_SECONDS, Supervision, recovering
-from openbell.runtime.record.ledger import Ledger
+from openbell.runtime.record.ledger import STORE_TOKEN, Ledger
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.writing import wall_time
 from openbell.runtime.results.checking import refuse_mostly_unusable
 from openbell.runtime.results.recording import DaySink, Recorder, WholeDays
 from openbell.runtime.results.summary import summary, timing
-
-STORE_TOKEN = "store"
 
 
 class DurableRun:

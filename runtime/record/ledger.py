@@ -47,6 +47,9 @@ from openbell.runtime.record.writing import (
     wall_time,
 )
 
+STORE_TOKEN = "store"
+"""What the clock is held by while more waits for the store than may."""
+
 PATIENCE_SECONDS = 1.0
 """A commit that takes longer is an outage: a store that hangs raises nothing, or not for long."""
 

@@ -65,10 +65,9 @@ from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.wiring import edges, wiring
 from openbell.runtime.lifetime.recovery import Restored, restore
-from openbell.runtime.lifetime.run import STORE_TOKEN
 from openbell.runtime.lifetime.supervision import RECOVER
 from openbell.runtime.record import journal
-from openbell.runtime.record.ledger import Ledger
+from openbell.runtime.record.ledger import STORE_TOKEN, Ledger
 from openbell.runtime.record.writing import stored_documents
 from openbell.runtime.results.recording import Recorder
 from openbell.testing import Fail, FailingStore, Fault, HandClock, Killed

@@ -12,6 +12,8 @@ from openbell.market.days import (
     MINUTE_NS,
     Segment,
     TradingDay,
+    among,
+    distinct,
     local_instant,
     wall_times,
 )
@@ -139,3 +141,16 @@ def test_a_part_of_a_minute_is_expected_as_a_minute() -> None:
     day = TradingDay(date(1970, 1, 1), "UTC", (Segment(0, MINUTE_NS + 1),))
 
     assert day.minutes_expected() == len(day.grid(MINUTE_NS)[0]) == 2
+
+
+@given(
+    values=st.lists(st.integers(-3, 9)),
+    ordered=st.lists(st.integers(-2, 8), unique=True).map(sorted),
+)
+def test_distinct_instants_and_those_among_others_are_what_numpy_says(
+    values: list[int], ordered: list[int]
+) -> None:
+    instants, others = np.array(values, np.int64), np.array(ordered, np.int64)
+
+    assert distinct(instants).tolist() == np.unique(instants).tolist()
+    assert among(instants, others).tolist() == np.isin(instants, others).tolist()
