@@ -6,7 +6,7 @@ holds the lease and commits with its fencing token; readers need neither and may
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal, Protocol
@@ -233,6 +233,13 @@ class Usage:
     """Commits, steps, epochs, journal entries, documents, signals, audit entries."""
 
 
+Join = Callable[[Sequence[JournalEntry]], JournalEntry]
+"""Makes one entry of several of the journal."""
+
+Joins = Mapping[str, Join]
+"""By the first word of the entries' names."""
+
+
 class Store(Protocol):
     """One namespace of state. All methods raise `StoreError`s only, `Unavailable` among them."""
 
@@ -309,9 +316,17 @@ class Store(Protocol):
         """
         ...
 
-    def journal(self, trading_date: date, after_step: int = 0) -> Iterator[JournalEntry]:
-        """What was journaled for a trading day, in the order in which it was committed; of what
-        names its step, only what came after one, found without reading the rest.
+    def journal(
+        self, trading_date: date, after_step: int = 0, kind: str | None = None
+    ) -> Iterator[JournalEntry]:
+        """What was journaled for a trading day, in the order in which it was committed.
+
+        Parameters
+        ----------
+        after_step : int
+            Of what names its step, only what came after this one; the rest is not read.
+        kind : str, optional
+            The first word of the names of the entries that are wanted, all of which name a step.
 
         Raises
         ------
@@ -381,6 +396,17 @@ class Store(Protocol):
         Of a day that stays, the snapshot that it began with, its step log and its journal stay, so
         that it can be replayed. So do the last `keep_epochs` snapshots, at least the newest, with
         what recovery from them needs. Signals, documents and audit entries stay.
+        """
+        ...
+
+    def fold(self, fence: int, joins: Joins) -> None:
+        """Join what single commits left at the end of the step log, and at the end of what was
+        journaled with the steps of its last day, into larger entries: they say the same.
+
+        Raises
+        ------
+        Fenced
+            If the lease is somebody else's.
         """
         ...
 

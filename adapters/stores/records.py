@@ -293,6 +293,11 @@ def journal_row(entry: JournalEntry) -> JournalRow:
     return day, name, body, checksum(*sealed), step
 
 
+def kind_of(name: str) -> str:
+    """The first word of a journal entry's name."""
+    return name.partition(" ")[0]
+
+
 def _checked(rows: Signals) -> Signals:
     """All rows at once: there may be tens of thousands in a commit."""
     if isinstance(rows, SignalBatch):
@@ -639,6 +644,27 @@ def plan_pruning(
         steps_from=max(oldest.step, 1) if dropped else 1,
         journal_from=oldest.trading_date if dropped else date.min,
     )
+
+
+FOLD_LEAST = 8
+"""Entries that are joined at least: fewer are left for the next time."""
+
+FOLD_STEPS, FOLD_BYTES = stepblocks.STEPS // 4, 16 * 1024
+"""Entries of the step log, or of the journal, that are not joined any more once they are so large."""
+
+FOLD_READ, FOLD_READ_BYTES = 2048, 2**20
+"""Entries, and bytes of the journal, that are joined at most: a commit waits for it."""
+
+
+def to_fold(sizes: Iterable[int], large: int, most: int) -> int:
+    """How many entries are joined, of these sizes, newest first, up to one that is large."""
+    count = total = 0
+    for size in sizes:
+        total += size
+        if size >= large or total > most or count == FOLD_READ:
+            break
+        count += 1
+    return count if count >= FOLD_LEAST else 0
 
 
 _CURSOR = re.compile(r"([1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})", re.ASCII)

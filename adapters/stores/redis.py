@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from heapq import merge
-from itertools import repeat
+from itertools import repeat, takewhile
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal, ParamSpec, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+from openbell.adapters.stores import stepblocks
 from openbell.adapters.stores.base import (
     SCHEMA_VERSION,
     CommitRecord,
@@ -30,6 +31,7 @@ from openbell.adapters.stores.base import (
     EpochInfo,
     Held,
     Holder,
+    Joins,
     JournalEntry,
     Step,
     StoredSignal,
@@ -48,6 +50,10 @@ from openbell.adapters.stores.holders import (
 )
 from openbell.adapters.stores.records import (
     ENTRIES,
+    FOLD_BYTES,
+    FOLD_READ,
+    FOLD_READ_BYTES,
+    FOLD_STEPS,
     PAGE,
     STEP_BLOCKS,
     Blob,
@@ -62,10 +68,13 @@ from openbell.adapters.stores.records import (
     encode,
     in_order,
     join_texts,
+    journal_row,
+    kind_of,
     parse_cursor,
     plan_pruning,
     readable_manifest,
     signal_crc,
+    to_fold,
     unknown_cursor,
 )
 from openbell.adapters.stores.refusals import (
@@ -74,6 +83,7 @@ from openbell.adapters.stores.refusals import (
     past,
     step_does_not_follow,
 )
+from openbell.adapters.stores.stepblocks import STEPS
 from openbell.errors import ConfigError, StoreError
 from openbell.market.results import SignalBatch
 
@@ -453,9 +463,13 @@ class RedisStore:
         )
         return self._reading.steps(rows, first, last, head)
 
-    def journal(self, trading_date: date, after_step: int = 0) -> Iterator[JournalEntry]:
+    def journal(
+        self, trading_date: date, after_step: int = 0, kind: str | None = None
+    ) -> Iterator[JournalEntry]:
         day = trading_date.isoformat()
-        keys = [day, day + _OF_STEPS]
+        (names,) = self._together(("HKEYS", self._key["journal"]))
+        of_steps = {name for name in map(bytes.decode, names) if name.startswith(day + _OF_STEPS)}
+        keys = [day, *sorted(of_steps)] if kind is None else [day + _OF_STEPS + kind]
         stored, others, counts, *found = self._together(
             ("HMGET", self._key["head"], *_HEAD_FIELDS),
             self._others(),
@@ -467,12 +481,12 @@ class RedisStore:
         self._reading.count(sum(kept.values()), expected, "journal entries")
         committed = sum(kept.get(key.encode(), 0) for key in keys)
         self._reading.count(sum(found), committed, f"journal entries of {day}")
-        whole, of_steps = map(self._journal_key, keys)
-        begin = self._journaled_after(of_steps, after_step)
-        streams = (
-            self._stream(whole, (0, 0), page=ENTRIES),
-            self._stream(of_steps, begin, page=ENTRIES) if begin is not None else (),
-        )
+        streams = []
+        for key in map(self._journal_key, keys):
+            begin = (0, 0) if key == self._journal_key(day) else None
+            begin = begin or self._journaled_after(key, after_step)
+            if begin is not None:
+                streams.append(self._stream(key, begin, page=ENTRIES))
         together = merge(*streams, key=lambda entry: entry[0])
         return (
             self._reading.journal_entry(self._row(f"the journal of {day}", _journaled, day, entry))
@@ -649,6 +663,47 @@ class RedisStore:
         journaled = sorted(of for of in map(bytes.decode, days) if of < str(plan.journal_from))
         epochs = sorted(manifests.keys() - plan.epochs)
         self._drop(fence, head, kept, epochs, steps_from, journaled)
+
+    def fold(self, fence: int, joins: Joins) -> None:
+        head = self._head()
+        steps = self._last(self._key["steps"])
+        day = steps[0][1].get(b"trading_date", b"").decode() if steps else ""
+        of_day = [*takewhile(lambda entry: entry[1].get(b"trading_date") == day.encode(), steps)]
+        read = [self._row("the step log", _steps, _position([entry]), entry[1]) for entry in of_day]
+        count = to_fold((row[0] + 1 - (row[1] or row[0]) for row in read), FOLD_STEPS, STEPS)
+        values: list[Any] = [head.commit, count, *(at for at, _ in of_day[:count])]
+        if count:
+            together = [
+                step for row in read[:count][::-1] for step in self._reading.step_block(row)
+            ]
+            (row,) = stepblocks.rows(together)
+            # The id of the last one is taken: what comes in its place has the next part.
+            last, _, part = of_day[0][0].decode().partition("-")
+            values += [f"{last}-{int(part) + 1}", *row[1:]]
+        keys = []
+        for kind, join in joins.items():
+            key = f"{day}{_OF_STEPS}{kind}"
+            entries = self._last(self._journal_key(key))
+            sizes = (len(entry.get(b"body", b"")) for _, entry in entries)
+            if not (gone := to_fold(sizes, FOLD_BYTES, FOLD_READ_BYTES)):
+                continue
+            journaled = join(
+                [
+                    self._reading.journal_entry(self._row(key, _journaled, day, entry))
+                    for _, entry in entries[:gone][::-1]
+                ]
+            )
+            _, name, body, crc, step = journal_row(journaled)
+            keys.append(self._journal_key(key))
+            ids = [at for at, _ in entries[:gone]]
+            values += [key, gone, *ids, name, body, crc, step]
+        if count or keys:
+            self._as_holder(fence, _script("fold"), keys, values)
+
+    def _last(self, key: str) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
+        """The last entries of a stream, newest first."""
+        (entries,) = self._together(("XREVRANGE", key, "+", "-", "COUNT", FOLD_READ))
+        return list(entries)
 
     def _collect(self, fence: int) -> None:
         """Drops states that were staged for a commit that never came."""
@@ -987,12 +1042,12 @@ def _steps(last: int, entry: Mapping[bytes, bytes]) -> tuple[Any, ...]:
 
 
 _OF_STEPS = "+"
-"""Behind a day in the key of what was journaled with single steps: it is found by the step, and what
-the whole day needs lies beside it."""
+"""Between a day and a kind in the key of what was journaled with single steps: it is found by the
+step, and what the whole day needs lies beside it."""
 
 
 def _journal_of(row: JournalRow) -> str:
-    return row[0] if row[4] is None else row[0] + _OF_STEPS
+    return row[0] if row[4] is None else row[0] + _OF_STEPS + kind_of(row[1])
 
 
 def _journaled(day: str, entry: Mapping[bytes, bytes]) -> JournalRow:

@@ -1,4 +1,4 @@
-"""How far back state is kept, and that what lies before is dropped."""
+"""How far back state is kept, that what lies before is dropped, and that small entries are joined."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from datetime import date
 
 from loguru import logger
 
-from openbell.adapters.stores import Store, Unavailable
+from openbell.adapters.stores import Fenced, Store, Unavailable
+from openbell.errors import StoreError
 from openbell.runtime.config import Config
 from openbell.runtime.kernel.hosttime import Monotonic, monotonic
+from openbell.runtime.record import feedlog
 
 PRUNE_SECONDS = 1.0
 """Old state is dropped as days end and snapshots come, but not more often; each time waits for the
 disk."""
 
+FOLD_SECONDS = 5.0
+"""How often what single commits left is joined: a live run makes many small ones."""
+
+JOINS = {feedlog.CAME: feedlog.joined}
+"""What of the journal is joined."""
+
 
 class Retention:
-    """Drops what lies further back than `store.keep_days` and `snapshot.keep` say."""
+    """Drops what lies further back than `store.keep_days` and `snapshot.keep` say, and joins what
+    single commits left of the rest."""
 
     def __init__(self, store: Store, fence: int, config: Config) -> None:
         self._store = store
@@ -28,6 +37,7 @@ class Retention:
         self._more = False
         """Whether there may be something to drop."""
         self._pruned_at = Monotonic(float("-inf"))
+        self._folded_at = self._pruned_at
         self.now: Callable[[], Monotonic] = monotonic
         """By which PRUNE_SECONDS are counted."""
 
@@ -48,6 +58,8 @@ class Retention:
         self._more |= snapshot
         if self.now() - self._pruned_at >= PRUNE_SECONDS:
             self.prune()
+        if self.now() - self._folded_at >= FOLD_SECONDS:
+            self.fold()
 
     def prune(self) -> None:
         """Drop what is too old now."""
@@ -59,3 +71,13 @@ class Retention:
             logger.warning("old state was not dropped, the next snapshot will: {}", error)
             return
         self._more, self._pruned_at = False, self.now()
+
+    def fold(self) -> None:
+        """Join what single commits left in step log and journal."""
+        self._folded_at = self.now()
+        try:
+            self._store.fold(self._fence, JOINS)
+        except Fenced:
+            raise
+        except StoreError as error:
+            logger.warning("small entries of the store were not joined: {}", error)

@@ -17,15 +17,25 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from openbell.adapters.stores import JournalEntry
-from openbell.errors import StoreError
 from openbell.market.arrivals import no_counts
 from openbell.market.bars import BAR_COLUMNS, BadRow, Prices, RowBatch, RowCounts
 from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.control import Arrived
 from openbell.runtime.record.codec import Undecodable
+from openbell.runtime.record.packing import (
+    pack_integers,
+    pack_numbers,
+    split,
+    unpack_integers,
+    unpack_numbers,
+    whole,
+)
 
 CAME = "came"
 """What the names of such entries begin with; the first of their steps follows."""
+
+PACKED_FROM = 1_000
+"""Rows from which on an entry is packed as well as it can be: of few a commit would wait for it."""
 
 _CODEC = pa.Codec("zstd", compression_level=1)
 
@@ -99,30 +109,50 @@ class Came:
 def entry(of: date, came: Sequence[tuple[int, Arrived]]) -> JournalEntry:
     """What came with some steps of a trading day, oldest first."""
     rows = [arrived.rows for _, arrived in came]
-    ticks = rows[0].interval_ns is None
-    names = ("close", "volume") if ticks else BAR_COLUMNS
-    head = {
-        "steps": [step for step, _ in came],
-        "dates": [arrived.date.isoformat() for _, arrived in came],
-        "positions": [arrived.position for _, arrived in came],
-        "read_on": [arrived.read_on for _, arrived in came],
-        "rows": [len(part) for part in rows],
-        "outside": [_outside(arrived.counts) for _, arrived in came],
-        "bad": [[_bad(row) for row in arrived.bad] for _, arrived in came],
-        "code": _split(np.concatenate([part.code for part in rows]).astype("<i4")),
-        # Times follow each other closely: their differences are small.
-        "ts": _split(np.diff(np.concatenate([part.ts for part in rows]), prepend=0).astype("<i8")),
-        "columns": {
-            name: _split(np.concatenate([getattr(part, name) for part in rows]).astype("<f8"))
-            for name in names
-        },
-    }
-    if any(arrived.host_ns for _, arrived in came):  # the host's clock moves time
-        head["host_ns"] = [arrived.host_ns for _, arrived in came]
-    plain = msgpack.packb(head, use_bin_type=True)
-    packed: bytes = _CODEC.compress(plain, asbytes=True)
-    body = len(plain).to_bytes(8, "big") + packed
-    return JournalEntry(of, f"{CAME} {came[0][0]}", body, step=came[-1][0])
+    names = ("close", "volume") if rows[0].interval_ns is None else BAR_COLUMNS
+    return _entry(
+        of,
+        _Block(
+            steps=[step for step, _ in came],
+            positions=[arrived.position for _, arrived in came],
+            dates=[arrived.date.isoformat() for _, arrived in came],
+            read_on=[list(arrived.read_on) for _, arrived in came],
+            rows=[len(part) for part in rows],
+            outside=[_outside(arrived.counts) for _, arrived in came],
+            bad=[[_bad(row) for row in arrived.bad] for _, arrived in came],
+            code=np.concatenate([part.code for part in rows]),
+            ts=np.concatenate([part.ts for part in rows]),
+            columns={
+                name: np.concatenate([getattr(part, name) for part in rows]) for name in names
+            },
+        ),
+    )
+
+
+def joined(entries: Sequence[JournalEntry]) -> JournalEntry:
+    """One entry in place of several of a day, oldest first: rows of many steps pack better.
+
+    Raises
+    ------
+    Undecodable
+        If one is nothing that this program journaled.
+    """
+    blocks = [_block(item.body) for item in entries]
+    return _entry(
+        entries[0].trading_date,
+        _Block(
+            **{
+                name: [value for block in blocks for value in getattr(block, name)]
+                for name in _BY_STEP
+            },
+            code=np.concatenate([block.code for block in blocks]),
+            ts=np.concatenate([block.ts for block in blocks]),
+            columns={
+                name: np.concatenate([block.columns[name] for block in blocks])
+                for name in blocks[0].columns
+            },
+        ),
+    )
 
 
 def arrivals(
@@ -149,53 +179,99 @@ def arrivals(
     return found
 
 
-def _read(body: bytes) -> list[tuple[int, Came]]:
+@dataclass(frozen=True, eq=False, slots=True)
+class _Block:
+    """What came with the steps of an entry: a value a step, then the rows of all of them."""
+
+    steps: list[int]
+    positions: list[int]
+    dates: list[str]
+    read_on: list[list[Any]]
+    rows: list[int]
+    outside: list[Any]
+    bad: list[Any]
+    code: NDArray[np.int32]
+    ts: NDArray[np.int64]
+    columns: dict[str, Prices]
+
+
+_BY_STEP = ("steps", "positions", "dates", "read_on", "rows", "outside", "bad")
+
+
+def _entry(of: date, block: _Block) -> JournalEntry:
+    head: dict[str, Any] = {name: getattr(block, name) for name in _BY_STEP}
+    head["code"] = split(block.code.astype("<i4"))
+    if len(block.ts) < PACKED_FROM:
+        # Times follow each other closely: their differences are small.
+        head["ts"] = split(np.diff(block.ts, prepend=0).astype("<i8"))
+        head["columns"] = {
+            name: split(column.astype("<f8")) for name, column in block.columns.items()
+        }
+    else:
+        # A symbol's prices are near each other, and so they stand together.
+        by_symbol = np.argsort(block.code, kind="stable")
+        head["steps"] = pack_integers(np.array(block.steps, np.int64))
+        head["positions"] = pack_integers(np.array(block.positions, np.int64))
+        head["instants"] = pack_integers(block.ts)
+        head["columns"] = {
+            name: pack_numbers(column[by_symbol]) for name, column in block.columns.items()
+        }
+    plain = msgpack.packb(head, use_bin_type=True)
+    packed: bytes = _CODEC.compress(plain, asbytes=True)
+    body = len(plain).to_bytes(8, "big") + packed
+    return JournalEntry(of, f"{CAME} {block.steps[0]}", body, step=block.steps[-1])
+
+
+def _block(body: bytes) -> _Block:
     try:
         plain = _CODEC.decompress(body[8:], int.from_bytes(body[:8], "big"), asbytes=True)
         head = msgpack.unpackb(plain, raw=False)
-        code = _whole(head["code"], "<i4")
-        ts = np.cumsum(_whole(head["ts"], "<i8"))
-        columns = {name: _whole(part, "<f8") for name, part in head["columns"].items()}
-        edges = np.cumsum([0, *head["rows"]]).tolist()
-        host_ns = head.get("host_ns") or [EPOCH] * len(head["steps"])
-        return [
-            (
-                step,
-                Came(
-                    date.fromisoformat(head["dates"][n]),
-                    head["positions"][n],
-                    (head["read_on"][n][0], head["read_on"][n][1]),
-                    code[edges[n] : edges[n + 1]],
-                    ts[edges[n] : edges[n + 1]],
-                    {name: part[edges[n] : edges[n + 1]] for name, part in columns.items()},
-                    [(which, count) for which, count in head["outside"][n]],
-                    tuple(BadRow(*row) for row in head["bad"][n]),
-                    host_ns[n],
-                ),
-            )
-            for n, step in enumerate(head["steps"])
-        ]
-    except StoreError:
-        raise
+        code = whole(head["code"], "<i4")
+        columns: dict[str, Prices] = {}
+        if "instants" in head:
+            by_symbol = np.argsort(code, kind="stable")
+            for name, part in head["columns"].items():
+                columns[name] = np.empty(len(code), np.float64)
+                columns[name][by_symbol] = unpack_numbers(part)
+            for name in ("steps", "positions"):
+                head[name] = unpack_integers(head[name]).tolist()
+            ts = unpack_integers(head["instants"])
+        else:
+            columns = {name: whole(part, "<f8") for name, part in head["columns"].items()}
+            ts = np.cumsum(whole(head["ts"], "<i8"))
+        return _Block(**{name: head[name] for name in _BY_STEP}, code=code, ts=ts, columns=columns)
     except Exception as error:
         raise Undecodable(f"an entry of the journal can't be read: {error}") from error
 
 
-def _outside(counts: RowCounts) -> list[list[int]]:
+def _read(body: bytes) -> list[tuple[int, Came]]:
+    block = _block(body)
+    try:
+        edges = np.cumsum([0, *block.rows]).tolist()
+        return [
+            (
+                step,
+                Came(
+                    date.fromisoformat(block.dates[n]),
+                    block.positions[n],
+                    (block.read_on[n][0], block.read_on[n][1]),
+                    block.code[edges[n] : edges[n + 1]],
+                    block.ts[edges[n] : edges[n + 1]],
+                    {name: part[edges[n] : edges[n + 1]] for name, part in block.columns.items()},
+                    [(which, count) for which, count in block.outside[n]],
+                    tuple(BadRow(*row) for row in block.bad[n]),
+                ),
+            )
+            for n, step in enumerate(block.steps)
+        ]
+    except Exception as error:
+        raise Undecodable(f"an entry of the journal can't be read: {error}") from error
+
+
+def _outside(counts: RowCounts) -> list[tuple[int, int]]:
     which = np.flatnonzero(counts.outside_hours)
-    return [[int(code), int(counts.outside_hours[code])] for code in which]
+    return [(int(code), int(counts.outside_hours[code])) for code in which]
 
 
 def _bad(row: BadRow) -> list[Any]:
     return [row.file, row.row, row.symbol, row.ts_ns, row.reason]
-
-
-def _split(column: NDArray[Any]) -> bytes:
-    """All first bytes, then all second ones: like stands beside like, which packs better."""
-    return column.view(np.uint8).reshape(len(column), -1).T.tobytes()
-
-
-def _whole(data: bytes, dtype: str) -> NDArray[Any]:
-    width = np.dtype(dtype).itemsize
-    together = np.frombuffer(data, np.uint8).reshape(width, -1).T
-    return np.ascontiguousarray(together).view(dtype).reshape(-1)

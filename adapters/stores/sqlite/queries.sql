@@ -85,13 +85,37 @@ ORDER BY number LIMIT 1
 INSERT INTO steps (name, number, first, market_ns, grant, digest, trading_date, crc)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
+-- last_steps: How many steps entries of the step log have, newest first, and their days.
+SELECT number, number + 1 - coalesce(first, number), trading_date FROM steps
+WHERE name = ? ORDER BY number DESC LIMIT ?
+
+-- drop_joined_steps: What another entry says now.
+DELETE FROM steps WHERE name = ? AND number >= ?
+
 -- drop_steps: Those of days that are too old.
 DELETE FROM steps WHERE name = ? AND number < ?
 
 -- journal: A page of what was journaled for a day, but for what came with steps up to one.
 SELECT position, trading_date, entry, body, crc, step FROM journal
 WHERE name = ? AND trading_date = ? AND position > ? AND coalesce(step, 9e18) > ?
+    AND entry >= ? AND entry < ?
 ORDER BY position LIMIT ?
+
+-- last_journal: Sizes of what was journaled with single steps of a day, newest first.
+SELECT position, length(body) FROM journal
+WHERE name = ? AND trading_date = ? AND step IS NOT NULL AND entry >= ? AND entry < ?
+ORDER BY position DESC LIMIT ?
+
+-- journal_between: What was journaled with single steps of a day, between two positions.
+SELECT trading_date, entry, body, crc, step FROM journal
+WHERE name = ? AND trading_date = ? AND step IS NOT NULL AND entry >= ? AND entry < ?
+    AND position >= ? AND position <= ?
+ORDER BY position
+
+-- drop_joined_journal: What another entry says now.
+DELETE FROM journal
+WHERE name = ? AND trading_date = ? AND step IS NOT NULL AND entry >= ? AND entry < ?
+    AND position >= ? AND position <= ?
 
 -- count_journal: How many entries a day has, found by another index than they are read with.
 SELECT count(*) FROM journal NOT INDEXED WHERE name = ? AND trading_date = ?

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
+from itertools import takewhile
 from secrets import token_hex
 from typing import Any, Literal, TypeVar
 
+from openbell.adapters.stores import stepblocks
 from openbell.adapters.stores.base import (
     CommitRecord,
     Corrupt,
@@ -18,6 +20,8 @@ from openbell.adapters.stores.base import (
     EpochInfo,
     Held,
     Holder,
+    Join,
+    Joins,
     JournalEntry,
     LeaseHeld,
     Step,
@@ -38,6 +42,10 @@ from openbell.adapters.stores.holders import (
 from openbell.adapters.stores.known import KnownIds
 from openbell.adapters.stores.records import (
     ENTRIES,
+    FOLD_BYTES,
+    FOLD_READ,
+    FOLD_READ_BYTES,
+    FOLD_STEPS,
     PAGE,
     STEP_BLOCKS,
     Blob,
@@ -48,10 +56,12 @@ from openbell.adapters.stores.records import (
     block_crc,
     encode,
     in_order,
+    journal_row,
     pack_block,
     parse_cursor,
     plan_pruning,
     readable_manifest,
+    to_fold,
     unknown_cursor,
 )
 from openbell.adapters.stores.refusals import (
@@ -62,6 +72,7 @@ from openbell.adapters.stores.refusals import (
 )
 from openbell.adapters.stores.sqlite.file import Database, upgrade, version
 from openbell.adapters.stores.sqlite.queries import query
+from openbell.adapters.stores.stepblocks import STEPS
 from openbell.errors import StoreError
 
 _TABLES = (
@@ -326,7 +337,9 @@ class SqliteStore:
         rows = self._pages("steps", lambda row: (row[0],), (first,), size=size)
         return self._reading.steps(rows, first, last, head)
 
-    def journal(self, trading_date: date, after_step: int = 0) -> Iterator[JournalEntry]:
+    def journal(
+        self, trading_date: date, after_step: int = 0, kind: str | None = None
+    ) -> Iterator[JournalEntry]:
         day = trading_date.isoformat()
         with self._reads() as db:
             kept = self._head(db).journal_kept
@@ -337,8 +350,8 @@ class SqliteStore:
                 self._reading.count(found, expected, f"journal entries of {day}")
         rows = self._pages(
             "journal",
-            lambda row: (day, row[0], after_step),
-            (day, 0, after_step),
+            lambda row: (day, row[0], after_step, *_named(kind)),
+            (day, 0, after_step, *_named(kind)),
             size=ENTRIES,
         )
         return (self._reading.journal_entry(row[1:]) for row in (rows if kept else ()))
@@ -498,6 +511,43 @@ class SqliteStore:
                 db,
                 head._replace(steps_from=steps_from, journal_kept=head.journal_kept - dropped),
             )
+
+    def fold(self, fence: int, joins: Joins) -> None:
+        with self._writes() as db:
+            self._check_fence(db, fence)
+            head = self._head(db)
+            last = self._rows(db, "last_steps", FOLD_READ)
+            if not last:
+                return
+            day = last[0][2]
+            of_day = takewhile(lambda row: row[2] == day, last)
+            if count := to_fold((steps for _, steps, _ in of_day), FOLD_STEPS, STEPS):
+                self._fold_steps(db, last[count - 1][0], head)
+            for kind, join in joins.items():
+                head = self._fold_journal(db, day, kind, join, head)
+            self._set_head(db, head)
+
+    def _fold_steps(self, db: sqlite3.Connection, first: int, head: Head) -> None:
+        rows = self._rows(db, "steps", first - 1, FOLD_READ)
+        steps = [step for row in rows for step in self._reading.step_block(row)]
+        db.execute(query("drop_joined_steps"), (self._name, first))
+        db.executemany(query("add_step"), [(self._name, *row) for row in stepblocks.rows(steps)])
+
+    def _fold_journal(
+        self, db: sqlite3.Connection, day: str, kind: str, join: Join, head: Head
+    ) -> Head:
+        of = (day, *_named(kind))
+        last = self._rows(db, "last_journal", *of, FOLD_READ)
+        count = to_fold((size for _, size in last), FOLD_BYTES, FOLD_READ_BYTES)
+        if not count:
+            return head
+        span = (*of, last[count - 1][0], last[0][0])
+        rows = self._rows(db, "journal_between", *span)
+        together = join([self._reading.journal_entry(row) for row in rows])
+        db.execute(query("drop_joined_journal"), (self._name, *span))
+        place = head.journal + 1
+        db.execute(query("add_journal"), (self._name, place, *journal_row(together)))
+        return head._replace(journal=place, journal_kept=head.journal_kept + 1 - count)
 
     @property
     def location(self) -> str:
@@ -739,6 +789,11 @@ class SqliteStore:
             query("add_audit"),
             [(self._name, at, *row) for at, row in enumerate(entries, last - count + 1)],
         )
+
+
+def _named(kind: str | None) -> tuple[str, str]:
+    """Bounds of the names that begin with a word; None: of all names."""
+    return ("", "\U0010ffff") if kind is None else (f"{kind} ", f"{kind}!")
 
 
 def _now_ms() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
@@ -42,6 +42,7 @@ from openbell.adapters.stores import (
     Document,
     Fenced,
     Gap,
+    JournalEntry,
     LeaseHeld,
     Snapshot,
     Store,
@@ -229,6 +230,90 @@ def test_steps_of_one_commit_are_one_entry_a_day(store: Store, place: Place) -> 
     for after, until in ((0, None), (298, 301), (299, 300), (349, 352), (399, None)):
         assert list(place.open().steps(after, until)) == steps[after:until]
     assert store.usage().counts["steps"] == 400
+
+
+def joined(entries: Sequence[JournalEntry]) -> JournalEntry:
+    last = entries[-1]
+    return replace(last, body=b",".join(entry.body for entry in entries))
+
+
+def test_small_entries_are_folded_and_say_the_same(store: Store, place: Place) -> None:
+    fence = taken(store)
+    whole = an_entry("rows of the load")
+    store.commit(fence, a_record(1, steps=(), journal=(whole,)))
+    number, said = 1, []
+    for _ in range(3):
+        for _ in range(12):
+            number += 1
+            step = a_step(number - 1)
+            came = replace(an_entry(f"came {number}"), step=step.number)
+            other = replace(an_entry(f"made {number}"), step=step.number)
+            said.append(came.body)
+            store.commit(fence, a_record(number, steps=(step,), journal=(came, other)))
+
+        store.fold(fence, {"came": joined})
+
+        for each in (store, place.open()):
+            assert list(each.steps()) == [a_step(n) for n in range(1, number)]
+            assert list(each.steps(number - 3, number - 2)) == [a_step(number - 2)]
+            entries = list(each.journal(DAY, kind="came"))
+            assert b",".join(entry.body for entry in entries) == b",".join(said)
+            assert len(entries) < 12
+            assert len(list(each.journal(DAY, kind="made"))) == number - 1
+            assert [e.name for e in each.journal(DAY, number - 2)][:1] == [whole.name]
+            assert list(each.journal(DAY, number)) == [whole]
+        assert store.commit(fence, a_record(number, steps=(a_step(number - 1),))) == "dup"
+    kept = store.usage().counts
+    assert (kept["steps"], kept["journal"]) == (number - 1, number + len(entries))
+    store.commit(fence, a_record(number + 1, steps=(a_step(number),)))
+    assert len(list(store.steps())) == number
+
+
+def test_few_or_large_entries_are_left_as_they_are(store: Store) -> None:
+    fence = taken(store)
+    large = Random(1).randbytes(100_000)
+    for number in range(1, 8):
+        entry = replace(an_entry(f"came {number}", body=large), step=number)
+        store.commit(fence, a_record(number, journal=(entry,)))
+    before = list(store.journal(DAY))
+
+    store.fold(fence, {"came": joined})
+
+    assert list(store.journal(DAY)) == before
+    assert list(store.steps()) == [a_step(number) for number in range(1, 8)]
+
+
+def test_who_lost_the_lease_folds_nothing(store: Store, place: Place) -> None:
+    fence = taken(store)
+    for number in range(1, 12):
+        store.commit(fence, a_record(number))
+    store.release(fence)
+    taken(place.open())
+
+    with pytest.raises(Fenced):
+        store.fold(fence, {})
+
+
+def test_what_was_folded_is_pruned_with_its_day(store: Store) -> None:
+    fence = taken(store)
+    for number in range(1, 41):
+        day = DAY + timedelta(days=(number - 1) // 10)
+        entry = replace(an_entry(f"came {number}", day=day), step=number)
+        snapshot = a_snapshot({"clock": b"%d" % number}, number=number, day=day)
+        record = a_record(number, steps=(a_step(number, day),), snapshot=snapshot, journal=(entry,))
+        store.commit(fence, record)
+        if number % 10 == 9:
+            store.fold(fence, {"came": joined})
+
+    store.prune(fence, DAY + timedelta(days=2), 1)
+
+    days = {step.trading_date for step in store.steps()}
+    assert DAY not in days
+    assert DAY + timedelta(days=2) in days
+    assert list(store.journal(DAY)) == []
+    assert [step.number for step in store.steps()][-20:] == list(range(21, 41))
+    assert list(store.journal(DAY + timedelta(days=2)))
+    store.commit(fence, a_record(41, steps=(a_step(41, DAY + timedelta(days=3)),)))
 
 
 def test_entries_may_be_many_and_large(store: Store, place: Place) -> None:
