@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-elsewhere lint server soak soak-crash bench clean
+.PHONY: demo test test-elsewhere lint server soak soak-crash live-parity bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -58,3 +58,9 @@ clean:
 N ?= 200
 soak-crash: $(STAMP) server
 	CRASHES=$(N) $(BIN)/pytest tests/faults/test_crash.py
+
+# Recorded days, pushed and through Redis, with kills: the same bytes as their backtest. Each case
+# prints its seed; LIVE="--seed 7 --only push" repeats some.
+LIVE ?=
+live-parity: $(STAMP) server
+	$(BIN)/python tests/faults/live_parity.py $(LIVE)

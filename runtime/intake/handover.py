@@ -21,6 +21,7 @@ from openbell.market.arrivals import added, no_counts
 from openbell.market.assembly import as_came
 from openbell.market.bars import BadRow, Mask, RawRows, RowBatch, RowCounts
 from openbell.market.days import EPOCH, MarketTime, TradingDay
+from openbell.market.prices import as_written
 from openbell.messages.control import Arrived, DayOver
 from openbell.runtime.kernel.hosttime import HostClock, Monotonic, WallTime, monotonic, wall
 
@@ -28,6 +29,9 @@ Positions = NDArray[np.intp]
 
 ROWS_MAX = 50_000
 """How many rows one step gets at most."""
+
+QUANTITIES = ("size", "volume")
+"""Columns that hold no price."""
 
 REFUSED_KEPT_MAX = 1_000
 """How many things that are no rows are kept to be looked at."""
@@ -175,6 +179,7 @@ class HandOver:
         self._aside: tuple[RowCounts, tuple[BadRow, ...]] | None = None
         """Of rows before a day's first one inside its hours: they open no day."""
         self._closed: BaseException | None = None
+        self._failed = False
         self._durable = 0
         self._sent: deque[Arrived | DayOver] = deque()
         """What went to the clock and is not durable yet."""
@@ -283,17 +288,28 @@ class HandOver:
         if self._closed is None and self._say is not None:
             self._say(error)
 
+    def come_to(self, position: int) -> None:
+        """The run has ended before with so much of the feed: nothing goes to the clock any more."""
+        with self._room:
+            self._position = max(self._position, position)
+            self._durable = max(self._durable, position)
+
     def close(self, error: BaseException | None = None) -> None:
         """Take nothing more; who waits for room is told so."""
         if self._feed is not None:
             self._feed.close()
         with self._room:
+            self._failed = self._failed or error is not None
             self._closed = error or RunError("the run has ended; no rows can be pushed into it")
             self._room.notify_all()
 
     def take(self, rows: RawRows, position: int | None = None, mark: str = "") -> int:
         """Rows that came, in the order in which they came; see `adapters.feeds.Door`."""
         with self._room:
+            if self._has(position, len(rows)):
+                self.account.rows += len(rows)
+                self.account.again += len(rows)
+                return self._position
             first = self._wait_for_room(position)
             # A row is named by its position, from 1 as in files.
             rows = replace(rows, locate=lambda i: (self._name, first + i + 1))
@@ -306,7 +322,7 @@ class HandOver:
             ahead = self._ahead_of_host(rows)
             which, ours = self._of_days(rows, place, ahead, had)
             if len(which):
-                self._lay_down(ours, which, place[which], ahead[which], first)
+                self._lay_down(_decimals(ours), which, place[which], ahead[which], first)
                 self._queue[-1].mark = mark
             self._send()
             return self._position
@@ -314,9 +330,9 @@ class HandOver:
     def end_day(self, day: date, position: int | None = None, mark: str = "") -> int:
         """No more rows of a day come; see `adapters.feeds.Door`."""
         with self._room:
-            first = self._wait_for_room(position)
-            if first < self._position:
+            if self._has(position, 1):
                 return self._position
+            self._wait_for_room(position)
             place = next((n for n, of in enumerate(self._days) if of.date == day), None)
             if place is None:
                 raise DataError(f"{day} is no trading day of this run; it has {self._range()}")
@@ -391,6 +407,11 @@ class HandOver:
 
     def _wait_until_open(self) -> None:
         self._room.wait_for(lambda: self._closed or self._say is not None)
+
+    def _has(self, position: int | None, count: int) -> bool:
+        """Whether all of it came before: nothing is waited for then, and the run may have ended."""
+        self._wait_until_open()
+        return position is not None and position + count <= self._position and not self._failed
 
     def _wait_for_room(self, position: int | None) -> int:
         """Position of the first row, once there is room."""
@@ -620,6 +641,15 @@ def _picked(rows: RawRows, which: Positions) -> RawRows:
         columns={name: column[which] for name, column in rows.columns.items()},
         locate=lambda i: rows.locate(int(which[i])),
     )
+
+
+def _decimals(rows: RawRows) -> RawRows:
+    """Prices that were float32 once as what they were, as in files."""
+    columns = {
+        name: column if name in QUANTITIES else as_written(column)
+        for name, column in rows.columns.items()
+    }
+    return replace(rows, columns=columns)
 
 
 def _joined(parts: list[RawRows]) -> RawRows:

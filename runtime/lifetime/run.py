@@ -384,6 +384,8 @@ class DurableRun:
             if not prepared.grants and of_clock.ended is not None and not recover:
                 if of_clock.ended.error is not None:
                     raise DayFailed(f"{of_clock.ended.error}; in ERROR, {recovering()} leaves it")
+                if self.feed is not None:
+                    self.feed.come_to(of_clock.position)
                 return False
         if recover:
             prepared = Prepared(grants=prepared.grants, inputs=(*prepared.inputs, Recover()))

@@ -212,3 +212,23 @@ def test_days_beyond_the_last_one_go_on_from_its_position(folder: Path) -> None:
         found = [s.id for s in further.signals()]
 
     assert found == [s.id for s in backtest_signals(came)]
+
+
+def test_a_run_that_has_ended_tells_its_position_and_ignores_what_it_has(folder: Path) -> None:
+    keys = config(folder)
+    keys["feed"] = {**keys["feed"], "end": str(DAYS[0])}
+    made, came = config_from(keys), rows()
+    before_the_open = came[came["ts"] < "2024-07-01T13:30Z"]  # such rows open no day
+    count = len(before_the_open)
+    with openbell.Runtime.from_config(made) as runtime:
+        runtime.push_ticks(before_the_open)
+        runtime.end_day(DAYS[0])
+        runtime.wait()
+
+    with openbell.Runtime.from_config(made) as again:
+        reached = again.durable_position()
+        pushed = again.push_ticks(before_the_open, position=0)
+        ended = again.end_day(DAYS[0], position=count)
+
+    assert 0 < count < 10
+    assert (reached, pushed, ended) == (count + 1,) * 3

@@ -145,6 +145,21 @@ def test_scalars_sequences_arrays_and_arrow_are_taken() -> None:
     ]
 
 
+def test_prices_that_were_float32_are_read_as_what_they_were_made_from() -> None:
+    rows = frame(days=DAYS[:1], per_day=600)
+    single = rows["price"].to_numpy(np.float32)
+    symbols, ts = list(rows["symbol"]), rows["ts"].to_numpy("datetime64[ns]").astype(np.int64)
+
+    one_day = config(feed={"end": str(DAYS[0])})
+    with openbell.Runtime.from_config(one_day, durable=False) as runtime:
+        runtime.push_ticks(symbols, ts, single, size=rows["size"].to_numpy())
+        runtime.end_day(DAYS[0])
+        found = [(signal.id, signal.price, signal.level) for signal in runtime.signals()]
+
+    wanted = expected(rows).signals.select(["id", "price", "level"]).to_pylist()
+    assert sorted(found) == sorted(tuple(signal.values()) for signal in wanted) != []
+
+
 def test_signals_come_while_the_day_is_under_way() -> None:
     with opened() as runtime:
         signals = runtime.signals()
