@@ -467,9 +467,10 @@ def _noted(state: State, inputs: tuple[Input, ...]) -> State:
     """What a grant tells of the feed, also when it is given again."""
     for entered in inputs:
         match entered:
-            case Arrived(position=position, read_on=place):
+            case Arrived(position=position, read_on=place, host_ns=host):
                 state = changed(
                     state,
+                    awake_ns=max(state.awake_ns, host),
                     known_ns=_newest(state.known_ns, entered),
                     position=max(state.position, position),
                     read_on=max(state.read_on, place),

@@ -226,9 +226,14 @@ class Engine:
     def _roll(self, after: date) -> Roll | RollFailed:
         """Which day follows, as the calendar has it by now."""
         try:
-            return Roll(day=None if self._day_after is None else self._day_after(after))
+            following = None if self._day_after is None else self._day_after(after)
         except (OpenbellError, OSError) as error:
             return RollFailed(reason=f"after {after}: {error}")
+        if following is not None and self._feed is not None:
+            days = self._feed.follow(after, following)
+            if self.came is not None:
+                self.came.days = days
+        return Roll(day=following)
 
     def _stood_still(self, seconds: float) -> None:
         logger.warning(
@@ -251,6 +256,10 @@ class Engine:
                 self.loader.deliver(awaited, self.tell_clock, self._load_timeout)
             case WakeAt(at_ns=at, traded_ns=traded) if self.timekeeper is not None:
                 self.timekeeper.wake_at(at, traded)
+            case WakeAt() | NextDay() if (
+                self._plan.settings.wall is not None and self._feed is None
+            ):
+                pass  # a replay goes no further than what it is given
             case NextDay(after=after):
                 self.tell_clock(self._roll(after))
             case TooLate(arrived=arrived):

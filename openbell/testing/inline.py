@@ -19,7 +19,9 @@ from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.loading import Delivery, Loader
 from openbell.runtime.kernel.dispatchers import Inline
+from openbell.runtime.kernel.hosttime import HostClock
 from openbell.runtime.kernel.pacing import Pacer
+from openbell.runtime.kernel.timekeeping import WallKeeper
 from openbell.runtime.lifetime.recovery import Restored
 from openbell.runtime.lifetime.run import DurableRun
 from openbell.runtime.record.codec import decode, encode
@@ -65,6 +67,13 @@ class InlineLoader(Loader):
 
 class InlinePacer(Pacer):
     """Wakes the clock when a test has moved wall time; the dispatcher asks."""
+
+    def start(self) -> None:
+        return
+
+
+class InlineKeeper(WallKeeper):
+    """The same where market time is the host's."""
 
     def start(self) -> None:
         return
@@ -211,11 +220,11 @@ class InlineRun(DurableRun):
 
     def wake(self) -> bool:
         """Move wall time to where the clock is to be woken; False if it isn't."""
-        pacer = self.engine._pacer
-        left = pacer.left() if pacer is not None else None
-        if pacer is not None and left is not None:
+        keeper = self.engine.timekeeper
+        left = keeper.left() if keeper is not None else None
+        if keeper is not None and left is not None and not self._outside_waits():
             self.clock.advance(left + 1e-6)
-            pacer.left()
+            keeper.left()
         return left is not None or self._outside_waits()
 
     def _outside_waits(self) -> bool:
@@ -229,6 +238,7 @@ class InlineRun(DurableRun):
             pace=self.pace,
             load_timeout=self.config.prefetch.timeout_seconds.seconds,
             journals=self.journals,
+            feed=self.feed,
         )
         engine.dispatcher = InlineDispatcher(
             engine.cells,
@@ -246,13 +256,27 @@ class InlineRun(DurableRun):
             trailing=self.plan.trailing,
             journals=self.journals,
             order=self.plan.settings.order,
+            fed=self.plan.settings.fed,
             clock=self.clock,
             late=lambda day: self.is_late(day),
         )
         if engine._pacer is not None:
             pacer = InlinePacer(self.pace.speed, engine.tell_clock, self.clock)
             engine._pacer = engine.timekeeper = pacer
+        if self.feed is not None and self.pace.wall:
+            keeper = InlineKeeper(
+                engine.tell_clock,
+                self.feed.complete_ns,
+                self.host,
+                check_seconds=self.config.day.boundary_check_interval.seconds,
+                jumped=self._jumped,
+            )
+            engine.timekeeper, self.feed.handed_over = keeper, keeper.handed_over
+            engine._day_after = self._day_after
         return engine
+
+    def _host_clock(self) -> HostClock:
+        return self.clock.host()
 
     def _ledger(self, restored: Restored | None) -> Ledger:
         ledger = super()._ledger(restored)

@@ -99,6 +99,7 @@ def run(
                 in_error=_wait_in_error if made.feed.pace().live else None,
                 fresh_day=fresh_day,
                 on_day=day_over,
+                read_again=lambda: stored_configuration(config),
             )
             watched.append(runner)
             if runner.change is not None:

@@ -70,6 +70,10 @@ OF_LIVE_DAYS: dict[str, frozenset[str]] = {
 """Keys that are part of what determines the answers where a feed is live: what came too late, or not
 at all, is no input of such a day."""
 
+READ_AGAIN = frozenset({"special_sessions", "closures", "early_closes"})
+"""Keys of `calendar` that are read for each day where days follow each other by the host's clock: the
+record has each day's hours, and keeps them."""
+
 FEED_DECIDES = frozenset({"bar_label", "dedupe", "revisions", "ts_unit"})
 """Options of a live feed that say what its rows mean."""
 
@@ -920,6 +924,9 @@ class Config(Section):
             kept["feed"] = {"type": self.feed.type, "options": decides}
             for section, keys in OF_LIVE_DAYS.items():
                 kept[section] = {key: whole[section][key] for key in keys}
+        if self.by_the_wall:
+            for key in READ_AGAIN:
+                del kept["calendar"][key]
         return kept
 
     def with_determining(self, kept: Mapping[str, Any]) -> Config:
@@ -930,7 +937,7 @@ class Config(Section):
                 options = {**written[key]["options"], **value["options"]}
                 written[key] = {**written[key], "type": value["type"], "options": options}
                 continue
-            partly = DIGEST_LEAVES_OUT.get(key) is not None or key in OF_LIVE_DAYS
+            partly = DIGEST_LEAVES_OUT.get(key) is not None or key in {*OF_LIVE_DAYS, "calendar"}
             if partly:
                 at_default = ONLY_WHERE_SET.get(key, frozenset()) - value.keys()
                 others = {name: of for name, of in written[key].items() if name not in at_default}

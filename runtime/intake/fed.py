@@ -40,7 +40,8 @@ class RunRows:
     ) -> None:
         self._stored = stored
         self._symbols, self._interval_ns = symbols, interval_ns
-        self._days = days
+        self.days = days
+        """Those that a run may come to, oldest first."""
         self._keeps = keeps
         self.earlier = earlier
         self._lock = threading.Lock()
@@ -72,7 +73,7 @@ class RunRows:
 
     def read(self, start_ns: int, end_ns: int, symbols: Sequence[str] | None = None) -> RawRows:
         names = self._symbols if symbols is None else tuple(symbols)
-        day = next((d for d in self._days if start_ns <= d.open_ns < end_ns), None)
+        day = next((d for d in self.days if start_ns <= d.open_ns < end_ns), None)
         if day is not None:
             with self._lock:
                 rows = tuple(self._came.get(day.date, ()))

@@ -20,7 +20,7 @@ from openbell.errors import DataError, FeedFull, OpenbellError, RunError
 from openbell.market.arrivals import added, no_counts
 from openbell.market.assembly import as_came
 from openbell.market.bars import BadRow, Mask, RawRows, RowBatch, RowCounts
-from openbell.market.days import EPOCH, MarketTime, TradingDay
+from openbell.market.days import EPOCH, MarketTime, TradingDay, row_spans
 from openbell.market.prices import as_written
 from openbell.messages.control import Arrived, DayOver
 from openbell.runtime.kernel.hosttime import HostClock, Monotonic, WallTime, monotonic, wall
@@ -154,8 +154,7 @@ class HandOver:
         self._symbols = symbols
         self._code = {symbol: code for code, symbol in enumerate(symbols)}
         self._days = tuple(day for day in days if day.date in spans)
-        self._starts = np.array([spans[day.date][0] for day in self._days], np.int64)
-        self._ends = np.array([spans[day.date][1] for day in self._days], np.int64)
+        self._laid_out(spans)
         self._interval_ns = interval_ns
         self._feed = feed
         self._say: Callable[[Arrived | DayOver | OpenbellError], None] | None = None
@@ -363,6 +362,35 @@ class HandOver:
                 self._outstanding = None
                 self._send()
         self.handed_over()
+
+    def follow(self, after: date, following: TradingDay) -> tuple[TradingDay, ...]:
+        """The calendar says which day follows one by now: rows are its own from here on.
+
+        Returns
+        -------
+        Days that the run may come to.
+        """
+        with self._room:
+            if following not in self._days or self._after(after) != following:
+                place = bisect_left(self._days, following.date, key=lambda day: day.date)
+                reached = self._days[self._newest].date if self._newest < len(self._days) else None
+                self._days = (
+                    *(day for day in self._days if day.date <= after),
+                    following,
+                    *(day for day in self._days[place:] if day.date > following.date),
+                )
+                self._laid_out(row_spans(self._days))
+                if reached is not None:
+                    place = bisect_left(self._days, reached, key=lambda day: day.date)
+                    self._newest = place
+            return self._days
+
+    def _after(self, day: date) -> TradingDay | None:
+        return next((of for of in self._days if of.date > day), None)
+
+    def _laid_out(self, spans: Mapping[date, tuple[int, int]]) -> None:
+        self._starts = np.array([spans[day.date][0] for day in self._days], np.int64)
+        self._ends = np.array([spans[day.date][1] for day in self._days], np.int64)
 
     def too_late(self, arrived: Arrived) -> None:
         """These came when their day was over, by the host's clock."""

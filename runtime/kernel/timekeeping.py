@@ -15,7 +15,7 @@ LOOK_SECONDS = 0.5
 """How long a wait is at most: one that counts by a clock which stops while the host sleeps would
 come as much too late, and one by a clock that may be set, too late or too early."""
 
-AGAIN_SECONDS = 0.1
+AGAIN_NS = SECOND_NS // 10
 """How often the clock is woken again while what it waits for keeps it from going on."""
 
 JUMP_NS = SECOND_NS
@@ -82,8 +82,8 @@ class WallKeeper:
         self._now = now
         self._changed = threading.Condition()
         self._wanted = EPOCH
-        self._woken = False
-        """Whether it was woken for that, and did not ask for another since."""
+        self._again_ns = EPOCH
+        """When it is woken for that again; EPOCH: it was not yet."""
         self._checked_ns = host()
         self._turns = 0
         """How often something changed that a wait has to know of."""
@@ -96,14 +96,15 @@ class WallKeeper:
 
     def wake_at(self, at_ns: MarketTime, traded_ns: int = 0) -> None:
         with self._changed:
-            self._wanted, self._woken = at_ns, False
+            self._wanted, self._again_ns = at_ns, EPOCH
             self._turns += 1
             self._changed.notify()
 
     def handed_over(self) -> None:
         """More of what came has been handed over: what the clock waits for may be there."""
-        if self._woken:
+        if self._again_ns:
             with self._changed:
+                self._again_ns = MarketTime(min(self._again_ns, self._wanted))
                 self._turns += 1
                 self._changed.notify()
 
@@ -112,16 +113,18 @@ class WallKeeper:
             self._jumped(by_ns)
         host = self._host()
         with self._changed:
-            wanted, woken = self._wanted, self._woken
-            due = wanted != EPOCH and host >= wanted
+            wanted, woken = self._wanted, self._again_ns != EPOCH
+            wakes = max(wanted, self._again_ns)
+            due = wanted != EPOCH and host >= wakes
             if not due and host - self._checked_ns < self._check_ns:
-                return (wanted - host) / SECOND_NS if wanted != EPOCH else None
+                return (wakes - host) / SECOND_NS if wanted != EPOCH else None
             self._checked_ns = host
-            self._woken = due
+            if due:
+                self._again_ns = MarketTime(host + AGAIN_NS)
         if due and not woken:
             self.drift.add((host - wanted) / SECOND_NS)
         self._deliver(Woke(at_ns=host, complete_ns=self._complete(host)))
-        return AGAIN_SECONDS if due else 0.0
+        return AGAIN_NS / SECOND_NS if due else 0.0
 
     def close(self) -> None:
         with self._changed:

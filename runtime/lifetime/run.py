@@ -18,11 +18,12 @@ from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable
-from openbell.errors import DayFailed, LeaseLost, StoreError
-from openbell.market.days import SECOND_NS
+from openbell.errors import ConfigError, DayFailed, LeaseLost, StoreError
+from openbell.market.days import SECOND_NS, TradingDay
 from openbell.messages.control import Prepared, Recover
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
+from openbell.runtime.config.model import READ_AGAIN
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.feeding import fed
@@ -73,6 +74,9 @@ class DurableRun:
         Whether a configuration that gives other answers, or another register, is taken by
         beginning the day under way anew; if not, the first is refused, and symbols that were added
         count from the next day on.
+    read_again : callable, optional
+        The configuration as it is written by now: where the host's clock rolls days, each has the
+        hours that its `calendar` says then.
     """
 
     ledger_kind: type[Ledger] = Ledger
@@ -91,8 +95,10 @@ class DurableRun:
         dispatcher: Literal["inline", "threads"] | None = None,
         in_error: Callable[[DayFailed], None] | None = None,
         fresh_day: bool = False,
+        read_again: Callable[[], Config] | None = None,
     ) -> None:
         self.config = config
+        self._read_again = read_again
         self._in_error = in_error
         self.pace = config.pace()
         self.host = self._host_clock()
@@ -293,9 +299,24 @@ class DurableRun:
             feed=self.feed,
             host=self.host,
             check_seconds=self.config.day.boundary_check_interval.seconds,
-            day_after=partial(day_after, self.config),
+            day_after=self._day_after,
             jumped=self._jumped,
         )
+
+    def _day_after(self, day: date) -> TradingDay | None:
+        """Which trading day follows one, as the calendar has it by now; None: the last has ended."""
+        config = self.config
+        if self._read_again is not None:
+            try:
+                calendar = self._read_again().calendar
+            except ConfigError as error:
+                logger.warning("the calendar stays as it was: the configuration says {}", error)
+            else:
+                own = {key: getattr(calendar, key) for key in READ_AGAIN}
+                config = config.model_copy(
+                    update={"calendar": config.calendar.model_copy(update=own)}
+                )
+        return day_after(config, day)
 
     def _host_clock(self) -> HostClock:
         """What moves time, where the configuration leaves it to the host."""
