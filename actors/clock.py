@@ -146,6 +146,8 @@ class State:
     """All rows that had come by then, by the host's clock, have been handed over."""
     rolling: bool = False
     """Whether the runtime was asked which day follows."""
+    restarted: bool = field(default=False, metadata={"snapshot": False})
+    """Whether a process has just gone on from where another had come."""
     begun: bool = field(default=False, metadata={"snapshot": False})
     """Whether it was said how to begin or go on; before that a command must not make it grant."""
 
@@ -222,7 +224,14 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             again = tuple(g for g in grants if isinstance(g, Grant))
             awaiting = None if _brings(inputs, state.awaiting) else state.awaiting
             inputs = (*state.inputs, *inputs)
-            state = changed(state, again=again, inputs=inputs, awaiting=awaiting, begun=True)
+            state = changed(
+                state,
+                again=again,
+                inputs=inputs,
+                awaiting=awaiting,
+                begun=True,
+                restarted=settings.wall is not None,
+            )
             if not again:
                 anchors = _anchors(settings, state)
                 state, effects = _granted(settings, state)
@@ -368,6 +377,11 @@ def _by_the_wall(settings: Settings, state: State, wall: WallRules) -> tuple[Sta
     closed = not state.agenda if begun else state.over == today
     if came is not None and (came.date < today or (came.date == today and closed)):
         return _passed_over(settings, state, came)
+    if state.restarted:
+        # A day that does not roll by itself does when the run is started again.
+        rolls = closed and all(name != ROLL for _, name in state.alarms)
+        alarms = set_for(state.alarms, ROLL, state.now_ns) if rolls else state.alarms
+        state = changed(state, restarted=False, alarms=alarms)
     if begun and not closed:
         return _walled(settings, state, wall, came)
     if closed:
@@ -509,6 +523,7 @@ def _kept(state: State) -> State:
         awake_ns=EPOCH,
         complete_ns=EPOCH,
         rolling=False,
+        restarted=False,
     )
 
 

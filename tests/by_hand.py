@@ -44,7 +44,7 @@ def config(**more: Any) -> dict[str, Any]:
             {"name": "Noon", "start": "12:00", "end": "12:09"},
         ],
         "data": {"kind": "ticks"},
-        "feed": {"type": "push"},
+        "feed": {"type": "push", "end": "2024-07-12"},
         "clock": {"time": "wall"},
     }
     for section, keys in more.items():
@@ -67,7 +67,8 @@ class ByHand:
     """(local time, what became durable): day states, and sessions' statuses."""
     follows: Callable[[date], TradingDay | None] | None = None
     """Stands for the calendar when a day rolls."""
-    seed: int | None = None
+    round_trips: bool = False
+    """Whether each actor's state goes through its bytes after every step."""
 
     def __post_init__(self) -> None:
         self.clock = HandClock(self.begins)
@@ -78,6 +79,10 @@ class ByHand:
     def tick(self, came: float, symbol: str, price: float, ts: float | None = None) -> ByHand:
         """Have a tick come at a moment, of that moment or of another."""
         return self.do(came, lambda of: of.push(symbol, came if ts is None else ts, price))
+
+    def bar(self, came: float, symbol: str, ts: float, price: float) -> ByHand:
+        """Have a bar come at a moment, whose open, high, low and close are one."""
+        return self.do(came, lambda of: of.push(symbol, ts, price))
 
     def do(self, when: float, act: Act) -> ByHand:
         self.acts.append((when, act))
@@ -155,8 +160,10 @@ class ByHand:
         assert feed is not None
         for place, (symbol, ts, price) in enumerate(self.sent[position:], position):
             when = datetime.fromtimestamp(ts, UTC)
-            values = {"price": price, "size": 1.0}
-            feed.take(pushed_columns("ticks", symbol, when, values), place)
+            kind = self._running.config.data.kind
+            ohlc = {"open": price, "high": price, "low": price, "close": price, "volume": 1.0}
+            values = {"price": price, "size": 1.0} if kind == "ticks" else ohlc
+            feed.take(pushed_columns(kind, symbol, when, values), place)
 
     def _look(self) -> None:
         """Note what became durable, and when."""
@@ -173,14 +180,16 @@ class ByHand:
 class _Run(InlineRun):
     def __init__(self, of: ByHand, acts: list[tuple[float, Act]], until: float) -> None:
         self.of, self._acts, self._until = of, acts, until
-        self.seed = of.seed
         self._sent_again = False
+        self.round_trips = of.round_trips
         super().__init__(config_from(of.config), of.store, of.clock)
 
     def commit_waiting(self) -> bool:
         committed = super().commit_waiting()
         if committed:
             self.of._look()
+        if self.heartbeat.notes:
+            self.heartbeat.beat()
         return committed
 
     def idle(self) -> None:

@@ -120,6 +120,7 @@ def entry(of: date, came: Sequence[tuple[int, Arrived]]) -> JournalEntry:
             rows=[len(part) for part in rows],
             outside=[_outside(arrived.counts) for _, arrived in came],
             bad=[[_bad(row) for row in arrived.bad] for _, arrived in came],
+            host_ns=[arrived.host_ns for _, arrived in came],
             code=np.concatenate([part.code for part in rows]),
             ts=np.concatenate([part.ts for part in rows]),
             columns={
@@ -190,16 +191,20 @@ class _Block:
     rows: list[int]
     outside: list[Any]
     bad: list[Any]
+    host_ns: list[MarketTime]
+    """EPOCH, and not written, where the host's clock moves no time."""
     code: NDArray[np.int32]
     ts: NDArray[np.int64]
     columns: dict[str, Prices]
 
 
-_BY_STEP = ("steps", "positions", "dates", "read_on", "rows", "outside", "bad")
+_BY_STEP = ("steps", "positions", "dates", "read_on", "rows", "outside", "bad", "host_ns")
 
 
 def _entry(of: date, block: _Block) -> JournalEntry:
     head: dict[str, Any] = {name: getattr(block, name) for name in _BY_STEP}
+    if not any(block.host_ns):
+        del head["host_ns"]
     head["code"] = split(block.code.astype("<i4"))
     if len(block.ts) < PACKED_FROM:
         # Times follow each other closely: their differences are small.
@@ -226,6 +231,7 @@ def _block(body: bytes) -> _Block:
     try:
         plain = _CODEC.decompress(body[8:], int.from_bytes(body[:8], "big"), asbytes=True)
         head = msgpack.unpackb(plain, raw=False)
+        head.setdefault("host_ns", [EPOCH] * len(head["rows"]))
         code = whole(head["code"], "<i4")
         columns: dict[str, Prices] = {}
         if "instants" in head:
@@ -260,6 +266,7 @@ def _read(body: bytes) -> list[tuple[int, Came]]:
                     {name: part[edges[n] : edges[n + 1]] for name, part in block.columns.items()},
                     [(which, count) for which, count in block.outside[n]],
                     tuple(BadRow(*row) for row in block.bad[n]),
+                    block.host_ns[n],
                 ),
             )
             for n, step in enumerate(block.steps)
