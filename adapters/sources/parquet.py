@@ -8,7 +8,7 @@ part of this, but takes 0.3 s to import.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
@@ -140,11 +140,11 @@ class _ParquetFile:
         `known` has the symbols of columns read so far, by a digest of what is stored of them:
         files of whole days in one order hold the same column, which is read but once.
         """
-        with self._naming_damage():
-            yield from self._pieces(known)
+        with self._naming_damage(), pa.OSFile(self._file.name) as handle:
+            yield from self._pieces(handle, known)
 
-    def _pieces(self, known: dict[bytes, tuple[str, ...]]) -> Iterator[Piece]:
-        parquet = self._open([])
+    def _pieces(self, handle: Any, known: dict[bytes, tuple[str, ...]]) -> Iterator[Piece]:
+        parquet = self._open(handle)
         schema = parquet.schema_arrow
         name, options = self._file.name, self._options
         found = found_in(name, schema.names, schema.types)
@@ -167,7 +167,9 @@ class _ParquetFile:
                     self._file.check_days(bounds)
                 yield Piece(
                     rows=group.num_rows,
-                    symbols=self._symbols(plan, schema, group, leaves, number, first_row, known),
+                    symbols=self._symbols(
+                        plan, handle, parquet, group, leaves, number, first_row, known
+                    ),
                     bounds=bounds,
                     load=partial(self._load, plan, number, first_row),
                     times=partial(self._times, plan, number, first_row),
@@ -178,7 +180,8 @@ class _ParquetFile:
     def _symbols(
         self,
         plan: Plan,
-        schema: Any,
+        handle: Any,
+        parquet: Any,
         group: Any,
         leaves: dict[str, int],
         number: int,
@@ -194,26 +197,18 @@ class _ParquetFile:
             # Long texts may have been cut short by the writer.
             if isinstance(low, bytes) and low == high and 0 < len(low) < 32:
                 return (low.decode(),)
-        stored = self._stored(group.column(leaves[name]), f"{schema.field(name)!r}")
+        column, form = group.column(leaves[name]), f"{parquet.schema_arrow.field(name)!r}"
+        stored = _stored(handle, column, form)
         if stored not in known:
-            table = self._read(plan, number, ["symbol"])
+            # The same handle and footer: to open the file anew would take as long as to decode.
+            again = self._open(handle, [name], parquet.metadata)
+            table = again.read_row_group(number, columns=plan.needed(["symbol"]))
             symbols, code = decode_symbols(plan, table, first_row)
-            used = np.bincount(code, minlength=len(symbols)) > 0
+            used = np.zeros(len(symbols), np.bool_)
+            used[code[:1]] = True
+            used[code[1:][code[1:] != code[:-1]]] = True  # few, where rows stand by symbol
             known[stored] = tuple(symbols[i] for i in np.flatnonzero(used))
         return known[stored]
-
-    def _stored(self, column: Any, form: str) -> bytes:
-        """Digest of a column's pages and of what else it takes to decode them."""
-        form = f"{form} {column.num_values} {column.compression} {column.physical_type}"
-        digest = blake2b(form.encode(), digest_size=16)
-        offsets = (column.dictionary_page_offset, column.data_page_offset)
-        try:
-            with self._file.path.open("rb") as file:
-                file.seek(min(offset for offset in offsets if offset))
-                digest.update(file.read(column.total_compressed_size))
-        except OSError as error:
-            raise unreadable(self._file.name, error) from None
-        return digest.digest()
 
     def _load(self, plan: Plan, number: int, first_row: int) -> Decoded:
         ours = ["symbol", "ts", *plan.options.value_columns]
@@ -233,13 +228,15 @@ class _ParquetFile:
         # Read as a dictionary, symbols come as codes and not as a text a row.
         symbol = [plan.names["symbol"]] if "symbol" in plan.names else []
         with self._naming_damage():
-            return self._open(symbol).read_row_group(number, columns=plan.needed(ours))
+            parquet = self._open(self._file.path, symbol)
+            return parquet.read_row_group(number, columns=plan.needed(ours))
 
-    def _open(self, dictionaries: list[str]) -> Any:
+    def _open(self, source: Any, dictionaries: Sequence[str] = (), metadata: Any = None) -> Any:
         with self._naming_damage():
             return pq.ParquetFile(
-                self._file.path,
-                read_dictionary=dictionaries,
+                source,
+                metadata=metadata,
+                read_dictionary=list(dictionaries),
                 page_checksum_verification=True,  # where the writer gave checksums
             )
 
@@ -250,6 +247,16 @@ class _ParquetFile:
             yield
         except _UNREADABLE as error:
             raise unreadable(self._file.name, error, f"is it damaged? If so, {_REWRITE}") from None
+
+
+def _stored(handle: Any, column: Any, form: str) -> bytes:
+    """Digest of a column's pages and of what else it takes to decode them."""
+    form = f"{form} {column.num_values} {column.compression} {column.physical_type}"
+    digest = blake2b(form.encode(), digest_size=16)
+    offsets = (column.dictionary_page_offset, column.data_page_offset)
+    handle.seek(min(offset for offset in offsets if offset))
+    digest.update(handle.read(column.total_compressed_size))
+    return digest.digest()
 
 
 def _statistics(group: Any, leaves: dict[str, int], name: str) -> Any:
