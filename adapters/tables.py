@@ -8,7 +8,7 @@ is declared so: it is written in two thirds of the time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date
 from functools import lru_cache
 from itertools import groupby
@@ -108,11 +108,8 @@ def decoded(table: pa.Table) -> pa.Table:
     )
 
 
-def day_signals(batches: Sequence[SignalBatch]) -> SignalBatch:
-    """All signals of one trading day as one batch, ordered by (ts, symbol, session, side).
-
-    Symbols and sessions are compared as texts, so that the order does not depend on the order
-    in which they were configured; the result's tuples are sorted.
+def joined_signals(batches: Sequence[SignalBatch]) -> SignalBatch:
+    """Signals of one trading day as one batch, in the order given; its tuples are sorted.
 
     Parameters
     ----------
@@ -126,13 +123,6 @@ def day_signals(batches: Sequence[SignalBatch]) -> SignalBatch:
     columns["session"] = np.concatenate([session_code(b.sessions)[b.session] for b in batches])
     columns["companion"] = np.concatenate([symbol_code(b.symbols)[b.companion] for b in batches])
 
-    ts, number = columns["ts"], columns["number"]
-    place = columns["symbol"].astype(np.int64) * len(sessions) + columns["session"]
-    place = (place * 2 + columns["side"]) * (1 + number.max(initial=0)) + number
-    # Steps follow each other in time, so that mostly nothing has to be moved.
-    if not ((ts[1:] > ts[:-1]) | ((ts[1:] == ts[:-1]) & (place[1:] >= place[:-1]))).all():
-        order = np.lexsort((place, ts))
-        columns = {name: column[order] for name, column in columns.items()}
     return SignalBatch(
         exchange=batches[0].exchange,
         trading_date=batches[0].trading_date,
@@ -140,6 +130,27 @@ def day_signals(batches: Sequence[SignalBatch]) -> SignalBatch:
         symbols=symbols,
         **columns,
     )
+
+
+def day_signals(batches: Sequence[SignalBatch]) -> SignalBatch:
+    """All signals of one trading day as one batch, ordered by (ts, symbol, session, side).
+
+    Symbols and sessions are compared as texts, so that the order does not depend on the order
+    in which they were configured; the result's tuples are sorted.
+
+    Parameters
+    ----------
+    batches : at least one, of the same exchange and trading date
+    """
+    day = joined_signals(batches)
+    ts, number = day.ts, day.number
+    place = day.symbol.astype(np.int64) * len(day.sessions) + day.session
+    place = (place * 2 + day.side) * (1 + number.max(initial=0)) + number
+    # Steps follow each other in time, so that mostly nothing has to be moved.
+    if ((ts[1:] > ts[:-1]) | ((ts[1:] == ts[:-1]) & (place[1:] >= place[:-1]))).all():
+        return day
+    order = np.lexsort((place, ts))
+    return replace(day, **{name: getattr(day, name)[order] for name in _SIGNAL_COLUMNS})
 
 
 _SIGNAL_COLUMNS = tuple(

@@ -186,6 +186,8 @@ class HandOver:
         """What has to go again, before all else."""
         self._read_on = (0, "")
         """The latest place of what went to the clock from which the feed can be asked again."""
+        self._passed_by = 0
+        """Position after what was taken from the queue last."""
 
     @property
     def durable(self) -> int:
@@ -255,7 +257,8 @@ class HandOver:
                 self._heard_ns = self._by_the_wall.host()
             self._position = max(self._position, position)
             self._durable = max(self._durable, position)
-            lost = [entered for entered in self._sent if entered.position > position]
+            gone = (*self._sent, *self._again)
+            lost = [entered for entered in gone if entered.position > position]
             self._again, self._sent = deque(lost), deque()
             self._outstanding = None
             self._room.notify_all()
@@ -562,7 +565,7 @@ class HandOver:
                 return
             day = self._queue[0].day
             if self._under_way is not None and self._under_way < day.date:
-                self._end(self._under_way, 0)
+                self._end(self._under_way, self._passed_by)
             elif self._queue[0].rows is None:
                 over = self._queue.popleft()
                 self._passed(over)
@@ -582,6 +585,7 @@ class HandOver:
         )
 
     def _passed(self, part: _Waiting) -> None:
+        self._passed_by = part.position
         if part.mark:
             self._read_on = (part.position, part.mark)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import groupby
 
 import orjson
 
 from openbell.adapters.stores import Document
 from openbell.adapters.stores.columns import pack_document
-from openbell.adapters.tables import day_signals
+from openbell.adapters.tables import joined_signals
 from openbell.market.results import SessionDocument, SignalBatch
 from openbell.runtime.record.trail import Transition
 
@@ -28,16 +29,8 @@ def stored_documents(documents: Iterable[SessionDocument]) -> Iterator[Document]
 
 def joined_batches(batches: Iterable[SignalBatch]) -> Iterator[SignalBatch]:
     """The same signals in the same order in fewer batches: one takes as long as a large one."""
-    run: list[SignalBatch] = []
-    for batch in filter(len, batches):
-        if run and not (
-            batch.trading_date == run[-1].trading_date and batch.ts[0] > run[-1].ts[-1]
-        ):
-            yield day_signals(run)
-            run = []
-        run.append(batch)
-    if run:
-        yield day_signals(run)
+    for _, of_day in groupby(filter(len, batches), key=lambda batch: batch.trading_date):
+        yield joined_signals(list(of_day))
 
 
 def audit_entry(change: Transition) -> bytes:

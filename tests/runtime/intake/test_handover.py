@@ -44,6 +44,11 @@ class Clock:
         )
         self.feed.open(self.got.append)
 
+    def open(self, position: int) -> None:
+        """Another clock goes on behind a position, as when its actors have failed."""
+        self.got.clear()
+        self.feed.open(self.got.append, position)
+
     def all_taken(self) -> list[Any]:
         for entered in self.got:
             self.feed.taken(entered)
@@ -78,3 +83,31 @@ def test_a_row_of_the_next_day_ends_the_one_before_when_it_is_time() -> None:
 
     assert kinds == [(Arrived, 1), (DayOver, 1), (Arrived, 2)]
     assert clock.feed.account.day_over == 1
+
+
+def test_what_was_not_durable_goes_again_however_often_the_clock_is_another_one() -> None:
+    today, tomorrow = (day.open_ns for day in DAYS)
+    clock = Clock(host_ns=tomorrow + MINUTE_NS)
+    clock.feed.take(ticks(today + MINUTE_NS))
+    clock.feed.end_day(DAYS[0].date)
+    clock.feed.take(ticks(tomorrow + MINUTE_NS))
+    clock.all_taken()
+
+    for _ in range(3):
+        clock.open(position=1)
+    got = clock.all_taken()
+
+    assert [(type(entered), entered.date.day) for entered in got] == [(DayOver, 1), (Arrived, 2)]
+
+
+def test_rows_that_open_no_day_are_told_again_too() -> None:
+    today, tomorrow = (day.open_ns for day in DAYS)
+    clock = Clock(host_ns=tomorrow + MINUTE_NS)
+    clock.feed.take(ticks(today - MINUTE_NS, today - 2 * MINUTE_NS))
+    clock.feed.take(ticks(tomorrow + MINUTE_NS))
+    clock.all_taken()
+
+    clock.open(position=0)
+    over, arrived = clock.all_taken()
+
+    assert (over.outside_hours, over.position, arrived.position) == (2, 2, 3)
