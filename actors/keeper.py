@@ -102,7 +102,8 @@ def _document(settings: Settings, spec: SessionSpec, opened: DayOpened) -> Sessi
 def _committed(settings: Settings, state: State, step: int) -> tuple[State, Effects]:
     """The step's commit: all that it brought."""
     said = state.gathered
-    opened = _only(DayOpened, said)
+    # A step may open a day without its rows and, as they have come by then, with them.
+    opened = _last(DayOpened, said)
     documents = {document.session_name: document for document in state.documents}
     changes = [message for message in said if isinstance(message, CHANGES)]
     awaits_rows = state.awaits_rows if opened is None else opened.awaits_rows
@@ -112,7 +113,7 @@ def _committed(settings: Settings, state: State, step: int) -> tuple[State, Effe
         documents = {spec.name: _document(settings, spec, opened) for spec in settings.sessions}
     for message in sorted(changes, key=_stage):
         documents[message.session] = _changed(documents[message.session], message)
-    closed = _only(DayClosed, said)
+    closed = _last(DayClosed, said)
     touched = {message.session for message in changes}
     commit = Commit(
         number=state.commits + 1,
@@ -120,8 +121,8 @@ def _committed(settings: Settings, state: State, step: int) -> tuple[State, Effe
         documents=tuple(documents[name] for name in documents if name in touched),
         signals=tuple(m.batch for m in said if isinstance(m, Signals)),
         bars=tuple(m.bars for m in said if isinstance(m, BarsDerived)),
-        quality=_only(QualityReport, said),
-        indicators=_only(IndicatorsReady, said),
+        quality=_last(QualityReport, said),
+        indicators=_last(IndicatorsReady, said),
         transitions=tuple(m for m in said if isinstance(m, StateChanged | PhaseEntered)),
         without_data=tuple(m for m in said if isinstance(m, DayWithoutData)),
         opened=opened,
@@ -155,6 +156,6 @@ def _changed(document: SessionDocument, change: Change) -> SessionDocument:
             return replace(document, breakouts_checked=True, updated_at=at)
 
 
-def _only(kind: type[M], said: tuple[Message, ...]) -> M | None:
-    """The message of a kind of which a step brings at most one."""
-    return next((message for message in said if isinstance(message, kind)), None)
+def _last(kind: type[M], said: tuple[Message, ...]) -> M | None:
+    """The message of a kind that counts, of those that a step brought."""
+    return next((message for message in reversed(said) if isinstance(message, kind)), None)

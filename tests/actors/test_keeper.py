@@ -125,6 +125,17 @@ def test_documents_are_written_when_it_is_known_that_the_day_has_rows() -> None:
     ]
 
 
+def test_a_day_opened_without_its_rows_and_with_them_in_one_step_has_documents() -> None:
+    awaiting = OPENED.model_copy(update={"awaits_rows": True})
+    again = OPENED.model_copy(update={"again": True})
+    both = (planned("Morning"), planned("Lunch"))
+
+    _, (opened,) = stepped(State(), 1, awaiting, *both, again, *both)
+
+    assert [d.session_name for d in opened.documents] == ["Morning", "Lunch"]
+    assert opened.opened == again
+
+
 def test_a_skipped_session_keeps_its_reason() -> None:
     skipped = SessionPlanned(session="Lunch", status="SKIPPED", at_ns=AT, reason="no hours")
 
