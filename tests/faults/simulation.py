@@ -32,7 +32,7 @@ if __name__ == "__main__":
 from faults.activation import expected_names, kinds_of, states_in
 from faults.drawn_faults import CALM, Faults, drawn_faults
 from faults.left import Left, differing, left_in, of_the_market
-from faults.markets import planned, scenario
+from faults.markets import Scenario, planned, scenario
 from faults.shrinking import shrunk
 from runs import MemorySource, joined, plain
 
@@ -66,7 +66,7 @@ from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.wiring import edges, wiring
 from openbell.runtime.lifetime.recovery import Restored, restore
 from openbell.runtime.lifetime.supervision import RECOVER
-from openbell.runtime.record import journal
+from openbell.runtime.record import feedlog, journal
 from openbell.runtime.record.ledger import STORE_TOKEN, Ledger
 from openbell.runtime.record.writing import stored_documents
 from openbell.runtime.results.recording import Recorder
@@ -241,7 +241,7 @@ class Process(InlineRun):
         )
 
     def _opened(self) -> tuple[Any, Plan]:
-        return Source(self.world, self.life), planned(self.world.scenario, self.config)
+        return Source(self.world, self.life), self.world.plan(self.config)
 
     def before_letter(self) -> None:
         world = self.world
@@ -360,6 +360,19 @@ class Process(InlineRun):
         super()._seen(commit, before)
 
 
+def written(day: DayResult) -> Any:
+    """What a sink gets, in a form that can be compared."""
+    return (
+        plain(day.symbols),
+        plain(day.documents),
+        joined(day.signals),
+        tuple((minutes, joined(parts)) for minutes, parts in sorted(day.bars.items())),
+        plain(day.quality),
+        plain(day.bad),
+        plain(day.tally),
+    )
+
+
 class World:
     """What outlives the processes: the store, and the hand that lets things go wrong."""
 
@@ -369,7 +382,7 @@ class World:
         rng = self.random = random.Random(f"seed {seed}")
         self.seed = seed
         left_out = frozenset(part for part in without if not part.startswith("fault:"))
-        self.scenario = scenario(seed // SEEDS_A_SCENARIO, left_out)
+        self.scenario = self.scenario_of(seed // SEEDS_A_SCENARIO, left_out)
         drawn = drawn_faults(rng)
         off = {part.removeprefix("fault:"): 0.0 for part in without if part not in left_out}
         self.drawn = self.faults = replace(drawn if faults is None else faults, **off)
@@ -398,7 +411,7 @@ class World:
             "supervision": {"restarts": 5},
         }
         self.config = config_from(config)
-        wires = wiring(planned(self.scenario, self.config).settings.sessions)
+        wires = wiring(self.plan(self.config).settings.sessions)
         self.delayed = rng.choice((None, rng.choice(list(edges(wires)))))
         self.days: dict[date, Any] = {}
         self.held: set[str] = set()
@@ -408,6 +421,17 @@ class World:
         self.happened: Counter[str] = Counter()
         self.reached: set[str] = set()
         """Names of what was the case at some time."""
+
+    def scenario_of(self, number: int, without: Collection[str]) -> Scenario:
+        return scenario(number, frozenset(without))
+
+    def plan(self, config: Config) -> Plan:
+        """What a process runs."""
+        return planned(self.scenario, config)
+
+    def process(self, **how: Any) -> Process:
+        """One that is about to begin."""
+        return Process(self, **how)
 
     @property
     def calm(self) -> bool:
@@ -470,7 +494,7 @@ class World:
         other = {"breakout.confirm": "touch" if confirm == "close" else "close"}
         self.faults = CALM
         try:
-            Process(self, config=config_from(self.config, overrides=other))
+            self.process(config=config_from(self.config, overrides=other))
         except ConfigError:
             self.sometimes(True, "another configuration was refused")
         else:
@@ -486,15 +510,7 @@ class World:
         assert self.letters < LETTERS_MAX, "the run does not come to its end"
 
     def write_day(self, day: DayResult) -> None:
-        self.days[day.trading_date] = (
-            plain(day.symbols),
-            plain(day.documents),
-            joined(day.signals),
-            tuple((minutes, joined(parts)) for minutes, parts in sorted(day.bars.items())),
-            plain(day.quality),
-            plain(day.bad),
-            plain(day.tally),
-        )
+        self.days[day.trading_date] = written(day)
 
     def write_day_without_data(self, day: date, tally: Tally) -> None:
         self.days[day] = plain(tally)
@@ -555,7 +571,7 @@ class World:
         self.lives += 1
         run: Process | None = None
         try:
-            run = Process(self, rival=rival)
+            run = self.process(rival=rival)
             run.run()
             ended = True
         except Killed:
@@ -643,14 +659,16 @@ class Given(Ledger):
         )
 
 
-def check_replay(world: World) -> None:
-    """The step log alone, given to new actors, gives what the store holds."""
+def check_replay(world: World) -> list[Commit]:
+    """The step log alone, given to new actors, gives what the store holds; what its steps bring."""
     store = world.connected()
     found = Restored(0, 0, EPOCH)
     found.steps = tuple(store.steps())
     for case in world.scenario.cases:
-        found.journal |= journal.days(store.journal(case.day.date))
-    plan = planned(world.scenario, world.config)
+        kept = list(store.journal(case.day.date))
+        found.journal |= journal.days(kept)
+        found.came |= feedlog.arrivals(kept)
+    plan = world.plan(world.config)
     plan = replace(plan, settings=replace(plan.settings, paced=False))
     source = Source(world, Life(world))
     engine = Engine(plan, source, Recorder(()), journals=not world.scenario.lasting)
@@ -667,6 +685,7 @@ def check_replay(world: World) -> None:
     }
     held = {(d.trading_date, d.session): d.body for d in store.documents()}
     assert documents == held
+    return ledger.found
 
 
 def simulate(seed: int, without: Collection[str] = ()) -> World:
@@ -708,7 +727,7 @@ def check(world: World, without: Collection[str]) -> None:
     if world.drawn.at_the_door or world.seed % 5 == 0:
         check_replay(world)
     before = world.state()
-    Process(world).run()
+    world.process().run()
     assert world.state() == before, "a run that had ended wrote again"
     world.reached |= states_in(found) | kinds_of(world.scenario, world.config)
 
