@@ -27,8 +27,9 @@ from openbell.runtime.engine import Engine
 from openbell.runtime.inmemory import InMemoryRun
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.loading import Loader
-from openbell.runtime.intake.planning import Plan, data_options, settings
+from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.pushed import is_pushed_table, pushed_columns, pushed_table
+from openbell.runtime.intake.settings import data_options, settings
 from openbell.runtime.kernel.hosttime import wall
 from openbell.runtime.record.ledger import STORE_TOKEN
 from openbell.runtime.record.writing import market_time

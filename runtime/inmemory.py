@@ -15,7 +15,9 @@ from openbell.runtime.config.pace import replay_at
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.feeding import fed
 from openbell.runtime.intake.handover import HandOver
-from openbell.runtime.intake.planning import data_options, day_after, plan
+from openbell.runtime.intake.hours import day_after
+from openbell.runtime.intake.planning import plan
+from openbell.runtime.intake.settings import data_options
 from openbell.runtime.kernel.hosttime import HostClock
 from openbell.runtime.results.recording import Recorder
 

@@ -27,7 +27,8 @@ from openbell.messages.session import PhaseEntered, StateChanged
 from openbell.runtime.config import config_from
 from openbell.runtime.config.pace import replay_at
 from openbell.runtime.engine import Engine
-from openbell.runtime.intake.planning import data_options, plan
+from openbell.runtime.intake.planning import plan
+from openbell.runtime.intake.settings import data_options
 from openbell.runtime.results.recording import Recorder
 
 

@@ -37,7 +37,7 @@ from openbell.runtime.api import Runtime
 from openbell.runtime.cli.app import main
 from openbell.runtime.config import config_from, config_schema
 from openbell.runtime.config.effects import WITHOUT_EFFECT
-from openbell.runtime.intake.planning import settings
+from openbell.runtime.intake.settings import settings
 from openbell.runtime.kernel.wiring import actors, edges, wiring
 
 ROOT = Path(__file__).parents[1]

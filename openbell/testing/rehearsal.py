@@ -14,7 +14,8 @@ from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Store, open_store
 from openbell.errors import RunError
 from openbell.runtime.config import Config, config_from
-from openbell.runtime.intake.planning import Plan, data_options, plan
+from openbell.runtime.intake.planning import Plan, plan
+from openbell.runtime.intake.settings import data_options
 from openbell.runtime.results.signals import Signal, signal_of
 from openbell.testing.clocks import HandClock
 from openbell.testing.faults import FailingSource, FailingStore, Killed

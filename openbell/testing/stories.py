@@ -17,7 +17,7 @@ import pyarrow as pa
 from openbell.errors import InputError
 from openbell.market.days import TradingDay, local_instant
 from openbell.runtime.config import Config, config_from
-from openbell.runtime.intake.planning import calendar_for
+from openbell.runtime.intake.hours import calendar_for
 from openbell.testing.rehearsal import Rehearsal
 
 ONE_WINDOW = {

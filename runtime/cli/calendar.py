@@ -36,7 +36,7 @@ def calendar(
 ) -> None:
     """Show each day's hours, which layer they come from, and why."""
     from openbell.market.calendar import open_calendar
-    from openbell.runtime.intake.planning import calendar_for
+    from openbell.runtime.intake.hours import calendar_for
 
     asked = given_day("--from", start), given_day("--to", end)
     first = asked[0] or asked[1] or date.today()  # noqa: DTZ011 a default for people at a terminal

@@ -16,7 +16,7 @@ from openbell.runtime.cli.words import one_line
 
 if TYPE_CHECKING:
     from openbell.runtime.config import Config
-    from openbell.runtime.intake.planning import DayWindows
+    from openbell.runtime.intake.checks import DayWindows
 
 config_app = typer.Typer(
     help="Check a configuration, or see what one may hold.",
@@ -36,7 +36,7 @@ def config_check(
     """Check a configuration as a run would; print what each of its keys does."""
     from openbell.runtime.config.effects import accept
     from openbell.runtime.config.values import first_date
-    from openbell.runtime.intake.planning import check_config, check_data
+    from openbell.runtime.intake.checks import check_config, check_data
 
     settings = configuration(file, {})
     today = date.today()  # noqa: DTZ011 a default for people at a terminal

@@ -57,7 +57,7 @@ def run(
     from openbell.adapters.sinks.parts import DayParts
     from openbell.errors import LeaseLost
     from openbell.runtime.config.effects import accept
-    from openbell.runtime.intake.planning import settings
+    from openbell.runtime.intake.settings import settings
     from openbell.runtime.lifetime.opening import open_configured_store
     from openbell.runtime.lifetime.run import DurableRun
 

@@ -16,7 +16,8 @@ from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.handover import ByTheWall, HandOver
-from openbell.runtime.intake.planning import Plan, data_options, fed_plan
+from openbell.runtime.intake.planning import Plan, fed_plan
+from openbell.runtime.intake.settings import data_options
 from openbell.runtime.kernel.hosttime import HostClock, wall
 
 OPTIONS = ("rows_max", "full")

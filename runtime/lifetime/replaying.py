@@ -23,7 +23,8 @@ from openbell.messages.control import Arrived, Prepared
 from openbell.messages.time import Grant
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
-from openbell.runtime.intake.planning import Plan, data_options, plan, recorded_plan
+from openbell.runtime.intake.planning import Plan, plan, recorded_plan
+from openbell.runtime.intake.settings import data_options
 from openbell.runtime.lifetime.eras import (
     Era,
     check_configuration,

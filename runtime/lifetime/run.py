@@ -28,7 +28,9 @@ from openbell.runtime.engine import Engine
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.feeding import fed
 from openbell.runtime.intake.handover import HandOver
-from openbell.runtime.intake.planning import Plan, data_options, day_after, plan, settings
+from openbell.runtime.intake.hours import day_after
+from openbell.runtime.intake.planning import Plan, plan
+from openbell.runtime.intake.settings import data_options, settings
 from openbell.runtime.kernel.cells import ActorFailed
 from openbell.runtime.kernel.hosttime import HostClock, wall
 from openbell.runtime.lifetime import changes, recovery

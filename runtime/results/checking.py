@@ -20,7 +20,8 @@ from openbell.market.levels import minutes_seen
 from openbell.market.quality import day_quality
 from openbell.market.results import Quality
 from openbell.runtime.config import Config
-from openbell.runtime.intake.planning import Plan, data_options, plan
+from openbell.runtime.intake.planning import Plan, plan
+from openbell.runtime.intake.settings import data_options
 from openbell.runtime.results.unusable import Unusable
 
 

@@ -25,7 +25,8 @@ from openbell.messages.control import Loaded
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
 from openbell.runtime.intake.loading import Loader
-from openbell.runtime.intake.planning import Plan, data_options, plan
+from openbell.runtime.intake.planning import Plan, plan
+from openbell.runtime.intake.settings import data_options
 from openbell.runtime.kernel.wiring import Settings
 from openbell.runtime.results.checking import OnDay
 

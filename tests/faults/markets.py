@@ -19,7 +19,8 @@ from strategies import Case
 
 from openbell.market.days import MINUTE_NS, Segment, TradingDay, local_instant
 from openbell.runtime.config import Config
-from openbell.runtime.intake.planning import Plan, settings
+from openbell.runtime.intake.planning import Plan
+from openbell.runtime.intake.settings import settings
 from openbell.runtime.intake.trailing import TrailingSettings
 
 SYMBOLS = ("B", "A", "M&M", "BRK.B", "NIFTY 50", "XRP/ETH", *(f"S{i:02d}" for i in range(34)))

@@ -43,7 +43,7 @@ def check(
     """
     from openbell.adapters.sources import DataOptions
     from openbell.adapters.sources.described import described
-    from openbell.runtime.intake.planning import data_options
+    from openbell.runtime.intake.settings import data_options
     from openbell.runtime.results.checking import check as checked
 
     if configuration_file(config) is None and exchange is None and not environment_configures():

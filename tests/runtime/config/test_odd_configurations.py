@@ -16,7 +16,9 @@ from openbell.errors import ConfigError
 from openbell.market.calendar import open_calendar
 from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.runtime.config import Config, config_from
-from openbell.runtime.intake.planning import check_config, data_options, plan
+from openbell.runtime.intake.checks import check_config
+from openbell.runtime.intake.planning import plan
+from openbell.runtime.intake.settings import data_options
 
 FIRST = date(2024, 7, 1)
 SYMBOLS = ("A", "B", "C")

@@ -22,7 +22,9 @@ from openbell.errors import ConfigError, DataError
 from openbell.market.calendar import open_calendar
 from openbell.market.days import MINUTE_NS, Nanoseconds, local_instant
 from openbell.runtime.config import config_from
-from openbell.runtime.intake.planning import Plan, check_config, data_options, plan
+from openbell.runtime.intake.checks import check_config
+from openbell.runtime.intake.planning import Plan, plan
+from openbell.runtime.intake.settings import data_options
 
 CHICAGO = "America/Chicago"
 EVENING: Sequence[dict[str, Any]] = ({"name": "Evening", "start": "17:00", "end": "17:01"},)

@@ -25,7 +25,7 @@ from openbell.messages.data import Batch
 from openbell.messages.session import AwaitLoad
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.engine import Engine
-from openbell.runtime.intake.planning import settings
+from openbell.runtime.intake.settings import settings
 from openbell.runtime.kernel.wiring import actors
 from openbell.runtime.lifetime.run import DurableRun
 from openbell.runtime.lifetime.supervision import RECOVER

@@ -1,0 +1,140 @@
+"""What the source, the actors and the clock are made from, as a configuration says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from typing import Literal
+
+from openbell.actors.day import Wall
+from openbell.adapters.sources import CsvOptions, DataOptions
+from openbell.errors import CalendarError, ConfigError
+from openbell.market.breakouts import BreakRules
+from openbell.market.calendar import timezone
+from openbell.market.days import MINUTE_NS
+from openbell.market.prices import product
+from openbell.market.watermark import WallRules
+from openbell.market.windows import SessionSpec
+from openbell.runtime.config import BreakoutConfig, Config
+from openbell.runtime.kernel.wiring import Settings
+
+DAYS_AHEAD = 4
+"""Days of bars read ahead where nothing paces a run: some take longer to read than to compute."""
+
+
+def data_options(config: Config) -> DataOptions:
+    """How the configuration says that data is to be read."""
+    data = config.data
+    return DataOptions(
+        kind=data.kind,
+        interval_ns=data.interval.ns if data.kind == "bars" else None,
+        bar_label=data.bar_label,
+        timezone=data.timezone,
+        columns=data.columns.given(),
+        symbol=data.symbol,
+        price_scale=data.price_scale,
+        format=data.format,
+        csv=CsvOptions(**dict(data.csv)),
+        allow_negative_prices=data.allow_negative_prices,
+        time_shift_ns=data.time_shift.ns,
+        files=data.files,
+        exchange_zone=_zone(config.exchange),
+    )
+
+
+def _zone(exchange: str) -> str | None:
+    try:
+        return timezone(exchange)
+    except CalendarError:  # said where it matters
+        return None
+
+
+def settings(config: Config, *, paced: bool = False, days_at_once: bool = False) -> Settings:
+    """What the actors are made from.
+
+    Raises
+    ------
+    ConfigError
+        If an interval can't be derived from the data's.
+    """
+    interval_ns = config.data.interval.ns if config.data.kind == "bars" else None
+    for place, derived in enumerate(config.upkeep.derived_intervals):
+        if interval_ns is not None and derived.ns % interval_ns:
+            raise ConfigError(
+                f"upkeep.derived_intervals[{place}] is {derived}; write a multiple of "
+                f"data.interval, {config.data.interval}"
+            )
+    rules = [config.breakout_for(session) for session in config.sessions]
+    return Settings(
+        exchange=config.exchange,
+        sessions=tuple(
+            SessionSpec(
+                session.name,
+                str(session.start),
+                str(session.end),
+                session.closed,
+                session.timezone,
+            )
+            for session in config.sessions
+        ),
+        rules=tuple(_rules(rule) for rule in rules),
+        companions=tuple(config.companions.items()),
+        followed=() if config.symbols == "all" else ((date.min, config.symbols),),
+        interval_ns=interval_ns,
+        clock_step="bar" if paced else _unpaced_step(config, days_at_once),
+        paced=paced,
+        days_ahead=_days_ahead(config, paced),
+        derived_minutes=(
+            tuple(derived.ns // MINUTE_NS for derived in config.upkeep.derived_intervals)
+            if config.upkeep.enabled
+            else ()
+        ),
+        measures_quality=config.history.enable_quality,
+        order=config.data.order,
+        lateness_ns=config.clock.lateness.ns,
+    )
+
+
+def fed_settings(config: Config) -> Settings:
+    """What the actors are made from where rows come from a feed."""
+    clock, of_day, by_the_wall = config.clock, config.day, config.by_the_wall
+    return replace(
+        settings(config),
+        fed=True,
+        order="arrival",
+        days_ahead=0,
+        clock_step=clock.step,
+        wall=WallRules(clock.lateness.ns, clock.skew_max.ns) if by_the_wall else None,
+        wall_day=Wall(of_day.timeout_seconds.ns, of_day.post_market_roll_delay.ns, of_day.auto_roll)
+        if by_the_wall
+        else None,
+    )
+
+
+def _unpaced_step(config: Config, days_at_once: bool) -> Literal["day", "boundary", "bar"]:
+    asked = "step" in config.clock.model_fields_set or config.scanners
+    # Ticks of a whole day are many: what is computed of them is done a step at a time. Of rows in
+    # the order in which they came, a session has those only that had come when it was over.
+    fits = config.data.kind == "bars" and config.data.order == "time"
+    return "day" if days_at_once and fits and not asked else config.clock.step
+
+
+def _days_ahead(config: Config, paced: bool) -> int:
+    if config.prefetch.days is not None:
+        return config.prefetch.days
+    return DAYS_AHEAD if config.data.kind == "bars" and not paced else 1
+
+
+def _rules(breakout: BreakoutConfig) -> BreakRules:
+    buffer = breakout.buffer
+    tick = breakout.tick_size or 0.0
+    return BreakRules(
+        confirm=breakout.confirm,
+        check=breakout.check,
+        sides=breakout.sides,
+        buffer=product(buffer.amount, tick) if buffer.unit == "ticks" else buffer.amount,
+        buffer_unit="percent" if buffer.unit == "percent" else "price",
+        tick=tick,
+        inside_bars=breakout.rearm.inside_bars,
+        rearms_max=breakout.rearm.max,
+    )
