@@ -1,3 +1,5 @@
+"""Indicator functions of packages and programs, found by type; a wrong one is named."""
+
 from __future__ import annotations
 
 import sys

@@ -1,3 +1,5 @@
+"""Where in a path the symbol stands: layouts of folders, guessed and said."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""The invented market: equal seeds give equal bytes, ticks add up to bars."""
+
 from __future__ import annotations
 
 from datetime import date, timedelta

@@ -1,3 +1,5 @@
+"""Rows of CSV files as a source gives them."""
+
 from __future__ import annotations
 
 import gzip

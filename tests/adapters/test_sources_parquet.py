@@ -1,3 +1,5 @@
+"""Rows of Parquet files and folders, and what is wrong with a file."""
+
 from __future__ import annotations
 
 import errno

@@ -1,3 +1,5 @@
+"""Rows of tables in memory as a source gives them."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

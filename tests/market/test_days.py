@@ -1,3 +1,5 @@
+"""Trading days: what the clock of their zone shows, and their instants."""
+
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time

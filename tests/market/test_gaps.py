@@ -1,3 +1,5 @@
+"""Runs of missing minutes."""
+
 from __future__ import annotations
 
 from datetime import date

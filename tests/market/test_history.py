@@ -1,3 +1,5 @@
+"""What is remembered of the days before."""
+
 from __future__ import annotations
 
 from datetime import date, timedelta

@@ -1,3 +1,5 @@
+"""Indicators over the days before, and why one is null."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

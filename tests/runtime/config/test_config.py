@@ -1,3 +1,5 @@
+"""Configurations: values as written, precedence, and what is said of a wrong one."""
+
 from __future__ import annotations
 
 import json

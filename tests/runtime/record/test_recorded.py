@@ -1,3 +1,5 @@
+"""Days of a step log, found without reading all of it."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
