@@ -301,15 +301,20 @@ def _rearming(state: Armed, rows: Rows, rules: BreakRules, live: Mask) -> tuple[
     """All breaks of sides that are watched again once prices have come back inside."""
     hits: list[_Hits] = []
     for side in (HIGH_BREAK, LOW_BREAK):
-        symbols = np.flatnonzero(live[side])
         prices = _confirming(rows, rules, side)
         if isinstance(rows, BarBlock):
+            symbols = np.flatnonzero(live[side])
             prices, closes = prices[:, symbols], rows.close[:, symbols]
             state, row, column, number = _walk(state, side, symbols, prices, closes, rules)
             hits.append(_Hits(side, row, symbols[column], number))
             continue
+        # Of a watched symbol only what lies beyond changes anything: most rows of most batches
+        # change nothing.
+        watched = state.watched[side]
+        beyond = _beyond(prices, _limit(state, rules)[side, rows.code], side)
+        concerned = np.where(watched[rows.code], beyond, live[side][rows.code])
         parts: list[_Hits] = []
-        for symbol in np.intersect1d(symbols, rows.code):
+        for symbol in np.unique(rows.code[concerned]):
             at = np.flatnonzero(rows.code == symbol)
             confirming, closes = prices[at][:, None], rows.close[at][:, None]
             who = np.array([symbol], np.intp)

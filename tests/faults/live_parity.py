@@ -456,7 +456,7 @@ def main() -> None:
     if not options.shared.is_dir():
         sys.exit(f"{options.shared} is absent; it holds the recorded days")
     days: list[Recorded] = [
-        nse_ticks(options.shared, "2021-04-16", "2021-04-19"),
+        nse_ticks(options.shared, "2021-04-19"),
         us_minutes(options.shared),
         us_ticks(options.shared),
     ]
