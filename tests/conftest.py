@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,10 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "test", print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-# No test, nor a process that it starts, finds what an earlier one kept: nothing can be kept there.
-os.environ["XDG_CACHE_HOME"] = os.devnull
+# Calendars are computed once a run, and nothing of an earlier run is found. Workers inherit it.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="openbell-tests-")
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 settings.register_profile("soak", settings.get_profile("test"), max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
