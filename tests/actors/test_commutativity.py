@@ -18,7 +18,7 @@ from strategies import Case, cases
 from openbell.actors.effects import Effect
 from openbell.messages.base import Message
 from openbell.messages.time import Reached
-from openbell.runtime.kernel.cells import Cell, Letter, Outcome
+from openbell.runtime.kernel.cells import Cell, Outcome
 from openbell.runtime.kernel.dispatchers import Dispatcher, Inline
 from openbell.runtime.kernel.wiring import AnyActor, wiring
 
@@ -35,7 +35,7 @@ def heard(run: Run) -> dict[str, list[Step]]:
 
     def overheard(cells: Mapping[str, Cell], carry_out: Any) -> Dispatcher:
         for name, cell in cells.items():
-            setattr(cell, "receive", _listening(cell, steps[name], upstream[name]))  # noqa: B010
+            setattr(cell, "take", _listening(cell, steps[name], upstream[name]))  # noqa: B010
         return Inline(cells, carry_out)
 
     drained(run, overheard)
@@ -43,19 +43,19 @@ def heard(run: Run) -> dict[str, list[Step]]:
 
 
 def _listening(cell: Cell, steps: list[Step], upstream: tuple[str, ...]) -> Any:
-    receive = cell.receive
+    take = cell.take
     waiting: set[str] = set()
 
-    def listen(letter: Letter) -> Outcome:
+    def listen(sender: str, message: Message) -> Outcome:
         if upstream:
             if not waiting:
                 waiting.update(upstream)
                 steps.append({sender: [] for sender in upstream})
-            if isinstance(letter.message, Reached):
-                waiting.discard(letter.sender)
+            if isinstance(message, Reached):
+                waiting.discard(sender)
             else:
-                steps[-1][letter.sender].append(letter.message)
-        return receive(letter)
+                steps[-1][sender].append(message)
+        return take(sender, message)
 
     return listen
 
