@@ -137,6 +137,10 @@ Effect = (
 Effects = tuple[Effect, ...]
 
 
+def _as_it_is(state: S) -> S:
+    return state
+
+
 @dataclass(frozen=True, eq=False)
 class Actor(Generic[S]):
     """An actor before anything runs it: a name, a first state, and what follows from a message.
@@ -144,9 +148,13 @@ class Actor(Generic[S]):
     `update` is pure: the same state and message give the same state and effects. The runtime
     gives it a step's messages sender by sender, in the order of the wiring; an actor that hears
     `Reached` gets it last.
+
+    `kept` is the state as it is written: what an actor puts off, because it is done faster for
+    many rows together, is done there. It may be asked for at any time, and changes no answer.
     """
 
     name: str
     initial: S
     update: Callable[[S, Message], tuple[S, Effects]]
     hears: frozenset[type[Message]] = field(default_factory=frozenset)
+    kept: Callable[[S], S] = _as_it_is

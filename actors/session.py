@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from openbell.actors.effects import Actor, Effects, Publish
-from openbell.market.bars import RowBatch
+from openbell.actors.states import changed
+from openbell.market.bars import RowBatch, joined
 from openbell.market.days import MINUTE_NS
-from openbell.market.levels import Extremes, extended, levels, nothing_seen, rows_inside
+from openbell.market.levels import Extremes, extended, is_inside, levels, nothing_seen
 from openbell.market.windows import SessionSpec, Window, session_window
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
@@ -19,6 +20,12 @@ from openbell.messages.session import (
     SessionPlanned,
     SessionStarted,
 )
+
+ROWS_WAIT_MAX = 2_000
+"""So many rows one after another are looked at together, unless the window ends before: they take
+hardly longer than ten."""
+
+BATCHES_WAIT_MAX = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +41,16 @@ class Pending:
     window: Window
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Active:
     """The window has begun."""
 
     symbols: tuple[str, ...]
     window: Window
     seen: Extremes
+    waiting: tuple[RowBatch, ...] = field(default=(), metadata={"snapshot": False})
+    """Rows one after another that were not looked at yet. They are when the state is written."""
+    rows_waiting: int = field(default=0, metadata={"snapshot": False})
 
 
 State = Idle | Pending | Active
@@ -58,6 +68,7 @@ def session(spec: SessionSpec) -> Actor[State]:
         Idle(),
         partial(update, spec),
         frozenset({DayOpened, DayCleared, Batch}),
+        kept,
     )
 
 
@@ -71,6 +82,11 @@ def update(spec: SessionSpec, state: State, message: Message) -> tuple[State, Ef
             return _advanced(spec, state, batch)
         case _:
             return state, ()
+
+
+def kept(state: State) -> State:
+    """The state as it is written: what waits is looked at."""
+    return _looked_at(state) if isinstance(state, Active) and state.waiting else state
 
 
 def _planned(spec: SessionSpec, opened: DayOpened) -> tuple[State, Effects]:
@@ -97,13 +113,33 @@ def _advanced(spec: SessionSpec, state: Pending | Active, batch: Batch) -> tuple
         if not _begins(state.window, batch):
             return state, ()
         state, said = _started(spec, state)
-    seen = extended(state.seen, batch.rows, state.window)
+    if isinstance(batch.rows, RowBatch):
+        state = _looked_at_later(state, batch.rows)
+    else:
+        state = changed(state, seen=extended(state.seen, batch.rows, state.window))
     if batch.watermark_ns < state.window.end_ns:
-        return Active(state.symbols, state.window, seen), said
+        return state, said
+    seen = _looked_at(state).seen
     completed = SessionCompleted(
         session=spec.name, at_ns=state.window.end_ns, levels=levels(seen, state.symbols)
     )
     return Idle(), (*said, Publish(completed))
+
+
+def _looked_at_later(state: Active, rows: RowBatch) -> Active:
+    waiting, count = (*state.waiting, rows), state.rows_waiting + len(rows)
+    state = changed(state, waiting=waiting, rows_waiting=count)
+    if count < ROWS_WAIT_MAX and len(waiting) < BATCHES_WAIT_MAX:
+        return state
+    return _looked_at(state)
+
+
+def _looked_at(state: Active) -> Active:
+    """What waits, all at once: any cut of the rows gives the same levels."""
+    if not state.waiting:
+        return state
+    seen = extended(state.seen, joined(state.waiting), state.window)
+    return changed(state, seen=seen, waiting=(), rows_waiting=0)
 
 
 def _begins(window: Window, batch: Batch) -> bool:
@@ -112,11 +148,11 @@ def _begins(window: Window, batch: Batch) -> bool:
     if max(batch.watermark_ns, batch.host_ns) >= window.start_ns:
         return True
     rows = batch.rows
-    return (
-        isinstance(rows, RowBatch)
-        and not rows.by_time
-        and len(rows_inside(rows, window.start_ns, window.end_ns)) > 0
-    )
+    if not isinstance(rows, RowBatch) or rows.by_time or not len(rows):
+        return False
+    # Mostly the newest is before it, and so are the others.
+    ahead = bool(rows.known[-1] >= window.start_ns)
+    return ahead and bool(is_inside(rows, window.start_ns, window.end_ns).any())
 
 
 def _started(spec: SessionSpec, state: Pending) -> tuple[Active, Effects]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Publish
+from openbell.actors.states import changed
 from openbell.market.arrivals import added
-from openbell.market.bars import BadRow, BarBlock, Mask, Prices, RowBatch, RowCounts, Rows
+from openbell.market.bars import BadRow, BarBlock, Mask, Prices, RowBatch, RowCounts, Rows, joined
 from openbell.market.days import MINUTE_NS, Nanoseconds
 from openbell.market.derived import Under, bucket_ends, derive, no_bucket
 from openbell.market.indicators import Indicator, IndicatorSpec, indicator_values
@@ -33,6 +35,12 @@ NAME = "upkeep"
 SPLIT_CHANGE = 0.4
 """An overnight change beyond this share of the last close is flagged as a possible split."""
 
+ROWS_WAIT_MAX = 2_000
+"""So many rows one after another are taken together, unless something can be said before: they take
+hardly longer than ten."""
+
+BATCHES_WAIT_MAX = 250
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -44,7 +52,7 @@ class Settings:
     """What rows may come too late for."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Open:
     """A day under way."""
 
@@ -66,6 +74,12 @@ class Open:
     bad: tuple[BadRow, ...] = ()
     windows: tuple[tuple[int, int], ...] = ()
     """Start and end of each session's window, ns UTC."""
+    waiting: tuple[Batch, ...] = field(default=(), metadata={"snapshot": False})
+    """Of rows one after another, those that were not taken into account yet, but for `counts` and
+    `bad`. They are when the state is written."""
+    rows_waiting: int = field(default=0, metadata={"snapshot": False})
+    due_ns: int | None = field(default=None, metadata={"snapshot": False})
+    """Before the watermark has come here nothing can be said; None: not known after a restart."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -82,6 +96,7 @@ def upkeep(settings: Settings) -> Actor[State]:
         State(),
         partial(update, settings),
         frozenset({DayOpened, DayCleared, HistoryReady, Batch}),
+        partial(kept, settings),
     )
 
 
@@ -95,7 +110,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return state, _indicators(settings, opened, ready)
         case State(today=Open() as today), Batch() as batch:
             today, said = _kept_up(settings, today, batch)
-            state = replace(state, today=today)
+            state = State(today, state.closes)
             if batch.watermark_ns < today.opened.day.close_ns:
                 return state, said
             report = Publish(_report(settings, today, dict(state.closes)))
@@ -130,31 +145,88 @@ def _opened(settings: Settings, opened: DayOpened) -> Open:
     )
 
 
+def kept(settings: Settings, state: State) -> State:
+    """The state as it is written: what waits is taken into account."""
+    if state.today is None or not state.today.waiting:
+        return state
+    today, said = _taken_in(settings, state.today)
+    assert not said, "what waits finishes no bar"
+    return State(today, state.closes)
+
+
 def _kept_up(settings: Settings, today: Open, batch: Batch) -> tuple[Open, Effects]:
-    day, rows = today.opened.day, batch.rows
-    starts, _ = day.grid(today.opened.interval_ns or MINUTE_NS)
+    if batch.counts is not None or batch.bad:
+        bad = (*today.bad, *batch.bad) if batch.bad else today.bad
+        today = changed(today, counts=_counts(today, batch), bad=bad)
+    if not isinstance(batch.rows, RowBatch):
+        return _with_rows(settings, today, batch.rows, batch, None)
+    due_ns = today.due_ns
+    if due_ns is None:
+        due_ns = _due_ns(settings, today, batch.passed_ns)
+    waiting, count = (*today.waiting, batch), today.rows_waiting + len(batch.rows)
+    today = changed(today, waiting=waiting, rows_waiting=count, due_ns=due_ns)
+    if batch.watermark_ns < due_ns and count < ROWS_WAIT_MAX and len(waiting) < BATCHES_WAIT_MAX:
+        return today, ()
+    return _taken_in(settings, today)
+
+
+def _due_ns(settings: Settings, today: Open, watermark_ns: int) -> int:
+    """When the next bar or window is over: until then all rows are held against the same."""
+    day = today.opened.day
+    ends = [day.grid(minutes * MINUTE_NS)[1] for minutes in settings.intervals_minutes]
+    following = [int(end) for of in ends for end in of[of > watermark_ns][:1]]
+    following += [end for _, end in today.windows if end > watermark_ns]
+    return min(following, default=day.close_ns)
+
+
+def _taken_in(settings: Settings, today: Open) -> tuple[Open, Effects]:
+    """What waits, all at once: any cut of a day's rows gives the same."""
+    batches, last = today.waiting, today.waiting[-1]
+    rows = joined([batch.rows for batch in batches if isinstance(batch.rows, RowBatch)])
+    after, said = _with_rows(settings, today, rows, last, _joined_passed(batches))
+    due_ns = _due_ns(settings, today, last.watermark_ns)
+    return changed(after, waiting=(), rows_waiting=0, due_ns=due_ns), said
+
+
+def _joined_passed(batches: Sequence[Batch]) -> Nanoseconds | None:
+    passed = [batch.passed for batch in batches if batch.passed is not None]
+    return np.concatenate(passed) if passed else None
+
+
+def _with_rows(
+    settings: Settings, today: Open, rows: Rows, batch: Batch, passed: Nanoseconds | None
+) -> tuple[Open, Effects]:
+    """Take rows into account.
+
+    Parameters
+    ----------
+    batch : Batch
+        What they came with, or the last of them.
+    passed : (n,) int64, optional
+        As in a batch.
+    """
+    starts, _ = today.opened.day.grid(today.opened.interval_ns or MINUTE_NS)
     buckets: list[Under] = []
     said: list[Publish] = []
     late: Mask | None = None
     for minutes, before in zip(settings.intervals_minutes, today.buckets, strict=True):
         in_time = rows
-        if batch.passed is not None and isinstance(rows, RowBatch):
-            over = bucket_ends(rows, minutes) <= batch.passed
+        if passed is not None and isinstance(rows, RowBatch):
+            over = bucket_ends(rows, minutes) <= passed
             if over.any():
                 late = over if late is None else late | over
                 in_time = rows.taken(~over)
-        bucket, bars = derive(before, in_time, day, minutes, batch.watermark_ns)
+        bucket, bars = derive(before, in_time, today.opened.day, minutes, batch.watermark_ns)
         buckets.append(bucket)
         if len(bars):
             said.append(Publish(BarsDerived(bars=bars)))
-    after = replace(
+    after = changed(
         _ends_seen(today, rows),
         seen=minutes_seen(today.seen, rows, starts),
         buckets=tuple(buckets),
-        late=_late(today, batch, late),
-        counts=_counts(today, batch),
-        bad=(*today.bad, *batch.bad) if batch.bad else today.bad,
     )
+    if passed is not None and isinstance(rows, RowBatch):
+        after = changed(after, late=_late(today, rows, batch.passed_ns, late))
     return after, tuple(said)
 
 
@@ -164,18 +236,16 @@ def _counts(today: Open, batch: Batch) -> RowCounts | None:
     return added(today.counts, batch.counts)
 
 
-def _late(today: Open, batch: Batch, for_bars: Mask | None) -> LateRows | None:
-    """The rows that have come too late so far; `for_bars` are those among this batch's."""
-    rows, late = batch.rows, today.late
-    if batch.passed is None or not isinstance(rows, RowBatch):
-        return late
+def _late(today: Open, rows: RowBatch, passed_ns: int, for_bars: Mask | None) -> LateRows:
+    """The rows that have come too late so far; `for_bars` are those among these."""
     s = len(rows.symbols)
+    late = today.late
     if late is None:
         none = np.zeros(s, np.int64)
         late = LateRows(rows=none, sessions=none, bars=none)
     for_sessions = np.zeros(len(rows), np.bool_)
     for start_ns, end_ns in today.windows:
-        if end_ns <= batch.passed_ns:
+        if end_ns <= passed_ns:
             for_sessions |= is_inside(rows, start_ns, end_ns)
     for_bars = np.zeros(len(rows), np.bool_) if for_bars is None else for_bars
     if not (for_sessions.any() or for_bars.any()):
@@ -196,7 +266,7 @@ def _ends_seen(today: Open, rows: Rows) -> Open:
     if isinstance(rows, RowBatch) and not rows.by_time:
         return _ends_by_time(today, rows)
     first, last = _ends(rows)
-    return replace(
+    return changed(
         today,
         first_open=np.where(np.isnan(today.first_open), first, today.first_open),
         last_close=np.where(np.isnan(last), today.last_close, last),
@@ -223,7 +293,7 @@ def _ends_by_time(today: Open, rows: RowBatch) -> Open:
     first_ts[who] = np.where(opens, ts[heads], first_ts[who])
     last_close[who] = np.where(closes, rows.close[order[tails]], last_close[who])
     last_ts[who] = np.where(closes, ts[tails], last_ts[who])
-    return replace(
+    return changed(
         today, first_open=first_open, last_close=last_close, first_ts=first_ts, last_ts=last_ts
     )
 

@@ -216,7 +216,7 @@ class Run:
             busy = {name: self.busy[name] + cell.busy for name, cell in self.cells.items()}
             self.busy = {name: seconds for name, seconds in busy.items() if seconds}
             self._states = b"".join(
-                encode(cell.state) for name, cell in self.cells.items() if name != clock.NAME
+                encode(cell.kept) for name, cell in self.cells.items() if name != clock.NAME
             )
             self.dispatcher.post(clock.NAME, DayOver(date=DATE))
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,19 +33,34 @@ def nothing_came(day: TradingDay, symbols: int, interval_ns: int | None) -> Came
 
 
 def no_counts(symbols: int) -> RowCounts:
-    none = np.zeros(symbols, np.int64)
+    none = none_counted(symbols)
     return RowCounts(none, none, none, none, none, none)
+
+
+@lru_cache(maxsize=8)
+def none_counted(symbols: int) -> Counts:
+    """(s,) zeros, read-only: the same array each time, so that it is known without a look."""
+    none = np.zeros(symbols, np.int64)
+    none.flags.writeable = False
+    return none
 
 
 def added(one: RowCounts, other: RowCounts) -> RowCounts:
     """Two accounts of the same symbols' rows as one."""
+    none = none_counted(len(one.rows))
+
+    def both(here: Counts, there: Counts) -> Counts:
+        if there is none:
+            return here
+        return there if here is none else here + there
+
     return RowCounts(
-        rows=one.rows + other.rows,
-        outside_hours=one.outside_hours + other.outside_hours,
-        out_of_order=one.out_of_order + other.out_of_order,
-        duplicates=one.duplicates + other.duplicates,
-        bad_rows=one.bad_rows + other.bad_rows,
-        ohlc_outside=one.ohlc_outside + other.ohlc_outside,
+        rows=both(one.rows, other.rows),
+        outside_hours=both(one.outside_hours, other.outside_hours),
+        out_of_order=both(one.out_of_order, other.out_of_order),
+        duplicates=both(one.duplicates, other.duplicates),
+        bad_rows=both(one.bad_rows, other.bad_rows),
+        ohlc_outside=both(one.ohlc_outside, other.ohlc_outside),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from openbell.market.arrivals import added, behind, nothing_came, taken_in
+from openbell.market.arrivals import added, behind, none_counted, nothing_came, taken_in
 from openbell.market.bars import (
     BAR_COLUMNS,
     TICK_COLUMNS,
@@ -124,7 +124,7 @@ class _Usable:
 def _usable(raw: RawRows, day: TradingDay, interval_ns: int | None) -> _Usable:
     inside = _inside(raw.ts, day)
     s = len(raw.symbols)
-    none = np.zeros(s, np.int64)
+    none = none_counted(s)
     outside = none if inside.all() else np.bincount(raw.code[~inside], minlength=s)
     slot = odd = None
     if interval_ns is None:
@@ -147,7 +147,7 @@ def _usable(raw: RawRows, day: TradingDay, interval_ns: int | None) -> _Usable:
             outside_hours=outside,
             out_of_order=none,
             duplicates=none,
-            bad_rows=np.bincount(raw.code[bad_at], minlength=s),
+            bad_rows=np.bincount(raw.code[bad_at], minlength=s) if len(bad_at) else none,
             ohlc_outside=none,
         ),
         bad=tuple(_bad_row(raw, int(i), interval_ns) for i in bad_at),

@@ -132,7 +132,7 @@ def test_a_state_that_can_not_be_written_is_named() -> None:
     settled = Settled(Grant(step=3, from_ns=MarketTime(0), until_ns=MarketTime(0)), None)
 
     with pytest.raises(RunError, match="scanner: its state can't be written, set is no part"):
-        round_trip({"scanner": SimpleNamespace(state=({1, 2},))}, settled)
+        round_trip({"scanner": SimpleNamespace(kept=({1, 2},))}, settled)
 
 
 def test_a_lost_lease_ends_the_run(rows: pa.Table) -> None:

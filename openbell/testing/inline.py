@@ -109,7 +109,7 @@ def round_trip(cells: Mapping[str, Any], settled: Settled) -> None:
         If what comes back is not what was written.
     """
     for name, cell in cells.items():
-        state: Any = settled.clock if name == clock.NAME else cell.state
+        state: Any = settled.clock if name == clock.NAME else cell.kept
         try:
             data = encode(state)
         except TypeError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from openbell.actors.effects import Effect, Effects, Publish
 from openbell.errors import OpenbellError
@@ -81,6 +81,11 @@ class Cell:
         self._known_hearers: dict[type[Message], tuple[str, ...]] = {Reached: self._receivers}
         self._waiting = set(self._upstream)
         self._said: dict[str, list[Message]] = {sender: [] for sender in self._upstream}
+
+    @property
+    def kept(self) -> Any:
+        """The actor's state as it is written."""
+        return self.actor.kept(self.state)
 
     @property
     def senders(self) -> int:

@@ -446,7 +446,7 @@ class Ledger:
     def _snapshot(self, done: _Done) -> Snapshot:
         assert done.states is not None
         changed = {
-            name: encode(state, compressed=True)
+            name: encode(self._cells[name].actor.kept(state), compressed=True)
             for name, state in done.states.items()
             if name not in self._kept or self._kept[name] is not state
         }

@@ -9,7 +9,7 @@ import pytest
 from runs import of_cases, one_day, pieces
 
 from openbell.actors.effects import Effect, Publish
-from openbell.actors.session import Active, Idle, Pending, State, session, update
+from openbell.actors.session import Active, Idle, Pending, State, kept, session, update
 from openbell.market.days import MINUTE_NS
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
@@ -21,6 +21,7 @@ from openbell.messages.session import (
     SessionPlanned,
     SessionStarted,
 )
+from openbell.runtime.record.codec import encode
 
 RUN = of_cases([one_day(date(2021, 3, 1), "bars")])
 DAY = RUN.days[0]
@@ -80,6 +81,33 @@ def test_it_starts_and_is_over_when_the_watermark_says_so() -> None:
     rows = DATA.rows.rows(1, 6)
     assert completed.levels.high.tolist() == np.nanmax(rows.high, axis=0).tolist()
     assert completed.levels.low.tolist() == np.nanmin(rows.low, axis=0).tolist()
+
+
+def test_ticks_wait_until_the_window_is_over_and_are_in_what_is_written() -> None:
+    run = of_cases([one_day(date(2021, 3, 1), "ticks")])
+    data = run.data[DAY.date]
+    opened = OPENED.model_copy(update={"kind": "ticks", "interval_ns": None})
+
+    def heard(cuts: list[float]) -> list[State]:
+        state, states, before = told(MORNING, Idle(), opened)[0], [], 0
+        for cut in [*cuts, 6]:
+            stop = int(data.rows.ts.searchsorted(minute(0) + int(cut * MINUTE_NS)))
+            rows, before = data.rows.rows(before, stop), stop
+            until_ns = minute(0) + int(cut * MINUTE_NS)
+            state, said = told(MORNING, state, Batch(step=1, rows=rows, watermark_ns=until_ns))
+            states.append(state)
+        (completed,) = (m for m in said if isinstance(m, SessionCompleted))
+        levels.append(encode(completed.levels))
+        return states
+
+    levels: list[bytes] = []
+    fine, coarse = heard([1.5, 2, 2.7, 4.1, 5]), heard([5])
+
+    before = fine[4]
+    assert isinstance(before, Active)
+    assert len(before.waiting) == 5
+    assert encode(kept(before)) == encode(kept(coarse[0])) != encode(kept(fine[3]))
+    assert levels[0] == levels[1]
 
 
 def test_one_batch_may_hold_all_of_it() -> None:

@@ -10,6 +10,7 @@ from reference import Row, Rules, Window
 from runs import pieces
 from strategies import Case
 
+from openbell.actors import upkeep
 from openbell.actors.effects import Publish
 from openbell.actors.upkeep import Settings, State, update
 from openbell.market.assembly import assemble
@@ -18,6 +19,7 @@ from openbell.market.days import DAY_NS, MINUTE_NS, Segment, TradingDay
 from openbell.messages.base import Message
 from openbell.messages.data import BarsDerived, Batch, PossibleSplit, QualityReport
 from openbell.messages.session import DayCleared, DayOpened
+from openbell.runtime.record.codec import encode
 
 SETTINGS = Settings(intervals_minutes=(5, 15))
 MINUTES = 30
@@ -97,6 +99,21 @@ def test_a_derived_bar_is_said_when_it_is_finished(kind: str) -> None:
     assert [len(m.bars) for m in early if isinstance(m, BarsDerived)] == [1]
     counts = {m.bars.interval_minutes: len(m.bars) for m in late if isinstance(m, BarsDerived)}
     assert counts == {5: 5, 15: 2}
+
+
+def test_ticks_wait_until_a_bar_is_over_and_are_in_what_is_written() -> None:
+    opened, *fine = messages(a_case(0, {"A": 10.0, "B": 20.0}, "ticks"), (2, 4, 6, 8, 14, 20))
+    _, *coarse = messages(a_case(0, {"A": 10.0, "B": 20.0}, "ticks"), (8, 20))
+
+    one = State()
+    states = [encode(upkeep.kept(SETTINGS, one := told(one, m)[0])) for m in [opened, *fine[:4]]]
+    waited = one.today.waiting if one.today else ()
+    other, _ = told(State(), opened, coarse[0])
+
+    assert len(waited) == 4
+    assert len(set(states)) == 5
+    assert states[-1] == encode(upkeep.kept(SETTINGS, other))
+    assert encode(told(one, *fine[4:])[0]) == encode(told(other, *coarse[1:])[0])
 
 
 @pytest.mark.parametrize("kind", ["bars", "ticks"])

@@ -81,7 +81,10 @@ class Stage:
     ) -> None:
         self.store = store or SqliteStore(Memory(), "bot")
         self.fence = self.store.acquire(this_process(), 10**12)
-        self.cells = {name: SimpleNamespace(state=None) for name in moments()[0].states}
+        as_it_is = SimpleNamespace(kept=lambda state: state)
+        self.cells = {
+            name: SimpleNamespace(state=None, actor=as_it_is) for name in moments()[0].states
+        }
         self.cells[day.NAME].state, self.cells[keeper.NAME].state = day.State(), keeper.State()
         self.seen: list[tuple[Commit, bool]] = []
         self.said: list[str] = []
