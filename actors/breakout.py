@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache, partial
 
 import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Publish
-from openbell.market.bars import Mask, Rows
+from openbell.market.bars import BarBlock, Mask, RowBatch, Rows
 from openbell.market.breakouts import (
     Armed,
     BreakRules,
@@ -19,6 +19,7 @@ from openbell.market.breakouts import (
     last_prices,
 )
 from openbell.market.results import NO_TIME, SIDES, SignalBatch
+from openbell.market.screening import Screen, concerned, rescreened, screen
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
 from openbell.messages.session import DayCleared, DayOpened, SessionCompleted
@@ -59,6 +60,8 @@ class State:
     watches: tuple[Watch, ...] = ()
     last: tuple[tuple[str, float, int], ...] = ()
     """Each companion's last price and its row's time."""
+    screen: Screen | None = field(default=None, metadata={"snapshot": False})
+    """Of these watches; None: to be made when rows come one after another."""
 
 
 def breakout(settings: Settings) -> Actor[State]:
@@ -95,7 +98,7 @@ def _armed(
     watch = Watch(position, levels, checked=closed)
     # In the configured order, whichever of two sessions that end together was heard first.
     watches = tuple(sorted((*state.watches, watch), key=lambda w: w.session))
-    after = replace(state, watches=watches)
+    after = State(state.opened, watches, state.last)
     if not closed:
         return after, ()
     checked = BreakoutsChecked(session=completed.session, at_ns=completed.at_ns)
@@ -113,11 +116,13 @@ def _watched(
     settings: Settings, state: State, opened: DayOpened, batch: Batch
 ) -> tuple[State, Effects]:
     found: list[tuple[int, Breaks]] = []
-    watches: list[Watch] = []
     checked: list[BreakoutsChecked] = []
     closed = batch.watermark_ns >= opened.day.close_ns
-    for watch in state.watches:
-        levels, breaks = find_breaks(watch.armed, batch.rows, settings.rules[watch.session])
+    watches, screened = list(state.watches), _screened(settings, state, batch.rows)
+    for place in _to_look_at(state, screened, batch.rows, closed=closed):
+        watch = watches[place]
+        rules = settings.rules[watch.session]
+        levels, breaks = find_breaks(watch.armed, batch.rows, rules)
         if breaks is not None:
             found.append((watch.session, breaks))
         looked = bool(levels.looked.all())
@@ -127,13 +132,37 @@ def _watched(
             at = levels.looked_ns if looked else opened.day.close_ns
             name = settings.sessions[watch.session]
             checked.append(BreakoutsChecked(session=name, at_ns=at))
-        watches.append(Watch(watch.session, levels, watch.checked or done))
+        watches[place] = Watch(watch.session, levels, watch.checked or done)
+        if screened is not None:
+            screened = rescreened(screened, place, watch.armed, levels, rules)
     said: list[Publish] = []
     if found:
         said.append(Publish(Signals(batch=_signals(settings, state, opened, batch.rows, found))))
     said.extend(Publish(message) for message in checked)
     last = _last(settings, state, batch.rows)
-    return State(opened, tuple(watches), last), tuple(said)
+    return State(opened, tuple(watches), last, screened), tuple(said)
+
+
+def _screened(settings: Settings, state: State, rows: Rows) -> Screen | None:
+    if not isinstance(rows, RowBatch) or not state.watches:
+        return None
+    if state.screen is not None:
+        return state.screen
+    rules = [settings.rules[watch.session] for watch in state.watches]
+    return screen([watch.armed for watch in state.watches], rules)
+
+
+def _to_look_at(state: State, screened: Screen | None, rows: Rows, *, closed: bool) -> list[int]:
+    """Places of the watches that something may come of."""
+    if screened is None or not isinstance(rows, RowBatch):
+        return list(range(len(state.watches)))
+    concern = concerned(screened, rows)
+    return [
+        place
+        for place, watch in enumerate(state.watches)
+        if (concern is not None and concern[place])
+        or (not watch.checked and (closed or screened.all_looked[place]))
+    ]
 
 
 def _signals(
@@ -231,11 +260,23 @@ def _companions(
 
 def _last(settings: Settings, state: State, rows: Rows) -> tuple[tuple[str, float, int], ...]:
     """Each companion's last price after a batch."""
+    if not settings.companions:
+        return state.last
     carried = {name: (price, ts) for name, price, ts in state.last}
     end = np.array([np.iinfo(np.int64).max])
+    places = _places(rows.symbols)
+    came = None if isinstance(rows, BarBlock) else frozenset(rows.code.tolist())
     for name in sorted({name for _, name in settings.companions}):
-        if name in rows.symbols:
-            before = carried.get(name, (float("nan"), NO_TIME))
-            price, ts = last_prices(rows, rows.symbols.index(name), end, before)
-            carried[name] = (float(price[0]), int(ts[0]))
+        place = places.get(name)
+        # One without a row in the batch keeps what it has.
+        if place is None or (came is not None and place not in came and name in carried):
+            continue
+        before = carried.get(name, (float("nan"), NO_TIME))
+        price, ts = last_prices(rows, place, end, before)
+        carried[name] = (float(price[0]), int(ts[0]))
     return tuple((name, price, ts) for name, (price, ts) in carried.items())
+
+
+@lru_cache(maxsize=4)  # days share their symbols
+def _places(symbols: tuple[str, ...]) -> dict[str, int]:
+    return {symbol: place for place, symbol in enumerate(symbols)}

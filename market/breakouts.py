@@ -120,7 +120,7 @@ def armed(levels: Levels, from_ns: int, rules: BreakRules, followed: Mask | None
         gap=np.zeros((2, s), np.bool_),
         looked_ns=from_ns,
     )
-    return replace(state, limit=_limit(state, rules))
+    return replace(state, limit=limit_of(state, rules))
 
 
 _OUTWARD = np.array([[1.0], [-1.0]])
@@ -138,7 +138,8 @@ def _thresholds(level: Prices, rules: BreakRules) -> Prices:
     return rounded(start + _OUTWARD * width, np.fmax(np.abs(start), width))
 
 
-def _limit(state: Armed, rules: BreakRules) -> Prices:
+def limit_of(state: Armed, rules: BreakRules) -> Prices:
+    """(2, s) the last numbers that still mean the threshold's price."""
     if state.limit is not None:
         return state.limit
     return limits(state.threshold, _OUTWARD, rules.tick)
@@ -157,7 +158,7 @@ def find_breaks(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, Bre
     if len(rows) == 0 or not (live.any() or not state.looked.all()):
         return state, None
     if state.limit is None:
-        state = replace(state, limit=_limit(state, rules))
+        state = replace(state, limit=limit_of(state, rules))
     state, new, first = _with_first_prices(state, rows, rules)
     if rules.check == "once":
         state, hits = _at_first(state, rows, rules, new, first)
@@ -200,6 +201,12 @@ def _live(state: Armed, rules: BreakRules) -> Mask:
     return state.watched | left
 
 
+def counting(state: Armed, rules: BreakRules) -> Mask:
+    """(s,) symbols whose prices have to come back inside before a side is watched again."""
+    waits: Mask = np.any(_live(state, rules) & ~state.watched, axis=0)
+    return waits
+
+
 def _with_first_prices(
     state: Armed, rows: Rows, rules: BreakRules
 ) -> tuple[Armed, Positions, Positions]:
@@ -220,7 +227,7 @@ def _with_first_prices(
         price, known_at = rows.open[first], rows.known[first]
     if not len(new):
         return state, new, first
-    looked, gap, limit = state.looked.copy(), state.gap.copy(), _limit(state, rules)
+    looked, gap, limit = state.looked.copy(), state.gap.copy(), limit_of(state, rules)
     looked[new] = True
     for side in (HIGH_BREAK, LOW_BREAK):
         gap[side, new] = _beyond(price, limit[side, new], side)
@@ -233,7 +240,7 @@ def _at_first(
 ) -> tuple[Armed, list[_Hits]]:
     """Breaks at the first price after the session; nothing is watched beyond it."""
     hits: list[_Hits] = []
-    limit = _limit(state, rules)
+    limit = limit_of(state, rules)
     for side in (HIGH_BREAK, LOW_BREAK):
         who = state.watched[side, new]
         symbol, row = new[who], first[who]
@@ -251,7 +258,7 @@ def _first_only(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, lis
     """Each watched side's first break."""
     hits: list[_Hits] = []
     for side in (HIGH_BREAK, LOW_BREAK):
-        limit = _limit(state, rules)[side]
+        limit = limit_of(state, rules)[side]
         prices = _confirming(rows, rules, side)
         if isinstance(rows, BarBlock):
             row, symbol = _first_beyond(prices, state.watched[side], limit, side)
@@ -311,7 +318,7 @@ def _rearming(state: Armed, rows: Rows, rules: BreakRules, live: Mask) -> tuple[
         # Of a watched symbol only what lies beyond changes anything: most rows of most batches
         # change nothing.
         watched = state.watched[side]
-        beyond = _beyond(prices, _limit(state, rules)[side, rows.code], side)
+        beyond = _beyond(prices, limit_of(state, rules)[side, rows.code], side)
         concerned = np.where(watched[rows.code], beyond, live[side][rows.code])
         parts: list[_Hits] = []
         for symbol in np.unique(rows.code[concerned]):
@@ -344,7 +351,7 @@ def _walk(
     state, row, column, number
     """
     m, c = prices.shape
-    beyond = _beyond(prices, _limit(state, rules)[side, symbols], side)
+    beyond = _beyond(prices, limit_of(state, rules)[side, symbols], side)
     present = ~np.isnan(closes)
     level = limits(state.level[side, symbols], _OUTWARD[side], rules.tick)
     inside = present & ~_beyond(closes, level, side)
@@ -404,6 +411,8 @@ def _firsts(side: int, row: Positions, symbol: Positions) -> _Hits:
 
 def _broken(state: Armed, hits: list[_Hits]) -> Armed:
     """The state after the first breaks of sides that are not watched again."""
+    if not any(len(hit.row) for hit in hits):
+        return state
     watched, broken = state.watched.copy(), state.broken.copy()
     for hit in hits:
         watched[hit.side, hit.symbol] = False
@@ -426,7 +435,7 @@ def _breaks(
     ambiguous = np.zeros(len(row), np.bool_)
     if rules.confirm == "touch":
         opened, threshold = rows.open[at], state.threshold[side, who]
-        limit = _limit(state, rules)[side, who]
+        limit = limit_of(state, rules)[side, who]
         gapped = np.where(side == HIGH_BREAK, opened > limit, opened < limit)
         price = np.where(gapped, opened, threshold)
         cell = row * len(rows.symbols) + who

@@ -1,0 +1,94 @@
+"""Whether a batch of rows can matter to any window's levels, found out for all windows at once.
+
+Most rows of a live day lie inside all levels. A symbol's row is beyond some window's level only if
+it is beyond the nearest of them, so that one comparison a row and side answers for any number of
+windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openbell.market.bars import Mask, Prices, RowBatch
+from openbell.market.breakouts import Armed, BreakRules, counting, limit_of
+from openbell.market.results import HIGH_BREAK, LOW_BREAK
+
+CELLS_MAX = 100_000
+"""Beyond so many rows × windows it is not found out which window a row matters to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Screen:
+    """What rows have to be for any of w windows to look at them."""
+
+    aims: Prices
+    """(2, w, s) what the next break has to be beyond; NaN where none is watched for."""
+    nearest: Prices
+    """(2, s) of a symbol's aims the one that is met first."""
+    attentive: Mask
+    """(w, s) symbols of which every row matters: the first price after the session has not come, or
+    prices have to come back inside."""
+    heeded: Mask
+    """(s,) those of any window."""
+    all_looked: tuple[bool, ...]
+    """(w,) whether a window waits for no first price any more."""
+
+
+def screen(armed: Sequence[Armed], rules: Sequence[BreakRules]) -> Screen:
+    """The screen of windows with at least one among them."""
+    aims = np.stack([_aims(a, r) for a, r in zip(armed, rules, strict=True)], axis=1)
+    attentive = np.stack([_attentive(a, r) for a, r in zip(armed, rules, strict=True)])
+    all_looked = tuple(bool(each.looked.all()) for each in armed)
+    return Screen(aims, _nearest(aims), attentive, np.any(attentive, axis=0), all_looked)
+
+
+def rescreened(found: Screen, place: int, before: Armed, after: Armed, rules: BreakRules) -> Screen:
+    """The screen when one window's levels have changed."""
+    aims, nearest = found.aims, found.nearest
+    if after.watched is not before.watched:
+        aims = aims.copy()
+        aims[:, place] = _aims(after, rules)
+        nearest = _nearest(aims)
+    attentive = found.attentive.copy()
+    attentive[place] = _attentive(after, rules)
+    looked = list(found.all_looked)
+    looked[place] = bool(after.looked.all())
+    return Screen(aims, nearest, attentive, np.any(attentive, axis=0), tuple(looked))
+
+
+def concerned(found: Screen, rows: RowBatch) -> Mask | None:
+    """(w,) the windows to which some row may matter; None: none does to any."""
+    high, low, code = rows.high, rows.low, rows.code
+    if rows.close is not high:  # a close may lie outside of its bar's range
+        high, low = np.maximum(high, rows.close), np.minimum(low, rows.close)
+    some = high > found.nearest[HIGH_BREAK][code]
+    some |= low < found.nearest[LOW_BREAK][code]
+    some |= found.heeded[code]
+    at = some.nonzero()[0]
+    if not len(at):
+        return None
+    if len(at) * len(found.all_looked) > CELLS_MAX:
+        return np.ones(len(found.all_looked), np.bool_)
+    code = code[at]
+    cells: NDArray[np.bool_] = high[at] > found.aims[HIGH_BREAK][:, code]
+    cells |= low[at] < found.aims[LOW_BREAK][:, code]
+    cells |= found.attentive[:, code]
+    which: Mask = np.any(cells, axis=1)
+    return which
+
+
+def _aims(armed: Armed, rules: BreakRules) -> Prices:
+    return np.where(armed.watched, limit_of(armed, rules), np.nan)
+
+
+def _nearest(aims: Prices) -> Prices:
+    high, low = np.fmin.reduce(aims[HIGH_BREAK]), np.fmax.reduce(aims[LOW_BREAK])
+    return np.stack((high, low))
+
+
+def _attentive(armed: Armed, rules: BreakRules) -> Mask:
+    return ~armed.looked | counting(armed, rules)

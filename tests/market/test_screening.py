@@ -1,0 +1,93 @@
+"""The screen: what it leaves out comes to nothing, and it is the same however it came about."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import date
+
+import numpy as np
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from openbell.market.bars import RowBatch
+from openbell.market.breakouts import Armed, BreakRules, armed, find_breaks
+from openbell.market.days import MINUTE_NS, Segment, TradingDay
+from openbell.market.results import Levels
+from openbell.market.screening import Screen, concerned, rescreened, screen
+from openbell.runtime.record.codec import encode
+
+DAY = TradingDay(date(1970, 1, 1), "UTC", (Segment(0, 60 * MINUTE_NS),))
+SYMBOLS = ("A", "B", "C")
+
+RULES = st.builds(
+    BreakRules,
+    confirm=st.sampled_from(("close", "touch")),
+    check=st.sampled_from(("continuous", "continuous", "once")),
+    sides=st.sampled_from(("both", "both", "high", "low")),
+    inside_bars=st.sampled_from((0, 0, 1, 2)),
+    rearms_max=st.sampled_from((None, 1)),
+)
+PRICE = st.sampled_from((97.0, 99.0, 100.0, 101.0, 103.0))
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> tuple[list[Armed], list[BreakRules]]:
+    rules = draw(st.lists(RULES, min_size=1, max_size=4))
+    count = np.ones(len(SYMBOLS), np.int64)
+    found = []
+    for of in rules:
+        low, high = np.sort([[draw(PRICE), draw(PRICE)] for _ in SYMBOLS], axis=1).T.astype(float)
+        levels = Levels(SYMBOLS, high, low, count, count, count, count > 0)
+        found.append(armed(levels, draw(st.integers(0, 3)) * MINUTE_NS, of))
+    return found, rules
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[RowBatch]:
+    found: list[RowBatch] = []
+    for number in range(draw(st.integers(1, 8))):
+        n = draw(st.integers(0, 4))
+        code = np.array([draw(st.integers(0, 2)) for _ in range(n)], np.int32)
+        ts = np.array([number * MINUTE_NS] * n, np.int64)
+        columns = [np.array([draw(PRICE) for _ in range(n)]) for _ in range(2)]
+        high, low = np.maximum(*columns), np.minimum(*columns)
+        close = np.array([draw(PRICE) for _ in range(n)])  # which may lie outside
+        rows = RowBatch(
+            DAY, SYMBOLS, MINUTE_NS, code, ts, ts + MINUTE_NS, columns[0], high, low, close, high
+        )
+        found.append(rows)
+    return found
+
+
+def same(one: Screen, other: Screen) -> bool:
+    return all(
+        np.array_equal(getattr(one, of.name), getattr(other, of.name), equal_nan=of.name in NAN)
+        for of in fields(Screen)
+    )
+
+
+NAN = ("aims", "nearest")
+
+
+@settings(max_examples=60)
+@given(found=windows(), rows=batches())
+def test_what_the_screen_leaves_out_changes_nothing(
+    found: tuple[list[Armed], list[BreakRules]], rows: list[RowBatch]
+) -> None:
+    levels, rules = found
+    kept = screen(levels, rules)
+    left_out = 0
+    for batch in rows:
+        which = concerned(kept, batch)
+        for place, of in enumerate(rules):
+            before = levels[place]
+            after, breaks = find_breaks(before, batch, of)
+            if which is None or not which[place]:
+                left_out += 1
+                assert breaks is None
+                assert encode(after) == encode(before)
+            else:
+                levels[place] = after
+                kept = rescreened(kept, place, before, after, of)
+        assert same(kept, screen([replace(each, limit=None) for each in levels], rules))
+    event(f"{min(left_out // 5 * 5, 10)} left out or more")
