@@ -139,7 +139,7 @@ def fed(number: int) -> Fed:
         )
         for case in cases
     )
-    lateness_ns = rng.choice((0, 2 * SECOND_NS, 30 * SECOND_NS, 150 * SECOND_NS))
+    lateness_ns = rng.choice((0, 2, 30, 90, 150)) * SECOND_NS
     config: dict[str, Any] = {
         "name": "simulated",
         "exchange": "XNYS",  # its calendar is not asked: the days are drawn
@@ -169,8 +169,8 @@ def drawn_windows(rng: random.Random, day: TradingDay) -> tuple[Window, ...]:
 
 def held_up(rng: random.Random, rows: Sequence[Row]) -> list[Row]:
     """Time order, but for what each row is held up; some far, most a little."""
-    far = rng.choice((0, 5, 60, 200))
-    due = [row[1] + rng.random() ** 3 * far * SECOND_NS for row in rows]
+    far = rng.choice((0, 5, 60, 200, 600))
+    due = [row[1] + rng.random() ** 2 * far * SECOND_NS for row in rows]
     return [rows[n] for n in sorted(range(len(rows)), key=due.__getitem__)]
 
 

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from faults import arrivals
 
-FEW = (0, 5, 11, 25, 35, 50, 66, 83)
+from openbell.actors import clock, prefetch
+from openbell.market.days import MarketTime
+from openbell.market.results import NO_TIME
+from openbell.messages.control import Arrived, DayOver
+from openbell.runtime.intake.handover import HandOver
+from openbell.runtime.lifetime import recovery
+from openbell.runtime.record import ledger
+
+FEW = (0, 5, 11, 25, 35, 66)
 """Seeds of scenarios that are each of another kind."""
 MANY = 200
+ENOUGH = 60
+"""So many seeds find each planted bug."""
 
 
 def names_noted() -> set[str]:
@@ -38,3 +52,117 @@ def test_many_seeds_are_answered_as_the_reference_does_and_come_to_everything() 
 
     assert len(names_noted()) >= 12
     assert names_noted() <= reached
+
+
+# Bugs planted one at a time
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def boundaries_a_row_early(patched: pytest.MonkeyPatch) -> None:
+    """The first row beyond one crosses it, and not the one that says that none is missing."""
+    stepped = clock._stepped
+
+    def early(settings: Any, state: Any, lag_ns: int, came: Any) -> Any:
+        return stepped(settings, state, min(lag_ns, 1), came)
+
+    patched.setattr(clock, "_stepped", early)
+
+
+def late_rows_let_in_after_a_restart(patched: pytest.MonkeyPatch) -> None:
+    """What has come is forgotten, and with it how late a row is."""
+
+    def forgetting(engine: Any, plan: Any, restored: Any) -> Any:
+        prepared = restore(engine, plan, restored)
+        cell = engine.cells[prefetch.NAME]
+        if cell.state.came is not None:
+            came = replace(cell.state.came, known_ns=MarketTime(NO_TIME))
+            cell.state = replace(cell.state, came=came)
+        return prepared
+
+    restore = recovery.restore
+    patched.setattr(recovery, "restore", forgetting)
+    patched.setattr(prefetch, "passed", lambda rows, lag, floor_ns: rows.known - lag)
+
+
+def positions_before_the_step_of_their_rows(patched: pytest.MonkeyPatch) -> None:
+    """The clock notes how far a feed has come when it hears it, not when it grants it."""
+
+    def early(settings: Any, state: Any, message: Any) -> Any:
+        if isinstance(message, Arrived | DayOver):
+            position = max(state.position, message.position)
+            state = replace(state, position=position, read_on=max(state.read_on, message.read_on))
+        return update(settings, state, message)
+
+    update = clock.update
+    patched.setattr(clock, "update", early)
+
+
+def days_ended_by_a_row_of_the_future(patched: pytest.MonkeyPatch) -> None:
+    of_days = HandOver._of_days
+
+    def moved(self: Any, rows: Any, place: Any, ahead: Any, had: int) -> Any:
+        return of_days(self, rows, place, np.zeros_like(ahead), had)
+
+    patched.setattr(HandOver, "_of_days", moved)
+
+
+def journal_entries_without_their_step(patched: pytest.MonkeyPatch) -> None:
+    """What came with the last step of a commit goes into the next one."""
+    journal, held = ledger._journal, dict[int, Any]()
+
+    def behind(taken: list[Any]) -> Any:
+        before = held.pop(taken[0].step.number - 1, None)
+        held[taken[-1].step.number] = taken[-1]
+        mine = [*taken[:-1], replace(taken[-1], came=None)]
+        return journal([*([replace(before, journal=())] if before else []), *mine])
+
+    patched.setattr(ledger, "_journal", behind)
+
+
+def held_rows_lost_in_a_snapshot(patched: pytest.MonkeyPatch) -> None:
+    def losing(engine: Any, plan: Any, restored: Any) -> Any:
+        prepared = restore(engine, plan, restored)
+        cell = engine.cells[prefetch.NAME]
+        cell.state = replace(cell.state, waiting=None)
+        return prepared
+
+    restore = recovery.restore
+    patched.setattr(recovery, "restore", losing)
+
+
+PLANTED: dict[Plant, int] = {
+    boundaries_a_row_early: 9,
+    late_rows_let_in_after_a_restart: 0,
+    positions_before_the_step_of_their_rows: 8,
+    days_ended_by_a_row_of_the_future: 0,
+    journal_entries_without_their_step: 0,
+    held_rows_lost_in_a_snapshot: 43,
+}
+"""And a seed from which on a few show it."""
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+
+    assert is_found(range(PLANTED[plant], PLANTED[plant] + 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found_by_the_first_seeds(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+
+    assert is_found(range(ENOUGH))
+
+
+def is_found(seeds: range) -> bool:
+    for seed in seeds:
+        try:
+            arrivals.simulate(seed)
+        except AssertionError:
+            return True
+    return False
