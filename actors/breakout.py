@@ -18,6 +18,7 @@ from openbell.market.breakouts import (
     find_breaks,
     last_prices,
 )
+from openbell.market.days import MarketTime
 from openbell.market.results import NO_TIME, SIDES, SignalBatch
 from openbell.market.screening import Screen, concerned, rescreened, screen
 from openbell.messages.base import Message
@@ -129,7 +130,7 @@ def _watched(
         done = closed or looked
         if done and not watch.checked:
             # Not the watermark: how far a step reaches must not show in a document.
-            at = levels.looked_ns if looked else opened.day.close_ns
+            at = MarketTime(levels.looked_ns) if looked else opened.day.close_ns
             name = settings.sessions[watch.session]
             checked.append(BreakoutsChecked(session=name, at_ns=at))
         watches[place] = Watch(watch.session, levels, watch.checked or done)

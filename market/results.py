@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openbell.market.bars import Codes, Mask, Prices
-from openbell.market.days import Nanoseconds
+from openbell.market.days import MarketTime, Nanoseconds
 
 Counts = NDArray[np.int64]
 
@@ -150,10 +150,10 @@ class SessionDocument:
     """Local wall time as configured, e.g. "09:30"."""
     end_time: str
     status: SessionStatus
-    created_at: int
-    updated_at: int
-    started_at: int | None = None
-    completed_at: int | None = None
+    created_at: MarketTime
+    updated_at: MarketTime
+    started_at: MarketTime | None = None
+    completed_at: MarketTime | None = None
     reason: str | None = None
     """Why it was SKIPPED or truncated."""
     levels: Levels | None = None

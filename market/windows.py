@@ -47,8 +47,8 @@ class SessionSpec:
 class Window:
     """A session on one trading day, [start_ns, end_ns), cut to the day's hours."""
 
-    start_ns: int
-    end_ns: int
+    start_ns: MarketTime
+    end_ns: MarketTime
     slots: Nanoseconds
     """(k,) starts of the bars (of the minutes, for ticks) that the window touches. One that it
     holds in part is never seen inside, so that the session is not complete."""
@@ -188,7 +188,9 @@ def session_window(day: TradingDay, spec: SessionSpec, slot_ns: int) -> Window |
         if first > start or cut_end
         else None
     )
-    return Window(first, last, starts[(starts < last) & (ends > first)], truncated)
+    return Window(
+        MarketTime(first), MarketTime(last), starts[(starts < last) & (ends > first)], truncated
+    )
 
 
 def _clock(day: TradingDay, instant_ns: int) -> str:

@@ -88,7 +88,7 @@ class StateChanged(Message):
     date: date
     before: DayState
     after: DayState
-    at_ns: int
+    at_ns: MarketTime
     """Market time."""
     why: str
 
@@ -98,7 +98,7 @@ class SessionPlanned(Message):
 
     session: str
     status: Literal["PENDING", "SKIPPED"]
-    at_ns: int
+    at_ns: MarketTime
     reason: str | None = None
     """Why it is skipped or truncated."""
 
@@ -107,13 +107,13 @@ class SessionStarted(Message):
     """The session's window has begun."""
 
     session: str
-    at_ns: int
+    at_ns: MarketTime
 
 
 class SessionCompleted(Message):
     """The session's window is over and its levels hold."""
 
     session: str
-    at_ns: int
+    at_ns: MarketTime
     """The window's end: levels hold for rows from here on."""
     levels: Levels

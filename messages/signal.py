@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from openbell.market.days import MarketTime
 from openbell.market.results import SignalBatch
 from openbell.messages.base import Message
 
@@ -16,4 +17,4 @@ class BreakoutsChecked(Message):
     """Every symbol's first price after this session was looked at, or the day closed."""
 
     session: str
-    at_ns: int
+    at_ns: MarketTime

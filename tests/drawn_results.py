@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from openbell.adapters.sinks.files import DayResult
 from openbell.market.bars import BadRow
-from openbell.market.days import MINUTE_NS, SECOND_NS
+from openbell.market.days import MINUTE_NS, SECOND_NS, MarketTime
 from openbell.market.results import (
     NO_TIME,
     DerivedBars,
@@ -29,9 +29,10 @@ OPEN_NS = 1_756_179_900 * SECOND_NS
 PRICES = st.floats(1e-9, 1e18) | st.sampled_from([100.0, 0.1 + 0.2, 1e16, 1e-7, 24710.55])
 # A lone surrogate is no UTF-8, and no source delivers one.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
-TIMES = st.integers(0, 2**33).map(lambda ns: OPEN_NS + ns) | st.integers(0, 5).map(
-    lambda minute: OPEN_NS + minute * MINUTE_NS
-)
+TIMES = (
+    st.integers(0, 2**33).map(lambda ns: OPEN_NS + ns)
+    | st.integers(0, 5).map(lambda minute: OPEN_NS + minute * MINUTE_NS)
+).map(MarketTime)
 
 
 def _floats(size: int, missing: bool = False) -> st.SearchStrategy[Any]:
@@ -189,8 +190,8 @@ def document(name: str, day: date) -> SessionDocument:
         start_time="09:30",
         end_time="09:35",
         status="COMPLETED",
-        created_at=OPEN_NS,
-        updated_at=OPEN_NS,
+        created_at=MarketTime(OPEN_NS),
+        updated_at=MarketTime(OPEN_NS),
         levels=levels,
     )
 

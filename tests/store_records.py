@@ -19,6 +19,7 @@ from openbell.adapters.stores import (
     StoredSignal,
     this_process,
 )
+from openbell.market.days import MarketTime
 
 DAY = date(2025, 8, 26)
 NEXT_DAY = DAY + timedelta(days=1)
@@ -29,7 +30,11 @@ TTL_NS = 5_000_000_000
 
 def a_step(number: int, day: date = DAY) -> Step:
     return Step(
-        number, TEN_NS + number * MINUTE_NS, b"grant \x00\xff%d" % number, digest(number), day
+        number,
+        MarketTime(TEN_NS + number * MINUTE_NS),
+        b"grant \x00\xff%d" % number,
+        digest(number),
+        day,
     )
 
 
@@ -62,7 +67,8 @@ def a_document(
     body: bytes = b"{}",
     place: int | None = None,
 ) -> Document:
-    return Document(day, session, status, completed_ns, body, place)
+    over = None if completed_ns is None else MarketTime(completed_ns)
+    return Document(day, session, status, over, body, place)
 
 
 def a_snapshot(
@@ -72,7 +78,7 @@ def a_snapshot(
     number: int = 1,
     day: date = DAY,
 ) -> Snapshot:
-    return Snapshot(TEN_NS + number * MINUTE_NS, day, states, tuple(actors or states))
+    return Snapshot(MarketTime(TEN_NS + number * MINUTE_NS), day, states, tuple(actors or states))
 
 
 def a_record(

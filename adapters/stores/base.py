@@ -12,6 +12,7 @@ from datetime import date
 from typing import Literal, Protocol
 
 from openbell.errors import StoreError
+from openbell.market.days import MarketTime
 from openbell.market.results import SignalBatch
 
 SCHEMA_VERSION = 5
@@ -81,7 +82,7 @@ class Step:
     """One entry of the step log: a grant, encoded, and the digest chain after it."""
 
     number: int
-    market_ns: int
+    market_ns: MarketTime
     grant: bytes
     digest: bytes
     """Of this step's market-time content, chained to the step before."""
@@ -96,7 +97,7 @@ class Document:
     trading_date: date
     session: str
     status: str
-    completed_ns: int | None
+    completed_ns: MarketTime | None
     body: bytes
     place: int | None = field(default=None, compare=False)
     """In the order of its day, by the window's start; documents of version 2 have none."""
@@ -147,7 +148,7 @@ class Snapshot:
     a recovery the first snapshot holds all: the newest epoch may be one that was found corrupt.
     """
 
-    market_ns: int
+    market_ns: MarketTime
     trading_date: date
     states: Mapping[str, bytes]
     actors: tuple[str, ...]
@@ -214,7 +215,7 @@ class EpochInfo:
     """The number of its commit."""
     step: int
     """The last step that it includes: replay starts with the next."""
-    market_ns: int
+    market_ns: MarketTime
     trading_date: date
     size: int
     """Bytes of all states."""

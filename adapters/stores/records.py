@@ -33,6 +33,7 @@ from openbell.adapters.stores.base import (
     StoredSignal,
 )
 from openbell.errors import StoreError, way_out
+from openbell.market.days import EPOCH, MarketTime
 from openbell.market.results import SignalBatch
 
 UNKNOWN_DATE = date.min
@@ -95,7 +96,7 @@ class Manifest:
     """What a snapshot consists of."""
 
     step: int
-    market_ns: int
+    market_ns: MarketTime
     trading_date: date
     blobs: Mapping[str, Blob]
 
@@ -409,7 +410,7 @@ class Reading:
         try:
             of = date.fromisoformat(day)
             if first is None:
-                step = Step(last, market_ns, packed, digest, of)
+                step = Step(last, MarketTime(market_ns), packed, digest, of)
                 found = (step,) if single_step_crc(step) == crc else ()
             elif stepblocks.row_crc(row) == crc:
                 by_column = stepblocks.unpack(packed)
@@ -433,7 +434,8 @@ class Reading:
     def document(self, row: DocumentRow) -> Document:
         try:
             day, session, status, completed_ns, body, crc, place = row
-            document = Document(date.fromisoformat(day), session, status, completed_ns, body, place)
+            over = None if completed_ns is None else MarketTime(completed_ns)
+            document = Document(date.fromisoformat(day), session, status, over, body, place)
             good = document_row(document)[-2] == crc
             text = columns.document_text(body) if good else b""
         except (*_UNREADABLE, *columns.UNREADABLE):
@@ -553,7 +555,7 @@ class Reading:
                 manifest = read_manifest(manifests.get(epoch))
             except Corrupt as error:
                 problem = f"the manifest {error}"
-                infos.append(EpochInfo(epoch, 0, 0, UNKNOWN_DATE, 0, problem))
+                infos.append(EpochInfo(epoch, 0, EPOCH, UNKNOWN_DATE, 0, problem))
                 continue
             for actor, blob in manifest.blobs.items():
                 if (blob, actor) not in verdicts:

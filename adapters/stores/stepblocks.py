@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from openbell.adapters.stores.base import Step
+from openbell.market.days import MarketTime
 
 STEPS = 8192
 """Of one entry at most: a reader that wants one step unpacks all of its entry."""
@@ -56,7 +57,7 @@ def pack(steps: Sequence[Step]) -> bytes:
     return b"\1" + len(plain).to_bytes(_LENGTH, "big") + packed
 
 
-def unpack(packed: bytes) -> tuple[list[int], list[bytes], list[bytes]]:
+def unpack(packed: bytes) -> tuple[list[MarketTime], list[bytes], list[bytes]]:
     """Instants, grants and digests that `pack` was given.
 
     Raises
@@ -69,7 +70,8 @@ def unpack(packed: bytes) -> tuple[list[int], list[bytes], list[bytes]]:
         length = int.from_bytes(plain[:_LENGTH], "big")
         plain = _CODEC.decompress(plain[_LENGTH:], length, asbytes=True)
     instants, grants, digests = map(_values, msgpack.unpackb(plain))
-    return [int.from_bytes(ns, "big", signed=True) for ns in instants], grants, digests
+    at = [MarketTime(int.from_bytes(ns, "big", signed=True)) for ns in instants]
+    return at, grants, digests
 
 
 def _row(steps: Sequence[Step]) -> Row:

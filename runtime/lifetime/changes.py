@@ -281,7 +281,7 @@ def take(
 BEGUN_ANEW = "the day was begun anew"
 
 
-def _end_of(document: Document, at_ns: int) -> Transition:
+def _end_of(document: Document, at_ns: MarketTime) -> Transition:
     return Transition(
         "session",
         document.trading_date,

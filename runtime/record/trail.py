@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from openbell.actors.effects import Commit
+from openbell.market.days import MarketTime
 from openbell.market.results import SessionDocument, SessionStatus
 from openbell.messages.session import Phase, PhaseEntered
 
@@ -34,7 +35,7 @@ class Transition:
     trading_date: date
     before: str | None
     after: str
-    at_ns: int
+    at_ns: MarketTime
     """Market time, ns UTC."""
     why: str
     session: str | None = None
@@ -58,7 +59,7 @@ class Trail:
         for document in documents:
             self._became(document)
 
-    def of(self, commit: Commit, market_ns: int) -> list[Transition]:
+    def of(self, commit: Commit, market_ns: MarketTime) -> list[Transition]:
         """What a step brought; it had come to `market_ns`."""
         sessions = [change for document in commit.documents for change in self._session(document)]
         days: list[Transition] = []
@@ -94,12 +95,12 @@ class Trail:
 
 def _way(
     before: SessionStatus | None, document: SessionDocument
-) -> Iterator[tuple[SessionStatus, int, str]]:
+) -> Iterator[tuple[SessionStatus, MarketTime, str]]:
     reason, status = document.reason, document.status
     if status == "SKIPPED":
         yield status, document.updated_at, reason or "the day has no such window"
         return
-    reached: dict[SessionStatus, tuple[int | None, str]] = {
+    reached: dict[SessionStatus, tuple[MarketTime | None, str]] = {
         "PENDING": (document.created_at, reason or "the day was opened"),
         "ACTIVE": (document.started_at, "its start"),
         "COMPLETED": (document.completed_at, f"its end; {reason}" if reason else "its end"),

@@ -65,7 +65,7 @@ def completed(
     levels = Levels(
         symbols, np.full(s, high), np.full(s, 99.0), count, count, count, np.ones(s, np.bool_)
     )
-    return SessionCompleted(session=name, at_ns=at_ns, levels=levels)
+    return SessionCompleted(session=name, at_ns=MarketTime(at_ns), levels=levels)
 
 
 def batch(rows: BarBlock, watermark_ns: int | None = None) -> Batch:
@@ -149,7 +149,7 @@ def test_breakouts_are_checked_when_each_symbol_had_a_price_or_at_the_close() ->
     _, at_the_close = told(state, batch(rows.rows(3, 3), DAY.close_ns))
 
     assert early == []
-    assert late == [BreakoutsChecked(session="First", at_ns=OPEN + 2 * MINUTE_NS)]
+    assert late == [BreakoutsChecked(session="First", at_ns=MarketTime(OPEN + 2 * MINUTE_NS))]
     assert at_the_close == [BreakoutsChecked(session="First", at_ns=DAY.close_ns)]
 
 

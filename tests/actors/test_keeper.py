@@ -9,7 +9,7 @@ from runs import of_cases, one_day
 
 from openbell.actors.effects import Commit
 from openbell.actors.keeper import Settings, State, update
-from openbell.market.days import MINUTE_NS
+from openbell.market.days import MINUTE_NS, MarketTime
 from openbell.market.results import Levels
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
@@ -85,7 +85,7 @@ def test_a_step_that_brought_nothing_needs_no_commit() -> None:
 
 
 def test_only_documents_that_changed_are_committed() -> None:
-    _, (commit,) = stepped(opened(), 2, SessionStarted(session="Lunch", at_ns=AT + 5))
+    _, (commit,) = stepped(opened(), 2, SessionStarted(session="Lunch", at_ns=MarketTime(AT + 5)))
 
     (document,) = commit.documents
     assert (document.session_name, document.status) == ("Lunch", "ACTIVE")
@@ -94,9 +94,9 @@ def test_only_documents_that_changed_are_committed() -> None:
 
 def test_a_documents_changes_count_in_the_order_of_its_life() -> None:
     changes = (
-        BreakoutsChecked(session="Lunch", at_ns=AT + 9),
-        SessionCompleted(session="Lunch", at_ns=AT + 8, levels=LEVELS),
-        SessionStarted(session="Lunch", at_ns=AT + 5),
+        BreakoutsChecked(session="Lunch", at_ns=MarketTime(AT + 9)),
+        SessionCompleted(session="Lunch", at_ns=MarketTime(AT + 8), levels=LEVELS),
+        SessionStarted(session="Lunch", at_ns=MarketTime(AT + 5)),
     )
 
     for order in (changes, changes[::-1]):

@@ -10,7 +10,7 @@ from runs import of_cases, one_day, pieces
 
 from openbell.actors.effects import Effect, Publish
 from openbell.actors.session import Active, Idle, Pending, State, kept, session, update
-from openbell.market.days import MINUTE_NS
+from openbell.market.days import MINUTE_NS, MarketTime
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
@@ -72,7 +72,7 @@ def test_it_starts_and_is_over_when_the_watermark_says_so() -> None:
     state, second = told(MORNING, state, batch(1, 4))
     state, third = told(MORNING, state, batch(4, 6))
 
-    assert first == [SessionStarted(session="Morning", at_ns=minute(1))]
+    assert first == [SessionStarted(session="Morning", at_ns=MarketTime(minute(1)))]
     assert second == []
     (completed,) = third
     assert isinstance(completed, SessionCompleted)

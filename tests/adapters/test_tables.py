@@ -26,7 +26,7 @@ from openbell.adapters.tables import (
     signal_ids,
     signals_table,
 )
-from openbell.market.days import MINUTE_NS, SECOND_NS
+from openbell.market.days import MINUTE_NS, SECOND_NS, MarketTime
 from openbell.market.results import NO_TIME, Quality, SessionDocument, SignalBatch
 
 SKIPPED = SessionDocument(
@@ -36,8 +36,8 @@ SKIPPED = SessionDocument(
     start_time="20:00",
     end_time="20:15",
     status="SKIPPED",
-    created_at=OPEN_NS,
-    updated_at=OPEN_NS,
+    created_at=MarketTime(OPEN_NS),
+    updated_at=MarketTime(OPEN_NS),
     reason="outside the day's hours",
 )
 

@@ -51,6 +51,7 @@ from openbell.adapters.stores import (
 from openbell.adapters.stores.columns import rows_at, signal_rows
 from openbell.adapters.tables import day_signals, signal_ids
 from openbell.errors import StoreError
+from openbell.market.days import MarketTime
 from openbell.runtime.record.writing import stored_documents
 
 # Commits.
@@ -147,7 +148,7 @@ def test_a_commit_that_cannot_be_stored_leaves_nothing(store: Store) -> None:
     assert good.snapshot is not None
     broken = [
         replace(good, audit=(b"{}", None)),  # type: ignore[arg-type]
-        replace(good, steps=(replace(a_step(2), market_ns=2**70),)),
+        replace(good, steps=(replace(a_step(2), market_ns=MarketTime(2**70)),)),
         replace(good, signals=rows_of([replace(a_signal("x"), symbol=None)])),  # type: ignore[arg-type]
         replace(good, documents=(*good.documents, replace(a_document("x"), body="text"))),  # type: ignore[arg-type]
         replace(good, journal=(an_entry("x"), replace(an_entry("y"), body="text"))),  # type: ignore[arg-type]
@@ -576,7 +577,7 @@ def test_a_snapshot_takes_over_what_did_not_change(store: Store) -> None:
 def test_a_snapshot_holds_the_actors_that_it_names(store: Store) -> None:
     fence = taken(store)
     store.commit(fence, a_record(1, snapshot=a_snapshot({"a": b"1", "b": b"", "c": b"3"})))
-    snapshot = Snapshot(TEN_NS, NEXT_DAY, {"d": b"4"}, ("d", "b"))
+    snapshot = Snapshot(MarketTime(TEN_NS), NEXT_DAY, {"d": b"4"}, ("d", "b"))
 
     store.commit(fence, a_record(2, steps=(), snapshot=snapshot))
 

@@ -11,21 +11,22 @@ from hypothesis import strategies as st
 from openbell.adapters.stores import Corrupt, Step
 from openbell.adapters.stores.records import Reading
 from openbell.adapters.stores.stepblocks import Row, rows
+from openbell.market.days import MarketTime
 
 DAYS = (date(2025, 8, 26), date(2025, 8, 27))
-INSTANTS = st.integers(-(2**63), 2**63 - 1)
+INSTANTS = st.integers(-(2**63), 2**63 - 1).map(MarketTime)
 STEPS = st.lists(
     st.tuples(INSTANTS, st.binary(max_size=30), st.binary(max_size=20), st.sampled_from(DAYS))
 )
 
 
-def numbered(made: list[tuple[int, bytes, bytes, date]]) -> list[Step]:
+def numbered(made: list[tuple[MarketTime, bytes, bytes, date]]) -> list[Step]:
     of_days = sorted(made, key=lambda step: step[3])
     return [Step(7 + place, *step) for place, step in enumerate(of_days)]
 
 
 @given(made=STEPS)
-def test_steps_come_back_as_they_were(made: list[tuple[int, bytes, bytes, date]]) -> None:
+def test_steps_come_back_as_they_were(made: list[tuple[MarketTime, bytes, bytes, date]]) -> None:
     steps = numbered(made)
 
     packed = list(rows(steps))
@@ -37,7 +38,9 @@ def test_steps_come_back_as_they_were(made: list[tuple[int, bytes, bytes, date]]
 
 @given(place=st.integers(0, 10**9), bit=st.integers(0, 7))
 def test_a_changed_byte_is_noticed(place: int, bit: int) -> None:
-    (row,) = rows([Step(n, 10**18 + n * 7919, b"grant", b"%016d" % n, DAYS[0]) for n in range(99)])
+    (row,) = rows(
+        [Step(n, MarketTime(10**18 + n * 7919), b"grant", b"%016d" % n, DAYS[0]) for n in range(99)]
+    )
     changed = bytearray(row[3])
     changed[place % len(changed)] ^= 1 << bit
     damaged: Row = (*row[:3], bytes(changed), *row[4:])
@@ -48,7 +51,10 @@ def test_a_changed_byte_is_noticed(place: int, bit: int) -> None:
 
 def test_what_steps_share_takes_no_room() -> None:
     grant = b"a grant, which says the same of each step, at %019d"
-    steps = [Step(n, 10**18 + n * 10**8, grant % n, b"%016d" % n, DAYS[0]) for n in range(5000)]
+    steps = [
+        Step(n, MarketTime(10**18 + n * 10**8), grant % n, b"%016d" % n, DAYS[0])
+        for n in range(5000)
+    ]
 
     (row,) = rows(steps)
 

@@ -389,7 +389,9 @@ WRITTEN = bytes.fromhex(
 DAY = TradingDay(date(2024, 7, 1), "America/New_York", (Segment(10, 20),), reason="é")
 KEPT = {
     "clock": clock.State(step=7, now_ns=MarketTime(2**62), tokens=frozenset({"b", "a"}), day=DAY),
-    "session:A": session.Pending(("A", "B"), Window(10, 15, np.array([10, 12]), None)),
+    "session:A": session.Pending(
+        ("A", "B"), Window(MarketTime(10), MarketTime(15), np.array([10, 12]), None)
+    ),
 }
 
 

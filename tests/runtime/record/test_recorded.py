@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openbell.adapters.stores import Step, Store, open_store
+from openbell.market.days import MarketTime
 from openbell.runtime.lifetime.eras import Era, counted, given_up
 from openbell.runtime.record.recorded import Stretch, stretches
 
@@ -35,7 +36,7 @@ class Log:
         end = self.head().step if until is None else until
         for number in range(max(after + 1, self.first), end + 1):
             self.reads += 1
-            yield Step(number, 0, b"", b"", self.dates[number - self.first])
+            yield Step(number, MarketTime(0), b"", b"", self.dates[number - self.first])
 
 
 @given(

@@ -370,8 +370,12 @@ def test_a_step_that_brought_nothing_has_no_digests() -> None:
 
 
 def test_two_sessions_that_swap_their_documents_are_told_apart() -> None:
-    one = SessionDocument("XNYS", DAY, "A", "09:30", "09:35", "ACTIVE", 1, 2)
-    other = SessionDocument("XNYS", DAY, "B", "09:30", "09:35", "PENDING", 1, 2)
+    one = SessionDocument(
+        "XNYS", DAY, "A", "09:30", "09:35", "ACTIVE", MarketTime(1), MarketTime(2)
+    )
+    other = SessionDocument(
+        "XNYS", DAY, "B", "09:30", "09:35", "PENDING", MarketTime(1), MarketTime(2)
+    )
     swapped = tuple(
         replace(document, session_name=name) for document, name in ((one, "B"), (other, "A"))
     )

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 from openbell.actors.effects import Commit
+from openbell.market.days import MarketTime
 from openbell.market.results import SessionDocument
 from openbell.messages.session import PhaseEntered, StateChanged
 from openbell.runtime.record.trail import Trail
@@ -19,15 +20,17 @@ PENDING = SessionDocument(
     start_time="09:30",
     end_time="09:35",
     status="PENDING",
-    created_at=10,
-    updated_at=10,
+    created_at=MarketTime(10),
+    updated_at=MarketTime(10),
 )
-ACTIVE = replace(PENDING, status="ACTIVE", started_at=20, updated_at=20)
-COMPLETED = replace(ACTIVE, status="COMPLETED", completed_at=30, updated_at=30)
+ACTIVE = replace(PENDING, status="ACTIVE", started_at=MarketTime(20), updated_at=MarketTime(20))
+COMPLETED = replace(
+    ACTIVE, status="COMPLETED", completed_at=MarketTime(30), updated_at=MarketTime(30)
+)
 
 
 def told(trail: Trail, *documents: SessionDocument) -> list[tuple[str | None, str, int]]:
-    found = trail.of(Commit(number=1, step=1, documents=documents), 99)
+    found = trail.of(Commit(number=1, step=1, documents=documents), MarketTime(99))
     assert {change.what for change in found} <= {"session"}
     return [(change.before, change.after, change.at_ns) for change in found]
 
@@ -52,7 +55,7 @@ def test_what_one_step_brought_together_is_told_one_by_one() -> None:
 def test_a_session_that_has_no_part_in_a_day_says_why() -> None:
     skipped = replace(PENDING, status="SKIPPED", reason="after the close")
 
-    (change,) = Trail(None, ()).of(Commit(number=1, step=1, documents=(skipped,)), 99)
+    (change,) = Trail(None, ()).of(Commit(number=1, step=1, documents=(skipped,)), MarketTime(99))
 
     assert (change.before, change.after, change.why) == (None, "SKIPPED", "after the close")
 
@@ -81,7 +84,9 @@ def test_phases_and_states_stand_in_their_order_with_market_time() -> None:
         documents=(PENDING,),
         transitions=(
             PhaseEntered(phase="activate", **said),
-            StateChanged(before="PRE_MARKET", after="ACTIVE", at_ns=5, why="the open", **said),
+            StateChanged(
+                before="PRE_MARKET", after="ACTIVE", at_ns=MarketTime(5), why="the open", **said
+            ),
             PhaseEntered(phase="stream", **said),
         ),
     )
@@ -90,8 +95,8 @@ def test_phases_and_states_stand_in_their_order_with_market_time() -> None:
     )
     trail = Trail("load", ())
 
-    begun = [(c.what, c.before, c.after, c.at_ns) for c in trail.of(opening, 99)]
-    ended = [c.what for c in trail.of(closing, 99)]
+    begun = [(c.what, c.before, c.after, c.at_ns) for c in trail.of(opening, MarketTime(99))]
+    ended = [c.what for c in trail.of(closing, MarketTime(99))]
 
     assert begun == [
         ("phase", "load", "activate", 99),

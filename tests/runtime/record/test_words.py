@@ -39,7 +39,12 @@ def lines_of(value: object, key: str = "") -> list[str]:
 
 
 def test_a_state_is_told_with_all_that_it_consists_of() -> None:
-    window = Window(1_719_840_600_000_000_000, 1_719_840_900_000_000_000, np.array([5, 6]), None)
+    window = Window(
+        MarketTime(1_719_840_600_000_000_000),
+        MarketTime(1_719_840_900_000_000_000),
+        np.array([5, 6]),
+        None,
+    )
 
     lines = lines_of(session.Pending(("AAPL", "MSFT"), window), "session:Opening")
 
@@ -62,7 +67,7 @@ def test_what_stands_in_a_row_is_counted_and_told_one_by_one() -> None:
     gathered = lines_of(keeper.State(gathered=said))
     segments = lines_of(plan)
 
-    assert gathered[3:] == [
+    assert gathered[3:-1] == [
         "  gathered: 2",
         "    PhaseEntered",
         "      date: 2024-07-01",
