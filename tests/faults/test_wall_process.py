@@ -1,0 +1,171 @@
+"""`openbell run` as a process that follows a clock: a shifted one, and the host's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from feed_places import Place
+from redis_server import RedisServer, find_server
+
+from openbell.runtime.config import config_from
+from openbell.runtime.lifetime.opening import open_configured_store
+
+PATIENCE_SECONDS = 60.0
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    binary = find_server()
+    if binary is None:
+        pytest.skip("no redis-server or valkey-server on PATH")
+    with RedisServer(binary) as started:
+        yield started
+
+
+def shifter() -> Path | None:
+    """The library that shifts a process's clock, where Debian and its like have it."""
+    found = sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))
+    return found[0] if found else None
+
+
+class Watched:
+    """A run, what it is fed, and when its documents change by the clock that it follows."""
+
+    def __init__(self, folder: Path, place: Place, config: dict[str, Any], ahead: float) -> None:
+        self.folder, self.place, self.ahead = folder, place, ahead
+        options = {"type": "redis", "options": place.given}
+        kept = {"store": {"url": f"sqlite:///{folder / 'state.db'}"}, "data": {"kind": "ticks"}}
+        made = {"symbols": ["A", "B"], **kept, **config, "feed": options}
+        (folder / "config.yaml").write_text(yaml.safe_dump(made))
+        self.changed: dict[str, float] = {}
+        self.process = self.started()
+
+    @property
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def started(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "openbell", "run", "--config", "config.yaml"]
+        environment = dict(os.environ)
+        if self.ahead:
+            # Not the command `faketime`: what is killed would be that.
+            environment["LD_PRELOAD"] = str(shifter())
+            environment["FAKETIME"] = f"{self.ahead:+.3f}s"
+            environment["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
+        with (self.folder / "told").open("ab") as told:
+            return subprocess.Popen(
+                command, cwd=self.folder, stdout=told, stderr=told, env=environment
+            )
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process = self.started()
+
+    def tick(self, price: float, ts: float | None = None) -> None:
+        at = datetime.fromtimestamp(self.now if ts is None else ts, UTC)
+        self.place.write({"symbol": "A", "ts": at.isoformat(), "price": price})
+
+    def look(self) -> None:
+        if not (self.folder / "state.db").exists():
+            return
+        with closing(open_configured_store(config_from(self.folder / "config.yaml"))) as store:
+            for document in store.documents():
+                self.changed.setdefault(f"{document.session} {document.status}", self.now)
+            for _, signal in store.signals():
+                self.changed.setdefault(signal.id, self.now)
+
+    def wait(self, what: str) -> float:
+        """When it was so, by the clock that the run follows."""
+        until = time.monotonic() + PATIENCE_SECONDS + 120
+        while what not in self.changed and time.monotonic() < until:
+            assert self.process.poll() is None, (self.folder / "told").read_text()
+            self.look()
+            time.sleep(0.05)
+        assert what in self.changed, (self.folder / "told").read_text()
+        return self.changed[what]
+
+    def end(self) -> None:
+        self.process.terminate()
+        assert self.process.wait(30) == 0, (self.folder / "told").read_text()
+
+
+def test_a_process_under_a_shifted_clock_goes_through_a_session_of_that_day(
+    tmp_path: Path, server: RedisServer
+) -> None:
+    if shifter() is None:
+        pytest.skip("no libfaketime, which shifts a process's clock: apt-get install libfaketime")
+    ends = datetime(2024, 7, 1, 13, 35, tzinfo=UTC).timestamp()
+    ahead = ends - 15 - time.time()
+    place = Place(server, "ticks")
+    config = {
+        "exchange": "XNYS",
+        "sessions": [{"name": "Morning", "start": "09:30", "end": "09:34"}],
+        "clock": {"time": "wall", "lateness": "300ms"},
+    }
+    run = Watched(tmp_path, place, config, ahead)
+    try:
+        for n in range(20):
+            run.tick(100 + n % 3, ts=ends - 290 + n)
+        run.wait("Morning ACTIVE")
+        run.kill()
+
+        completed = run.wait("Morning COMPLETED")
+        run.tick(103)
+        run.wait("XNYS:2024-07-01:Morning:A:HIGH_BREAK:1")
+        run.end()
+    finally:
+        run.process.kill()
+
+    assert completed >= ends + 0.3
+    with closing(open_configured_store(config_from(tmp_path / "config.yaml"))) as store:
+        assert b'"high":102.0' in next(iter(store.documents())).body
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_rows", [False, True])
+def test_documents_change_within_a_second_of_each_boundary(
+    tmp_path: Path, server: RedisServer, with_rows: bool
+) -> None:
+    now = datetime.now(UTC)
+    starts = now.replace(second=0, microsecond=0) + timedelta(minutes=1 + (now.second > 40))
+    lateness = 0.3
+    session = {"name": "Now", "start": f"{starts:%H:%M}", "end": f"{starts:%H:%M}"}
+    config = {
+        "exchange": "24/7",
+        "sessions": [session],
+        "clock": {"time": "wall", "lateness": f"{lateness}s"},
+    }
+    run = Watched(tmp_path, Place(server, "ticks"), config, 0.0)
+    begin, end = starts.timestamp(), starts.timestamp() + 60
+    try:
+        begun = run.wait("Now ACTIVE")
+        if with_rows:
+            for n in range(40):
+                run.tick(100 + n % 3)
+                time.sleep(0.1)
+            run.kill()
+        completed = run.wait("Now COMPLETED")
+        if with_rows:
+            run.tick(103)
+            run.wait(f"24/7:{starts:%Y-%m-%d}:Now:A:HIGH_BREAK:1")
+            run.kill()
+            time.sleep(5)
+        run.end()
+    finally:
+        run.process.kill()
+
+    assert begin <= begun < begin + 1
+    assert end + lateness <= completed < end + lateness + 1
+    with closing(open_configured_store(config_from(tmp_path / "config.yaml"))) as store:
+        assert len(list(store.signals())) == with_rows
