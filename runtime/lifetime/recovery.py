@@ -15,6 +15,7 @@ import orjson
 from loguru import logger
 
 from openbell.actors import clock, day, prefetch
+from openbell.actors.effects import Commit
 from openbell.adapters.stores import Corrupt, Step, Store
 from openbell.errors import InputError, OpenbellError, RunError, StoreError
 from openbell.market.bars import RowBatch
@@ -34,7 +35,7 @@ from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.lifetime.eras import Era, counted, era_at, given_up
-from openbell.runtime.record import feedlog, journal, steplog
+from openbell.runtime.record import brought, feedlog, journal, steplog
 from openbell.runtime.record.codec import Undecodable, decode
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.talking import Talking
@@ -58,6 +59,8 @@ class Restored:
         """What a feed brought with the steps, by step."""
         self.came_before: Callable[[date], dict[int, feedlog.Came]] = lambda of: {}
         """What a feed brought of a day before them; read from the store when it is asked for."""
+        self.results: list[Commit] = []
+        """What steps that the states hold brought to results that are still to be had."""
         self.anew: date | None = None
         """The trading day that follows from its beginning: of the states only what earlier days
         brought counts."""
@@ -101,13 +104,18 @@ def before_lacking(
     eras: Sequence[Era],
     plan: Plan,
     written: Collection[date],
+    *,
+    kept: bool = False,
 ) -> Restored:
-    """The newest snapshot before the first day that is lacking among those that were written.
+    """The newest snapshot before the first day that is lacking among those that were written; where
+    results are kept, the newest of all, with those of the days that are lacking.
 
     Parameters
     ----------
     log : sequence of Stretch
         The days of the step log.
+    kept : bool
+        Whether what steps brought to their days' results is in the journal.
 
     Raises
     ------
@@ -123,6 +131,10 @@ def before_lacking(
     lacking = next((of for of in days if of.trading_date not in written), None)
     if lacking is None:
         return restored(store, step_max, eras=eras)
+    if kept and (
+        newest := _with_results(store, days, eras, step_max, lambda of: of not in written)
+    ):
+        return newest
     number, of = lacking.first, lacking.trading_date
     try:
         found = restored(store, number, eras=eras)
@@ -160,6 +172,8 @@ def before_untaken(
     eras: Sequence[Era],
     since: date | None,
     taken: frozenset[date],
+    *,
+    kept: bool = False,
 ) -> tuple[Restored, date | None]:
     """Before the first day that this process has not taken in; where its beginning can't be
     had any more, the newest: that day is left out of the results then.
@@ -188,11 +202,44 @@ def before_untaken(
     wanted = (of for of in days if of.trading_date >= from_day and of.trading_date not in taken)
     if (lacking := next(wanted, None)) is None:
         return newest, since
+    if kept and (
+        found := _with_results(
+            store, days, eras, log[-1].last, lambda of: of >= from_day and of not in taken
+        )
+    ):
+        return found, since
     try:
         return restored(store, lacking.first, eras=eras), since
     except Corrupt as error:
         logger.warning("the day under way is not among the results: {}", error)
         return newest, since
+
+
+def _with_results(
+    store: Store,
+    days: Sequence[Stretch],
+    eras: Sequence[Era],
+    step_max: int,
+    wanted: Callable[[date], bool],
+) -> Restored | None:
+    """The newest snapshot, with what the steps before it brought to the results of the wanted days;
+    None where that was not kept, and so has to come from running them again."""
+    found = restored(store, step_max, eras=eras)
+    if found.anew is not None or not found.states:
+        return None
+    of_clock: clock.State = found.states[clock.NAME]
+    reached = of_clock.day.date if of_clock.day is not None else date.min
+    of_day: day.State = found.states[day.NAME]
+    for of in (of for of in days if wanted(of.trading_date) and of.first <= found.step):
+        entries = store.journal(of.trading_date, kind=brought.BROUGHT)
+        results = [c for c in brought.commits(entries, found.step) if c.step >= of.first]
+        begun = any(c.opened for c in results)
+        over = any((c.closed and begun) or c.without_data for c in results)
+        under_way = of.trading_date == of_day.day.date and of.last >= found.step
+        if not over and not (under_way and (begun or reached < of.trading_date)):
+            return None
+        found.results += results
+    return found
 
 
 def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
@@ -398,7 +445,8 @@ def restored(
         kept, lambda step, of: step > found.step and not given_up(eras, step, of)
     )
     found.came_before = lambda of: feedlog.arrivals(
-        store.journal(of), lambda step, at: step <= found.step and not given_up(eras, step, at)
+        store.journal(of, kind=feedlog.CAME),
+        lambda step, at: step <= found.step and not given_up(eras, step, at),
     )
     return found
 

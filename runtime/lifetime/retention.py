@@ -11,7 +11,7 @@ from openbell.adapters.stores import Fenced, Store, Unavailable
 from openbell.errors import StoreError
 from openbell.runtime.config import Config
 from openbell.runtime.kernel.hosttime import Monotonic, monotonic
-from openbell.runtime.record import feedlog
+from openbell.runtime.record import brought, feedlog
 
 PRUNE_SECONDS = 1.0
 """Old state is dropped as days end and snapshots come, but not more often; each time waits for the
@@ -20,7 +20,7 @@ disk."""
 FOLD_SECONDS = 5.0
 """How often what single commits left is joined: a live run makes many small ones."""
 
-JOINS = {feedlog.CAME: feedlog.joined}
+JOINS = {feedlog.CAME: feedlog.joined, brought.BROUGHT: brought.joined}
 """What of the journal is joined."""
 
 

@@ -108,6 +108,8 @@ class DurableRun:
         self._store = store
         self._days = days
         self._whole_days = whole_days
+        self._keeps_results = config.feed.type != "replay"
+        """Whether a day may be so long that a restart must not run it again for its results."""
         self._since: date | None = None
         """The first day of which this process gives results, once that is known."""
         self._on_day = on_day
@@ -403,6 +405,8 @@ class DurableRun:
             taken = self.recorder.taken if self._days is None else frozenset[date]()
             last_over = recovery.last_over(self.engine.cells, self.plan, found)
             self.recorder.go_on(last_over, taken)
+            for commit in found.results:
+                self.recorder.commit(commit, seen_before=True)
             recovery.say(found, self.talking)
             if not prepared.grants and of_clock.ended is not None and not recover:
                 if of_clock.ended.error is not None:
@@ -432,12 +436,20 @@ class DurableRun:
         """
         if self._days is not None:
             written = self._days.written()
-            return recovery.before_lacking(self._store, log, self.eras, self.plan, written)
+            return recovery.before_lacking(
+                self._store, log, self.eras, self.plan, written, kept=self._keeps_results
+            )
         newest = recovery.restored(self._store, log[-1].last, eras=self.eras)
         if not self._whole_days:
             return newest
         found, self._since = recovery.before_untaken(
-            self._store, log, newest, self.eras, self._since, self.recorder.taken
+            self._store,
+            log,
+            newest,
+            self.eras,
+            self._since,
+            self.recorder.taken,
+            kept=self._keeps_results,
         )
         return found
 
@@ -546,6 +558,7 @@ class DurableRun:
             durable=self.feed.made_durable if self.feed is not None else (lambda position: None),
             committed=self._retention.committed,
             gather=self.pace.gather_seconds(config.snapshot.every.seconds),
+            keeps_results=self._keeps_results,
         )
         ledger.talking.outages = self.outages  # of one run, however often its actors begin again
         return ledger

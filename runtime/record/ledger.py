@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import groupby
 from typing import Any
 
 import msgpack
@@ -34,7 +35,7 @@ from openbell.messages.control import Arrived, DayOver
 from openbell.messages.time import Grant
 from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.kernel.hosttime import Monotonic, monotonic
-from openbell.runtime.record import feedlog, journal, steplog
+from openbell.runtime.record import brought, feedlog, journal, steplog
 from openbell.runtime.record.codec import encode
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.trail import Trail
@@ -110,6 +111,8 @@ class Ledger:
         Steps that are given again, by number, as they were committed.
     meta : mapping
         Facts that go into the next commit.
+    keeps_results : bool
+        Whether what steps bring to their day's results goes into the journal.
     gather : float
         Seconds for which the thread that settles steps gathers them, and then encodes them itself;
         0: the ledger's thread does both as soon as the commit before is durable. Where steps follow
@@ -137,7 +140,9 @@ class Ledger:
         order: Callable[[date], Mapping[str, int]] = lambda day: {},
         committed: Callable[[bool], None] = lambda snapshot: None,
         durable: Callable[[int], None] = lambda position: None,
+        keeps_results: bool = False,
     ) -> None:
+        self._keeps_results = keeps_results
         self._durable = durable
         """Told how far a feed has come with what is durable."""
         self._store = store
@@ -425,7 +430,7 @@ class Ledger:
             audit += map(audit_entry, changes)
         last = taken[-1]
         snapshot = self._snapshot(last) if last.states is not None else None
-        steps, entries = tuple(done.step for done in taken), _journal(taken)
+        steps, entries = tuple(done.step for done in taken), _journal(taken, self._keeps_results)
         record = CommitRecord(
             number=self._number + 1,
             digest=_digest(steps, entries),
@@ -458,14 +463,17 @@ class Ledger:
         )
 
 
-def _journal(taken: list[_Done]) -> tuple[JournalEntry, ...]:
-    """What has to be kept of what came from outside with some steps."""
+def _journal(taken: list[_Done], keeps_results: bool) -> tuple[JournalEntry, ...]:
+    """What has to be kept of what came from outside with some steps, and of what they brought."""
     entries = [entry for done in taken for entry in done.journal]
-    came: dict[date, list[tuple[int, Arrived]]] = {}
-    for done in taken:
-        if done.came is not None:
-            came.setdefault(done.step.trading_date, []).append((done.step.number, done.came))
-    return (*entries, *(feedlog.entry(of, parts) for of, parts in came.items()))
+    for of, days in groupby(taken, lambda done: done.step.trading_date):
+        steps = list(days)
+        if came := [(done.step.number, done.came) for done in steps if done.came is not None]:
+            entries.append(feedlog.entry(of, came))
+        commits = [done.commit for done in steps if done.commit is not None]
+        if keeps_results and (results := brought.entry(of, commits)) is not None:
+            entries.append(results)
+    return tuple(entries)
 
 
 def _digest(steps: tuple[Step, ...], entries: tuple[JournalEntry, ...]) -> bytes:

@@ -16,6 +16,7 @@ import pytest
 
 import openbell
 from openbell.adapters.stores import Store, records
+from openbell.market.calendar import open_calendar
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.lifetime import retention
 from openbell.runtime.lifetime.opening import open_configured_store
@@ -25,6 +26,12 @@ from openbell.runtime.record import steplog
 NEW_YORK = ZoneInfo("America/New_York")
 DAYS = (date(2024, 7, 1), date(2024, 7, 2))
 PER_DAY = 120
+
+
+@pytest.fixture(autouse=True)
+def _calendar() -> None:
+    """Made before: a library that makes it warns, which is an error where other threads run too."""
+    open_calendar("XNYS", DAYS[0], DAYS[-1]).before(DAYS[0], 10)
 
 
 def config(folder: Path, **more: Any) -> Config:
