@@ -214,7 +214,7 @@ def check_begun_anew(
     "kind",
     [
         "a window moved",
-        "another name, rule and bars",
+        pytest.param("another name, rule and bars", marks=pytest.mark.slow),
         pytest.param("a session more", marks=pytest.mark.slow),
         pytest.param("other hours", marks=pytest.mark.slow),
     ],
@@ -242,14 +242,14 @@ def test_a_day_is_begun_anew_on_redis_too(
 
 CRASHES = [
     ("commit, not ended", 1),  # that the day is to be begun anew
-    ("commit, unanswered", 1),
     ("recovery, states put back", 2),
-    ("snapshot, written", 2),  # of the first steps of the day that was begun anew
-    ("commit, before it is seen", 1),
     ("files, not renamed", 3),
     *(
         pytest.param(point, nth, marks=pytest.mark.slow)
         for point, nth in (
+            ("commit, unanswered", 1),
+            ("commit, before it is seen", 1),
+            ("snapshot, written", 2),  # of the first steps of the day that was begun anew
             ("recovery, lease taken", 1),
             ("recovery, states read", 1),
             ("recovery, states read", 2),
@@ -338,7 +338,13 @@ def newest_snapshot(of: Setting) -> int:
         store.close()
 
 
-@pytest.mark.parametrize("too", [0, 1], ids=["later ones", "that it began with"])
+@pytest.mark.parametrize(
+    "too",
+    [
+        pytest.param(0, marks=pytest.mark.slow, id="later ones"),
+        pytest.param(1, id="that it began with"),
+    ],
+)
 def test_what_was_given_up_does_not_come_back_though_snapshots_are_damaged(
     too: int, children: Nursery, of: Setting, undisturbed: Kept
 ) -> None:
@@ -353,7 +359,7 @@ def test_what_was_given_up_does_not_come_back_though_snapshots_are_damaged(
     assert_same(left(of), undisturbed, "from a snapshot of what was given up")
 
 
-@pytest.mark.parametrize("damaged", ["newest", "all"])
+@pytest.mark.parametrize("damaged", [pytest.param("newest", marks=pytest.mark.slow), "all"])
 def test_a_day_is_begun_anew_though_snapshots_are_damaged(
     damaged: str, children: Nursery, of: Setting, undisturbed: Kept
 ) -> None:
@@ -366,7 +372,7 @@ def test_a_day_is_begun_anew_though_snapshots_are_damaged(
     assert_same(left(of), undisturbed, f"with {damaged} damaged")
 
 
-@pytest.mark.parametrize("damaged", ["newest", "all"])
+@pytest.mark.parametrize("damaged", ["newest", pytest.param("all", marks=pytest.mark.slow)])
 def test_after_a_days_end_the_next_one_is_begun_with_the_change_though_snapshots_are_damaged(
     damaged: str, children: Nursery, minutes: Path, tmp_path: Path
 ) -> None:
@@ -388,6 +394,7 @@ def test_after_a_days_end_the_next_one_is_begun_with_the_change_though_snapshots
     assert_same(kept[damaged], kept["whole"], f"with {damaged} damaged")
 
 
+@pytest.mark.slow
 def test_the_first_day_is_begun_anew_though_all_snapshots_are_damaged(
     children: Nursery, minutes: Path, tmp_path: Path
 ) -> None:
@@ -429,6 +436,7 @@ def closes_known(of: Setting) -> dict[str, float]:
         store.close()
 
 
+@pytest.mark.slow
 def test_a_day_can_be_begun_anew_twice_and_back_again(
     children: Nursery, of: Setting, before: Kept
 ) -> None:
@@ -498,6 +506,7 @@ def test_after_a_days_end_the_next_one_is_begun_with_the_change(
     assert of_days(kept, THIRD) == of_days(after, THIRD)
 
 
+@pytest.mark.slow
 def test_a_day_that_had_ended_without_its_files_is_written_as_it_was_configured(
     children: Nursery, minutes: Path, before: Kept, tmp_path: Path
 ) -> None:
@@ -544,6 +553,11 @@ def symbols(minutes: Path) -> list[str]:
     return sorted(set(pq.read_table(minutes / f"{FIRST}.parquet")["symbol"].to_pylist()))
 
 
+ON_EACH_STORE = pytest.mark.parametrize(
+    "store_kind", ["sqlite", pytest.param("redis", marks=pytest.mark.slow)], indirect=True
+)
+
+
 @pytest.fixture
 def of_two(
     children: Nursery, store_url: str, minutes: Path, symbols: list[str], tmp_path: Path
@@ -569,6 +583,7 @@ def of_symbols(kept: Kept, names: list[str]) -> Kept:
     return {"documents": documents, **rows}
 
 
+@ON_EACH_STORE
 def test_a_symbol_that_is_added_counts_from_the_next_day_on(
     children: Nursery, of_two: Setting, symbols: list[str], before: Kept
 ) -> None:
@@ -665,7 +680,11 @@ def file_of(symbol: str, minutes: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "point",
-    [None, "snapshot, after", pytest.param("recovery, said", marks=pytest.mark.slow)],
+    [
+        None,
+        pytest.param("snapshot, after", marks=pytest.mark.slow),
+        pytest.param("recovery, said", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_had_ended_goes_on_with_days_that_came_since(
     point: str | None, children: Nursery, minutes: Path, before: Kept, tmp_path: Path
@@ -695,6 +714,7 @@ def test_a_run_that_had_ended_goes_on_with_days_that_came_since(
     assert "had ended before" in children.run(*of.run)[1]
 
 
+@pytest.mark.slow
 def test_days_that_feed_start_leaves_out_by_now_are_kept(
     children: Nursery, minutes: Path, tmp_path: Path
 ) -> None:
@@ -726,9 +746,9 @@ def test_days_that_feed_start_leaves_out_by_now_are_kept(
             "prefetch": {"days": 3},
             "web": {"port": 0},
         },
-        {"feed": {"speed": 100_000}},
+        pytest.param({"feed": {"speed": 100_000}}, marks=pytest.mark.slow),
         {"feed": {"start": THIRD}},
-        {"feed": {"end": FIRST}},
+        pytest.param({"feed": {"end": FIRST}}, marks=pytest.mark.slow),
     ],
     ids=["many", "speed", "a later start", "an earlier end"],
 )
