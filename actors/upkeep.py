@@ -35,6 +35,9 @@ NAME = "upkeep"
 SPLIT_CHANGE = 0.4
 """An overnight change beyond this share of the last close is flagged as a possible split."""
 
+BAD_LISTED_MAX = 10_000
+"""Rows of a day's feed that can't be used and are listed; they are part of each snapshot."""
+
 ROWS_WAIT_MAX = 2_000
 """So many rows one after another are taken together, unless something can be said before: they take
 hardly longer than ten."""
@@ -156,7 +159,9 @@ def kept(settings: Settings, state: State) -> State:
 
 def _kept_up(settings: Settings, today: Open, batch: Batch) -> tuple[Open, Effects]:
     if batch.counts is not None or batch.bad:
-        bad = (*today.bad, *batch.bad) if batch.bad else today.bad
+        # A feed that goes wrong brings nothing else for hours: the first are listed, all counted.
+        listed = batch.bad[: BAD_LISTED_MAX - len(today.bad)]
+        bad = (*today.bad, *listed) if listed else today.bad
         today = changed(today, counts=_counts(today, batch), bad=bad)
     if not isinstance(batch.rows, RowBatch):
         return _with_rows(settings, today, batch.rows, batch, None)

@@ -14,8 +14,8 @@ from openbell.actors import upkeep
 from openbell.actors.effects import Publish
 from openbell.actors.upkeep import Settings, State, update
 from openbell.market.assembly import assemble
-from openbell.market.bars import BarBlock
-from openbell.market.days import DAY_NS, MINUTE_NS, Segment, TradingDay
+from openbell.market.bars import BadRow, BarBlock
+from openbell.market.days import DAY_NS, EPOCH, MINUTE_NS, Segment, TradingDay
 from openbell.messages.base import Message
 from openbell.messages.data import BarsDerived, Batch, PossibleSplit, QualityReport
 from openbell.messages.session import DayCleared, DayOpened
@@ -169,3 +169,18 @@ def test_a_cleared_day_leaves_no_open_bucket() -> None:
     bars = [m.bars for m in said if isinstance(m, BarsDerived) and m.bars.interval_minutes == 5]
     assert np.concatenate([part.volume for part in bars]).tolist() == [5, 3, 5, 5, 5, 5]
     assert min(int(part.ts.min()) for part in bars) == DAY_NS
+
+
+def test_of_a_feeds_unusable_rows_the_first_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "BAD_LISTED_MAX", 5)
+    opened, *batches = messages(a_case(0, {"A": 10.0}), (6, 12, 18))
+    bad = [BadRow("feed", place, "A", EPOCH, "close is missing") for place in range(9)]
+    heard = [
+        part.model_copy(update={"bad": tuple(bad[2 * n : 2 * n + 2])})
+        for n, part in enumerate(batches)
+        if isinstance(part, Batch)
+    ]
+
+    _, said = told(State(), opened, *heard)
+
+    assert report(said).bad == tuple(bad[:5])
