@@ -76,6 +76,11 @@ def recognised(names: Sequence[str]) -> int:
     return sum(_bare(name) in known - {""} for name in names)
 
 
+def aliases_of(ours: str) -> tuple[str, ...]:
+    """Names, folded, under which vendors have one of our columns."""
+    return _ALIASES[ours]
+
+
 def column_of(ours: str, existing: Sequence[str]) -> str | None:
     """The column that one of ours is, by an alias; None where there is none.
 

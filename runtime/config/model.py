@@ -205,7 +205,17 @@ Symbols = Annotated[
     Literal["all"] | tuple[str, ...],
     PlainValidator(values.parse_symbols),
     *_json(
-        None, anyOf=[{"type": "string"}, {"type": "array", "items": _symbol_schema, "minItems": 1}]
+        None,
+        anyOf=[
+            {"type": "string"},
+            {"type": "array", "items": _symbol_schema, "minItems": 1},
+            {
+                "type": "object",
+                "properties": {"file": {"type": "string"}, "column": {"type": "string"}},
+                "required": ["file"],
+                "additionalProperties": False,
+            },
+        ],
     ),
 ]
 Segments = Annotated[
@@ -854,7 +864,11 @@ class Config(Section):
     segment: Literal["equity", "equity_fno", "index", "futures"] = Field(
         default="equity", description="Product, where an exchange's hours depend on it."
     )
-    symbols: Symbols = Field(default="all", description="`all` that the data has, or a list.")
+    symbols: Symbols = Field(
+        default="all",
+        description="`all` that the data has, a list, or `{file: instruments.csv}` that has them; "
+        "`column` names the one of several.",
+    )
     companions: Mapping[str, Symbol] = Field(
         default={},
         description="Symbol → another whose price is recorded with its signals, e.g. "

@@ -422,9 +422,11 @@ def parse_symbol(given: Any) -> str:
 
 
 def parse_symbols(given: Any) -> Literal["all"] | tuple[str, ...]:
-    """`all`, a list of symbols, or text with commas between them."""
+    """`all`, a list of symbols, text with commas between them, or a file that has them."""
     if given == "all":
         return "all"
+    if isinstance(given, Mapping):
+        return _symbols_in_file(given)
     if isinstance(given, str):
         given = given.split(",")
     if not isinstance(given, list | tuple):
@@ -435,6 +437,18 @@ def parse_symbols(given: Any) -> Literal["all"] | tuple[str, ...]:
     if twice := [symbol for place, symbol in enumerate(symbols) if symbol in symbols[:place]]:
         raise ValueError(f'"{twice[0]}" is listed twice; leave one out')
     return symbols
+
+
+def _symbols_in_file(given: Mapping[Any, Any]) -> tuple[str, ...]:
+    if not {"file"} <= given.keys() <= {"file", "column"}:
+        raise ValueError("write {file: instruments.csv}, and column: NAME if it has several")
+    column = given.get("column")
+    if column is not None and not isinstance(column, str):
+        raise ValueError("write the heading of a column of the file as text")
+    # Only here: it knows what vendors call columns.
+    from openbell.runtime.config.instruments import symbols_in
+
+    return symbols_in(parse_path(given["file"]), column)
 
 
 def parse_period(given: Any) -> str:
