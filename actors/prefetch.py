@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from bisect import bisect_right
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from openbell.actors.clock import OPEN
 from openbell.actors.effects import Actor, Effects, Fetch, Publish
+from openbell.actors.states import changed
 from openbell.market.arrivals import Came, added, nothing_came, taken_in
 from openbell.market.assembly import as_came, no_raw_rows
 from openbell.market.bars import BadRow, BarBlock, RowBatch, RowCounts, Rows, joined
@@ -30,7 +32,7 @@ class Settings:
     """How far the watermark stays behind rows that are handed out as they came."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     asked: tuple[date, ...] = ()
     """Days asked for and not yet over."""
@@ -46,6 +48,8 @@ class State:
     """What has come of the day from a feed; None before its first row."""
     arrived: RowBatch | None = None
     """Rows of a feed that the watermark has not come to; nobody can be asked for them again."""
+    none_left: RowBatch | None = field(default=None, metadata={"snapshot": False})
+    """What `arrived` is when it has come to all of them; None: it never has."""
 
 
 def prefetch(settings: Settings = Settings()) -> Actor[State]:
@@ -60,9 +64,9 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case Load(days=days):
             new = tuple(day for day in days if day.date not in state.asked)
             asked = tuple(day.date for day in days)
-            return replace(state, asked=asked), tuple(Fetch(day) for day in new)
+            return changed(state, asked=asked), tuple(Fetch(day) for day in new)
         case DayOpened(holds=holds):
-            return replace(state, holds=holds), ()
+            return changed(state, holds=holds), ()
         case DayCleared():
             return State(state.asked), ()
         case Grant() as grant:
@@ -71,7 +75,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                 if isinstance(entered, Loaded | LoadTimedOut):
                     if entered.date != (state.asked or (entered.date,))[0]:
                         continue  # of a day that is over, come late
-                    state = replace(state, rows=entered.data.rows, handed_out=0, waiting=None)
+                    state = changed(state, rows=entered.data.rows, handed_out=0, waiting=None)
                 elif isinstance(entered, Arrived):
                     state, more = _arrived(state, entered)
                     counts = more if counts is None else added(counts, more)
@@ -79,10 +83,10 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                 elif isinstance(entered, Rang):
                     host_ns = entered.host_ns
                     if entered.name == OPEN and state.rows is not None and state.arrived is None:
-                        state = replace(state, arrived=_none_came(state.rows))
+                        state = changed(state, arrived=_none_came(state.rows))
                 elif isinstance(entered, LoadFailed):
                     left = tuple(day for day in state.asked if day != entered.date)
-                    state = replace(state, asked=left)
+                    state = changed(state, asked=left)
             if state.arrived is not None:
                 return _handed_out_as_they_came(settings, state, grant, counts, bad, host_ns)
             if state.rows is None or grant.until_ns <= grant.from_ns:
@@ -107,7 +111,7 @@ def _handed_out(state: State, rows: Rows, grant: Grant) -> tuple[State, Effects]
         watermark_ns=grant.until_ns,
         passed_ns=grant.from_ns,
     )
-    return replace(state, handed_out=stop), (Publish(batch),)
+    return changed(state, handed_out=stop), (Publish(batch),)
 
 
 def _none_came(rows: Rows) -> RowBatch:
@@ -124,7 +128,7 @@ def _arrived(state: State, arrived: Arrived) -> tuple[State, RowCounts]:
     came, rows, counts = taken_in(came, rows)
     if state.arrived is not None and len(state.arrived):
         rows = joined((state.arrived, rows))
-    return replace(state, came=came, arrived=rows), added(arrived.counts, counts)
+    return changed(state, came=came, arrived=rows), added(arrived.counts, counts)
 
 
 def _handed_out_as_they_came(
@@ -141,21 +145,26 @@ def _handed_out_as_they_came(
         # Before the day is open nobody can take rows, nor is it known which of them wait.
         reach = grant.until_ns + lag if state.holds else NO_TIME
         stop = int(state.arrived.known.searchsorted(reach, side="right"))
-        came, left = state.arrived.rows(0, stop), state.arrived.rows(stop, len(state.arrived))
-        state = replace(state, arrived=left)
+        came, left = state.arrived.rows(0, stop), state.none_left
+        if left is None or stop < len(state.arrived):
+            left = state.arrived.rows(stop, len(state.arrived))
+        none_left = left if stop == len(state.arrived) else state.none_left
+        state = changed(state, arrived=left, none_left=none_left)
     else:
         assert isinstance(state.rows, RowBatch)
         stop = int(state.rows.known.searchsorted(grant.until_ns + lag, side="right"))
         came = state.rows.rows(state.handed_out, stop)
-        state = replace(state, handed_out=stop)
+        state = changed(state, handed_out=stop)
     pool = came if state.waiting is None else joined((state.waiting, came))
-    hold = next((hold for hold in state.holds if hold > grant.from_ns), None)
+    place = bisect_right(state.holds, grant.from_ns)
     waiting = None
-    if hold is not None:
-        now = belongs_before(pool, hold, lag)
+    # No row lies behind the newest `known`: mostly that is before the next hold.
+    if place < len(state.holds) and len(pool) and pool.known[-1] >= state.holds[place]:
+        now = belongs_before(pool, state.holds[place], lag)
         if not now.all():
             pool, waiting = pool.taken(now), pool.taken(~now)
-    state = replace(state, waiting=waiting)
+    if waiting is not state.waiting:
+        state = changed(state, waiting=waiting)
     if not (len(pool) or host_ns) and counts is None and grant.until_ns <= grant.from_ns:
         return state, ()
     batch = Batch(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -82,10 +82,10 @@ def taken_in(came: Came, rows: RowBatch) -> tuple[Came, RowBatch, RowCounts]:
         Those out of order, those not acted on, and bars whose open or close lies outside their range.
     """
     s = len(rows.symbols)
-    counts = no_counts(s)
     if len(rows) == 0:
-        return came, rows, counts
-    counts = replace(counts, out_of_order=behind(came.newest, rows.code, rows.ts))
+        return came, rows, no_counts(s)
+    out_of_order = behind(came.newest, rows.code, rows.ts)
+    duplicates = ohlc_outside = none = none_counted(s)
     newest = came.newest.copy()
     np.maximum.at(newest, rows.code, rows.ts)
     seen = came.seen
@@ -97,31 +97,39 @@ def taken_in(came: Came, rows: RowBatch) -> tuple[Came, RowBatch, RowCounts]:
         new[first] = True
         new &= ~seen[slot, rows.code]
         if not new.all():
-            counts = replace(counts, duplicates=np.bincount(rows.code[~new], minlength=s))
+            duplicates = np.bincount(rows.code[~new], minlength=s)
             rows, slot = rows.taken(new), slot[new]
         seen = seen.copy()
         seen[slot, rows.code] = True
         highest, lowest = np.maximum(rows.open, rows.close), np.minimum(rows.open, rows.close)
         odd = (highest > rows.high) | (lowest < rows.low)
         if odd.any():
-            counts = replace(counts, ohlc_outside=np.bincount(rows.code[odd], minlength=s))
+            ohlc_outside = np.bincount(rows.code[odd], minlength=s)
+    counts = RowCounts(none, none, out_of_order, duplicates, none, ohlc_outside)
     if len(rows) == 0:
         return Came(came.known_ns, newest, seen), rows, counts
     known = np.maximum(np.maximum.accumulate(rows.ends), came.known_ns)
     known.flags.writeable = False
-    return Came(MarketTime(int(known[-1])), newest, seen), replace(rows, known=known), counts
+    return Came(MarketTime(int(known[-1])), newest, seen), rows.known_at(known), counts
 
 
 def behind(newest: Nanoseconds, code: Codes, ts: Nanoseconds) -> Counts:
-    """(s,) rows whose time lies before that of an earlier row of their symbol."""
+    """(s,) rows, one or more, whose time lies before that of an earlier row of their symbol.
+
+    Parameters
+    ----------
+    newest : (s,) int64, ns UTC
+        The latest time of each symbol's rows before these, NO_TIME where there is none.
+    """
     s = len(newest)
-    who = np.flatnonzero(newest != NO_TIME).astype(np.int32)
-    code, ts = np.concatenate([who, code]), np.concatenate([newest[who], ts])
     order = grouped(code, s)
+    code, ts = code[order], ts[order]
     # One running maximum serves all symbols: a later symbol's keys are all above the one before.
-    span = int(ts.max() - ts.min()) + 1
+    first = ts.min()
+    span = int(ts.max() - first) + 1
     if s * span >= 2**63:  # a day of ns holds 100,000 symbols
         raise ValueError(f"{s} symbols in one day are too many")
-    key = code[order] * np.int64(span) + (ts[order] - ts.min())
-    behind = key[1:] < np.maximum.accumulate(key)[:-1]
-    return np.bincount(code[order][1:][behind], minlength=s)
+    key = code * np.int64(span) + (ts - first)
+    behind = ts < newest[code]
+    behind[1:] |= key[1:] < np.maximum.accumulate(key)[:-1]
+    return np.bincount(code[behind], minlength=s) if behind.any() else none_counted(s)

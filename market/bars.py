@@ -201,8 +201,27 @@ class RowBatch:
             present,
         )
 
+    def known_at(self, known: Nanoseconds) -> Self:
+        """The same rows, known at other times."""
+        return type(self)(
+            self.day,
+            self.symbols,
+            self.interval_ns,
+            self.code,
+            self.ts,
+            known,
+            self.open,
+            self.high,
+            self.low,
+            self.close,
+            self.volume,
+            by_time=self.by_time,
+        )
+
     def rows(self, start: int, stop: int) -> Self:
         """The rows [start, stop) as a view; nothing is copied."""
+        if start == 0 and stop == len(self):
+            return self
         return self.taken(slice(start, stop))
 
     def taken(self, which: slice | Mask) -> Self:
