@@ -19,11 +19,10 @@ def changed(state: S, **fields: Any) -> S:
     TypeError
         If the state has no such field.
     """
+    before: dict[str, Any] = state.__dict__
     after = object.__new__(type(state))
-    kept = vars(after)
-    kept.update(vars(state))
-    count = len(kept)
-    kept.update(fields)
-    if len(kept) != count:
-        raise TypeError(f"{type(state).__name__} has no {', '.join(fields.keys() - vars(state))}")
+    values: dict[str, Any] = after.__dict__
+    values.update(before, **fields)
+    if len(values) != len(before):
+        raise TypeError(f"{type(state).__name__} has no {', '.join(fields.keys() - before)}")
     return after

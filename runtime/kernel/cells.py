@@ -132,9 +132,10 @@ class Cell:
         outcome = Outcome([], [])
         self.step = step
         for said in self._said.values():  # in the order of the wiring
-            for message in said:
-                self._update(message, outcome)
-            said.clear()
+            if said:
+                for message in said:
+                    self._update(message, outcome)
+                said.clear()
         reached = Reached(step=step, sender=self.actor.name)
         if Reached in self.actor.hears:
             self._update(reached, outcome)

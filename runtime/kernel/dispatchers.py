@@ -288,13 +288,8 @@ class Inline:
 
     def _from_outside(self) -> Letter | None:
         """The next letter from outside, waited for; None when `finish` was called."""
-        if stuck := {name: cell.waits_for for name, cell in self.cells.items() if not cell.idle}:
-            # Whatever came from outside, the step could not end.
-            raise RunError(
-                "the step can't end: "
-                + "; ".join(f"{name} waits for {', '.join(who)}" for name, who in stuck.items())
-                + "; this is a fault of openbell's own, please report it"
-            )
+        if self._outside.empty():
+            self._refuse_to_wait_in_vain()
         while not self._finished:
             try:
                 entered = self._outside.get(timeout=0.2)
@@ -304,6 +299,15 @@ class Inline:
                 raise entered
             return entered
         return None
+
+    def _refuse_to_wait_in_vain(self) -> None:
+        if stuck := {name: cell.waits_for for name, cell in self.cells.items() if not cell.idle}:
+            # Whatever came from outside, the step could not end.
+            raise RunError(
+                "the step can't end: "
+                + "; ".join(f"{name} waits for {', '.join(who)}" for name, who in stuck.items())
+                + "; this is a fault of openbell's own, please report it"
+            )
 
     def _next(self) -> Letter | None:
         if self._queue:
