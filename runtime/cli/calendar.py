@@ -37,9 +37,10 @@ def calendar(
     """Show each day's hours, which layer they come from, and why."""
     from openbell.market.calendar import open_calendar
     from openbell.runtime.intake.hours import calendar_for
+    from openbell.runtime.kernel.hosttime import today
 
     asked = given_day("--from", start), given_day("--to", end)
-    first = asked[0] or asked[1] or date.today()  # noqa: DTZ011 a default for people at a terminal
+    first = asked[0] or asked[1] or today()
     last = asked[1] or first
     if last < first:
         raise InputError(f"--to is {last}; write a day that is not before --from, {first}")

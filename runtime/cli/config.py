@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
@@ -37,15 +37,15 @@ def config_check(
     from openbell.runtime.config.effects import accept
     from openbell.runtime.config.values import first_date
     from openbell.runtime.intake.checks import check_config, check_data
+    from openbell.runtime.kernel.hosttime import today
 
     settings = configuration(file, {})
-    today = date.today()  # noqa: DTZ011 a default for people at a terminal
     with naming(file):
         accept(settings, "run")
         refused = check_data(settings)
         has_data = settings.data.path is not None and refused is None
         windows = check_config(
-            settings, first_date(settings.backtest.start) or today, refuse=not has_data
+            settings, first_date(settings.backtest.start) or today(), refuse=not has_data
         )
     if json:
         print(one_line(settings.model_dump(mode="json")))

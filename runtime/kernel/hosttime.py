@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import NewType
 
 from openbell.market.days import EPOCH, MarketTime
@@ -32,6 +32,11 @@ def wall_ns() -> MarketTime:
 def utc_now() -> datetime:
     """The same, for people."""
     return datetime.fromtimestamp(time.time(), UTC)
+
+
+def today() -> date:
+    """The date where the host is, for people at a terminal."""
+    return utc_now().astimezone().date()
 
 
 def monotonic() -> Monotonic:

@@ -12,6 +12,7 @@ from openbell.adapters.stores import Document
 from openbell.adapters.stores.columns import pack_document
 from openbell.adapters.tables import joined_signals
 from openbell.market.results import SessionDocument, SignalBatch
+from openbell.runtime.kernel.hosttime import utc_now
 from openbell.runtime.record.trail import Transition
 
 
@@ -56,7 +57,7 @@ COMMITTED = "committed"
 
 def wall_time() -> str:
     """Now, as the audit trail has it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def market_time(ns: int) -> str:
