@@ -63,6 +63,7 @@ def main() -> None:
                     "symbols": list(SYMBOLS),
                     "sessions": [{"name": "Opening", "start": "09:30", "end": "09:34"}],
                     "data": {"kind": "ticks", "order": "arrival"},
+                    "clock": {"time": "feed"},
                     "feed": {"type": "push", "start": str(DAY), "end": str(DAY)},
                     "store": {"url": f"sqlite:///{file}"},
                 }

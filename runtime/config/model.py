@@ -57,7 +57,6 @@ DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
 """Keys that change how a run is operated but no answer; None: the whole section."""
 
 ONLY_WHERE_SET: dict[str, frozenset[str]] = {
-    "clock": frozenset({"time"}),
     "data": frozenset({"allow_negative_prices", "csv", "files", "order", "time_shift"}),
 }
 """Keys that are part of what determines the answers only where they are not at their default, so
@@ -595,8 +594,8 @@ class ClockConfig(Section):
         description="`boundary`: steps end at session starts, ends and scans; `bar`: at every "
         "minute too.",
     )
-    time: Literal["feed", "wall"] = Field(
-        default="feed",
+    time: Literal["wall", "feed"] = Field(
+        default="wall",
         description="What moves time where rows come from a feed: `wall`, this host's clock, whether "
         "rows come or not; `feed`, its rows alone, and marks that a day is over.",
     )
@@ -938,7 +937,9 @@ class Config(Section):
             kept["feed"] = {"type": self.feed.type, "options": decides}
             for section, keys in OF_LIVE_DAYS.items():
                 kept[section] = {key: whole[section][key] for key in keys}
+        del kept["clock"]["time"]
         if self.by_the_wall:
+            kept["clock"]["time"] = "wall"
             for key in READ_AGAIN:
                 del kept["calendar"][key]
         return kept
@@ -951,6 +952,9 @@ class Config(Section):
                 options = {**written[key]["options"], **value["options"]}
                 written[key] = {**written[key], "type": value["type"], "options": options}
                 continue
+            if key == "clock":
+                live = self.feed.type != "replay"
+                value = {**value, "time": value.get("time", "feed" if live else self.clock.time)}
             partly = DIGEST_LEAVES_OUT.get(key) is not None or key in {*OF_LIVE_DAYS, "calendar"}
             if partly:
                 at_default = ONLY_WHERE_SET.get(key, frozenset()) - value.keys()

@@ -68,6 +68,7 @@ def config() -> Config:
             ],
             "breakout": {"rearm": "inside"},
             "data": {"kind": "ticks", "order": "arrival"},
+            "clock": {"time": "feed"},
             "feed": {"type": "push", "start": str(DAYS[0]), "end": str(DAYS[1])},
         }
     )

@@ -66,6 +66,7 @@ def config(folder: Path) -> dict[str, Any]:
             "indicators": {"usual": {"type": "trailing_average", "field": "close", "period": "1d"}}
         },
         "data": {"kind": "ticks"},
+        "clock": {"time": "feed"},
         "feed": {"type": "push", "start": str(DAYS[0]), "end": str(DAYS[-1])},
         "store": {"url": f"sqlite:///{folder / 'state.db'}"},
         "snapshot": {"every": "50ms"},

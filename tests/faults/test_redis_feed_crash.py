@@ -55,6 +55,7 @@ def config(folder: Path, place: Place) -> dict[str, Any]:
         ],
         "breakout": {"rearm": "inside"},
         "data": {"kind": "ticks"},
+        "clock": {"time": "feed"},
         "feed": {
             "type": "redis",
             "start": str(DAYS[0]),

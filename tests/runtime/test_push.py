@@ -37,6 +37,7 @@ def config(kind: str = "ticks", **more: Any) -> dict[str, Any]:
         ],
         "breakout": {"rearm": "inside"},
         "data": {"kind": kind, "order": "arrival"},
+        "clock": {"time": "feed"},
         "feed": {"type": "push", "start": str(DAYS[0]), "end": str(DAYS[-1])},
     }
     for section, keys in more.items():

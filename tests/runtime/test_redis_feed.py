@@ -49,6 +49,7 @@ def config(place: Place, kind: str = "ticks", **options: Any) -> dict[str, Any]:
         ],
         "breakout": {"rearm": "inside"},
         "data": {"kind": kind},
+        "clock": {"time": "feed"},
         "feed": {
             "type": "redis",
             "start": str(DAYS[0]),

@@ -111,7 +111,7 @@ DEFAULTS = {
         "files": [],
     },
     "feed": {"type": "replay", "speed": 0.0, "start": None, "end": None, "options": {}},
-    "clock": {"step": "boundary", "time": "feed", "lateness": "2s", "skew_max": "5s"},
+    "clock": {"step": "boundary", "time": "wall", "lateness": "2s", "skew_max": "5s"},
     "upkeep": {"enabled": True, "derived_intervals": ["5m", "15m"], "check_interval_seconds": "2s"},
     "history": {
         "data": [{"trailing_days": 10, "intervals": ["1m"], "apply_to": "all"}],

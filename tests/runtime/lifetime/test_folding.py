@@ -50,6 +50,7 @@ def config(folder: Path, **more: Any) -> Config:
                 }
             },
             "data": {"kind": "ticks"},
+            "clock": {"time": "feed"},
             "feed": {"type": "push", "start": str(DAYS[0]), "end": str(DAYS[-1])},
             "store": {"url": f"sqlite:///{folder / 'state.db'}"},
             **more,
