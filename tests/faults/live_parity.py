@@ -313,7 +313,8 @@ class Live:
             batch = self._drawn.choice([1, 5] if case.killed != "nothing" else [50, 1000])
             feed["options"] = {"url": self._server.url, "stream": "rows", "batch": batch}
         snapshot = {"every": f"{self._drawn.choice([20, 100, 500])}ms"}
-        return {**keys, "feed": feed, "store": {"url": url}, "snapshot": snapshot}
+        clock = {**keys.get("clock", {}), "time": "feed"}
+        return {**keys, "clock": clock, "feed": feed, "store": {"url": url}, "snapshot": snapshot}
 
     def _start(self, config: Path) -> Child:
         case = self._case

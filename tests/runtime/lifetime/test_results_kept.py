@@ -45,6 +45,7 @@ def config(folder: Path) -> Config:
             ],
             "breakout": {"rearm": "inside"},
             "data": {"kind": "ticks"},
+            "clock": {"time": "feed"},
             "feed": {"type": "push", "start": str(DAYS[0]), "end": str(DAYS[-1])},
             "snapshot": {"every": "1ms"},
             "store": {"url": f"sqlite:///{folder / 'state.db'}"},
