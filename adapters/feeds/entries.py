@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows
 
@@ -79,22 +81,37 @@ class Decoder:
     def pieces(self, entries: Iterable[Entry], refuse: Refuse) -> Iterator[Rows | End]:
         """What entries hold, in their order; what is no row is refused and left out."""
         gathered = _Gathered(self.kind, self.source)
+        tables: list[_Table] = []
         last = ""
         for of, fields in entries:
             try:
-                if b"end" in fields and b"symbol" not in fields and b"rows" not in fields:
+                body = fields.get(b"rows")
+                if body is not None and body.lstrip()[:1] not in (b"[", b"{"):
+                    table = _Table(of, _table(body))
+                    if tables and not tables[0].rows.schema.equals(table.rows.schema):
+                        self._take_tables(tables, gathered, refuse)
+                        tables = []
+                    tables.append(table)
+                    last = of
+                    continue
+                self._take_tables(tables, gathered, refuse)
+                tables = []
+                if body is not None:
+                    self._take_listed(of, body, gathered, refuse)
+                elif b"end" in fields and b"symbol" not in fields:
                     day = _day(fields[b"end"])
                     if len(gathered):
                         yield Rows(gathered.rows(), last)
                         gathered = _Gathered(self.kind, self.source)
                     yield End(day, of)
-                elif b"rows" in fields:
-                    self._take_many(of, fields[b"rows"], gathered, refuse)
                 else:
                     gathered.add(of, 1, *self._row(fields, _BYTES))
             except _Unusable as error:
+                self._take_tables(tables, gathered, refuse)
+                tables = []
                 refuse(error.kind, f"{self.source} {of}", str(error))
             last = of
+        self._take_tables(tables, gathered, refuse)
         if len(gathered):
             yield Rows(gathered.rows(), last)
 
@@ -110,37 +127,61 @@ class Decoder:
             ),
         )
 
-    def _take_many(self, of: str, body: bytes, gathered: _Gathered, refuse: Refuse) -> None:
-        if body.lstrip()[:1] in (b"[", b"{"):
-            rows = _listed(body)
-            for n, row in enumerate(rows, 1):
-                try:
-                    if not isinstance(row, dict):
-                        raise _Unusable("a row is no object", f"{_shown(row)} is no object")
-                    gathered.add(of, n, *self._row(row, _TEXT))
-                except _Unusable as error:
-                    refuse(error.kind, f"{self.source} {of}, row {n}", str(error))
-        else:
-            self._take_table(of, body, gathered, refuse)
+    def _take_listed(self, of: str, body: bytes, gathered: _Gathered, refuse: Refuse) -> None:
+        for n, row in enumerate(_listed(body), 1):
+            try:
+                if not isinstance(row, dict):
+                    raise _Unusable("a row is no object", f"{_shown(row)} is no object")
+                gathered.add(of, n, *self._row(row, _TEXT))
+            except _Unusable as error:
+                refuse(error.kind, f"{self.source} {of}, row {n}", str(error))
 
-    def _take_table(self, of: str, body: bytes, gathered: _Gathered, refuse: Refuse) -> None:
+    def _take_tables(self, tables: list[_Table], gathered: _Gathered, refuse: Refuse) -> None:
+        """Rows of tables that are alike, all at once: there may be many small ones."""
+        if not tables:
+            return
+        try:
+            columns = self._columns_of(tables)
+        except _Unusable as error:
+            if len(tables) == 1:
+                refuse(error.kind, f"{self.source} {tables[0].id}", str(error))
+                return
+            for table in tables:
+                self._take_tables([table], gathered, refuse)
+            return
+        good, entries, numbers = columns.good, columns.entries, columns.numbers
+        for n in np.flatnonzero(~good).tolist():
+            try:
+                code = columns.code[n]
+                self._unusable(columns.names[code] if code >= 0 else None, columns.given_ts[n])
+            except _Unusable as error:
+                refuse(error.kind, f"{self.source} {entries[n]}, row {numbers[n]}", str(error))
+        if good.all():
+            gathered.add_all(
+                columns.names, columns.code, columns.ts, columns.values, entries, numbers
+            )
+            return
+        at = np.flatnonzero(good)
+        gathered.add_all(
+            columns.names,
+            columns.code[at],
+            columns.ts[at],
+            columns.values[at],
+            [entries[n] for n in at],
+            [numbers[n] for n in at],
+        )
+
+    def _columns_of(self, tables: list[_Table]) -> _TableColumns:
         import pyarrow as pa
 
-        try:
-            with pa.ipc.open_stream(body) as stream:
-                table = stream.read_all()
-            table.validate(full=True)
-        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-            raise _Unusable(
-                "rows can't be read", f"rows is neither a JSON array nor an Arrow stream: {error}"
-            ) from None
+        table = tables[0].rows if len(tables) == 1 else pa.concat_tables([t.rows for t in tables])
         for name in ("symbol", "ts", *_columns(self.kind)):
             if name not in table.column_names and name not in _OPTIONAL:
                 raise _Unusable(
                     f"{name} is missing", f"rows has no column {name}: {table.column_names}"
                 )
         try:
-            columns = [
+            values = [
                 _floats(table.column(name))
                 if name in table.column_names
                 else np.zeros(table.num_rows)
@@ -149,34 +190,71 @@ class Decoder:
             symbols = table.column("symbol").cast(pa.string()).to_pylist()
         except (pa.ArrowException, ValueError) as error:
             raise _Unusable("rows can't be read", f"a column can't be used: {error}") from None
-        for n, (symbol, ts, *values) in enumerate(
-            zip(symbols, self._times(table.column("ts")), *columns, strict=True), 1
-        ):
-            try:
-                if ts is None:
-                    raise _Unusable("ts is missing", "ts is null")
-                at = self._instant(ts) if isinstance(ts, str) else self._in_range(ts)
-                gathered.add(of, n, _symbol(symbol), at, tuple(values))
-            except _Unusable as error:
-                refuse(error.kind, f"{self.source} {of}, row {n}", str(error))
+        names, code = _coded(symbols)
+        ts, good = self._times(table.column("ts"))
+        good &= (code >= 0) & np.array([*map(_is_symbol, names), False])[code]
+        return _TableColumns(
+            names,
+            code,
+            table.column("ts"),
+            ts,
+            np.array(values).T,
+            good,
+            [of for of, rows in tables for _ in range(len(rows))],
+            [n for _, rows in tables for n in range(1, len(rows) + 1)],
+        )
 
-    def _times(self, column: Any) -> list[Any]:
-        """ns or text of each, None where it is null."""
+    def _times(self, column: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """ns of each, and of which there are any."""
         import pyarrow as pa
 
         of = column.type
         if pa.types.is_timestamp(of):
             if of.tz is None:
                 raise _Unusable("ts has no zone", "ts is a timestamp without a zone")
-            unit = UNITS_NS[of.unit]
-            return [None if v is None else v * unit for v in column.cast(pa.int64()).to_pylist()]
+            return self._whole(column.cast(pa.int64()), UNITS_NS[of.unit])
         if pa.types.is_integer(of):
-            unit = self._unit("ts")
-            return [None if v is None else v * unit for v in column.to_pylist()]
+            return self._whole(column, self._unit("ts"))
         if pa.types.is_string(of) or pa.types.is_large_string(of):
-            listed: list[Any] = column.to_pylist()
-            return listed
+            ts, good = np.zeros(len(column), np.int64), np.zeros(len(column), np.bool_)
+            for n, text in enumerate(column.to_pylist()):
+                with suppress(_Unusable):
+                    ts[n] = self._instant(text)
+                    good[n] = True
+            return ts, good
         raise _Unusable("ts is no time", f"ts is of the type {of}")
+
+    def _whole(self, column: Any, unit: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        missing = np.zeros(len(column), np.bool_)
+        if column.null_count:
+            missing = np.asarray(column.is_null())
+            column = column.fill_null(0)
+        counts = np.asarray(column)
+        most = (_LARGEST - abs(self.shift_ns)) // unit
+        good = ~missing & (counts < most) & (counts > -most if counts.dtype.kind == "i" else True)
+        return np.where(good, counts, 0).astype(np.int64) * unit + self.shift_ns, good
+
+    def _unusable(self, symbol: str | None, ts: Any) -> None:
+        """Say what is wrong with a row of a table.
+
+        Raises
+        ------
+        _Unusable
+        """
+        import pyarrow as pa
+
+        given = (
+            ts.as_py() if pa.types.is_string(ts.type) or pa.types.is_large_string(ts.type) else ts
+        )
+        if not ts.is_valid:
+            raise _Unusable("ts is missing", "ts is null")
+        if given is not ts:
+            self._instant(given)
+        else:
+            unit = UNITS_NS[ts.type.unit] if pa.types.is_timestamp(ts.type) else self._unit("ts")
+            count = ts.value if pa.types.is_timestamp(ts.type) else ts.as_py()
+            self._in_range(count * unit)
+        _symbol(symbol)
 
     def _instant(self, given: Any) -> int:
         if isinstance(given, bytes):
@@ -210,6 +288,42 @@ _Row = tuple[str, int, tuple[float, ...]]
 """Symbol, ts and the columns."""
 
 
+class _Table(NamedTuple):
+    """An entry that holds an Arrow stream."""
+
+    id: str
+    rows: Any
+
+
+class _TableColumns(NamedTuple):
+    """Columns of tables, one after another."""
+
+    names: list[str]
+    """Symbols."""
+    code: NDArray[np.int32]
+    """On `names`; -1 where there is none."""
+    given_ts: Any
+    ts: NDArray[np.int64]
+    values: NDArray[np.float64]
+    good: NDArray[np.bool_]
+    """Which rows can be used."""
+    entries: list[str]
+    numbers: list[int]
+    """Of each row within its entry, from 1."""
+
+
+class _Part(NamedTuple):
+    """Rows of one entry or of several, as columns."""
+
+    code: NDArray[np.int32]
+    ts: NDArray[np.int64]
+    values: NDArray[np.float64]
+    """(n, columns)"""
+    entries: Sequence[str]
+    numbers: Sequence[int]
+    """Of each within its entry, from 1."""
+
+
 @dataclass
 class _Gathered:
     """Rows so far."""
@@ -217,33 +331,66 @@ class _Gathered:
     kind: Kind
     source: str
     place: dict[str, int] = field(default_factory=dict)
+    parts: list[_Part] = field(default_factory=list)
     code: list[int] = field(default_factory=list)
+    """Of rows that came one by one after the last part, as are those that follow."""
     ts: list[int] = field(default_factory=list)
     values: list[tuple[float, ...]] = field(default_factory=list)
-    where: list[tuple[str, int]] = field(default_factory=list)
+    entries: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.ts)
+        return len(self.ts) + sum(len(part.ts) for part in self.parts)
 
     def add(self, of: str, n: int, symbol: str, ts: int, values: tuple[float, ...]) -> None:
         self.code.append(self.place.setdefault(symbol, len(self.place)))
         self.ts.append(ts)
         self.values.append(values)
-        self.where.append((of, n))
+        self.entries.append(of)
+        self.numbers.append(n)
+
+    def add_all(
+        self,
+        names: Sequence[str],
+        code: NDArray[np.int32],
+        ts: NDArray[np.int64],
+        values: NDArray[np.float64],
+        entries: Sequence[str],
+        numbers: Sequence[int],
+    ) -> None:
+        """Rows as columns; `code` is on `names`."""
+        if not len(ts):
+            return
+        self._close()
+        place = np.zeros(len(names), np.int32)
+        for known in np.unique(code).tolist():
+            place[known] = self.place.setdefault(names[known], len(self.place))
+        self.parts.append(_Part(place[code], ts, values, entries, numbers))
+
+    def _close(self) -> None:
+        if self.ts:
+            code, ts = np.array(self.code, np.int32), np.array(self.ts, np.int64)
+            values = np.array(self.values, np.float64)
+            self.parts.append(_Part(code, ts, values, self.entries, self.numbers))
+            self.code, self.ts, self.values = [], [], []
+            self.entries, self.numbers = [], []
 
     def rows(self) -> RawRows:
-        where, source = self.where, self.source
+        self._close()
+        parts, source = self.parts, self.source
+        stops = np.cumsum([len(part.ts) for part in parts])
 
         def locate(position: int) -> tuple[str, int]:
-            of, n = where[position]
-            return f"{source} {of}", n
+            which = int(stops.searchsorted(position, side="right"))
+            part, at = parts[which], position - (int(stops[which - 1]) if which else 0)
+            return f"{source} {part.entries[at]}", part.numbers[at]
 
-        columns = np.array(self.values, np.float64)
+        columns = np.concatenate([part.values for part in parts])
         return RawRows(
             kind=self.kind,
             symbols=tuple(self.place),
-            code=np.array(self.code, np.int32),
-            ts=np.array(self.ts, np.int64),
+            code=np.concatenate([part.code for part in parts]),
+            ts=np.concatenate([part.ts for part in parts]),
             columns={
                 name: np.ascontiguousarray(columns[:, n])
                 for n, name in enumerate(_columns(self.kind))
@@ -260,13 +407,24 @@ _TEXT = {name: name for name in ("symbol", "ts", *TICK_COLUMNS, *BAR_COLUMNS)}
 _BYTES = {name: name.encode() for name in _TEXT}
 
 
+def _coded(symbols: Iterable[str | None]) -> tuple[list[str], NDArray[np.int32]]:
+    """The texts that there are, and which of them each row has; -1 where it has none."""
+    place: dict[str | None, int] = {None: -1}
+    code = [place.setdefault(symbol, len(place) - 1) for symbol in symbols]
+    return [name for name in place if name is not None], np.array(code, np.int32)
+
+
+def _is_symbol(given: Any) -> bool:
+    return isinstance(given, str) and bool(given.strip())
+
+
 def _symbol(given: Any) -> str:
     if given is None:
         raise _Unusable("symbol is missing", "no symbol")
     symbol = _text("symbol", given) if isinstance(given, bytes) else given
-    if not isinstance(symbol, str) or not symbol.strip():
+    if not _is_symbol(symbol):
         raise _Unusable("symbol is no text", f"symbol is {_shown(given)}")
-    return symbol
+    return str(symbol)
 
 
 def _number(name: str, given: Any, kind: Kind) -> float:
@@ -311,6 +469,20 @@ def _day(given: bytes) -> date:
         raise _Unusable(
             "end is no date", f"end is {_shown(given)}; write e.g. 2024-07-01"
         ) from None
+
+
+def _table(body: bytes) -> Any:
+    import pyarrow as pa
+
+    try:
+        with pa.ipc.open_stream(body) as stream:
+            table = stream.read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise _Unusable(
+            "rows can't be read", f"rows is neither a JSON array nor an Arrow stream: {error}"
+        ) from None
+    return table
 
 
 def _listed(body: bytes) -> list[Any]:

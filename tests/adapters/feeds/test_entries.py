@@ -98,6 +98,51 @@ def test_an_arrow_stream_and_a_json_array_give_the_same(ts: pa.Array) -> None:
     assert from_arrow == from_json == (expected, [])
 
 
+def test_small_tables_one_after_another_are_rows_in_their_order_each_with_its_place() -> None:
+    zone = pa.timestamp("ns", "UTC")
+
+    def table(symbols: list[str | None], ts: list[int | None], kind: Any = zone) -> bytes:
+        prices = [float(n) for n in range(len(ts))]
+        return stream(pa.table({"symbol": symbols, "ts": pa.array(ts, kind), "price": prices}))
+
+    entries = [
+        ("1-0", {b"rows": table(["B", None, "A"], [NS, NS, NS + 1])}),
+        ("2-0", {b"rows": table(["A", "C"], [None, NS + 2])}),
+        ("3-0", {b"rows": b"nothing"}),
+        ("4-0", {b"rows": table([], [])}),
+        ("5-0", {b"rows": table([" ", "A"], [NS, NS + 3])}),
+        ("6-0", {b"symbol": b"A", b"ts": str(NS + 4).encode(), b"price": b"7"}),
+        ("7-0", {b"rows": table(["C"], [NS + 5], pa.int64())}),
+    ]
+    refused: list[tuple[str, str]] = []
+
+    (piece,) = Decoder("ticks", "s", "ns").pieces(
+        entries, lambda kind, where, why: refused.append((kind, where))
+    )
+
+    assert isinstance(piece, Rows)
+    rows = piece.rows
+    assert [rows.symbols[code] for code in rows.code] == ["B", "A", "C", "A", "A", "C"]
+    assert (rows.ts - NS).tolist() == [0, 1, 2, 3, 4, 5]
+    assert rows.columns["price"].tolist() == [0.0, 2.0, 1.0, 1.0, 7.0, 0.0]
+    places = [rows.locate(n) for n in range(len(rows))]
+    assert places == [
+        ("s 1-0", 1),
+        ("s 1-0", 3),
+        ("s 2-0", 2),
+        ("s 5-0", 2),
+        ("s 6-0", 1),
+        ("s 7-0", 1),
+    ]
+    assert refused == [
+        ("symbol is missing", "s 1-0, row 2"),
+        ("ts is missing", "s 2-0, row 1"),
+        ("rows can't be read", "s 3-0"),
+        ("symbol is no text", "s 5-0, row 1"),
+    ]
+    assert piece.last == "7-0"
+
+
 @pytest.mark.parametrize(
     ("columns", "kind"),
     [
