@@ -50,6 +50,7 @@ bench: $(STAMP) server
 	$(BIN)/python benchmarks/persistence.py
 	$(BIN)/python benchmarks/restart.py
 	$(BIN)/python benchmarks/step_cost.py
+	$(BIN)/python benchmarks/live_latency.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info
