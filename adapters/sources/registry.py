@@ -46,7 +46,7 @@ def open_source(data: object, options: DataOptions | None = None) -> Source:
     path = Path(data)
     if not path.exists():
         raise DataError(
-            f"{path}: no such file or folder; check {way_out('--data or ', '')}data.path"
+            f"{path}: no such file or folder; check data.path{way_out(', or --data if given', '')}"
         )
     return _opener(path, options.format or _format(path, options))(path, options)
 

@@ -103,7 +103,7 @@ WRONG: dict[str, tuple[Callable[[], Wrong], tuple[str, ...]]] = {
     # Files
     "a missing file": (
         lambda: ("--data", "nope.parquet"),
-        ("nope.parquet: no such file or folder", "check --data"),
+        ("nope.parquet: no such file or folder", "check data.path, or --data if given"),
     ),
     "no data at all": (
         lambda: ("--config", "us.yaml"),
