@@ -396,9 +396,11 @@ def _passed_over(
     settings: Settings, state: State, came: Arrived | DayOver
 ) -> tuple[State, Effects]:
     """What came of a day that is over: how far the feed has come is noted, and no more."""
+    if isinstance(came, DayOver):
+        return _grant(settings, state, state.now_ns, (came,))
     done = DayOver(date=came.date, position=came.position, read_on=came.read_on)
     after, effects = _grant(settings, _without(state, (came,)), state.now_ns, (done,))
-    return after, (*((TooLate(came),) if isinstance(came, Arrived) else ()), *effects)
+    return after, (TooLate(came), *effects)
 
 
 def _to_be_opened(

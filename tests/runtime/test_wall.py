@@ -290,6 +290,17 @@ def test_a_mark_that_no_rows_follow_crosses_nothing_before_its_time() -> None:
     assert run.sessions()["Noon"]["status"] == "COMPLETED"
 
 
+def test_the_rows_of_the_day_after_a_day_with_rows_are_taken_too() -> None:
+    run = ByHand(config(), at("15:50")).tick(at("15:59"), "A", 100)
+    for n in range(6):
+        run.tick(at("09:31", "2024-07-02") + 50 * n, "A", 90 + n)
+
+    run.until(at("09:40", "2024-07-02"))
+
+    assert run.sessions("2024-07-02")["Morning"]["symbols_data"]["A"]["tick_count"] == 5
+    assert [of for of, _ in run.signals()] == ["XNYS:2024-07-02:Morning:A:HIGH_BREAK:1"]
+
+
 def test_rows_of_a_day_that_has_closed_are_counted_and_not_used() -> None:
     run = ByHand(config(), at("15:50")).tick(at("15:59"), "A", 100)
     run.tick(at("16:00:03"), "A", 101, ts=at("15:59:59")).tick(at("16:10"), "B", 7, ts=at("15:59"))
