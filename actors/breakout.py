@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache, partial
@@ -119,11 +120,12 @@ def _watched(
     found: list[tuple[int, Breaks]] = []
     checked: list[BreakoutsChecked] = []
     closed = batch.watermark_ns >= opened.day.close_ns
-    watches, screened = list(state.watches), _screened(settings, state, batch.rows)
+    watches, rules = list(state.watches), [settings.rules[w.session] for w in state.watches]
+    screened = _screened(state, rules, batch.rows)
+    changes: dict[int, tuple[Armed, Armed]] = {}
     for place in _to_look_at(state, screened, batch.rows, closed=closed):
         watch = watches[place]
-        rules = settings.rules[watch.session]
-        levels, breaks = find_breaks(watch.armed, batch.rows, rules)
+        levels, breaks = find_breaks(watch.armed, batch.rows, rules[place])
         if breaks is not None:
             found.append((watch.session, breaks))
         looked = bool(levels.looked.all())
@@ -134,8 +136,9 @@ def _watched(
             name = settings.sessions[watch.session]
             checked.append(BreakoutsChecked(session=name, at_ns=at))
         watches[place] = Watch(watch.session, levels, watch.checked or done)
-        if screened is not None:
-            screened = rescreened(screened, place, watch.armed, levels, rules)
+        changes[place] = watch.armed, levels
+    if screened is not None:
+        screened = rescreened(screened, changes, rules)
     said: list[Publish] = []
     if found:
         said.append(Publish(Signals(batch=_signals(settings, state, opened, batch.rows, found))))
@@ -144,12 +147,11 @@ def _watched(
     return State(opened, tuple(watches), last, screened), tuple(said)
 
 
-def _screened(settings: Settings, state: State, rows: Rows) -> Screen | None:
+def _screened(state: State, rules: Sequence[BreakRules], rows: Rows) -> Screen | None:
     if not isinstance(rows, RowBatch) or not state.watches:
         return None
     if state.screen is not None:
         return state.screen
-    rules = [settings.rules[watch.session] for watch in state.watches]
     return screen([watch.armed for watch in state.watches], rules)
 
 

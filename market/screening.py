@@ -7,7 +7,7 @@ windows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,18 +46,32 @@ def screen(armed: Sequence[Armed], rules: Sequence[BreakRules]) -> Screen:
     return Screen(aims, _nearest(aims), attentive, np.any(attentive, axis=0), all_looked)
 
 
-def rescreened(found: Screen, place: int, before: Armed, after: Armed, rules: BreakRules) -> Screen:
-    """The screen when one window's levels have changed."""
+def rescreened(
+    found: Screen, changes: Mapping[int, tuple[Armed, Armed]], rules: Sequence[BreakRules]
+) -> Screen:
+    """The screen when the levels of some windows have changed.
+
+    Parameters
+    ----------
+    changes : mapping
+        A window's levels as they were and as they are, by its place.
+    """
+    if not changes:
+        return found
     aims, nearest = found.aims, found.nearest
-    if after.watched is not before.watched:
+    attentive, all_looked = found.attentive.copy(), list(found.all_looked)
+    broken = [
+        place for place, (before, now) in changes.items() if now.watched is not before.watched
+    ]
+    if broken:
         aims = aims.copy()
-        aims[:, place] = _aims(after, rules)
+        for place in broken:
+            aims[:, place] = _aims(changes[place][1], rules[place])
         nearest = _nearest(aims)
-    attentive = found.attentive.copy()
-    attentive[place] = _attentive(after, rules)
-    looked = list(found.all_looked)
-    looked[place] = bool(after.looked.all())
-    return Screen(aims, nearest, attentive, np.any(attentive, axis=0), tuple(looked))
+    for place, (_, now) in changes.items():
+        attentive[place] = _attentive(now, rules[place])
+        all_looked[place] = bool(now.looked.all())
+    return Screen(aims, nearest, attentive, np.any(attentive, axis=0), tuple(all_looked))
 
 
 def concerned(found: Screen, rows: RowBatch) -> Mask | None:

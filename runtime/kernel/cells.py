@@ -115,17 +115,17 @@ class Cell:
 
     def take(self, sender: str, message: Message) -> Outcome:
         """As `receive`, for who has a message without an envelope."""
-        if not self._upstream:
-            if isinstance(message, Reached):
-                self.step = message.step
-            outcome = Outcome([], [])
-            self._update(message, outcome)
-            return outcome
-        if not isinstance(message, Reached):
-            self._said[sender].append(message)
-            return NOTHING
-        self._waiting.discard(sender)
-        return NOTHING if self._waiting else self._end_step(message.step)
+        if self._upstream:
+            if not isinstance(message, Reached):
+                self._said[sender].append(message)
+                return NOTHING
+            self._waiting.discard(sender)
+            return NOTHING if self._waiting else self._end_step(message.step)
+        if isinstance(message, Reached):
+            self.step = message.step
+        outcome = Outcome([], [])
+        self._update(message, outcome)
+        return outcome
 
     def _end_step(self, step: int) -> Outcome:
         began = perf_counter()

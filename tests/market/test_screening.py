@@ -78,7 +78,7 @@ def test_what_the_screen_leaves_out_changes_nothing(
     kept = screen(levels, rules)
     left_out = 0
     for batch in rows:
-        which = concerned(kept, batch)
+        which, changes = concerned(kept, batch), dict[int, tuple[Armed, Armed]]()
         for place, of in enumerate(rules):
             before = levels[place]
             after, breaks = find_breaks(before, batch, of)
@@ -88,6 +88,7 @@ def test_what_the_screen_leaves_out_changes_nothing(
                 assert encode(after) == encode(before)
             else:
                 levels[place] = after
-                kept = rescreened(kept, place, before, after, of)
+                changes[place] = before, after
+        kept = rescreened(kept, changes, rules)
         assert same(kept, screen([replace(each, limit=None) for each in levels], rules))
     event(f"{min(left_out // 5 * 5, 10)} left out or more")
