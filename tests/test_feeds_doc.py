@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 from redis_server import RedisServer, find_server
 from test_docs import marked
+
+from openbell.adapters.feeds import FeedOptions
+from openbell.errors import ConfigError
 
 ADDRESS = "localhost:6379"
 
@@ -69,3 +73,16 @@ def test_rows_written_with_python_give_a_signal(folder: Path, server: RedisServe
     openbell(folder, "run")
 
     assert "215.4" in openbell(folder, "signals")
+
+
+def test_a_feed_of_ones_own_stands_its_test(tmp_path: Path) -> None:
+    program = tmp_path / "lines.py"
+    parts = ("own feed", "own feed, tested")
+    program.write_text("\n\n".join(marked("docs/feeds.md", part) for part in parts))
+
+    names = runpy.run_path(str(program))
+
+    names["test_lines_are_ticks"](tmp_path)
+
+    with pytest.raises(ConfigError, match="path is missing"):
+        names["open_lines"](FeedOptions("bot", "ticks", None))

@@ -3,7 +3,8 @@
 A `Rehearsal` is a run over rows that a test gives, on a store in memory. A test may throw its
 process away at any message and see that nothing is lost. `FailingStore` and `FailingSource` let
 what is outside fail, `HandClock` is wall time that the test moves. `rehearse` runs a story, with
-its crashes among the rows; `kills` ends a consumer at each of its steps.
+its crashes among the rows; `kills` ends a consumer at each of its steps; `check_feed` looks whether
+what a feed of one's own delivers is what a run needs, also after a restart.
 """
 
 from openbell.testing.clocks import HandClock
@@ -19,6 +20,7 @@ from openbell.testing.faults import (
     LoseLease,
     in_turn,
 )
+from openbell.testing.feeds import Delivered, check_feed, delivered
 from openbell.testing.rehearsal import Rehearsal
 from openbell.testing.stories import END_DAY, KILL, LATE, bar, rehearse
 
@@ -28,6 +30,7 @@ __all__ = [
     "LATE",
     "Damage",
     "Delay",
+    "Delivered",
     "Fail",
     "FailingSource",
     "FailingStore",
@@ -38,6 +41,8 @@ __all__ = [
     "LoseLease",
     "Rehearsal",
     "bar",
+    "check_feed",
+    "delivered",
     "in_turn",
     "kills",
     "rehearse",
