@@ -67,12 +67,15 @@ class ByHand:
     """(local time, what became durable): day states, and sessions' statuses."""
     follows: Callable[[date], TradingDay | None] | None = None
     """Stands for the calendar when a day rolls."""
+    kills_at: frozenset[int] = frozenset()
+    """Messages, counted over all processes, before which a process is killed and begun again."""
     round_trips: bool = False
     """Whether each actor's state goes through its bytes after every step."""
 
     def __post_init__(self) -> None:
         self.clock = HandClock(self.begins)
         self.restarts = 0
+        self.messages = 0
         self.run: _Run | None = None
         self._audit = 0
 
@@ -183,6 +186,12 @@ class _Run(InlineRun):
         self._sent_again = False
         self.round_trips = of.round_trips
         super().__init__(config_from(of.config), of.store, of.clock)
+
+    def before_letter(self) -> None:
+        self.of.messages += 1
+        if self.of.messages in self.of.kills_at:  # what is settled by now is not durable yet
+            raise Killed
+        super().before_letter()
 
     def commit_waiting(self) -> bool:
         committed = super().commit_waiting()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import date
 from functools import cache
@@ -44,14 +45,15 @@ def test_a_day_goes_its_way_by_the_clock_without_a_row() -> None:
     assert run.sessions("2024-07-01")["Morning"]["symbols_data"]["A"]["high"] is None
 
 
-def traded(begins: float = at("09:00")) -> ByHand:
+def traded(begins: float = at("09:00"), *, late: bool = True) -> ByHand:
     """A morning in which rows come late on both sides of the timer, and break its levels."""
     run = ByHand(config(), begins)
     for n in range(29):
         run.tick(at("09:30:05") + 10 * n, "AB"[n % 2], 100 + n % 5)
     run.tick(at("09:35:00.5"), "B", 104.5, ts=at("09:34:59"))
     run.tick(at("09:35:01.9"), "A", 104.7, ts=at("09:34:59.5"))  # before the timer, so it counts
-    run.tick(at("09:35:02.1"), "A", 109.0, ts=at("09:34:59.9"))  # after it
+    if late:
+        run.tick(at("09:35:02.1"), "A", 109.0, ts=at("09:34:59.9"))  # after it
     for n in range(20):
         run.tick(at("09:36:00") + 20 * n, "AB"[n % 2], 101 + 0.25 * n)
     return run
@@ -97,6 +99,40 @@ def test_a_kill_in_the_window_or_after_it_changes_nothing(killed: str, back: str
         assert run.sessions("2024-07-01")["Morning"]["symbols_data"]["A"]["high"] == 109.0
     else:
         assert left(run) == expected()
+
+
+def two_days(kills_at: frozenset[int] = frozenset()) -> ByHand:
+    # Not what comes just after a timer: a process that was killed there crosses after that.
+    run = traded(at("09:29"), late=False)
+    run.config |= {"day": {"timeout_seconds": "20m"}}
+    run.kills_at = kills_at
+    for n in range(6):
+        run.tick(at("09:31", "2024-07-02") + 50 * n, "A", 90 + n)
+    return run.until(at("09:50", "2024-07-02"))
+
+
+def all_left(run: ByHand) -> Any:
+    return left(run), run.sessions("2024-07-02"), run.states()
+
+
+@cache
+def undisturbed() -> tuple[Any, int]:
+    run = two_days()
+    return all_left(run), run.messages
+
+
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[pytest.mark.slow] * (seed > 4)) for seed in range(60)]
+)
+def test_kills_between_any_two_messages_change_nothing(seed: int) -> None:
+    expected, messages = undisturbed()
+    drawn = random.Random(seed)
+    kills_at = frozenset(drawn.sample(range(1, messages), drawn.choice([1, 2, 4])))
+
+    run = two_days(kills_at)
+
+    assert run.restarts >= len(kills_at)
+    assert all_left(run) == expected
 
 
 def test_a_replay_gives_the_day_again_with_what_the_clock_crossed() -> None:
