@@ -149,7 +149,7 @@ def test_a_run_that_is_killed_again_and_again_writes_the_bytes_of_a_backtest(
     for point, nth in (
         ("files, not renamed", 9),
         ("files, being put together", 1),
-        ("commit, before it is seen", 600),
+        ("commit, before it is seen", 200),
         ("signal, after its commit", 2),
         ("files, before a day", 1),
         ("files, put together", 1),
