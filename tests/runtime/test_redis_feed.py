@@ -22,6 +22,7 @@ from store_places import server_binary
 
 import openbell
 from openbell.errors import ConfigError, DataError
+from openbell.runtime.intake import handover
 
 NEW_YORK = ZoneInfo("America/New_York")
 DAYS = (date(2024, 7, 1), date(2024, 7, 2))
@@ -203,6 +204,36 @@ def test_a_restart_reads_on_and_refuses_a_stream_that_was_trimmed_meanwhile(
         ("HIGH_BREAK", 11.0),
         ("LOW_BREAK", 9.0),
     ]
+
+
+def test_an_entry_of_many_steps_is_read_on_wherever_a_process_ends(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "ROWS_MAX", 20)
+    rows = frame("ticks")
+    kept = {**config(place), "store": {"url": f"sqlite:///{tmp_path / 'state.db'}"}}
+    place.write(*as_arrow(rows), {"end": str(DAYS[-1])})
+    reached = [0]
+    for _ in range(3):
+        with openbell.Runtime.from_config(kept) as runtime:
+            runtime.start()
+            feed = runtime._run.feed
+            assert feed is not None
+            waited = time.monotonic() + 60
+            while feed.durable <= reached[-1] and time.monotonic() < waited:
+                time.sleep(0.001)
+        reached.append(feed.durable)
+
+    with openbell.Runtime.from_config(kept) as last:
+        found = [(s.id, s.price, s.level) for s in last.signals()]
+
+    assert 0 < reached[1] < len(rows)
+    assert reached == sorted(reached)
+    stored = config(place)
+    del stored["feed"]
+    stored["data"]["order"] = "arrival"
+    expected = openbell.backtest(stored, rows).signals.to_pylist()
+    assert found == [(s["id"], s["price"], s["level"]) for s in expected]
 
 
 def runtime_signals(kept: dict[str, Any]) -> list[openbell.Signal]:
