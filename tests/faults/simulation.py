@@ -58,7 +58,8 @@ from openbell.adapters.stores.sqlite import SqliteStore
 from openbell.adapters.tables import signal_ids
 from openbell.errors import ConfigError, DayFailed, LeaseLost, RunError, StoreError
 from openbell.market.bars import RawRows
-from openbell.market.days import EPOCH
+from openbell.market.days import EPOCH, MINUTE_NS
+from openbell.market.windows import Window, session_window
 from openbell.messages.base import Message
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.engine import Engine
@@ -266,7 +267,7 @@ class Process(InlineRun):
             self.commit_waiting()
         if world.random.random() < 0.01:
             self.wake()
-        if world.random.random() < 0.003:
+        if world.random.random() < (0.003 if world.later < 1.0 else 0.0):
             self.deliver_late()
 
     def idle(self) -> None:
@@ -275,7 +276,7 @@ class Process(InlineRun):
             return
         ways = [self.commit_waiting, self.deliver_late, self.wake]
         if self.world.random.random() < self.world.later:
-            ways.reverse()  # time goes on before late rows come
+            ways = [self.commit_waiting, self.wake, self.deliver_late]  # time goes on before rows
         if any(way() for way in ways):
             return
         if self.paused:
@@ -290,12 +291,18 @@ class Process(InlineRun):
 
     def deliver_late(self) -> bool:
         if held := cast(Any, self.engine.loader).held:
-            today = self.engine.cells[day.NAME].state.day.date
-            over = self.world.connected().documents(trading_date=today, status="COMPLETED")
-            self.world.sometimes(bool(list(over)), "rows came after a window's levels")
+            self.world.sometimes(self._window_is_over(), "rows came after a window's levels")
         came = super().deliver_late()
         self.world.sometimes(bool(held) or came, "rows came late")
         return came
+
+    def _window_is_over(self) -> bool:
+        """Whether a session of the day under way has had its end."""
+        made, now_ns = self.plan.settings, self.engine.cells[clock.NAME].state.now_ns
+        today = self.engine.cells[day.NAME].state.day
+        slot_ns = made.interval_ns or MINUTE_NS
+        windows = [session_window(today, spec, slot_ns) for spec in made.sessions]
+        return any(isinstance(of, Window) and of.end_ns <= now_ns for of in windows)
 
     def _pause_or_resume(self) -> None:
         if self.world.random.random() < 0.5:
@@ -395,7 +402,7 @@ class World:
         self.replica: Memory | None = None
         """An earlier state of the store."""
         self.lease_ns = 0
-        self.later = rng.choice((0.0, 0.3, 0.3, 1.0))
+        self.later = rng.choice((0.0, 0.3, 1.0, 1.0))
         """How often time goes on before rows come that are late."""
         self.damaged: set[int] = set()
         self.letters = 0

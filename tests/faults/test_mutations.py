@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from faults import simulation
 from faults.simulation import simulate
-from faults.test_simulation import SEEDS
+from faults.test_simulation import ENOUGH
 
 from openbell.actors import prefetch
 from openbell.adapters.stores import Gap
@@ -34,12 +34,12 @@ def _expected_anew() -> Iterator[None]:
 
 
 def first_failure() -> str:
-    for seed in range(min(SEEDS, 500)):
+    for seed in range(ENOUGH):
         try:
             simulate(seed)
         except AssertionError as error:
             return str(error)
-    raise LookupError(f"no seed up to {SEEDS} shows the planted bug")
+    raise LookupError(f"no seed up to {ENOUGH} shows the planted bug")
 
 
 def test_a_commit_that_is_executed_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
