@@ -170,7 +170,7 @@ def session_window(day: TradingDay, spec: SessionSpec, slot_ns: int) -> Window |
         for s in day.segments
         if max(start, s.open_ns) < min(end, s.close_ns)
     ]
-    hours = ", ".join(f"{_clock(day, s.open_ns)}–{_clock(day, s.close_ns)}" for s in day.segments)
+    hours = hours_in_words(day)
     told = f"{spec.start}–{spec.end}" + (f" {spec.timezone}" if spec.timezone else "")
     if end <= start:
         return NoWindow(
@@ -191,6 +191,11 @@ def session_window(day: TradingDay, spec: SessionSpec, slot_ns: int) -> Window |
     return Window(
         MarketTime(first), MarketTime(last), starts[(starts < last) & (ends > first)], truncated
     )
+
+
+def hours_in_words(day: TradingDay) -> str:
+    """`09:30–12:00, 13:00–16:00`, local."""
+    return ", ".join(f"{_clock(day, s.open_ns)}–{_clock(day, s.close_ns)}" for s in day.segments)
 
 
 def _clock(day: TradingDay, instant_ns: int) -> str:

@@ -53,7 +53,7 @@ class Door(Protocol):
         """All that had come by now was delivered; from a feed with `rewind = "position"`.
 
         Where the host's clock moves time, it crosses nothing before that: what came in time while
-        nobody read is in time. May be called as often as it is so.
+        nobody read is in time. To be called after each read that brought all there was.
         """
         ...
 

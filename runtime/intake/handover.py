@@ -147,6 +147,8 @@ class HandOver:
         self._by_the_wall = by_the_wall
         self._caught_up = False
         """Whether all that had come before the run, or while it stood still, was delivered."""
+        self._reads_awaited = 1
+        """How often a feed has to say so before that is believed."""
         self._heard_ns = EPOCH
         """When something came last, or was first waited for."""
         self.handed_over: Callable[[], None] = lambda: None
@@ -404,8 +406,10 @@ class HandOver:
     def caught_up(self) -> None:
         """All that had come by now was delivered; see `adapters.feeds.Door`."""
         with self._room:
-            had, self._caught_up = self._caught_up, True
-        if not had:
+            self._reads_awaited -= 1
+            had = self._caught_up
+            self._caught_up |= self._reads_awaited <= 0
+        if self._caught_up and not had:
             self.handed_over()
 
     def fall_behind(self) -> None:
@@ -413,6 +417,8 @@ class HandOver:
         with self._room:
             if self._feed is not None and self._feed.rewind == "position":
                 self._caught_up = False
+                # What it says first may be an answer from before this process was stopped.
+                self._reads_awaited = 2
                 self._heard_ns = EPOCH if self._by_the_wall is None else self._by_the_wall.host()
 
     def complete_ns(self, host_ns: MarketTime) -> MarketTime:
@@ -553,7 +559,8 @@ class HandOver:
         tells = self._feed is not None and self._feed.rewind == "position"
         if not (tells or self._caught_up) and len(rows):
             newest = int(rows.ts.max()) + (self._interval_ns or 0)
-            self._caught_up = newest >= self._heard_ns - wall.fresh_ns
+            fresh = self._heard_ns - wall.fresh_ns <= newest <= self._heard_ns + self._ahead_max_ns
+            self._caught_up = fresh
 
     def _send(self) -> None:
         """The next to the clock, if it has none."""

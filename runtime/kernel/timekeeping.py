@@ -21,7 +21,7 @@ AGAIN_NS = SECOND_NS // 10
 JUMP_NS = SECOND_NS
 """Less than this between two looks is a clock that is being adjusted."""
 
-STOPPED_SECONDS = 2.0
+STOPPED_SECONDS = 1.0
 """A thread that was not run for longer than it wanted to wait, and this, was stopped with its
 process, or with its host."""
 

@@ -20,6 +20,7 @@ from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable
 from openbell.errors import ConfigError, DayFailed, LeaseLost, StoreError
 from openbell.market.days import SECOND_NS, TradingDay
+from openbell.market.windows import hours_in_words
 from openbell.messages.control import Prepared, Recover
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
@@ -322,6 +323,21 @@ class DurableRun:
                 )
         return day_after(config, day)
 
+    def _say_other_hours(self) -> None:
+        """That the calendar has other hours by now for the day under way, which keeps its own."""
+        of_day: day.State = self.engine.cells[day.NAME].state
+        if not self.pace.wall or of_day.position < 0 or of_day.is_over:
+            return
+        today = of_day.day
+        now = next((planned for planned in self.plan.days if planned.date == today.date), None)
+        if now is None or now.segments != today.segments:
+            logger.warning(
+                "{}: the calendar says {} by now; the day under way keeps the hours that it began "
+                "with, the next one has the calendar's",
+                today.date,
+                "that there is no trading" if now is None else hours_in_words(now),
+            )
+
     def _host_clock(self) -> HostClock:
         """What moves time, where the configuration leaves it to the host."""
         return HostClock()
@@ -408,6 +424,7 @@ class DurableRun:
             for commit in found.results:
                 self.recorder.commit(commit, seen_before=True)
             recovery.say(found, self.talking)
+            self._say_other_hours()
             if not prepared.grants and of_clock.ended is not None and not recover:
                 if of_clock.ended.error is not None:
                     raise DayFailed(f"{of_clock.ended.error}; in ERROR, {recovering()} leaves it")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from by_hand import ByHand, at, config
+from loguru import logger
 
 from openbell.errors import CalendarError, DayFailed
 from openbell.market.calendar import open_calendar
@@ -255,6 +256,21 @@ def test_a_day_has_the_hours_that_the_calendar_says_when_it_rolls() -> None:
 
     assert run.seen[-1] == ("10:30:02", "POST_MARKET")
     assert run.sessions("2024-07-02")["Noon"]["status"] == "SKIPPED"
+
+
+def test_other_hours_for_the_day_under_way_are_told_and_not_taken() -> None:
+    run = ByHand(config(day={"timeout_seconds": "1d"}), at("10:00")).until(at("10:10"))
+    run.config |= {"calendar": {"early_closes": {"2024-07-01": "13:00"}}}
+    told: list[str] = []
+    listener = logger.add(told.append, level="WARNING", format="{message}")
+    logger.enable("openbell")
+
+    run.until(at("13:05"))
+    logger.disable("openbell")
+    logger.remove(listener)
+
+    assert any("says 09:30–13:00 by now" in line for line in told)
+    assert run.state == "ACTIVE"
 
 
 def test_a_day_that_became_a_holiday_is_left_out_and_its_rows_are_on_no_day() -> None:

@@ -9,10 +9,20 @@ import numpy as np
 import pytest
 from strategies import locate
 
+from openbell.adapters.feeds import Door, Feed, Rewind
 from openbell.market.bars import RawRows
-from openbell.market.days import MINUTE_NS, SECOND_NS, Segment, TradingDay, row_spans
+from openbell.market.days import (
+    EPOCH,
+    MINUTE_NS,
+    SECOND_NS,
+    MarketTime,
+    Segment,
+    TradingDay,
+    row_spans,
+)
 from openbell.messages.control import Arrived, DayOver
-from openbell.runtime.intake.handover import HandOver
+from openbell.runtime.intake.handover import ByTheWall, HandOver
+from openbell.testing.clocks import HandClock
 
 
 def hours(of: date) -> TradingDay:
@@ -111,3 +121,75 @@ def test_rows_that_open_no_day_are_told_again_too() -> None:
     over, arrived = clock.all_taken()
 
     assert (over.outside_hours, over.position, arrived.position) == (2, 2, 3)
+
+
+class Asked:
+    """A feed that can be asked again, and delivers when a test does."""
+
+    rewind: Rewind = "position"
+
+    def run(self, door: Door, position: int, mark: str) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+def by_the_wall(clock: HandClock, feed: Feed | None) -> HandOver:
+    handed = HandOver(
+        symbols=("A",),
+        days=DAYS,
+        spans=row_spans(DAYS),
+        interval_ns=None,
+        feed=feed,
+        by_the_wall=ByTheWall(clock.host(), 5 * SECOND_NS, 30 * SECOND_NS),
+    )
+    handed.open(lambda entered: None)
+    return handed
+
+
+def instant(clock: HandClock) -> MarketTime:
+    return MarketTime(round(clock.seconds * SECOND_NS))
+
+
+def test_a_feed_that_can_be_asked_again_is_waited_for_until_it_has_caught_up() -> None:
+    clock = HandClock(DAYS[0].open_ns / SECOND_NS + 60)
+    feed = by_the_wall(clock, Asked())
+    feed.take(ticks(instant(clock)))  # a fresh row does not tell: there may be older ones behind it
+    before = feed.complete_ns(instant(clock))
+
+    feed.caught_up()
+
+    assert before == EPOCH
+    assert feed.complete_ns(instant(clock)) == instant(clock)
+
+
+def test_after_a_stop_an_answer_from_before_it_does_not_tell_that_a_feed_has_caught_up() -> None:
+    clock = HandClock(DAYS[0].open_ns / SECOND_NS + 60)
+    feed = by_the_wall(clock, Asked())
+    feed.caught_up()
+    clock.advance(20)
+    feed.fall_behind()
+
+    feed.caught_up()
+    stale = feed.complete_ns(instant(clock))
+    feed.caught_up()
+
+    assert stale == EPOCH
+    assert feed.complete_ns(instant(clock)) == instant(clock)
+
+
+def test_who_pushes_has_caught_up_with_a_fresh_row_or_when_nothing_comes_for_long() -> None:
+    clock = HandClock(DAYS[0].open_ns / SECOND_NS + 60)
+    fresh, silent = by_the_wall(clock, None), by_the_wall(clock, None)
+    fresh.take(ticks(instant(clock) - 50 * SECOND_NS))
+    old = fresh.complete_ns(instant(clock))
+    fresh.take(ticks(instant(clock) - 2 * SECOND_NS))
+
+    clock.advance(29)
+    waited_for = silent.complete_ns(instant(clock))
+    clock.advance(1)
+
+    assert (old, waited_for) == (EPOCH, EPOCH)
+    assert fresh.complete_ns(instant(clock)) == instant(clock) - 30 * SECOND_NS  # it waits its turn
+    assert silent.complete_ns(instant(clock)) == instant(clock)
