@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, datetime
 from datetime import time as wall_time
@@ -13,6 +14,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
+from redis_server import RedisServer
+from store_places import server_binary
 
 import openbell
 from openbell.adapters.stores import Store, records
@@ -32,6 +35,16 @@ PER_DAY = 120
 def _calendar() -> None:
     """Made before: a library that makes it warns, which is an error where other threads run too."""
     open_calendar("XNYS", DAYS[0], DAYS[-1]).before(DAYS[0], 10)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.slow)])
+def stored(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """Keys of a configuration: where its state lives."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    with RedisServer(server_binary()) as server:
+        yield {"store": {"url": server.url}}
 
 
 def config(folder: Path, **more: Any) -> Config:
@@ -104,14 +117,14 @@ def left(store: Store) -> dict[str, Any]:
 
 
 def test_a_folded_run_is_restarted_replayed_and_begun_anew_as_any(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: dict[str, Any]
 ) -> None:
     came = rows()
     whole = config(tmp_path / "whole")
     push(whole, came, range(len(came), len(came) + 1))
     monkeypatch.setattr(retention, "FOLD_SECONDS", 0.0)
     monkeypatch.setattr(records, "FOLD_LEAST", 4)
-    folded = config(tmp_path / "folded")
+    folded = config(tmp_path / "folded", **stored)
 
     push(folded, came, range(10, PER_DAY - 40, 10))
     push(folded, came, range(PER_DAY - 40, PER_DAY + 41, 10))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import date, datetime
 from datetime import time as wall_time
@@ -15,14 +16,16 @@ import numpy as np
 import orjson
 import pandas as pd
 import pytest
+from redis_server import RedisServer
+from store_places import server_binary
 
 import openbell
 from openbell.adapters.sinks.parts import DayParts
 from openbell.adapters.stores import Store, records
 from openbell.errors import RunError
 from openbell.runtime.config import Config, config_from
-from openbell.runtime.intake.planning import settings
 from openbell.runtime.intake.pushed import pushed_columns
+from openbell.runtime.intake.settings import settings
 from openbell.runtime.lifetime import retention
 from openbell.runtime.lifetime.opening import open_configured_store
 from openbell.runtime.lifetime.run import DurableRun
@@ -33,7 +36,17 @@ PER_DAY = 120
 EVERYTHING = 2 * PER_DAY
 
 
-def config(folder: Path) -> Config:
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.slow)])
+def stored(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """Keys of a configuration: where its state lives."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    with RedisServer(server_binary()) as server:
+        yield {"store": {"url": server.url}}
+
+
+def config(folder: Path, **more: Any) -> Config:
     return config_from(
         {
             "exchange": "XNYS",
@@ -49,6 +62,7 @@ def config(folder: Path) -> Config:
             "feed": {"type": "push", "start": str(DAYS[0]), "end": str(DAYS[-1])},
             "snapshot": {"every": "1ms"},
             "store": {"url": f"sqlite:///{folder / 'state.db'}"},
+            **more,
         }
     )
 
@@ -64,9 +78,9 @@ def rows() -> tuple[list[str], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     return rng.choice(["A", "B"], EVERYTHING).tolist(), np.concatenate(ts), price
 
 
-def run(folder: Path, until: int) -> None:
+def run(folder: Path, until: int, **more: Any) -> None:
     """Push up to a position in small pieces, and stop there; at the end, end the last day."""
-    made = config(folder)
+    made = config(folder, **more)
     symbols, ts, price = rows()
     with closing(open_configured_store(made)) as store:
         parts = DayParts(folder / "out", settings(made).derived_minutes, {"name": made.name})
@@ -108,7 +122,7 @@ def given_again(store: Store) -> list[int]:
 
 
 def test_files_after_restarts_in_mid_day_are_those_of_an_undisturbed_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: dict[str, Any]
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run(whole, EVERYTHING)
@@ -116,12 +130,12 @@ def test_files_after_restarts_in_mid_day_are_those_of_an_undisturbed_run(
     monkeypatch.setattr(records, "FOLD_LEAST", 2)
 
     for until in (70, PER_DAY - 10, PER_DAY + 60, EVERYTHING):
-        run(stopped, until)
+        run(stopped, until, **stored)
 
     expected = files(whole / "out")
     assert {"signals.jsonl", "bars_5m.parquet", "quality.csv", "bad_rows.csv"} <= expected.keys()
     assert files(stopped / "out") == expected
-    with closing(open_configured_store(config(stopped))) as store:
+    with closing(open_configured_store(config(stopped, **stored))) as store:
         again = given_again(store)
         assert len(again) == 3
         assert store.head().step > 30
