@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -99,7 +100,7 @@ def run(folder: Path, until: int, **more: Any) -> None:
                         time.sleep(0.001)
                 if until == EVERYTHING:
                     going.feed.end_day(DAYS[-1])
-                else:
+                elif until:
                     going.stop()
 
         pusher = threading.Thread(target=push)
@@ -140,6 +141,19 @@ def test_files_after_restarts_in_mid_day_are_those_of_an_undisturbed_run(
         assert len(again) == 3
         assert store.head().step > 30
         assert max(again) <= 5
+
+
+def test_files_of_days_that_are_gone_are_written_again(tmp_path: Path) -> None:
+    run(tmp_path, EVERYTHING)
+    expected = files(tmp_path / "out")
+    for day in DAYS:
+        shutil.rmtree(tmp_path / "out" / ".days" / str(day))
+
+    run(tmp_path, 0)
+
+    assert files(tmp_path / "out") == expected
+    with closing(open_configured_store(config(tmp_path))) as store:
+        assert given_again(store) == [0]
 
 
 def test_a_runtime_has_the_day_under_way_as_a_whole(tmp_path: Path) -> None:
