@@ -576,6 +576,11 @@ class FeedConfig(Section):
     end: Date | None = Field(
         default=None, description="Replay: last day; null: the last with rows."
     )
+    refused: FilePath | None = Field(
+        default=None,
+        description="A file to which what a live feed brought and is no row is appended, a JSON "
+        "object a line, with its place.",
+    )
     options: Options = Field(default={}, description="What the feed's type needs beyond that.")
 
     def pace(self) -> Pace:

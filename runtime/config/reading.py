@@ -229,6 +229,10 @@ def _anchored(tree: dict[Any, Any], folder: Path) -> dict[Any, Any]:
     path = data.get("path") if isinstance(data, dict) else None
     if isinstance(data, dict) and isinstance(path, str) and path and not path.startswith("~"):
         data["path"] = str(folder / path)
+    feed = tree.get("feed")
+    refused = feed.get("refused") if isinstance(feed, dict) else None
+    if isinstance(feed, dict) and isinstance(refused, str) and not refused.startswith("~"):
+        feed["refused"] = str(folder / refused) if refused else refused
     symbols = tree.get("symbols")
     listed = symbols.get("file") if isinstance(symbols, dict) else None
     if isinstance(symbols, dict) and isinstance(listed, str) and not listed.startswith("~"):

@@ -17,6 +17,7 @@ from openbell.runtime.config import Config
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.handover import ByTheWall, HandOver
 from openbell.runtime.intake.planning import Plan, fed_plan
+from openbell.runtime.intake.refused import RefusedLines
 from openbell.runtime.intake.settings import data_options
 from openbell.runtime.kernel.hosttime import HostClock, wall
 
@@ -95,6 +96,7 @@ def fed(
         name=config.feed.type,
         feed=delivers,
         by_the_wall=_by_the_wall(config, host),
+        refused=None if config.feed.refused is None else RefusedLines(config.feed.refused),
     )
     return Fed(source, plan, feed)
 

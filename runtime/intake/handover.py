@@ -23,6 +23,7 @@ from openbell.market.bars import BadRow, Mask, RawRows, RowBatch, RowCounts
 from openbell.market.days import EPOCH, MarketTime, TradingDay, row_spans
 from openbell.market.prices import as_written
 from openbell.messages.control import Arrived, DayOver
+from openbell.runtime.intake.refused import RefusedLines
 from openbell.runtime.kernel.hosttime import HostClock, Monotonic, WallTime, monotonic, wall
 
 Positions = NDArray[np.intp]
@@ -126,6 +127,8 @@ class HandOver:
     by_the_wall : ByTheWall, optional
         Where the host's clock moves time: rows say when they were handed over, and a bar that has
         not ended by that clock is one from ahead of it.
+    refused : RefusedLines, optional
+        Where what is no row is written to.
     """
 
     def __init__(
@@ -142,8 +145,10 @@ class HandOver:
         feed: Feed | None = None,
         now: Callable[[], WallTime] = wall,
         by_the_wall: ByTheWall | None = None,
+        refused: RefusedLines | None = None,
     ) -> None:
         self.account = Account()
+        self._refused = refused
         self._by_the_wall = by_the_wall
         self._caught_up = False
         """Whether all that had come before the run, or while it stood still, was delivered."""
@@ -302,6 +307,8 @@ class HandOver:
         """Take nothing more; who waits for room is told so."""
         if self._feed is not None:
             self._feed.close()
+        if self._refused is not None:
+            self._refused.close()
         with self._room:
             self._failed = self._failed or error is not None
             self._closed = error or RunError("the run has ended; no rows can be pushed into it")
@@ -357,6 +364,8 @@ class HandOver:
             if kind not in account.refused:
                 logger.warning("{}: {}; such entries are counted and not used", where, why)
             account.refused[kind] += 1
+            if self._refused is not None:
+                self._refused.add(kind, where, why)
             if len(account.refused_first) < REFUSED_KEPT_MAX:
                 account.refused_first.append(Refused(kind, where, why))
 

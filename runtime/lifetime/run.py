@@ -170,6 +170,8 @@ class DurableRun:
         except BaseException:
             store.release(self.fence)
             self.source.close()
+            if self.feed is not None:
+                self.feed.close()
             raise
 
     def run(self) -> bool:

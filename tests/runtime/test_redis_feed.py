@@ -160,6 +160,34 @@ def test_what_can_not_be_used_is_counted_and_no_error(place: Place) -> None:
     assert (rows["used"], rows["bad_rows"]) == (1, 1)
 
 
+def test_what_is_no_row_is_written_to_a_file_with_its_place(place: Place, tmp_path: Path) -> None:
+    good = {"symbol": "A", "ts": at("09:31"), "price": 10}
+    keys = config(place)
+    keys["feed"]["refused"] = str(tmp_path / "kept" / "refused.jsonl")
+    listed = orjson.dumps([good, {**good, "price": "x"}])
+    ids = place.write({"nonsense": "1"}, good, {"rows": listed}, {"end": str(DAYS[-1])})
+
+    with openbell.Runtime.from_config(keys, durable=False) as runtime:
+        runtime.wait()
+
+    lines = [orjson.loads(of) for of in (tmp_path / "kept/refused.jsonl").read_bytes().splitlines()]
+    assert [(line["kind"], line["where"]) for line in lines] == [
+        ("ts is missing", f"{place.stream} {ids[0]}"),
+        ("price is no number", f"{place.stream} {ids[2]}, row 2"),
+    ]
+    assert all(line["why"] and line["wall_time"] for line in lines)
+
+
+def test_a_file_for_what_is_refused_that_can_not_be_made_is_named(
+    place: Place, tmp_path: Path
+) -> None:
+    keys = config(place)
+    keys["feed"]["refused"] = str(tmp_path)
+
+    with pytest.raises(ConfigError, match=r"^feed.refused: .*directory"):
+        openbell.Runtime.from_config(keys, durable=False)
+
+
 def test_signals_come_while_the_stream_is_written(place: Place) -> None:
     with openbell.Runtime.from_config(config(place), durable=False) as runtime:
         signals = runtime.signals()

@@ -110,7 +110,14 @@ DEFAULTS = {
         "format": None,
         "files": [],
     },
-    "feed": {"type": "replay", "speed": 0.0, "start": None, "end": None, "options": {}},
+    "feed": {
+        "type": "replay",
+        "speed": 0.0,
+        "start": None,
+        "end": None,
+        "refused": None,
+        "options": {},
+    },
     "clock": {"step": "boundary", "time": "wall", "lateness": "2s", "skew_max": "5s"},
     "upkeep": {"enabled": True, "derived_intervals": ["5m", "15m"], "check_interval_seconds": "2s"},
     "history": {
