@@ -284,8 +284,7 @@ def _ends_by_time(today: Open, rows: RowBatch) -> Open:
     never = np.full(len(rows.symbols), NO_TIME, np.int64)
     first_ts = never if today.first_ts is None else today.first_ts
     last_ts = never if today.last_ts is None else today.last_ts
-    # Both stable: of equal times the first to come is first.
-    order = rows.by_symbol if rows.by_time else np.lexsort((rows.ts, rows.code))
+    order = rows.by_symbol_in_time  # of equal times the first to come is first
     code, ts = rows.code[order], rows.ts[order]
     heads = np.flatnonzero(np.append(True, code[1:] != code[:-1]))
     tails = np.append(heads[1:], len(code)) - 1

@@ -162,6 +162,15 @@ class RowBatch:
         return grouped(self.code, len(self.symbols))
 
     @cached_property
+    def by_symbol_in_time(self) -> Positions:
+        """(n,) where the rows are, symbol by symbol, each symbol's by time; equal times as they
+        come."""
+        if self.by_time:
+            return self.by_symbol
+        order = self.ts.argsort(kind="stable")
+        return order[grouped(self.code[order], len(self.symbols))]
+
+    @cached_property
     def turns(self) -> Nanoseconds:
         """(n,) not decreasing: rows with equal numbers came together."""
         return self.known if self.by_time else np.arange(len(self.ts))

@@ -283,12 +283,9 @@ def _with_rows(state: Buckets, rows: RowBatch, starts: Nanoseconds) -> Buckets:
     number = np.union1d(state.number, numbers[changes]).astype(np.int64)
     shape = (len(number), s)
     cell = number.searchsorted(numbers) * s + rows.code
-    # Both stable: of equal times the first to come is first.
-    if rows.by_time:
-        order = rows.by_symbol
-        order = order[grouped(numbers[order], len(starts))]
-    else:
-        order = np.lexsort((rows.ts, cell))
+    # Of equal times the first to come is first.
+    order = rows.by_symbol_in_time
+    order = order[grouped(numbers[order], len(starts))]
     touched = cell[order]
     heads = np.flatnonzero(np.append(True, touched[1:] != touched[:-1]))
     tails = np.append(heads[1:], len(order)) - 1
