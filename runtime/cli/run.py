@@ -1,4 +1,4 @@
-"""`openbell run`: a replay whose state survives it."""
+"""`openbell run`: a replay or a live run, whose state survives it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(
     log_level: LogLevel = None,
     log_json: LogJson = False,
 ) -> None:
-    """Run a replay whose state survives it; started again, it goes on where it was."""
+    """Follow a live feed, or replay stored rows; started again, it goes on where it was."""
     from openbell.runtime.cli import process
 
     process.start_up()

@@ -52,7 +52,7 @@ from openbell.runtime.results.summary import summary, timing
 
 
 class DurableRun:
-    """A replay of stored data that can be killed at any instant and started again.
+    """A replay of stored data, or a live run, that can be killed at any instant and started again.
 
     Parameters
     ----------
