@@ -90,6 +90,9 @@ from openbell.market.results import SignalBatch
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_Entry = tuple[bytes, Mapping[bytes, bytes]]
+"""Of a stream: its id and its fields."""
+
 SOCKET_SECONDS = 5.0
 """Without an answer for so long, the store counts as unavailable."""
 
@@ -666,11 +669,11 @@ class RedisStore:
 
     def fold(self, fence: int, joins: Joins) -> None:
         head = self._head()
-        steps = self._last(self._key["steps"])
+        steps = self._last(self._key["steps"], FOLD_STEPS, _steps_in)
         day = steps[0][1].get(b"trading_date", b"").decode() if steps else ""
         of_day = [*takewhile(lambda entry: entry[1].get(b"trading_date") == day.encode(), steps)]
         read = [self._row("the step log", _steps, _position([entry]), entry[1]) for entry in of_day]
-        count = to_fold((row[0] + 1 - (row[1] or row[0]) for row in read), FOLD_STEPS, STEPS)
+        count = to_fold(map(_steps_in, of_day), FOLD_STEPS, STEPS)
         values: list[Any] = [head.commit, count, *(at for at, _ in of_day[:count])]
         if count:
             together = [
@@ -683,9 +686,8 @@ class RedisStore:
         keys = []
         for kind, join in joins.items():
             key = f"{day}{_OF_STEPS}{kind}"
-            entries = self._last(self._journal_key(key))
-            sizes = (len(entry.get(b"body", b"")) for _, entry in entries)
-            if not (gone := to_fold(sizes, FOLD_BYTES, FOLD_READ_BYTES)):
+            entries = self._last(self._journal_key(key), FOLD_BYTES, _bytes_of)
+            if not (gone := to_fold(map(_bytes_of, entries), FOLD_BYTES, FOLD_READ_BYTES)):
                 continue
             journaled = join(
                 [
@@ -700,10 +702,18 @@ class RedisStore:
         if count or keys:
             self._as_holder(fence, _script("fold"), keys, values)
 
-    def _last(self, key: str) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
-        """The last entries of a stream, newest first."""
-        (entries,) = self._together(("XREVRANGE", key, "+", "-", "COUNT", FOLD_READ))
-        return list(entries)
+    def _last(self, key: str, large: int, size: Callable[[_Entry], int]) -> list[_Entry]:
+        """The last entries of a stream, newest first, up to one that is large."""
+        found: list[_Entry] = []
+        end = "+"
+        while len(found) < FOLD_READ:
+            (page,) = self._together(("XREVRANGE", key, end, "-", "COUNT", STEP_BLOCKS))
+            small = [*takewhile(lambda entry: size(entry) < large, page)]
+            found += small
+            if len(small) < STEP_BLOCKS:
+                break
+            end = f"({small[-1][0].decode()}"
+        return found
 
     def _collect(self, fence: int) -> None:
         """Drops states that were staged for a commit that never came."""
@@ -1053,6 +1063,15 @@ def _journal_of(row: JournalRow) -> str:
 def _journaled(day: str, entry: Mapping[bytes, bytes]) -> JournalRow:
     step = int(entry[b"step"]) if entry.get(b"step") else None
     return day, entry[b"entry"].decode(), entry[b"body"], int(entry[b"crc"]), step
+
+
+def _steps_in(entry: _Entry) -> int:
+    first = entry[1].get(b"first", b"")
+    return _position([entry]) + 1 - int(first) if first.isdigit() else 1
+
+
+def _bytes_of(entry: _Entry) -> int:
+    return len(entry[1].get(b"body", b""))
 
 
 def _position(entries: list[tuple[bytes, Any]]) -> int:

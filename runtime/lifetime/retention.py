@@ -39,7 +39,7 @@ class Retention:
         self._pruned_at = Monotonic(float("-inf"))
         self._folded_at = self._pruned_at
         self.now: Callable[[], Monotonic] = monotonic
-        """By which PRUNE_SECONDS are counted."""
+        """By which PRUNE_SECONDS and FOLD_SECONDS are counted."""
 
     def closed(self, closed: date, known: Iterable[date]) -> None:
         """A trading day has closed.

@@ -243,8 +243,8 @@ def test_small_entries_are_folded_and_say_the_same(store: Store, place: Place) -
     whole = an_entry("rows of the load")
     store.commit(fence, a_record(1, steps=(), journal=(whole,)))
     number, said = 1, []
-    for _ in range(3):
-        for _ in range(12):
+    for commits in (12, 60, 12):
+        for _ in range(commits):
             number += 1
             step = a_step(number - 1)
             came = replace(an_entry(f"came {number}"), step=step.number)
