@@ -361,7 +361,7 @@ def test_a_day_that_fails_stands_in_the_summary_as_in_that_of_a_backtest(
     monkeypatch.setattr(loading, "BACKOFF_SECONDS", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr("openbell.runtime.lifetime.run.open_source", open_away)
-        patch.setattr("openbell.runtime.api.open_source", open_away)
+        patch.setattr("openbell.runtime.inmemory.open_source", open_away)
         message = refusal(command("run", "--out", "out"), 3)
         assert command("backtest", "--out", "backtest").code == 3
 
