@@ -516,18 +516,24 @@ class SqliteStore:
         with self._writes() as db:
             self._check_fence(db, fence)
             head = self._head(db)
-            last = self._rows(db, "last_steps", FOLD_READ)
-            if not last:
-                return
-            day = last[0][2]
-            of_day = takewhile(lambda row: row[2] == day, last)
+            # Row by row: what lies before the small ones is large.
+            last = [
+                *takewhile(
+                    lambda row: row[1] < FOLD_STEPS,
+                    db.execute(query("last_steps"), (self._name, FOLD_READ)),
+                )
+            ]
+            of_day = [row for row in last if row[2] == last[0][2]]
             if count := to_fold((steps for _, steps, _ in of_day), FOLD_STEPS, STEPS):
-                self._fold_steps(db, last[count - 1][0], head)
+                self._fold_steps(db, of_day[count - 1][0])
+            day = last[0][2] if last else ""
+            folded = head
             for kind, join in joins.items():
-                head = self._fold_journal(db, day, kind, join, head)
-            self._set_head(db, head)
+                folded = self._fold_journal(db, day, kind, join, folded)
+            if folded != head:
+                self._set_head(db, folded)
 
-    def _fold_steps(self, db: sqlite3.Connection, first: int, head: Head) -> None:
+    def _fold_steps(self, db: sqlite3.Connection, first: int) -> None:
         rows = self._rows(db, "steps", first - 1, FOLD_READ)
         steps = [step for row in rows for step in self._reading.step_block(row)]
         db.execute(query("drop_joined_steps"), (self._name, first))
@@ -537,7 +543,12 @@ class SqliteStore:
         self, db: sqlite3.Connection, day: str, kind: str, join: Join, head: Head
     ) -> Head:
         of = (day, *_named(kind))
-        last = self._rows(db, "last_journal", *of, FOLD_READ)
+        last = [
+            *takewhile(
+                lambda row: row[1] < FOLD_BYTES,
+                db.execute(query("last_journal"), (self._name, *of, FOLD_READ)),
+            )
+        ]
         count = to_fold((size for _, size in last), FOLD_BYTES, FOLD_READ_BYTES)
         if not count:
             return head
