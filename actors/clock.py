@@ -146,6 +146,9 @@ class State:
     """All rows that had come by then, by the host's clock, have been handed over."""
     rolling: bool = False
     """Whether the runtime was asked which day follows."""
+    holds_back: bool = False
+    """Whether rows may wait that nothing is in the way of any more: a boundary was crossed by the
+    host's clock, or the day opened, after they had come."""
     restarted: bool = field(default=False, metadata={"snapshot": False})
     """Whether a process has just gone on from where another had come."""
     begun: bool = field(default=False, metadata={"snapshot": False})
@@ -256,6 +259,7 @@ def _opened(settings: Settings, state: State, opened: DayOpened) -> tuple[State,
         live_from_ns=live_from,
         asked_ns=EPOCH,
         alarms=without(state.alarms, (OPEN, OVER)),
+        holds_back=settings.wall is not None and state.known_ns > EPOCH,
     )
     # Opened once more, a day goes on by the wall time that runs already.
     if not settings.paced or opened.again:
@@ -453,9 +457,9 @@ def _walled(
     )
     rows = MarketTime(max(state.now_ns, by_rows(known, host, settings.lag_ns, wall)))
     if max(rows, by_timer(host, state.complete_ns, wall, over=over)) >= boundary:
-        state = changed(state, agenda=state.agenda[1:])
-        return _grant(settings, state, boundary, inputs)
-    if inputs or rows > state.now_ns:
+        state, effects = _grant(settings, changed(state, agenda=state.agenda[1:]), boundary, inputs)
+        return changed(state, holds_back=known >= boundary), effects
+    if inputs or rows > state.now_ns or state.holds_back:
         return _grant(settings, state, rows, inputs)
     return _waits(state, MarketTime(boundary + (0 if over else wall.lateness_ns)))
 
@@ -533,6 +537,7 @@ def _given_again(settings: Settings, state: State) -> tuple[State, Effects]:
     grant, *rest = state.again
     # There may be more boundaries than when it was first given: a paced clock stops at every bar.
     agenda = tuple(boundary for boundary in state.agenda if boundary > grant.until_ns)
+    crossed = len(agenda) < len(state.agenda)
     awaiting = None if _brings(grant.inputs, state.awaiting) else state.awaiting
     ended = None if any(isinstance(i, Recover) for i in grant.inputs) else state.ended
     state = changed(
@@ -545,7 +550,10 @@ def _given_again(settings: Settings, state: State) -> tuple[State, Effects]:
         agenda=agenda,
         awaiting=awaiting,
         ended=ended,
+        holds_back=False,
     )
+    if settings.wall is not None and crossed:
+        state = changed(state, holds_back=state.known_ns >= grant.until_ns)
     anchors = () if rest else _anchors(settings, state)
     return state, (*anchors, Publish(grant), Publish(Reached(step=grant.step, sender=NAME)))
 
@@ -570,5 +578,6 @@ def _grant(
         granted=grant,
         ended=None if any(isinstance(i, Recover) for i in inputs) else state.ended,
         steps_allowed=max(0, state.steps_allowed - 1) if state.tokens else 0,
+        holds_back=False,
     )
     return after, (Publish(grant), Publish(Reached(step=step, sender=NAME)))

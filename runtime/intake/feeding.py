@@ -104,7 +104,7 @@ def fed(
 def _by_the_wall(config: Config, host: HostClock | None) -> ByTheWall | None:
     if host is None or not config.by_the_wall:
         return None
-    fresh_ns = max(config.clock.lateness.ns, config.clock.skew_max.ns)
+    fresh_ns = max(config.clock.lateness.ns, SECOND_NS)
     return ByTheWall(host, fresh_ns, config.prefetch.timeout_seconds.ns)
 
 

@@ -320,6 +320,7 @@ class HandOver:
             if self._has(position, len(rows)):
                 self.account.rows += len(rows)
                 self.account.again += len(rows)
+                self._look_whether_caught_up(rows)
                 return self._position
             first = self._wait_for_room(position)
             # A row is named by its position, from 1 as in files.
@@ -331,6 +332,7 @@ class HandOver:
             place = self._places(rows)
             place[:had] = -1
             ahead = self._ahead_of_host(rows)
+            self._look_whether_caught_up(rows)
             which, ours = self._of_days(rows, place, ahead, had)
             if len(which):
                 self._lay_down(_decimals(ours), which, place[which], ahead[which], first)
@@ -493,7 +495,7 @@ class HandOver:
     def _ahead_of_host(self, rows: RawRows) -> Mask:
         """(n,) which lie further beyond this host's clock than rows may."""
         if self._by_the_wall is not None:
-            self._heard_ns = now_ns = self._by_the_wall.host()
+            now_ns = self._by_the_wall.host()
             return rows.ts + (self._interval_ns or 0) > now_ns + self._ahead_max_ns
         if self._ahead_max_ns:
             return rows.ts > int(self._now() * 1e9) + self._ahead_max_ns
@@ -545,7 +547,6 @@ class HandOver:
         came_ns = EPOCH
         if self._by_the_wall is not None:
             came_ns = self._heard_ns
-            self._look_whether_caught_up(ours, self._by_the_wall)
         another = np.flatnonzero(place[1:] != place[:-1]) + 1
         edges = sorted({0, *another.tolist(), *range(ROWS_MAX, len(place), ROWS_MAX), len(place)})
         for start, stop in pairwise(edges):
@@ -563,8 +564,12 @@ class HandOver:
             )
             self._waiting_rows += stop - start
 
-    def _look_whether_caught_up(self, rows: RawRows, wall: ByTheWall) -> None:
+    def _look_whether_caught_up(self, rows: RawRows) -> None:
         """A feed that says itself when it has caught up is not judged by its rows."""
+        wall = self._by_the_wall
+        if wall is None:
+            return
+        self._heard_ns = wall.host()
         tells = self._feed is not None and self._feed.rewind == "position"
         if not (tells or self._caught_up) and len(rows):
             newest = int(rows.ts.max()) + (self._interval_ns or 0)

@@ -95,11 +95,34 @@ def test_a_kill_in_the_window_or_after_it_changes_nothing(killed: str, back: str
     run = traded().kill(at(killed), at(back)).until(at("15:00"))
 
     assert run.restarts == 1
-    if killed == "09:34:30":
+    if killed < "09:35:02" < back:
         # Nobody was there at the timer: what came when it would have rung has come in time now.
         assert run.sessions("2024-07-01")["Morning"]["symbols_data"]["A"]["high"] == 109.0
     else:
         assert left(run) == expected()
+
+
+def test_a_row_that_waited_for_the_end_of_a_window_is_acted_on_when_it_is_crossed() -> None:
+    run = ByHand(config(), at("09:00")).tick(at("09:31"), "A", 100)
+    run.tick(at("09:35:01"), "A", 101)
+
+    run.until(at("09:35:01.9"))
+    before = run.signals()
+    run.until(at("09:35:02.5"))
+
+    assert before == []
+    assert run.signals() == [("XNYS:2024-07-01:Morning:A:HIGH_BREAK:1", False)]
+
+
+def test_a_row_that_waited_is_acted_on_although_the_process_was_killed_there() -> None:
+    for message in range(1, 400, 3):
+        run = ByHand(config(), at("09:34:58")).tick(at("09:34:59"), "A", 100)
+        run.kills_at = frozenset({message})
+        run.tick(at("09:35:01"), "A", 101).until(at("09:35:05"))
+
+        assert [of for of, _ in run.signals()] == ["XNYS:2024-07-01:Morning:A:HIGH_BREAK:1"]
+        if not run.restarts:
+            break
 
 
 def two_days(kills_at: frozenset[int] = frozenset()) -> ByHand:
