@@ -115,7 +115,7 @@ def test_a_row_that_waited_for_the_end_of_a_window_is_acted_on_when_it_is_crosse
 
 
 def test_a_row_that_waited_is_acted_on_although_the_process_was_killed_there() -> None:
-    for message in range(1, 400, 3):
+    for message in range(1, 400, 8):
         run = ByHand(config(), at("09:34:58")).tick(at("09:34:59"), "A", 100)
         run.kills_at = frozenset({message})
         run.tick(at("09:35:01"), "A", 101).until(at("09:35:05"))
