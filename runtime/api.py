@@ -20,6 +20,7 @@ from openbell.adapters.sinks.files import DayResult, RunFiles
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source
 from openbell.errors import ConfigError, DataError, DayFailed, InputError, RunError
+from openbell.hosttime import wall
 from openbell.market.bars import Kind
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config, config_from
@@ -30,7 +31,6 @@ from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.pushed import is_pushed_table, pushed_columns, pushed_table
 from openbell.runtime.intake.settings import data_options, settings
-from openbell.runtime.kernel.hosttime import wall
 from openbell.runtime.record.ledger import STORE_TOKEN
 from openbell.runtime.record.writing import market_time
 from openbell.runtime.results.collecting import Collected, Counted, Strict

@@ -27,6 +27,7 @@ from openbell.actors.effects import (
 )
 from openbell.adapters.sources import Source
 from openbell.errors import DayFailed, OpenbellError
+from openbell.hosttime import HostClock
 from openbell.market.days import TradingDay
 from openbell.messages.base import Message
 from openbell.messages.control import (
@@ -49,7 +50,6 @@ from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import Cell, cells
 from openbell.runtime.kernel.dispatchers import Dispatcher, Inline, Threads
-from openbell.runtime.kernel.hosttime import HostClock
 from openbell.runtime.kernel.metrics import Metrics, Spread
 from openbell.runtime.kernel.pacing import Pacer
 from openbell.runtime.kernel.timekeeping import Timekeeper, WallKeeper

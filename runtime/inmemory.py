@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from openbell.adapters.sources import Source, open_source
+from openbell.hosttime import HostClock
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
@@ -18,7 +19,6 @@ from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.hours import day_after
 from openbell.runtime.intake.planning import plan
 from openbell.runtime.intake.settings import data_options
-from openbell.runtime.kernel.hosttime import HostClock
 from openbell.runtime.results.recording import Recorder
 
 

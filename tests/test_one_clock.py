@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("actors", "adapters", "market", "messages", "runtime")
+FOLDERS = ("actors", "adapters", "market", "messages", "runtime", "openbell/testing")
 
 CLOCKS = {
     "time.time",
@@ -29,7 +29,7 @@ CLOCKS = {
 CHANCE = {"random", "secrets", "uuid"}
 
 REASONS = {
-    "runtime/kernel/hosttime.py": "the one place that asks what time it is",
+    "openbell/hosttime.py": "the one place that asks what time it is",
     "runtime/kernel/dispatchers.py": "draws the order of messages from a seed, in tests",
     "adapters/stores/redis.py": "a token by which a lock is known, which no result depends on",
     "adapters/stores/sqlite/file.py": "a name for a file that is moved into place",
@@ -57,11 +57,16 @@ def asked(source: str) -> Iterator[str]:
                     yield from (f"time.{of.name}" for of in names if f"time.{of.name}" in CLOCKS)
 
 
+def files() -> Iterator[Path]:
+    yield from (ROOT / "openbell").glob("*.py")
+    for folder in FOLDERS:
+        yield from (ROOT / folder).rglob("*.py")
+
+
 def test_nothing_else_asks_a_clock_or_chance() -> None:
     found = {
         str(path.relative_to(ROOT)): names
-        for folder in FOLDERS
-        for path in sorted((ROOT / folder).rglob("*.py"))
+        for path in sorted(files())
         if (names := set(asked(path.read_text())))
     }
 

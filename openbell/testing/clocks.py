@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from openbell.hosttime import HostClock, Monotonic
 from openbell.market.days import SECOND_NS, MarketTime
-from openbell.runtime.kernel.hosttime import HostClock, Monotonic
 
 
 class HandClock:

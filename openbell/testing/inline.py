@@ -13,13 +13,13 @@ from openbell.actors import clock, prefetch
 from openbell.actors.effects import Settled
 from openbell.adapters.stores import Store
 from openbell.errors import RunError
+from openbell.hosttime import HostClock
 from openbell.market.assembly import no_rows
 from openbell.messages.control import LoadTimedOut
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.loading import Delivery, Loader
 from openbell.runtime.kernel.dispatchers import Inline
-from openbell.runtime.kernel.hosttime import HostClock
 from openbell.runtime.kernel.pacing import Pacer
 from openbell.runtime.kernel.timekeeping import WallKeeper
 from openbell.runtime.lifetime.recovery import Restored

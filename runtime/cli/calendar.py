@@ -35,9 +35,9 @@ def calendar(
     json: Json = False,
 ) -> None:
     """Show each day's hours, which layer they come from, and why."""
+    from openbell.hosttime import today
     from openbell.market.calendar import open_calendar
     from openbell.runtime.intake.hours import calendar_for
-    from openbell.runtime.kernel.hosttime import today
 
     asked = given_day("--from", start), given_day("--to", end)
     first = asked[0] or asked[1] or today()

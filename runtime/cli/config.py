@@ -34,10 +34,10 @@ def config_check(
     json: Json = False,
 ) -> None:
     """Check a configuration as a run would; print what each of its keys does."""
+    from openbell.hosttime import today
     from openbell.runtime.config.effects import accept
     from openbell.runtime.config.values import first_date
     from openbell.runtime.intake.checks import check_config, check_data
-    from openbell.runtime.kernel.hosttime import today
 
     settings = configuration(file, {})
     with naming(file):

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -599,10 +599,11 @@ class ClockConfig(Section):
         description="`boundary`: steps end at session starts, ends and scans; `bar`: at every "
         "minute too.",
     )
-    time: Literal["wall", "feed"] = Field(
-        default="wall",
+    time: Literal["wall", "feed"] | None = Field(
+        default=None,
         description="What moves time where rows come from a feed: `wall`, this host's clock, whether "
-        "rows come or not; `feed`, its rows alone, and marks that a day is over.",
+        "rows come or not; `feed`, its rows alone, and marks that a day is over. null: `wall`, but "
+        "`feed` where `feed.end` is past, as the rows of such days are recorded ones.",
     )
     lateness: Allowance = Field(
         default=Duration(2 * values.UNITS_NS["s"]),
@@ -920,7 +921,17 @@ class Config(Section):
     @property
     def by_the_wall(self) -> bool:
         """Whether the host's clock moves time."""
-        return self.feed.type != "replay" and self.clock.time == "wall"
+        return self.feed.type != "replay" and self.clock.time != "feed"
+
+    def resolved(self, now: datetime) -> Config:
+        """With what moves time said, where `clock.time` leaves it to the instant of the start."""
+        if self.feed.type == "replay" or self.clock.time is not None:
+            return self
+        # A day's margin: a run that is about to end its last day, wherever it is, stays what it was.
+        end = self.feed.end
+        past = end is not None and now.astimezone(UTC).date() > end + timedelta(days=1)
+        clock = self.clock.model_copy(update={"time": "feed" if past else "wall"})
+        return self.model_copy(update={"clock": clock})
 
     def determining(self) -> dict[str, Any]:
         """The keys that determine the answers, as they take effect: all but DIGEST_LEAVES_OUT."""

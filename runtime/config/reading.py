@@ -308,7 +308,11 @@ def _validated(given: _Given) -> Config:
         problems += _lines(error, given)
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(map(_printable, problems))))
-    return config
+    if config.feed.type == "replay":
+        return config
+    from openbell.hosttime import utc_now  # numpy comes with it
+
+    return config.resolved(utc_now())
 
 
 def _lines(error: ValidationError, given: _Given) -> Iterator[str]:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from openbell.adapters.feeds import Feed, FeedOptions, open_feed
 from openbell.adapters.sources import Source, open_source
 from openbell.errors import ConfigError
+from openbell.hosttime import HostClock, wall
 from openbell.market.calendar import timezone
 from openbell.market.days import EPOCH, SECOND_NS
 from openbell.market.indicators import Indicator
@@ -19,7 +20,6 @@ from openbell.runtime.intake.handover import ByTheWall, HandOver
 from openbell.runtime.intake.planning import Plan, fed_plan
 from openbell.runtime.intake.refused import RefusedLines
 from openbell.runtime.intake.settings import data_options
-from openbell.runtime.kernel.hosttime import HostClock, wall
 
 OPTIONS = ("rows_max", "full")
 """Keys of `feed.options` that a feed of the type `push` has."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from openbell.adapters.feeds import Feed
 from openbell.errors import DataError, FeedFull, OpenbellError, RunError
+from openbell.hosttime import HostClock, Monotonic, WallTime, monotonic, wall
 from openbell.market.arrivals import added, no_counts
 from openbell.market.assembly import as_came
 from openbell.market.bars import BadRow, Mask, RawRows, RowBatch, RowCounts
@@ -24,7 +25,6 @@ from openbell.market.days import EPOCH, MarketTime, TradingDay, row_spans
 from openbell.market.prices import as_written
 from openbell.messages.control import Arrived, DayOver
 from openbell.runtime.intake.refused import RefusedLines
-from openbell.runtime.kernel.hosttime import HostClock, Monotonic, WallTime, monotonic, wall
 
 Positions = NDArray[np.intp]
 

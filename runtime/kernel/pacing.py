@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from openbell.hosttime import Monotonic, monotonic
 from openbell.market.days import MarketTime
 from openbell.messages.control import Woke
-from openbell.runtime.kernel.hosttime import Monotonic, monotonic
 from openbell.runtime.kernel.metrics import Spread
 
 _MAX_SLEEP_SECONDS = 60.0

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from openbell.hosttime import HostClock, Monotonic, running
 from openbell.market.days import EPOCH, SECOND_NS, MarketTime
 from openbell.messages.control import Woke
-from openbell.runtime.kernel.hosttime import HostClock, Monotonic, running
 from openbell.runtime.kernel.metrics import Spread
 
 LOOK_SECONDS = 0.5

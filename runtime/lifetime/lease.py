@@ -11,8 +11,8 @@ from loguru import logger
 
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable, this_process
 from openbell.errors import LeaseLost, StoreError
+from openbell.hosttime import monotonic
 from openbell.runtime.config.values import Duration
-from openbell.runtime.kernel.hosttime import monotonic
 
 
 def acquired(store: Store, ttl: Duration, standby: Callable[[LeaseHeld], None] | None) -> int:

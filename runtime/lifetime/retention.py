@@ -9,8 +9,8 @@ from loguru import logger
 
 from openbell.adapters.stores import Fenced, Store, Unavailable
 from openbell.errors import StoreError
+from openbell.hosttime import Monotonic, monotonic
 from openbell.runtime.config import Config
-from openbell.runtime.kernel.hosttime import Monotonic, monotonic
 from openbell.runtime.record import brought, feedlog
 
 PRUNE_SECONDS = 1.0

@@ -19,6 +19,7 @@ from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable
 from openbell.errors import ConfigError, DayFailed, LeaseLost, StoreError
+from openbell.hosttime import HostClock, wall
 from openbell.market.days import SECOND_NS, TradingDay
 from openbell.market.windows import hours_in_words
 from openbell.messages.control import Prepared, Recover
@@ -33,7 +34,6 @@ from openbell.runtime.intake.hours import day_after
 from openbell.runtime.intake.planning import Plan, plan
 from openbell.runtime.intake.settings import data_options, settings
 from openbell.runtime.kernel.cells import ActorFailed
-from openbell.runtime.kernel.hosttime import HostClock, wall
 from openbell.runtime.lifetime import changes, recovery
 from openbell.runtime.lifetime.eras import begun, era_at, era_on, plan_over
 from openbell.runtime.lifetime.identity import check_files, identity

@@ -13,11 +13,11 @@ from loguru import logger
 from openbell.actors import clock
 from openbell.adapters.stores import Head, Store
 from openbell.errors import DayFailed, way_out
+from openbell.hosttime import Monotonic, monotonic
 from openbell.messages.control import LoadFailed, Prepared, RollFailed
 from openbell.messages.time import Grant
 from openbell.runtime.config.model import SupervisionConfig
 from openbell.runtime.kernel.cells import ActorFailed
-from openbell.runtime.kernel.hosttime import Monotonic, monotonic
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.writing import wall_time
 

@@ -30,11 +30,11 @@ from openbell.adapters.stores import (
     Unavailable,
 )
 from openbell.errors import ReplayError
+from openbell.hosttime import Monotonic, monotonic
 from openbell.market.results import SessionDocument, SignalBatch
 from openbell.messages.control import Arrived, DayOver
 from openbell.messages.time import Grant
 from openbell.runtime.kernel.cells import Cell
-from openbell.runtime.kernel.hosttime import Monotonic, monotonic
 from openbell.runtime.record import brought, feedlog, journal, steplog
 from openbell.runtime.record.codec import encode
 from openbell.runtime.record.talking import Talking

@@ -11,7 +11,7 @@ import orjson
 from loguru import logger
 
 from openbell.adapters.stores import CommitRecord, Document, Snapshot, Store, Unavailable
-from openbell.runtime.kernel.hosttime import Monotonic, monotonic
+from openbell.hosttime import Monotonic, monotonic
 from openbell.runtime.record.writing import wall_time
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ import orjson
 from openbell.adapters.stores import Document
 from openbell.adapters.stores.columns import pack_document
 from openbell.adapters.tables import joined_signals
+from openbell.hosttime import utc_now
 from openbell.market.results import SessionDocument, SignalBatch
-from openbell.runtime.kernel.hosttime import utc_now
 from openbell.runtime.record.trail import Transition
 
 

@@ -118,7 +118,7 @@ DEFAULTS = {
         "refused": None,
         "options": {},
     },
-    "clock": {"step": "boundary", "time": "wall", "lateness": "2s", "skew_max": "5s"},
+    "clock": {"step": "boundary", "time": None, "lateness": "2s", "skew_max": "5s"},
     "upkeep": {"enabled": True, "derived_intervals": ["5m", "15m"], "check_interval_seconds": "2s"},
     "history": {
         "data": [{"trailing_days": 10, "intervals": ["1m"], "apply_to": "all"}],
@@ -1083,3 +1083,24 @@ def test_the_import_brings_in_no_numpy_pandas_or_pyarrow() -> None:
     )
 
     assert result.stdout.strip() == ""
+
+
+# What moves time
+
+
+@pytest.mark.parametrize(
+    ("feed", "clock", "moves"),
+    [
+        ({"type": "push"}, {}, "wall"),
+        ({"type": "push", "end": "2124-07-01"}, {}, "wall"),
+        ({"type": "push", "end": "2024-07-01"}, {}, "feed"),
+        ({"type": "push", "end": "2024-07-01"}, {"time": "wall"}, "wall"),
+        ({"type": "push", "end": "2124-07-01"}, {"time": "feed"}, "feed"),
+    ],
+)
+def test_days_that_are_past_are_moved_by_their_rows_unless_it_is_said(
+    feed: dict[str, str], clock: dict[str, str], moves: str
+) -> None:
+    found = config_from(minimal(symbols=["A"], feed=feed, clock=clock))
+
+    assert found.clock.time == moves

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
+from openbell.hosttime import HostClock, wall_ns
 from openbell.market.days import EPOCH, SECOND_NS, MarketTime
 from openbell.messages.control import Woke
-from openbell.runtime.kernel.hosttime import HostClock, wall_ns
 from openbell.runtime.kernel.timekeeping import WallKeeper
 from openbell.testing.clocks import HandClock
 
