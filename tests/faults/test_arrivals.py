@@ -111,11 +111,12 @@ def journal_entries_without_their_step(patched: pytest.MonkeyPatch) -> None:
     """What came with the last step of a commit goes into the next one."""
     journal, held = ledger._journal, dict[int, Any]()
 
-    def behind(taken: list[Any]) -> Any:
+    def behind(taken: list[Any], keeps_results: bool) -> Any:
         before = held.pop(taken[0].step.number - 1, None)
         held[taken[-1].step.number] = taken[-1]
         mine = [*taken[:-1], replace(taken[-1], came=None)]
-        return journal([*([replace(before, journal=())] if before else []), *mine])
+        late = [replace(before, journal=())] if before else []
+        return journal([*late, *mine], keeps_results)
 
     patched.setattr(ledger, "_journal", behind)
 
