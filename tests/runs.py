@@ -291,14 +291,18 @@ def finer(opened: DayOpened, more: Sequence[int]) -> DayOpened:
 
 
 def plain(value: Any) -> Any:
-    """Any state, message or result as tuples, texts and bytes: equal where all bits are."""
+    """Any state, message or result as tuples, texts and bytes: equal where all bits are.
+
+    What a state only keeps to be faster, and no snapshot holds, is left out.
+    """
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes())
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
         return (type(value).__name__, *((name, plain(getattr(value, name))) for name in fields))
     if dataclasses.is_dataclass(value):
-        names = [f.name for f in dataclasses.fields(value)]
+        fields_of = dataclasses.fields(value)
+        names = [f.name for f in fields_of if f.metadata.get("snapshot", True)]
         return (type(value).__name__, *((name, plain(getattr(value, name))) for name in names))
     if isinstance(value, (tuple, list)):
         return tuple(plain(part) for part in value)

@@ -145,7 +145,7 @@ def test_a_kill_where_a_later_row_ends_a_day_neither_loses_nor_doubles_a_row() -
     assert not run_once(killed, 40, 7)
     assert run_once(store, 40, 7)
 
-    assert [(over.date, over.position) for over in killed.over] == [(DAYS[0], 0)]
+    assert [(over.date, over.position) for over in killed.over] == [(DAYS[0], 40)]
     assert left(store) == left(whole)
 
 
