@@ -42,7 +42,7 @@ test-elsewhere: $(STAMP) server
 # SEEDS: how many runs with drawn faults are simulated; one that fails prints what repeats it.
 SEEDS ?= 5000
 soak: $(STAMP) server
-	SEEDS=$(SEEDS) $(BIN)/pytest
+	SEEDS=$(SEEDS) HYPOTHESIS_PROFILE=soak $(BIN)/pytest
 
 bench: $(STAMP) server
 	$(BIN)/python benchmarks/backtest_speed.py

@@ -14,13 +14,17 @@ from hypothesis import HealthCheck, settings
 # A failure prints the blob that replays it. Machines that run several suites at once are slow now
 # and then: neither a deadline nor the time that data takes to make says anything about the code.
 settings.register_profile(
-    "test", print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "test",
+    max_examples=50,
+    print_blob=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 # Calendars are computed once a run, and nothing of an earlier run is found. Workers inherit it.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="openbell-tests-")
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
-settings.register_profile("soak", settings.get_profile("test"), max_examples=2_000)
+settings.register_profile("soak", settings.get_profile("test"), max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 

@@ -228,6 +228,7 @@ def test_a_changed_configuration_is_refused_or_the_day_begun_anew(
     check_begun_anew(children, of, keys, before, after, said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store_kind", ["redis"], indirect=True)
 def test_a_day_is_begun_anew_on_redis_too(
     children: Nursery, store_url: str, minutes: Path, before: Kept, tmp_path: Path

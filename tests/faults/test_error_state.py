@@ -134,7 +134,10 @@ def test_a_paced_run_waits_in_error_and_goes_on_when_recover_comes(
 
 
 @pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 0), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_run_that_waits_in_error_can_be_stopped_and_waits_again_when_restarted(
     number: signal.Signals, code: int, children: Nursery, of: Setting, expected: Any
 ) -> None:

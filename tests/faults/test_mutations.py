@@ -51,6 +51,7 @@ def test_a_commit_that_is_executed_twice_is_found(monkeypatch: pytest.MonkeyPatc
     assert "transitions" in first_failure()
 
 
+@pytest.mark.slow
 def test_a_commit_that_is_refused_when_repeated_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def repeated(store: Any, db: Any, encoded: Any, head: Any) -> None:
         raise Gap("not the next one")
@@ -137,6 +138,7 @@ def test_a_batch_that_is_applied_twice_after_a_recovery_is_found(
     first_failure()
 
 
+@pytest.mark.slow
 def test_rows_given_to_a_day_that_opened_without_them_are_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -150,6 +152,7 @@ def test_rows_given_to_a_day_that_opened_without_them_are_found(
     first_failure()
 
 
+@pytest.mark.slow
 def test_rows_that_are_asked_for_although_the_journal_has_them_are_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

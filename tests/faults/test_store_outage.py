@@ -84,7 +84,7 @@ def hanging(server: RedisServer) -> Iterator[None]:
         os.kill(server.pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("outage", [killed, hanging])
+@pytest.mark.parametrize("outage", [killed, pytest.param(hanging, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "seconds", [OUTAGE_SECONDS, pytest.param(30.0, marks=pytest.mark.slow)], ids="{:.0f} s".format
 )
@@ -193,7 +193,10 @@ def test_memory_stays_within_the_backlog_for_as_long_as_the_store_is_away(
     assert grown < (1.5 * mebibytes + 24) * 2**20
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 0), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("speed", [0, 23_400])
 def test_a_run_can_be_stopped_while_its_store_is_away(
     speed: float,

@@ -1045,7 +1045,9 @@ def test_a_store_may_be_used_from_one_thread_after_another(store: Store) -> None
 # Crashes.
 
 
-@pytest.mark.parametrize("delay_ms", [3, 17, 40, 71, 113])
+@pytest.mark.parametrize(
+    "delay_ms", [17, 71, *(pytest.param(ms, marks=pytest.mark.slow) for ms in (3, 40, 113))]
+)
 def test_what_was_acknowledged_survives_a_kill(shared_place: Place, delay_ms: int) -> None:
     assert shared_place.url
     acknowledged = 0

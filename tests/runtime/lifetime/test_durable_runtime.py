@@ -777,7 +777,7 @@ def children(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
         yield made
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("redis", marks=pytest.mark.slow)])
 def test_a_bot_that_is_killed_at_random_instants_acts_once_on_each_signal(
     request: pytest.FixtureRequest,
     children: Nursery,
