@@ -34,7 +34,7 @@ test: lint server
 	$(BIN)/pytest -m 'not slow' -n 2 --dist worksteal
 	tests/elsewhere.sh sample
 
-# PLACES: under which conditions the suite runs; user host kolkata newfoundland c umask year load.
+# PLACES: under which conditions the suite runs; user host kolkata newfoundland c umask year load, or together.
 PLACES ?= all
 test-elsewhere: $(STAMP) server
 	tests/elsewhere.sh $(PLACES)

@@ -3,7 +3,8 @@
 #
 #   tests/elsewhere.sh sample      a few minutes' worth, all differences at once (part of `make test`)
 #   tests/elsewhere.sh NAME …      the whole suite under each: user host kolkata newfoundland c umask year load
-#   tests/elsewhere.sh all         under each of them
+#   tests/elsewhere.sh together    the whole suite under those of the sample at once, but the load
+#   tests/elsewhere.sh all         under each by itself
 #
 # Pytest's arguments may follow `--`. What this machine does not allow is said, and left out.
 set -euo pipefail
@@ -15,7 +16,7 @@ while [ $# -gt 0 ]; do
   places+=("$1"); shift
 done
 [ "${places[*]-}" = all ] && places=(user host kolkata newfoundland c umask year load)
-[ ${#places[@]} -gt 0 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
+[ ${#places[@]} -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2; }
 
 scratch=$(mktemp -d)
 children=()
@@ -88,6 +89,13 @@ for place in "${places[@]}"; do
           tests/runtime/config tests/market/test_windows.py ) || failed=1
       tidy; scratch=$(mktemp -d); children=()
       continue ;;
+    together)
+      say 'another user, host name, zone, language and umask, at once'
+      as_another_user || true
+      on_another_host || true
+      before+=(env TZ=America/St_Johns LANG=C LC_ALL=C)
+      before=(sh -c 'umask 077 && exec "$@"' sh "${before[@]}")
+      run=(tests -m 'not slow') ;;
     user) say 'as another user'; as_another_user || continue; run=(tests -m 'not slow') ;;
     host) say 'under another host name'; on_another_host || continue; run=(tests -m 'not slow') ;;
     kolkata) say 'TZ=Asia/Kolkata'; before=(env TZ=Asia/Kolkata); run=(tests -m 'not slow') ;;
@@ -96,7 +104,7 @@ for place in "${places[@]}"; do
     umask) say 'umask 077'; before=(sh -c 'umask 077 && exec "$@"' sh); run=(tests -m 'not slow') ;;
     year) say 'in another year'; in_another_year || continue; run=(tests -m 'not slow') ;;
     load) say 'beside two busy processes'; under_load; run=(tests -m 'not slow') ;;
-    *) echo "$place: not a place; use user host kolkata newfoundland c umask year load, all, or sample"; exit 2 ;;
+    *) echo "$place: not a place; use user host kolkata newfoundland c umask year load, together, all, or sample"; exit 2 ;;
   esac
   "${run[@]}" -n 2 || failed=1
 done
