@@ -210,7 +210,8 @@ def _words(text: str) -> Iterator[_Mark]:
     if charted is not None:
         yield _Mark(*charted.span(1), "length")
     counted = re.search(
-        r"(?<![A-Za-z0-9])\d+[_ ](?:[MHDS]|(?i:min|minute|hour|day|sec|second)s?)(?![A-Za-z])", text
+        r"(?<![A-Za-z0-9-])[1-9]\d{0,2}[_ ](?:[MHDS]|(?i:min|minute|hour|day|sec|second)s?)(?![A-Za-z])",
+        text,
     )
     if counted is not None:
         yield _Mark(*counted.span(), "length")

@@ -239,6 +239,14 @@ def test_a_pattern_that_matches_nothing_or_has_an_unknown_name_is_refused() -> N
         layout("a.csv", patterns=["{ticker}.csv"])
 
 
+def test_a_counter_before_a_letter_is_no_length_of_bars() -> None:
+    paths = ["foo_part-0_A.csv", "foo_part-0_M.csv", "07_A.csv", "07_M.csv"]
+
+    for pair in (paths[:2], paths[2:]):
+        found = symbols(*pair)
+        assert [found[path][-1] for path in pair] == ["A", "M"]
+
+
 SYMBOL = st.from_regex(r"[A-Z]{1,5}(\.[AB])?", fullmatch=True)
 WORD = st.sampled_from(
     ["1min", "2024-07-01", "20240702", "data", "foo", "NYSE", "part-0", "2024", "07"]
