@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 # and then: neither a deadline nor the time that data takes to make says anything about the code.
 settings.register_profile(
     "test",
-    max_examples=50,
+    max_examples=30,
     print_blob=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -58,6 +58,9 @@ _DATES = tuple(
         rf"(?<![a-z0-9]){_YEAR}(?![a-z0-9])",
     )
 )
+_SHARE_CLASS = re.compile(r"\.[A-Z]")
+"""What follows a symbol in capitals, as in MT.A, where MT would be a common word alone."""
+
 _BETWEEN = re.compile(r"[\s_.-]*(?:to)?[\s_.-]*", re.IGNORECASE)
 """What stands between the first and the last day of a range."""
 
@@ -204,6 +207,8 @@ def _words(text: str) -> Iterator[_Mark]:
         token = found[0]
         if _LENGTH.fullmatch(token):
             yield _Mark(*found.span(), "length")
+        elif token.isupper() and _SHARE_CLASS.fullmatch(text, found.end()):
+            continue
         elif token.lower() in _WORDS:
             yield _Mark(*found.span(), "word")
     charted = re.search(r", (\d+[SHDWM]?|[DW])$", text)  # as TradingView ends its names

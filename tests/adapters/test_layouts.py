@@ -247,6 +247,10 @@ def test_a_counter_before_a_letter_is_no_length_of_bars() -> None:
         assert [found[path][-1] for path in pair] == ["A", "M"]
 
 
+def test_a_share_class_belongs_to_its_symbol_whatever_the_symbol_means() -> None:
+    assert symbols("B.csv", "MT.A.csv") == {"B.csv": "B", "MT.A.csv": "MT.A"}
+
+
 SYMBOL = st.from_regex(r"[A-Z]{1,5}(\.[AB])?", fullmatch=True)
 WORD = st.sampled_from(
     ["1min", "2024-07-01", "20240702", "data", "foo", "NYSE", "part-0", "2024", "07"]

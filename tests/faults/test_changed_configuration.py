@@ -373,7 +373,8 @@ def test_a_day_is_begun_anew_though_snapshots_are_damaged(
     assert_same(left(of), undisturbed, f"with {damaged} damaged")
 
 
-@pytest.mark.parametrize("damaged", ["newest", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("damaged", ["newest", "all"])
 def test_after_a_days_end_the_next_one_is_begun_with_the_change_though_snapshots_are_damaged(
     damaged: str, children: Nursery, minutes: Path, tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def test_a_commit_that_is_refused_when_repeated_is_found(monkeypatch: pytest.Mon
     assert "not the next one" in first_failure()
 
 
+@pytest.mark.slow
 def test_a_store_without_a_fence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SqliteStore, "_check_fence", lambda store, db, fence: None)
 
