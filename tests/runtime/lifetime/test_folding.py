@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, datetime
 from datetime import time as wall_time
@@ -14,8 +13,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from redis_server import RedisServer
-from store_places import server_binary
 
 import openbell
 from openbell.adapters.stores import Store, records
@@ -35,16 +32,6 @@ PER_DAY = 120
 def _calendar() -> None:
     """Made before: a library that makes it warns, which is an error where other threads run too."""
     open_calendar("XNYS", DAYS[0], DAYS[-1]).before(DAYS[0], 10)
-
-
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.slow)])
-def stored(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
-    """Keys of a configuration: where its state lives."""
-    if request.param == "sqlite":
-        yield {}
-        return
-    with RedisServer(server_binary()) as server:
-        yield {"store": {"url": server.url}}
 
 
 def config(folder: Path, **more: Any) -> Config:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import date, datetime
 from datetime import time as wall_time
@@ -17,8 +16,6 @@ import numpy as np
 import orjson
 import pandas as pd
 import pytest
-from redis_server import RedisServer
-from store_places import server_binary
 
 import openbell
 from openbell.adapters.sinks.parts import DayParts
@@ -35,16 +32,6 @@ NEW_YORK = ZoneInfo("America/New_York")
 DAYS = (date(2024, 7, 1), date(2024, 7, 2))
 PER_DAY = 120
 EVERYTHING = 2 * PER_DAY
-
-
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.slow)])
-def stored(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
-    """Keys of a configuration: where its state lives."""
-    if request.param == "sqlite":
-        yield {}
-        return
-    with RedisServer(server_binary()) as server:
-        yield {"store": {"url": server.url}}
 
 
 def config(folder: Path, **more: Any) -> Config:
