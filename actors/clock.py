@@ -286,6 +286,13 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     forced = state.steps_allowed > 0
     if state.tokens and not forced:
         return state, ()
+    if settings.wall is not None or settings.lag_ns is not None:
+        # A feed's rows, and what is loaded, wait for their day and for time; nothing else does.
+        others = tuple(i for i in state.inputs if not isinstance(i, (*FEED, Loaded)))
+        if others:
+            return _grant(settings, state, state.now_ns, others)
+        if state.ended is not None:
+            return state, (Finish(state.ended.error),)
     if settings.wall is not None:
         return _by_the_wall(settings, state, settings.wall)
     if settings.lag_ns is not None:
@@ -305,7 +312,12 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
         return changed(state, asked_ns=following), (wake,)
     if state.awaiting is None:
         return _grant(settings, state, state.now_ns, (Roll(),))
-    if state.waiting:
+    return _awaits(state)
+
+
+def _awaits(state: State) -> tuple[State, Effects]:
+    """The day's load is asked for, once."""
+    if state.waiting or state.awaiting is None:
         return state, ()
     return changed(state, waiting=True), (Await(state.awaiting),)
 
@@ -316,11 +328,6 @@ def _fed(settings: Settings, state: State, lag_ns: int) -> tuple[State, Effects]
     Rows of a day are granted when it is the day that is prepared or open. What comes of a later
     day says that no more rows of this one are waited for.
     """
-    others = tuple(i for i in state.inputs if not isinstance(i, (*FEED, Loaded)))
-    if others:
-        return _grant(settings, state, state.now_ns, others)
-    if state.ended is not None:
-        return state, (Finish(state.ended.error),)
     today = state.preparing
     stale = tuple(i for i in state.inputs if isinstance(i, FEED) and today and i.date < today)
     if stale:
@@ -335,9 +342,7 @@ def _fed(settings: Settings, state: State, lag_ns: int) -> tuple[State, Effects]
         return _grant(settings, state, state.now_ns, (Roll(),))
     loaded = tuple(i for i in state.inputs if isinstance(i, Loaded) and i.date == today)
     if not loaded:
-        if state.waiting or state.awaiting is None:
-            return state, ()
-        return changed(state, waiting=True), (Await(state.awaiting),)
+        return _awaits(state)
     if came is None or today is None:
         return state, ()
     brought = came if came.date == today else DayOver(date=today)
@@ -368,11 +373,6 @@ def _stepped(
 
 def _by_the_wall(settings: Settings, state: State, wall: WallRules) -> tuple[State, Effects]:
     """The next grant where the host's clock moves time, and a feed's rows beside it."""
-    others = tuple(i for i in state.inputs if not isinstance(i, (*FEED, Loaded)))
-    if others:
-        return _grant(settings, state, state.now_ns, others)
-    if state.ended is not None:
-        return state, (Finish(state.ended.error),)
     today = state.preparing
     if today is None:
         return state, ()
@@ -414,9 +414,7 @@ def _to_be_opened(
     over. Rows of a later day say that none of it follow."""
     loaded = tuple(i for i in state.inputs if isinstance(i, Loaded) and i.date == today)
     if not loaded:
-        if state.waiting or state.awaiting is None:
-            return state, ()
-        return changed(state, waiting=True), (Await(state.awaiting),)
+        return _awaits(state)
     if came is not None:
         brought = came if came.date == today else DayOver(date=today)
         return _grant(settings, state, state.now_ns, (*loaded, brought))
