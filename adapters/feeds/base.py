@@ -8,11 +8,17 @@ from datetime import date
 from typing import Any, Literal, Protocol
 
 from openbell.market.bars import Kind, RawRows
+from openbell.market.days import MarketTime
 
 Rewind = Literal["position", "journal", "none"]
 """What a restart does about rows that were not made durable. `position`: the feed can be asked for
 them again, from a position on; `journal`: only who pushes has them, what was taken is journaled;
 `none`: they are lost, and named as a gap."""
+
+
+ConnectionState = Literal["connected", "reconnecting", "auth"]
+"""Of a feed to its vendor. `connected`: rows come as soon as there are any, what they are asked for
+by is sent; `reconnecting`: it tries to; `auth`: it was refused, and does not try until it is told to."""
 
 
 class Door(Protocol):
@@ -66,6 +72,36 @@ class Door(Protocol):
             What is wrong; it is told once a kind, and counted.
         where, why : str
             Which one it was, and what it holds, for people.
+        """
+        ...
+
+    def said(self, state: ConnectionState, why: str) -> None:
+        """What the connection to the vendor has come to; told once a change, and never waits.
+
+        Parameters
+        ----------
+        why : str
+            In one line for people, without secrets.
+        """
+        ...
+
+    def gap(
+        self,
+        from_ns: MarketTime,
+        until_ns: MarketTime,
+        symbols: tuple[str, ...] | None,
+        why: str,
+    ) -> None:
+        """Rows may be missing, as the feed knows itself; never an error, and never waits.
+
+        Parameters
+        ----------
+        from_ns, until_ns : int
+            Times of the last row before and of the first one after, ns UTC.
+        symbols : tuple of str, optional
+            Whose rows; None: of all.
+        why : str
+            In one line for people.
         """
         ...
 

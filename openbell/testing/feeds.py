@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from openbell.adapters.feeds import Feed
+from openbell.adapters.feeds import ConnectionState, Feed
 from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows
+from openbell.market.days import MarketTime
 
 
 @dataclass
@@ -28,6 +29,10 @@ class Delivered:
     """Positions with the marks that stand for them: from each of them a restart goes on."""
     refused: list[tuple[str, str, str]] = field(default_factory=list)
     """Kind, place and reason of what was no row."""
+    said: list[tuple[ConnectionState, str]] = field(default_factory=list)
+    """What it told of its connection."""
+    gaps: list[tuple[int, int, tuple[str, ...] | None]] = field(default_factory=list)
+    """Where it said that rows may be missing: from, until, of which symbols."""
 
 
 def delivered(
@@ -166,6 +171,29 @@ class _Door:
     def refuse(self, kind: str, where: str, why: str) -> None:
         with self.news:
             self.found.refused.append((kind, where, why))
+
+    def said(self, state: ConnectionState, why: str) -> None:
+        assert state in get_args(ConnectionState), f"{state!r} is no state of a connection"
+        self._one_line(why)
+        with self.news:
+            self.found.said.append((state, why))
+            self.news.notify_all()
+
+    def gap(
+        self,
+        from_ns: MarketTime,
+        until_ns: MarketTime,
+        symbols: tuple[str, ...] | None,
+        why: str,
+    ) -> None:
+        assert from_ns <= until_ns, f"a gap from {from_ns} until {until_ns} ends before it begins"
+        self._one_line(why)
+        with self.news:
+            self.found.gaps.append((from_ns, until_ns, symbols))
+            self.news.notify_all()
+
+    def _one_line(self, why: str) -> None:
+        assert why.isprintable(), f"{why!r} is told to people in one line"
 
     def _keep(
         self, came: list[Any], places: list[tuple[str, int]], position: int | None, mark: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from openbell.runtime.cli.options import ConfigFile, Json, Name, StoreUrl
-from openbell.runtime.cli.stored import day_state, opened_store, paused_by
+from openbell.runtime.cli.stored import day_state, feed_connection, opened_store, paused_by
 from openbell.runtime.cli.times import Utc, times_of
 from openbell.runtime.cli.words import one_line
 
@@ -41,6 +41,7 @@ def status(
             "holder": _holder(lease),
             "heartbeat_seconds": lease.silent_seconds if lease else None,
             "paused_by": paused_by(opened) if lease and not lease.dead else [],
+            "feed": feed_connection(opened) if lease and not lease.dead else None,
             "commits": head.commit,
             "committed_at": committed.decode() if committed else None,
             "steps": head.step,
@@ -65,6 +66,9 @@ def status(
                     shown = f"{times.of(value)} {times.zone}"
                 elif key == "heartbeat_seconds" and value is not None:
                     shown = f"{value:.1f} s ago"
+                elif key == "feed" and value is not None:
+                    shown = f"{value['state']} since {times.of(value['since'])} {times.zone}: "
+                    shown += value["why"]
                 elif key == "paused_by":
                     shown = ", ".join(value)
                 if shown not in (None, ""):

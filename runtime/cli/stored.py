@@ -115,3 +115,15 @@ def paused_by(opened: Store) -> list[str]:
         if fields["what"] == "pause" and fields["fence"] == fence:
             held ^= {fields["to"] or fields["from"]}
     return sorted(held)
+
+
+def feed_connection(opened: Store) -> dict[str, str] | None:
+    """What the feed of the process at it said last of its connection; None: nothing."""
+    import orjson
+
+    count, fence = opened.usage().counts.get("audit", 0), opened.head().fence
+    for _, entry in reversed(list(opened.audit(max(0, count - 200)))):
+        fields = orjson.loads(entry)
+        if fields["what"] == "feed" and fields.get("fence") == fence:
+            return {"state": fields["to"], "since": fields["wall_time"], "why": fields["why"]}
+    return None

@@ -15,7 +15,7 @@ import numpy as np
 from loguru import logger
 from numpy.typing import NDArray
 
-from openbell.adapters.feeds import Feed
+from openbell.adapters.feeds import ConnectionState, Feed
 from openbell.errors import DataError, FeedFull, OpenbellError, RunError
 from openbell.hosttime import HostClock, Monotonic, WallTime, monotonic, wall
 from openbell.market.arrivals import added, no_counts
@@ -24,6 +24,7 @@ from openbell.market.bars import BadRow, Mask, RawRows, RowBatch, RowCounts
 from openbell.market.days import EPOCH, MarketTime, TradingDay, row_spans
 from openbell.market.prices import as_written
 from openbell.messages.control import Arrived, DayOver
+from openbell.runtime.intake.connection import Connection, Gap
 from openbell.runtime.intake.refused import RefusedLines
 
 Positions = NDArray[np.intp]
@@ -148,6 +149,7 @@ class HandOver:
         refused: RefusedLines | None = None,
     ) -> None:
         self.account = Account()
+        self.connection = Connection(name)
         self._refused = refused
         self._by_the_wall = by_the_wall
         self._caught_up = False
@@ -228,6 +230,7 @@ class HandOver:
             "refused": dict(account.refused),
             "waits": account.waits,
             "waited_seconds": round(account.waited_seconds, 3),
+            **self.connection.status(),
         }
 
     def open(
@@ -370,6 +373,21 @@ class HandOver:
                 self._refused.add(kind, where, why)
             if len(account.refused_first) < REFUSED_KEPT_MAX:
                 account.refused_first.append(Refused(kind, where, why))
+
+    def said(self, state: ConnectionState, why: str) -> None:
+        """What the feed's connection has come to; see `adapters.feeds.Door`."""
+        if self._closed is None:
+            self.connection.said(state, why)
+
+    def gap(
+        self,
+        from_ns: MarketTime,
+        until_ns: MarketTime,
+        symbols: tuple[str, ...] | None,
+        why: str,
+    ) -> None:
+        """Rows may be missing; see `adapters.feeds.Door`."""
+        self.connection.gap(Gap(from_ns, until_ns, symbols, why))
 
     def taken(self, entered: Arrived | DayOver) -> None:
         """The step with these is over: the next may go."""

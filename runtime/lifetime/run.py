@@ -133,6 +133,8 @@ class DurableRun:
         self._began = wall()
         self.fence = acquired(store, config.lease.ttl, standby)
         self.heartbeat = Heartbeat(store, self.fence, config.lease.ttl, self._fail)
+        if self.feed is not None:
+            self.feed.connection.note = self._note_feed
         self._ended = threading.Event()
         self._stopped = False
         self.talking = Talking(
@@ -269,6 +271,11 @@ class DurableRun:
         why = "a pause was given back" if after is None else "a pause was asked for"
         note = orjson.dumps({**entry, "wall_time": wall_time(), "why": why})
         self.heartbeat.notes.append(note)
+
+    def _note_feed(self, entry: dict[str, Any]) -> None:
+        """Nor must a feed that tells of its connection."""
+        told = {**entry, "fence": self.fence, "wall_time": wall_time()}
+        self.heartbeat.notes.append(orjson.dumps(told))
 
     def step(self) -> None:
         """Grant one step although the run is paused."""

@@ -14,9 +14,10 @@ import pytest
 from feed_places import Place
 from loguru import logger
 
-from openbell.adapters.feeds import Feed
+from openbell.adapters.feeds import ConnectionState, Feed
 from openbell.errors import DataError
 from openbell.market.bars import RawRows
+from openbell.market.days import MarketTime
 
 PATIENCE_SECONDS = 20.0
 
@@ -78,6 +79,14 @@ class Kept:
         with self.news:
             self.refused.append((kind, where, why))
             self.news.notify_all()
+
+    def said(self, state: ConnectionState, why: str) -> None:
+        raise AssertionError("a stream that can be asked again tells nothing of its connection")
+
+    def gap(
+        self, from_ns: MarketTime, until_ns: MarketTime, symbols: tuple[str, ...] | None, why: str
+    ) -> None:
+        raise AssertionError("a stream that can be asked again has no gaps")
 
     def wait(self, came: int = 0, refused: int = 0) -> None:
         with self.news:

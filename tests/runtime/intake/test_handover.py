@@ -193,3 +193,33 @@ def test_who_pushes_has_caught_up_with_a_fresh_row_or_when_nothing_comes_for_lon
     assert (old, waited_for) == (EPOCH, EPOCH)
     assert fresh.complete_ns(instant(clock)) == instant(clock) - 30 * SECOND_NS  # it waits its turn
     assert silent.complete_ns(instant(clock)) == instant(clock)
+
+
+def test_a_connection_s_state_is_told_once_a_change_and_each_gap_by_itself() -> None:
+    clock = Clock(host_ns=DAYS[0].open_ns)
+    noted: list[dict[str, Any]] = []
+    clock.feed.connection.note = noted.append
+    before = clock.feed.status()
+
+    clock.feed.said("connected", "to a server")
+    clock.feed.said("connected", "to a server again")
+    clock.feed.said("reconnecting", "it closed")
+    clock.feed.gap(DAYS[0].open_ns, MarketTime(DAYS[0].open_ns + SECOND_NS), None, "it closed")
+    status = clock.feed.status()
+
+    assert "connection" not in before
+    assert (status["connection"], status["connection_why"]) == ("reconnecting", "it closed")
+    assert status["gaps"] == 1
+    assert status["latest_gaps"] == [
+        {
+            "from_time": "2024-07-01T09:00:00Z",
+            "until_time": "2024-07-01T09:00:01Z",
+            "symbols": None,
+            "why": "it closed",
+        }
+    ]
+    assert [(entry["what"], entry["from"], entry["to"]) for entry in noted] == [
+        ("feed", None, "connected"),
+        ("feed", "connected", "reconnecting"),
+        ("gap", None, None),
+    ]
