@@ -119,6 +119,8 @@ class FeedOptions:
     """Which end of a bar its time names, where the feed itself does not know."""
     given: Mapping[str, Any] = field(default_factory=dict)
     """`feed.options` as written."""
+    symbols: tuple[str, ...] = ()
+    """Those whose rows are wanted, companions among them; none where options are only checked."""
 
 
 class Feed(Protocol):

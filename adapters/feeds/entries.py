@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ _OPTIONAL = ("size", "volume")
 
 _ISO = re.compile(r"(.+?[T ].+?)(?:[.,](\d+))?(Z|z|[+-]\d\d(?::?\d\d)?)")
 _WHOLE = re.compile(r"[+-]?\d+")
+_DECIMAL = re.compile(r"[+-]?\d+\.\d*(?:[eE][+-]?\d{1,2})?|[+-]?\d+[eE][+-]?\d{1,2}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST = int(np.iinfo(np.int64).max)
 _SHOWN = 80
@@ -49,8 +51,8 @@ class End(NamedTuple):
     id: str
 
 
-class _Unusable(ValueError):
-    """A row can't be made of it."""
+class Unusable(ValueError):
+    """A row can't be made of it; `kind` says what is wrong in general."""
 
     def __init__(self, kind: str, why: str) -> None:
         super().__init__(why)
@@ -71,16 +73,21 @@ class Decoder:
         What integer times count: `s`, `ms`, `us` or `ns`.
     shift_ns : int
         Added to each time: minus a bar's length where bars are stamped with their ends.
+    ts_format, timezone : str, optional
+        How times are written that are neither ISO 8601 with a zone nor numbers, in strptime's letters
+        (None: as the text tells), and the zone of those that carry none.
     """
 
     kind: Kind
     source: str
     ts_unit: str | None = None
     shift_ns: int = 0
+    ts_format: str | None = None
+    timezone: str | None = None
 
     def pieces(self, entries: Iterable[Entry], refuse: Refuse) -> Iterator[Rows | End]:
         """What entries hold, in their order; what is no row is refused and left out."""
-        gathered = _Gathered(self.kind, self.source)
+        gathered = Gathered(self.kind, self.source)
         tables: list[_Table] = []
         last = ""
         for of, fields in entries:
@@ -102,11 +109,11 @@ class Decoder:
                     day = _day(fields[b"end"])
                     if len(gathered):
                         yield Rows(gathered.rows(), last)
-                        gathered = _Gathered(self.kind, self.source)
+                        gathered = Gathered(self.kind, self.source)
                     yield End(day, of)
                 else:
                     gathered.add(of, 1, *self._row(fields, _BYTES))
-            except _Unusable as error:
+            except Unusable as error:
                 self._take_tables(tables, gathered, refuse)
                 tables = []
                 refuse(error.kind, f"{self.source} {of}", str(error))
@@ -115,34 +122,44 @@ class Decoder:
         if len(gathered):
             yield Rows(gathered.rows(), last)
 
-    def _row(self, fields: Mapping[Any, Any], spelled: Mapping[str, Any]) -> _Row:
+    def row(self, fields: Mapping[str, Any]) -> Row:
+        """A row of values by our names.
+
+        Raises
+        ------
+        Unusable
+        """
+        return self._row(fields, _TEXT)
+
+    def _row(self, fields: Mapping[Any, Any], spelled: Mapping[str, Any]) -> Row:
         ts = fields.get(spelled["ts"])
         if ts is None:
-            raise _Unusable("ts is missing", f"no ts; it has {_named(fields)}")
+            raise Unusable("ts is missing", f"no ts; it has {_named(fields)}")
         return (
             _symbol(fields.get(spelled["symbol"])),
             self._instant(ts),
             tuple(
-                _number(name, fields.get(spelled[name]), self.kind) for name in _columns(self.kind)
+                _number(name, fields.get(spelled[name]), self.kind)
+                for name in columns_of(self.kind)
             ),
         )
 
-    def _take_listed(self, of: str, body: bytes, gathered: _Gathered, refuse: Refuse) -> None:
+    def _take_listed(self, of: str, body: bytes, gathered: Gathered, refuse: Refuse) -> None:
         for n, row in enumerate(_listed(body), 1):
             try:
                 if not isinstance(row, dict):
-                    raise _Unusable("a row is no object", f"{_shown(row)} is no object")
+                    raise Unusable("a row is no object", f"{shown(row)} is no object")
                 gathered.add(of, n, *self._row(row, _TEXT))
-            except _Unusable as error:
+            except Unusable as error:
                 refuse(error.kind, f"{self.source} {of}, row {n}", str(error))
 
-    def _take_tables(self, tables: list[_Table], gathered: _Gathered, refuse: Refuse) -> None:
+    def _take_tables(self, tables: list[_Table], gathered: Gathered, refuse: Refuse) -> None:
         """Rows of tables that are alike, all at once: there may be many small ones."""
         if not tables:
             return
         try:
             columns = self._columns_of(tables)
-        except _Unusable as error:
+        except Unusable as error:
             if len(tables) == 1:
                 refuse(error.kind, f"{self.source} {tables[0].id}", str(error))
                 return
@@ -154,7 +171,7 @@ class Decoder:
             try:
                 code = columns.code[n]
                 self._unusable(columns.names[code] if code >= 0 else None, columns.given_ts[n])
-            except _Unusable as error:
+            except Unusable as error:
                 refuse(error.kind, f"{self.source} {entries[n]}, row {numbers[n]}", str(error))
         if good.all():
             gathered.add_all(
@@ -175,9 +192,9 @@ class Decoder:
         import pyarrow as pa
 
         table = tables[0].rows if len(tables) == 1 else pa.concat_tables([t.rows for t in tables])
-        for name in ("symbol", "ts", *_columns(self.kind)):
+        for name in ("symbol", "ts", *columns_of(self.kind)):
             if name not in table.column_names and name not in _OPTIONAL:
-                raise _Unusable(
+                raise Unusable(
                     f"{name} is missing", f"rows has no column {name}: {table.column_names}"
                 )
         try:
@@ -185,11 +202,11 @@ class Decoder:
                 _floats(table.column(name))
                 if name in table.column_names
                 else np.zeros(table.num_rows)
-                for name in _columns(self.kind)
+                for name in columns_of(self.kind)
             ]
             symbols = table.column("symbol").cast(pa.string()).to_pylist()
         except (pa.ArrowException, ValueError) as error:
-            raise _Unusable("rows can't be read", f"a column can't be used: {error}") from None
+            raise Unusable("rows can't be read", f"a column can't be used: {error}") from None
         names, code = _coded(symbols)
         ts, good = self._times(table.column("ts"))
         good &= (code >= 0) & np.array([*map(_is_symbol, names), False])[code]
@@ -211,18 +228,18 @@ class Decoder:
         of = column.type
         if pa.types.is_timestamp(of):
             if of.tz is None:
-                raise _Unusable("ts has no zone", "ts is a timestamp without a zone")
+                raise Unusable("ts has no zone", "ts is a timestamp without a zone")
             return self._whole(column.cast(pa.int64()), UNITS_NS[of.unit])
         if pa.types.is_integer(of):
             return self._whole(column, self._unit("ts"))
         if pa.types.is_string(of) or pa.types.is_large_string(of):
             ts, good = np.zeros(len(column), np.int64), np.zeros(len(column), np.bool_)
             for n, text in enumerate(column.to_pylist()):
-                with suppress(_Unusable):
+                with suppress(Unusable):
                     ts[n] = self._instant(text)
                     good[n] = True
             return ts, good
-        raise _Unusable("ts is no time", f"ts is of the type {of}")
+        raise Unusable("ts is no time", f"ts is of the type {of}")
 
     def _whole(self, column: Any, unit: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         missing = np.zeros(len(column), np.bool_)
@@ -239,7 +256,7 @@ class Decoder:
 
         Raises
         ------
-        _Unusable
+        Unusable
         """
         import pyarrow as pa
 
@@ -247,7 +264,7 @@ class Decoder:
             ts.as_py() if pa.types.is_string(ts.type) or pa.types.is_large_string(ts.type) else ts
         )
         if not ts.is_valid:
-            raise _Unusable("ts is missing", "ts is null")
+            raise Unusable("ts is missing", "ts is null")
         if given is not ts:
             self._instant(given)
         else:
@@ -261,30 +278,40 @@ class Decoder:
             given = _text("ts", given)
         if isinstance(given, int) and not isinstance(given, bool):
             return self._in_range(given * self._unit(given))
+        if isinstance(given, float):
+            given = repr(given)  # the digits that were sent, not their binary neighbour
         if not isinstance(given, str):
-            raise _Unusable("ts is no time", f"ts is {_shown(given)}")
+            raise Unusable("ts is no time", f"ts is {shown(given)}")
+        if self.ts_format is not None:
+            return self._in_range(_formatted(given, self.ts_format, self.timezone))
         if _WHOLE.fullmatch(given):
             if len(given) > 20:
-                raise _Unusable("ts is out of range", f"ts is {_shown(given)}")
+                raise Unusable("ts is out of range", f"ts is {shown(given)}")
             return self._in_range(int(given) * self._unit(given))
+        if _DECIMAL.fullmatch(given):
+            if len(given) > 40:
+                raise Unusable("ts is out of range", f"ts is {shown(given)}")
+            return self._in_range(int(Decimal(given) * self._unit(given)))
+        if self.timezone is not None and _ISO.fullmatch(given.strip()) is None:
+            return self._in_range(_formatted(given, None, self.timezone))
         return self._in_range(_iso(given))
 
     def _unit(self, given: Any) -> int:
         if self.ts_unit is None:
-            raise _Unusable(
+            raise Unusable(
                 "ts is a number without a unit",
-                f"ts is {_shown(given)}, and feed.options.ts_unit does not say what it counts; "
+                f"ts is {shown(given)}, and feed.options.ts_unit does not say what it counts; "
                 "write s, ms, us or ns",
             )
         return UNITS_NS[self.ts_unit]
 
     def _in_range(self, ns: int) -> int:
         if not -_LARGEST < ns < _LARGEST or not -_LARGEST < ns + self.shift_ns < _LARGEST:
-            raise _Unusable("ts is out of range", f"ts comes to {ns} ns")
+            raise Unusable("ts is out of range", f"ts comes to {ns} ns")
         return ns + self.shift_ns
 
 
-_Row = tuple[str, int, tuple[float, ...]]
+Row = tuple[str, int, tuple[float, ...]]
 """Symbol, ts and the columns."""
 
 
@@ -325,7 +352,7 @@ class _Part(NamedTuple):
 
 
 @dataclass
-class _Gathered:
+class Gathered:
     """Rows so far."""
 
     kind: Kind
@@ -393,13 +420,13 @@ class _Gathered:
             ts=np.concatenate([part.ts for part in parts]),
             columns={
                 name: np.ascontiguousarray(columns[:, n])
-                for n, name in enumerate(_columns(self.kind))
+                for n, name in enumerate(columns_of(self.kind))
             },
             locate=locate,
         )
 
 
-def _columns(kind: Kind) -> tuple[str, ...]:
+def columns_of(kind: Kind) -> tuple[str, ...]:
     return TICK_COLUMNS if kind == "ticks" else BAR_COLUMNS
 
 
@@ -420,10 +447,10 @@ def _is_symbol(given: Any) -> bool:
 
 def _symbol(given: Any) -> str:
     if given is None:
-        raise _Unusable("symbol is missing", "no symbol")
+        raise Unusable("symbol is missing", "no symbol")
     symbol = _text("symbol", given) if isinstance(given, bytes) else given
     if not _is_symbol(symbol):
-        raise _Unusable("symbol is no text", f"symbol is {_shown(given)}")
+        raise Unusable("symbol is no text", f"symbol is {shown(given)}")
     return str(symbol)
 
 
@@ -431,7 +458,7 @@ def _number(name: str, given: Any, kind: Kind) -> float:
     if given is None:
         if name in _OPTIONAL:
             return 0.0
-        raise _Unusable(f"{name} is missing", f"no {name}; this run takes {kind}, see data.kind")
+        raise Unusable(f"{name} is missing", f"no {name}; this run takes {kind}, see data.kind")
     text = _text(name, given) if isinstance(given, bytes) else given
     # 1_000 is Python's way to write numbers, nobody else's.
     if isinstance(text, str | int | float) and not isinstance(text, bool) and "_" not in str(text):
@@ -439,7 +466,7 @@ def _number(name: str, given: Any, kind: Kind) -> float:
             return float(text)
         except (ValueError, OverflowError):
             pass
-    raise _Unusable(f"{name} is no number", f"{name} is {_shown(given)}")
+    raise Unusable(f"{name} is no number", f"{name} is {shown(given)}")
 
 
 def _iso(text: str) -> int:
@@ -448,10 +475,50 @@ def _iso(text: str) -> int:
         try:
             datetime.fromisoformat(text)
         except ValueError:
-            raise _Unusable("ts is no time", f"ts is {_shown(text)}") from None
-        raise _Unusable("ts has no zone", f"ts is {_shown(text)}, which has no zone")
+            raise Unusable("ts is no time", f"ts is {shown(text)}") from None
+        raise Unusable("ts has no zone", f"ts is {shown(text)}, which has no zone")
     fraction = (found[2] or "")[:9].ljust(9, "0")
     return _second(found[1] + found[3].upper()) * 10**9 + int(fraction)
+
+
+@lru_cache(4096)
+def _formatted(text: str, form: str | None, zone: str | None) -> int:
+    """An instant of a text as files have them, ns UTC."""
+    import pyarrow as pa
+
+    from openbell.adapters.sources.clockchange import RepeatedTimeError, later_by
+    from openbell.adapters.sources.times import NonexistentTimeError, instants
+    from openbell.adapters.sources.timetexts import (
+        AmbiguousOrderError,
+        BadTimeError,
+        Style,
+        parse_times,
+    )
+
+    def localised(walls: NDArray[np.int64], rows: NDArray[np.int64], of: str) -> NDArray[np.int64]:
+        found = instants(walls, of)
+        if later_by(walls, of).any():
+            raise RepeatedTimeError(0)
+        return found
+
+    try:
+        walls, naive = parse_times(pa.array([text.strip()]), Style(form=form, zone=zone), localised)
+        if naive:
+            if zone is None:
+                raise Unusable("ts has no zone", f"ts is {shown(text)}, which has no zone")
+            walls = localised(walls, np.zeros(1, np.int64), zone)
+    except AmbiguousOrderError:
+        raise Unusable(
+            "day and month can't be told apart",
+            f"ts is {shown(text)}; write feed.options.ts_format, e.g. %d.%m.%Y %H:%M:%S",
+        ) from None
+    except NonexistentTimeError:
+        raise Unusable("ts does not exist", f"{zone} skips {shown(text)}") from None
+    except RepeatedTimeError:
+        raise Unusable("ts comes twice", f"{zone} has {shown(text)} twice") from None
+    except (BadTimeError, ValueError, OverflowError):
+        raise Unusable("ts is no time", f"ts is {shown(text)}") from None
+    return int(walls[0])
 
 
 @lru_cache(4096)
@@ -459,16 +526,14 @@ def _second(text: str) -> int:
     try:
         return (datetime.fromisoformat(text) - _EPOCH) // timedelta(seconds=1)
     except (ValueError, OverflowError):
-        raise _Unusable("ts is no time", f"ts is {_shown(text)}") from None
+        raise Unusable("ts is no time", f"ts is {shown(text)}") from None
 
 
 def _day(given: bytes) -> date:
     try:
         return date.fromisoformat(_text("end", given).strip())
     except ValueError:
-        raise _Unusable(
-            "end is no date", f"end is {_shown(given)}; write e.g. 2024-07-01"
-        ) from None
+        raise Unusable("end is no date", f"end is {shown(given)}; write e.g. 2024-07-01") from None
 
 
 def _table(body: bytes) -> Any:
@@ -479,7 +544,7 @@ def _table(body: bytes) -> Any:
             table = stream.read_all()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise _Unusable(
+        raise Unusable(
             "rows can't be read", f"rows is neither a JSON array nor an Arrow stream: {error}"
         ) from None
     return table
@@ -489,9 +554,9 @@ def _listed(body: bytes) -> list[Any]:
     try:
         rows = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise _Unusable("rows can't be read", f"rows is no JSON: {error}") from None
+        raise Unusable("rows can't be read", f"rows is no JSON: {error}") from None
     if not isinstance(rows, list):
-        raise _Unusable("rows can't be read", "rows is a JSON object; write an array of objects")
+        raise Unusable("rows can't be read", "rows is a JSON object; write an array of objects")
     return rows
 
 
@@ -506,14 +571,14 @@ def _text(name: str, given: bytes) -> str:
     try:
         return given.decode()
     except UnicodeDecodeError:
-        raise _Unusable(f"{name} is no text", f"{name} is {_shown(given)}") from None
+        raise Unusable(f"{name} is no text", f"{name} is {shown(given)}") from None
 
 
 def _named(fields: Mapping[Any, Any]) -> str:
-    return ", ".join(_shown(name) for name in list(fields)[:8]) or "no fields"
+    return ", ".join(shown(name) for name in list(fields)[:8]) or "no fields"
 
 
-def _shown(given: Any) -> str:
+def shown(given: Any) -> str:
     if isinstance(given, bytes):
         given = given[:_SHOWN].decode(errors="backslashreplace")
     return repr(given) if len(repr(given)) <= _SHOWN else f"{repr(given)[:_SHOWN]}…"

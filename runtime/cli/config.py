@@ -38,10 +38,13 @@ def config_check(
     from openbell.runtime.config.effects import accept
     from openbell.runtime.config.values import first_date
     from openbell.runtime.intake.checks import check_config, check_data
+    from openbell.runtime.intake.feeding import check_options
 
     settings = configuration(file, {})
     with naming(file):
         accept(settings, "run")
+        if settings.feed.type != "replay":
+            check_options(settings)
         refused = check_data(settings)
         has_data = settings.data.path is not None and refused is None
         windows = check_config(

@@ -73,7 +73,9 @@ READ_AGAIN = frozenset({"special_sessions", "closures", "early_closes"})
 """Keys of `calendar` that are read for each day where days follow each other by the host's clock: the
 record has each day's hours, and keeps them."""
 
-FEED_DECIDES = frozenset({"bar_label", "dedupe", "revisions", "ts_unit"})
+FEED_DECIDES = frozenset(
+    {"bar_label", "fields", "rows", "symbols", "timezone", "ts_format", "ts_unit", "where"}
+)
 """Options of a live feed that say what its rows mean."""
 
 MINUTE_NS = values.UNITS_NS["m"]

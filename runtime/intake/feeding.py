@@ -55,12 +55,7 @@ def fed(
     ------
     ConfigError, DataError, CalendarError
     """
-    delivers: Feed | None = None
-    rows_max, blocks = ROWS_MAX, True
-    if config.feed.type == "push":
-        rows_max, blocks = _options(config)
-    else:
-        delivers = open_feed(config.feed.type, _feed_options(config))
+    rows_max, blocks = check_options(config)
     stored: Source | None = None
     if config.data.path is not None:
         stored = open_source(config.data.path, data_options(config))
@@ -73,6 +68,9 @@ def fed(
             live_from_ns=host() if host is not None and config.by_the_wall else EPOCH,
             indicators=indicators,
         )
+        delivers: Feed | None = None
+        if config.feed.type != "push":
+            delivers = open_feed(config.feed.type, _feed_options(config, plan.symbols))
     except BaseException:
         if stored is not None:
             stored.close()
@@ -108,7 +106,21 @@ def _by_the_wall(config: Config, host: HostClock | None) -> ByTheWall | None:
     return ByTheWall(host, fresh_ns, config.prefetch.timeout_seconds.ns)
 
 
-def _feed_options(config: Config) -> FeedOptions:
+def check_options(config: Config) -> tuple[int, bool]:
+    """How many rows may wait, and whether who delivers waits for room.
+
+    Raises
+    ------
+    ConfigError
+        If the feed can't be made of its options.
+    """
+    if config.feed.type == "push":
+        return _options(config)
+    open_feed(config.feed.type, _feed_options(config)).close()
+    return ROWS_MAX, True
+
+
+def _feed_options(config: Config, symbols: tuple[str, ...] = ()) -> FeedOptions:
     data = config.data
     return FeedOptions(
         name=config.name,
@@ -116,6 +128,7 @@ def _feed_options(config: Config) -> FeedOptions:
         interval_ns=data.interval.ns if data.kind == "bars" else None,
         bar_label=data.bar_label,
         given=dict(config.feed.options),
+        symbols=symbols,
     )
 
 

@@ -386,7 +386,11 @@ class HandOver:
         symbols: tuple[str, ...] | None,
         why: str,
     ) -> None:
-        """Rows may be missing; see `adapters.feeds.Door`."""
+        """Rows may be missing; see `adapters.feeds.Door`. Where nothing was traded, none are."""
+        segments = (segment for day in self._days for segment in day.segments)
+        if not any(of.open_ns <= until_ns and from_ns < of.close_ns for of in segments):
+            logger.debug("{}: {}, outside the hours", self._name, why)
+            return
         self.connection.gap(Gap(from_ns, until_ns, symbols, why))
 
     def taken(self, entered: Arrived | DayOver) -> None:

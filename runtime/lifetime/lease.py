@@ -74,10 +74,12 @@ class Heartbeat:
             self._thread.start()
 
     def stop(self) -> None:
-        """Renew it no more; a renewal that is under way ends first."""
+        """Renew it no more; a renewal that is under way ends first, and what was noted is kept."""
         self._ended.set()
         if self._thread.ident is not None:
             self._thread.join()
+            if self.notes:
+                self.beat()
 
     def _renew(self) -> None:
         while not self._ended.wait(self._pause) and self.beat():

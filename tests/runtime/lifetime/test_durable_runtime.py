@@ -472,7 +472,7 @@ def test_a_table_is_made_durable_on_demand(
     ("changed", "message"),
     [
         ({"data": {}}, "data.path is missing"),
-        ({"feed": {"type": "websocket"}}, "installed are replay, push, redis"),
+        ({"feed": {"type": "telex"}}, "installed are replay, push, redis"),
         ({"symbols": ["NIFTI"]}, "NIFTI"),
         ({"store": {"url": "mysql://here"}}, "store.url"),
     ],
