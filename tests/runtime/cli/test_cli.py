@@ -898,7 +898,7 @@ def test_a_check_and_a_run_refuse_the_same(openbell: Command, command: str) -> N
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.messages == [
-        'config.yaml: feed.type is "pigeon"; installed are replay, push, redis: write one of them',
+        'config.yaml: feed.type is "pigeon"; installed are replay, push, redis, websocket: write one of them',
         'config.yaml: scanners[0] is "movers"; this version runs no scanners: leave it out',
         'config.yaml: sinks[0] is "stdout"; this version sends signals nowhere: leave it out, '
         + "and read them with `openbell signals --follow`",
