@@ -40,6 +40,7 @@ from openbell.runtime.cli.signals import signals
 from openbell.runtime.cli.snapshots import snapshots_app
 from openbell.runtime.cli.state import state_app
 from openbell.runtime.cli.status import status
+from openbell.runtime.cli.why import why
 from openbell.runtime.cli.words import complain, complaints
 
 # By descent, as the module's name differs between versions of Typer: BadParameter is a UsageError,
@@ -70,6 +71,7 @@ for _command, _shown in (
     (audit, "audit --config config.yaml --json"),
     (recover, "recover --config config.yaml"),
     (replay, "replay --config config.yaml --date 2024-07-01"),
+    (why, "why SPY 2024-07-01 --config config.yaml"),
 ):
     app.command(epilog=example(f"openbell {_shown}"))(settable(_command))
 

@@ -171,6 +171,7 @@ def replay_day(
     until: str | None = None,
     *,
     recorder: Recorder | None = None,
+    beside: Callable[[Engine], object] | None = None,
 ) -> Replayed:
     """Run a recorded day again, from the snapshot that it began with.
 
@@ -182,6 +183,8 @@ def replay_day(
         Local time of the day to stop at, "10:42"; what was known then is in the actors.
     recorder : Recorder, optional
         Gets what the steps bring, as long as it is what was committed.
+    beside : callable, optional
+        Gets the engine before it runs, to listen to it.
 
     Raises
     ------
@@ -219,6 +222,8 @@ def replay_day(
             lag if grants[-1].step == CUT_STEP else None,
         )
         engine.ledger = comparing
+        if beside is not None:
+            beside(engine)
         engine.run(Prepared(grants=grants))
         count = sum(first <= grant.step < CUT_STEP for grant in grants)
         return Replayed(engine, day, count, comparing.reached_ns, comparing.differs)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import orjson
 
 from openbell.adapters.stores import Store, StoredSignal, Unavailable
@@ -150,6 +151,12 @@ def _position(cursor: str | None) -> int:
     return int(cursor[1:])
 
 
+def of_batch(batch: SignalBatch, symbol: str) -> list[Signal]:
+    """A symbol's signals of a step, in no log: without cursors."""
+    mine = batch.symbol == batch.symbols.index(symbol)
+    return [_of_row(batch, int(i), "") for i in np.flatnonzero(mine)]
+
+
 def _of_row(batch: SignalBatch, i: int, cursor: str) -> Signal:
     session, symbol = batch.sessions[batch.session[i]], batch.symbols[batch.symbol[i]]
     side = SIDES[batch.side[i]]
@@ -158,7 +165,7 @@ def _of_row(batch: SignalBatch, i: int, cursor: str) -> Signal:
         companion = Companion(
             symbol=batch.symbols[batch.companion[i]],
             price=float(batch.companion_price[i]),
-            ts=_datetime(int(batch.companion_ts[i])),
+            ts=moment(int(batch.companion_ts[i])),
         )
     number = int(batch.number[i])
     return Signal(
@@ -167,8 +174,8 @@ def _of_row(batch: SignalBatch, i: int, cursor: str) -> Signal:
         session=session,
         symbol=symbol,
         side="HIGH_BREAK" if side == "HIGH_BREAK" else "LOW_BREAK",
-        ts=_datetime(int(batch.ts[i])),
-        known_at=_datetime(int(batch.known_at[i])),
+        ts=moment(int(batch.ts[i])),
+        known_at=moment(int(batch.known_at[i])),
         price=float(batch.price[i]),
         level=float(batch.level[i]),
         companion=companion,
@@ -181,7 +188,7 @@ def _of_row(batch: SignalBatch, i: int, cursor: str) -> Signal:
 
 
 def signal_of(stored: StoredSignal, cursor: str) -> Signal:
-    """A signal as it lies in a store's log. What lies below a microsecond is cut off, as in `_datetime`."""
+    """A signal as it lies in a store's log. What lies below a microsecond is cut off, as in `moment`."""
     fields: dict[str, Any] = orjson.loads(stored.body)
     if (companion := fields["companion"]) is not None:
         companion = Companion(**{**companion, "ts": datetime.fromisoformat(companion["ts"])})
@@ -190,6 +197,6 @@ def signal_of(stored: StoredSignal, cursor: str) -> Signal:
     return Signal(**{**fields, **instants, **day})
 
 
-def _datetime(ns: int) -> datetime:
+def moment(ns: int) -> datetime:
     """An aware datetime; what lies below a microsecond is cut off."""
     return _EPOCH + timedelta(microseconds=ns // 1000)

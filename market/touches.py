@@ -1,0 +1,221 @@
+"""What one symbol's prices did at a session's levels: breaks, touches that were refused and by which
+rule, and the nearest miss.
+
+Found with the same function as breaks themselves are, so that it can't tell another story.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from openbell.market.bars import Mask, Positions, Prices, RowBatch
+from openbell.market.breakouts import Armed, BreakRules, Breaks, find_breaks, limit_of
+from openbell.market.prices import limits, rounded
+from openbell.market.results import HIGH_BREAK, LOW_BREAK
+
+Break = Literal["HIGH_BREAK", "LOW_BREAK"]
+_NAMES: tuple[Break, Break] = ("HIGH_BREAK", "LOW_BREAK")
+
+Rule = Literal["symbols", "sides", "once", "strict", "buffer", "close", "reported", "rearm", "max"]
+"""Why a touch is no signal. `symbols`: nobody follows this symbol's breaks, it is a companion;
+`sides`: nor this side's; `once`: only the first price after the session counts; `strict`: equal to
+the level is not beyond it; `buffer`: beyond the level, not beyond the buffer too; `close`: beyond
+during the bar, not at its close; `reported`: the side has had its one signal; `rearm`: too few
+closes in a row came back inside since the last one; `max`: it was watched again as often as may
+be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A row that mattered."""
+
+    ts_ns: int
+    """The bar's start or the tick's time."""
+    known_ns: int
+    price: float
+    """Of a touch the bar's high or low, of a miss what had to be beyond; of a tick its price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Touches of a side's level that one rule refused; a touch reaches the level or goes beyond."""
+
+    rule: Rule
+    rows: int
+    first: Point
+    furthest: Point
+    last: Point
+    inside: int | None = None
+    """Of `rearm`: so many closes in a row had come back inside before the last of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """The nearest that a side's prices came to the threshold, none of them beyond it."""
+
+    point: Point
+    distance: float
+    """Price still lacking to the threshold, which itself is no break; 0: it was reached exactly."""
+    percent: float | None
+    """The same, of the threshold; None where that is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What came of one side of a session's levels."""
+
+    side: Break
+    level: float | None
+    threshold: float | None
+    """What a price has to be beyond: the level with its buffer."""
+    breaks: tuple[int, ...]
+    """Which of the rows given broke it."""
+    refused: tuple[Refused, ...]
+    """In the order of their first rows."""
+    nearest: Miss | None
+    """None where it broke, nobody watched it, or there was no row to look at."""
+    looked_at: int
+    """Rows after the session."""
+
+
+def sides(state: Armed, rows: RowBatch, rules: BreakRules) -> tuple[Side, Side]:
+    """What came of a symbol's levels.
+
+    Parameters
+    ----------
+    state : Armed
+        Of one symbol, as it stood when the session was over.
+    rows : RowBatch
+        The symbol's rows since then in the order in which they came, none of them `by_time`.
+    """
+    _, found = find_breaks(state, rows, rules)
+    return _side(state, rows, rules, HIGH_BREAK, found), _side(state, rows, rules, LOW_BREAK, found)
+
+
+def _side(state: Armed, rows: RowBatch, rules: BreakRules, side: int, found: Breaks | None) -> Side:
+    since = np.flatnonzero(rows.ts >= state.from_ns)
+    # `find_breaks` counts turns over the rows given, of which those before the end are left out.
+    turns = np.empty(0, np.int64) if found is None else np.sort(found.turn[found.side == side])
+    level, threshold = float(state.level[side, 0]), float(state.threshold[side, 0])
+    if np.isnan(level):
+        return Side(_NAMES[side], None, None, (), (), None, len(since))
+    extreme = (rows.high if side == HIGH_BREAK else rows.low)[since]
+    confirming = rows.close[since] if rules.confirm == "close" else extreme
+    broke = np.isin(since, turns)
+    refused = _refused(state, rows, rules, side, since, broke)
+    nearest = None
+    if state.watched[side, 0] and not broke.any() and len(since):
+        counted = confirming[:1] if rules.check == "once" else confirming
+        at = int(counted.argmax() if side == HIGH_BREAK else counted.argmin())
+        distance = _lacking(float(counted[at]), threshold, side)
+        percent = 100 * distance / abs(threshold) if threshold else None
+        nearest = Miss(_point(rows, int(since[at]), float(counted[at])), distance, percent)
+    return Side(_NAMES[side], level, threshold, tuple(turns.tolist()), refused, nearest, len(since))
+
+
+def _lacking(price: float, threshold: float, side: int) -> float:
+    lacking = threshold - price if side == HIGH_BREAK else price - threshold
+    size = max(abs(threshold), abs(price))
+    return max(0.0, float(rounded(np.array([lacking]), np.array([size]))[0]))
+
+
+def _point(rows: RowBatch, at: int, price: float) -> Point:
+    return Point(int(rows.ts[at]), int(rows.known[at]), price)
+
+
+def _refused(
+    state: Armed,
+    rows: RowBatch,
+    rules: BreakRules,
+    side: int,
+    since: Positions,
+    broke: Mask,
+) -> tuple[Refused, ...]:
+    outward = 1.0 if side == HIGH_BREAK else -1.0
+    level = state.level[side]
+    extreme = (rows.high if side == HIGH_BREAK else rows.low)[since]
+    close = rows.close[since]
+    limit = limit_of(state, rules)[side, 0]
+    # Numbers that mean the level's price lie between these two.
+    least = limits(level, np.array([-outward]), rules.tick)[0]
+    most = limits(level, np.array([outward]), rules.tick)[0]
+
+    def beyond(price: Prices, bound: float) -> Mask:
+        return price > bound if side == HIGH_BREAK else price < bound
+
+    touched = (extreme >= least if side == HIGH_BREAK else extreme <= least) & ~broke
+    over = np.cumsum(broke)
+    confirmed = beyond(close if rules.confirm == "close" else extreme, limit)
+    always = np.ones(len(extreme), np.bool_)
+    # A touch is refused by the first of these that applies.
+    by_rule: list[tuple[Rule, Mask]] = []
+    if rules.sides not in ("both", ("high", "low")[side]):
+        by_rule.append(("sides", always))
+    elif not state.watched[side, 0]:
+        by_rule.append(("symbols", always))
+    if rules.check == "once":
+        by_rule.append(("once", np.arange(len(extreme)) > 0))
+    elif not rules.inside_bars:
+        by_rule.append(("reported", over > 0))
+    else:
+        if rules.rearms_max is not None:
+            by_rule.append(("max", over > rules.rearms_max))
+        by_rule.append(("rearm", _waiting(state, rows, rules, side, since, broke)))
+    by_rule.append(("strict", ~beyond(extreme, most)))
+    by_rule.append(("buffer", ~beyond(extreme, limit)))
+    by_rule.append(("close", ~confirmed))
+
+    found = []
+    left = touched
+    for rule, applies in by_rule:
+        at = np.flatnonzero(left & applies)
+        left = left & ~applies
+        if not len(at):
+            continue
+        prices = extreme[at]
+        far = int(prices.argmax() if side == HIGH_BREAK else prices.argmin())
+        inside = None
+        if rule == "rearm":
+            before, _ = find_breaks(state, rows.rows(0, int(since[at[-1]])), rules)
+            inside = int(before.inside[side, 0])
+        first, furthest, last = (
+            _point(rows, int(since[place]), float(extreme[place]))
+            for place in (at[0], at[far], at[-1])
+        )
+        found.append(Refused(rule, len(at), first, furthest, last, inside))
+    return tuple(sorted(found, key=lambda r: (r.first.known_ns, r.first.ts_ns)))
+
+
+def _waiting(
+    state: Armed,
+    rows: RowBatch,
+    rules: BreakRules,
+    side: int,
+    since: Positions,
+    broke: Mask,
+) -> Mask:
+    """(n,) of the rows since the session, those that came before their side was watched again.
+
+    From one break to the next it is not watched up to some row and is from there on: that row is
+    found by bisection, with the function that finds breaks.
+    """
+    waiting = np.zeros(len(since), np.bool_)
+    breaks = np.flatnonzero(broke)
+    came = 0
+    ends = [*breaks[1:].tolist(), len(since)]
+    for at, until in zip(breaks.tolist(), ends, strict=False):
+        first = int(since[at]) + 1
+        state, _ = find_breaks(state, rows.rows(came, first), rules)
+        came = first
+
+        def watched(row: int, state: Armed = state, first: int = first) -> bool:
+            after, _ = find_breaks(state, rows.rows(first, int(since[row])), rules)
+            return bool(after.watched[side, 0])
+
+        again = at + 1 + bisect_left(range(at + 1, until), True, key=watched)
+        waiting[at + 1 : again] = True
+    return waiting

@@ -1,0 +1,51 @@
+"""`openbell why`: what came of a symbol's levels on a day, and why there is a signal or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from openbell.runtime.cli.options import ConfigFile, Json
+from openbell.runtime.cli.times import Utc
+from openbell.runtime.cli.words import one_line
+
+
+def why(
+    what: Annotated[str, typer.Argument(help="A symbol, or a signal's id.", metavar="SYMBOL|ID")],
+    day: Annotated[str | None, typer.Argument(help="Its trading day.", metavar="DATE")] = None,
+    session: Annotated[str | None, typer.Argument(help="One session.")] = None,
+    config: ConfigFile = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Ask these stored rows, not what was run.", metavar="PATH"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Ask a folder of results and its rows.", metavar="DIR")
+    ] = None,
+    utc: Utc = False,
+    json: Json = False,
+) -> None:
+    """Explain a symbol's day: its levels, its signals, what was refused, the nearest miss."""
+    from openbell.runtime.cli.configured import configuration as configured
+    from openbell.runtime.cli.configured import configuration_file
+
+    file = configuration_file(config)
+    made = configured(file, {"data.path": data})
+    from openbell.runtime.lifetime.opening import open_configured_store
+    from openbell.runtime.lifetime.why import asked, from_store, from_stored_rows
+
+    question = asked(what, day, session)
+    if data is not None or out is not None:
+        found = from_stored_rows(made, None, question, out)
+    else:
+        store = open_configured_store(made)
+        try:
+            found = from_store(made, store, question)
+        finally:
+            store.close()
+    if json:
+        print(one_line(found.as_dict()))
+    else:
+        print(found.in_zone("UTC") if utc else found)

@@ -1,0 +1,237 @@
+"""From what a day brought a symbol to why it has its signals: session by session."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from openbell.market.bars import RowBatch
+from openbell.market.days import MINUTE_NS, TradingDay
+from openbell.market.levels import is_inside
+from openbell.market.touches import Point, Refused, Side, sides
+from openbell.market.windows import SessionSpec, Window, session_window
+from openbell.runtime.config import Config
+from openbell.runtime.intake.settings import settings
+from openbell.runtime.results.explanation import (
+    LateRow,
+    NearMiss,
+    Priced,
+    Refusal,
+    SessionExplained,
+    SideExplained,
+    SymbolData,
+    Unusable,
+)
+from openbell.runtime.results.signals import Signal, moment
+from openbell.runtime.results.witness import Witness
+
+
+def from_rows(
+    witness: Witness,
+    config: Config,
+    reached_ns: int,
+    signals: Collection[Signal],
+    wanted: str | None = None,
+) -> tuple[tuple[SessionExplained, ...], SymbolData]:
+    """The sessions of a day that was gone through, and what the symbol's rows were worth.
+
+    Parameters
+    ----------
+    reached_ns : int
+        Market time that the day has come to.
+    signals : collection of Signal
+        The symbol's, as they are known to users.
+    wanted : str, optional
+        One session alone.
+    """
+    specs = settings(config).sessions
+    sessions = tuple(
+        _session(witness, config, place, specs[place], reached_ns, signals)
+        for place in range(len(specs))
+        if wanted in (None, specs[place].name)
+    )
+    return sessions, _data(witness, reached_ns)
+
+
+def _session(
+    witness: Witness,
+    config: Config,
+    place: int,
+    spec: SessionSpec,
+    reached_ns: int,
+    signals: Collection[Signal],
+) -> SessionExplained:
+    assert witness.opened is not None
+    day, interval_ns = witness.opened.day, witness.opened.interval_ns
+    window = session_window(day, spec, interval_ns or MINUTE_NS)
+    ruled = rules_in_words(config, place)
+    if not isinstance(window, Window):
+        return skipped(spec.name, window.reason, ruled)
+    rows, passed = witness.rows(), witness.passed()
+    inside = is_inside(rows, window.start_ns, window.end_ns)
+    in_time = rows.taken(inside & (passed < window.end_ns))
+    at = np.unique(np.searchsorted(window.slots, in_time.ts, side="right") - 1)
+    missing = np.delete(window.slots, at[at >= 0])
+    if (completed := witness.completed.get(spec.name)) is None:
+        # A minute that is not over yet lacks nothing.
+        missing = missing[missing + (interval_ns or MINUTE_NS) <= reached_ns]
+        status = "ACTIVE" if reached_ns >= window.start_ns else "PENDING"
+        high = low = None
+    else:
+        status = "COMPLETED"
+        since = witness.rows(completed.before)
+        found = sides(completed.armed, since, settings(config).rules[place])
+        mine = [signal for signal in signals if signal.session == spec.name]
+        high, low = (_side(side, in_time, mine, config, place) for side in found)
+    late = rows.taken(inside & (passed >= window.end_ns))
+    return SessionExplained(
+        session=spec.name,
+        status=status,
+        reason=window.truncated,
+        start=moment(window.start_ns),
+        end=moment(window.end_ns),
+        rows=len(in_time) if completed is None else completed.count,
+        seen=len(window.slots) - len(missing) if completed is not None else len(at),
+        expected=len(window.slots),
+        missing=tuple(moment(ns) for ns in missing.tolist()),
+        complete=None if completed is None else bool(completed.armed.complete[0]),
+        late=tuple(
+            LateRow(moment(ts), moment(known), high, low)
+            for ts, known, high, low in zip(
+                late.ts.tolist(),
+                late.known.tolist(),
+                late.high.tolist(),
+                late.low.tolist(),
+                strict=True,
+            )
+        ),
+        **ruled,
+        high=high,
+        low=low,
+    )
+
+
+def rules_in_words(config: Config, place: int) -> dict[str, Any]:
+    """A session's rules, as fields of `SessionExplained`."""
+    rules = config.breakout_for(config.sessions[place])
+    return {
+        "confirm": rules.confirm,
+        "check": rules.check,
+        "buffer": str(rules.buffer),
+        "rearm": _rearm_in_words(rules.rearm.inside_bars, rules.rearm.max),
+        "sides": rules.sides,
+    }
+
+
+def _rearm_in_words(inside_bars: int, rearms_max: int | None) -> str:
+    if not inside_bars:
+        return "never"
+    closes = "1 close" if inside_bars == 1 else f"{inside_bars} closes in a row"
+    at_most = "" if rearms_max is None else f", at most {rearms_max} times"
+    return f"after {closes} back inside{at_most}"
+
+
+def skipped(session: str, reason: str | None, ruled: Mapping[str, Any]) -> SessionExplained:
+    """A session that had no window on the day."""
+    return SessionExplained(
+        session, "SKIPPED", reason, None, None, 0, None, None, (), None, (), **ruled, high=None,
+        low=None,
+    )  # fmt: skip
+
+
+def _side(
+    of: Side, inside: RowBatch, signals: Sequence[Signal], config: Config, place: int
+) -> SideExplained:
+    made = None
+    if of.level is not None:
+        column = inside.high if of.side == "HIGH_BREAK" else inside.low
+        at = np.flatnonzero(column == of.level)
+        first = at[np.argmin(inside.ts[at])]
+        made = Priced(moment(int(inside.ts[first])), moment(int(inside.known[first])), of.level)
+    nearest = None
+    if (miss := of.nearest) is not None:
+        nearest = NearMiss(_priced(miss.point), miss.distance, miss.percent)
+    return SideExplained(
+        side=of.side,
+        level=of.level,
+        made=made,
+        threshold=of.threshold,
+        signals=tuple(signal for signal in signals if signal.side == of.side),
+        nearest=nearest,
+        refused=tuple(_refusal(refused, of, config, place) for refused in of.refused),
+        looked_at=of.looked_at,
+    )
+
+
+def _priced(point: Point) -> Priced:
+    return Priced(moment(point.ts_ns), moment(point.known_ns), point.price)
+
+
+def _refusal(of: Refused, side: Side, config: Config, place: int) -> Refusal:
+    rules = config.breakout_for(config.sessions[place])
+    needed = rules.rearm.inside_bars
+    closes = "1 close" if needed == 1 else f"{needed} closes in a row"
+    why = {
+        "symbols": "nobody follows this symbol's breaks: it is read as a companion only",
+        "sides": f"this side is not watched (breakout.sides is {rules.sides})",
+        "once": "only the first price after the session counts (breakout.check is once)",
+        "strict": "equal to the level, and only what is beyond it breaks it",
+        "buffer": f"beyond the level, but not beyond {side.threshold} "
+        f"(breakout.buffer is {rules.buffer})",
+        "close": "beyond inside the bar, but not at its close (breakout.confirm is close)",
+        "reported": "the side has had its one signal of the day (breakout.rearm is never)",
+        "rearm": f"not watched again yet: that takes {closes} back inside since the last signal, "
+        f"and before the last touch there were {of.inside} (breakout.rearm)",
+        "max": f"the side was watched again {rules.rearm.max} times, as often as may be "
+        "(breakout.rearm.max)",
+    }[of.rule]
+    points = (_priced(of.first), _priced(of.furthest), _priced(of.last))
+    return Refusal(of.rule, why, of.rows, *points)
+
+
+def _data(witness: Witness, reached_ns: int) -> SymbolData:
+    assert witness.opened is not None
+    place, day = witness.place, witness.opened.day
+    starts, ends = day.grid(witness.opened.interval_ns or MINUTE_NS)
+    rows = witness.rows()
+    seen = np.zeros(len(starts), np.bool_)
+    seen[np.searchsorted(starts, rows.ts, side="right") - 1] = True
+    expected = ends <= reached_ns
+    expected |= seen
+
+    def count(name: str) -> int:
+        return int(sum(getattr(counts, name)[place] for counts in witness.counts))
+
+    return SymbolData(
+        expected=int(expected.sum()),
+        actual=int(seen.sum()),
+        missing=_runs(day, starts, ends, expected & ~seen),
+        duplicates=count("duplicates"),
+        outside_hours=count("outside_hours"),
+        out_of_order=count("out_of_order"),
+        bad_rows=count("bad_rows"),
+        bad=tuple(
+            Unusable(bad.file, bad.row, moment(bad.ts_ns), bad.reason)
+            for bad in witness.bad
+            if bad.symbol == witness.symbol
+        ),
+    )
+
+
+def _runs(
+    day: TradingDay,
+    starts: np.ndarray[tuple[int], np.dtype[np.int64]],
+    ends: np.ndarray[tuple[int], np.dtype[np.int64]],
+    missing: np.ndarray[tuple[int], np.dtype[np.bool_]],
+) -> tuple[tuple[datetime, datetime], ...]:
+    """Runs of missing bars; none goes across a break between segments."""
+    opens = np.isin(starts, [segment.open_ns for segment in day.segments])
+    first = missing & (opens | ~np.append(False, missing[:-1]))
+    last = missing & np.append(opens[1:] | ~missing[1:], True)
+    return tuple(
+        (moment(a), moment(b))
+        for a, b in zip(starts[first].tolist(), ends[last].tolist(), strict=True)
+    )

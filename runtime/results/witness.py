@@ -1,0 +1,156 @@
+"""Listens to what a day brings one symbol, beside the actors, as a run goes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from openbell.actors import breakout, session
+from openbell.actors.effects import Effects, Publish
+from openbell.market.bars import BadRow, RowBatch, RowCounts, Rows, joined
+from openbell.market.breakouts import Armed
+from openbell.market.days import Nanoseconds
+from openbell.market.windows import SessionSpec
+from openbell.messages.base import Message
+from openbell.messages.data import Batch
+from openbell.messages.session import DayOpened, SessionCompleted
+from openbell.messages.signal import Signals
+from openbell.runtime.kernel.cells import Cell
+from openbell.runtime.results.signals import Signal, of_batch
+
+SESSION = session.name(SessionSpec("", "", ""))
+"""What addresses of sessions' actors begin with."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Completed:
+    """A session that was over: the symbol's levels, and how they were armed."""
+
+    armed: Armed
+    """Of the symbol alone."""
+    count: int
+    """Rows used for them."""
+    before: int
+    """Batches that had come."""
+
+
+class Witness:
+    """What the breakout's actor heard and said of one symbol on the day that was opened last.
+
+    Parameters
+    ----------
+    cells : mapping
+        Of an engine that has not been run.
+    """
+
+    def __init__(self, cells: Mapping[str, Cell], symbol: str) -> None:
+        self.symbol = symbol
+        self.opened: DayOpened | None = None
+        self.completed: dict[str, Completed] = {}
+        self.signals: list[Signal] = []
+        self.watermark_ns = 0
+        self.counts: list[RowCounts] = []
+        self.bad: list[BadRow] = []
+        self._rows: list[RowBatch] = []
+        self._passed: list[int] = []
+        of_sessions = (name for name in cells if name.startswith(SESSION))
+        self._sessions = [name.removeprefix(SESSION) for name in of_sessions]
+        cell = cells[breakout.NAME]
+        update = cell.actor.update
+
+        def heard(state: breakout.State, message: Message) -> tuple[breakout.State, Effects]:
+            after, said = update(state, message)
+            self._hear(message, after)
+            for effect in said:
+                if isinstance(effect, Publish) and isinstance(effect.message, Signals):
+                    self.signals += of_batch(effect.message.batch, symbol)
+            return after, said
+
+        cell.actor = replace(cell.actor, update=heard)
+
+    @property
+    def place(self) -> int:
+        """Of the symbol in the day's register."""
+        assert self.opened is not None
+        return self.opened.symbols.index(self.symbol)
+
+    @property
+    def knows(self) -> bool:
+        """Whether the day was opened, for this symbol too."""
+        return self.opened is not None and self.symbol in self.opened.symbols
+
+    def rows(self, after: int = 0) -> RowBatch:
+        """The symbol's rows in the order in which they came, those of the first batches left out."""
+        assert self.opened is not None
+        parts = self._rows[after:]
+        return joined(parts) if parts else _none(self.opened, self.symbol)
+
+    def passed(self) -> Nanoseconds:
+        """(n,) up to where the watermark had come before each of the rows: a window that ended by
+        then was over."""
+        lengths = [len(part) for part in self._rows]
+        return np.repeat(np.array(self._passed, np.int64), lengths)
+
+    def _hear(self, message: Message, after: breakout.State) -> None:
+        match message:
+            case DayOpened():
+                self.opened, self.completed, self.signals = message, {}, []
+                self.counts, self.bad = [message.counts], list(message.bad)
+                self._rows, self._passed, self.watermark_ns = [], [], 0
+            case Batch() if self.knows:
+                self._rows.append(_of_symbol(message.rows, self.symbol))
+                self._passed.append(message.passed_ns)
+                self.watermark_ns = max(self.watermark_ns, message.watermark_ns)
+                self.bad += message.bad
+                if message.counts is not None:
+                    self.counts.append(message.counts)
+            case SessionCompleted(session=name, levels=levels) if self.knows:
+                position = self._sessions.index(name)
+                (armed,) = (w.armed for w in after.watches if w.session == position)
+                self.completed[name] = Completed(
+                    _armed_of(armed, self.place), int(levels.count[self.place]), len(self._rows)
+                )
+            case _:
+                pass
+
+
+def _armed_of(armed: Armed, place: int) -> Armed:
+    """Levels of one symbol alone."""
+    one = slice(place, place + 1)
+    return replace(
+        armed,
+        level=armed.level[:, one],
+        threshold=armed.threshold[:, one],
+        complete=armed.complete[one],
+        watched=armed.watched[:, one],
+        broken=armed.broken[:, one],
+        inside=armed.inside[:, one],
+        looked=armed.looked[one],
+        gap=armed.gap[:, one],
+        limit=None if armed.limit is None else armed.limit[:, one],
+    )
+
+
+def _of_symbol(rows: Rows, symbol: str) -> RowBatch:
+    """The rows of one symbol, one after another."""
+    place = rows.symbols.index(symbol)
+    if isinstance(rows, RowBatch):
+        mine = rows.taken(rows.code == place)
+        known, interval_ns = mine.known, rows.interval_ns
+        ts, columns = mine.ts, (mine.open, mine.high, mine.low, mine.close, mine.volume)
+    else:
+        there = rows.present[:, place]
+        ts, known, interval_ns = rows.ts[there], rows.ends[there], rows.interval_ns
+        grids = (rows.open, rows.high, rows.low, rows.close, rows.volume)
+        columns = tuple(grid[there, place] for grid in grids)
+    code = np.zeros(len(ts), np.int32)
+    return RowBatch(rows.day, (symbol,), interval_ns, code, ts, known, *columns)
+
+
+def _none(opened: DayOpened, symbol: str) -> RowBatch:
+    times, prices = np.empty(0, np.int64), np.empty(0)
+    columns = (prices,) * 5
+    code = np.empty(0, np.int32)
+    return RowBatch(opened.day, (symbol,), opened.interval_ns, code, times, times, *columns)
