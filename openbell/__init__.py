@@ -16,6 +16,7 @@ configuration: a path, a mapping or a `Config`, with `overrides` on top.
 - `backtest`: a whole backtest in one call; gives a `Result`, whose tables are Arrow's
 - `Runtime`: a run in this process: signals as they are found, rows that are pushed, pause, status
 - `Signal`: a reported breakout; its `cursor` is where to go on after it
+- `why`: why a symbol has the signals of a day, or none; gives an `Explanation`, which prints itself
 - `load_config`: a `Config` from a file or a mapping; it holds the keys of docs/configuration.md
 
 Errors are in `openbell.errors`; what helps to test a program of your own in `openbell.testing`.
@@ -30,12 +31,22 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 if TYPE_CHECKING:
-    from openbell.runtime.api import Runtime, Signal, backtest
+    from openbell.runtime.api import Runtime, Signal, backtest, why
     from openbell.runtime.config import Config, load_config
+    from openbell.runtime.results.explanation import Explanation
     from openbell.runtime.results.frames import Result
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Result", "Runtime", "Signal", "backtest", "load_config"]
+__all__ = [
+    "Config",
+    "Explanation",
+    "Result",
+    "Runtime",
+    "Signal",
+    "backtest",
+    "load_config",
+    "why",
+]
 
 _CONFIGURATION = ("Config", "load_config")
 
@@ -48,6 +59,10 @@ def __getattr__(name: str) -> Any:
         from openbell.runtime import config
 
         return getattr(config, name)
+    if name == "Explanation":
+        from openbell.runtime.results import explanation
+
+        return explanation.Explanation
     if name in __all__:
         from openbell.runtime import api
 

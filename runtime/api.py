@@ -7,11 +7,11 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from loguru import logger
 
@@ -40,6 +40,9 @@ from openbell.runtime.results.signals import Log, MemoryLog
 from openbell.runtime.results.signals import Signal as Signal  # noqa: PLC0414 where others look for it
 from openbell.runtime.results.summary import summary, timing
 from openbell.runtime.results.uninterrupted import Uninterrupted
+
+if TYPE_CHECKING:
+    from openbell.runtime.results.explanation import Explanation
 
 OnDay = Callable[[date, int, int, int], None]
 """Told after each day: its date, how many days are over, how many there are, rows so far."""
@@ -133,6 +136,7 @@ class Runtime:
             days_at_once=not keep_signals,
             pushed=pushed,
         )
+        self._data = data
         self._host(config, run, MemoryLog(recorder.log))
 
     def _telling(self, on_day: OnDay | None) -> Callable[[DayResult, Tally], None]:
@@ -576,6 +580,41 @@ class Runtime:
             **({} if self._run.feed is None else {"feed": self._run.feed.status()}),
         }
 
+    def why(
+        self, what: str, day: date | str | None = None, session: str | None = None
+    ) -> Explanation:
+        """Why a symbol has the signals of a day, or none; while the run goes on, too.
+
+        A durable runtime tells it from its store; one over stored rows runs that day once more.
+
+        Parameters
+        ----------
+        what : str
+            A symbol; or, without a day, a signal's id.
+        session : str, optional
+            One session alone.
+
+        Raises
+        ------
+        InputError
+            If there is no such symbol, day, session or id; the text names the nearest.
+        ConfigError
+            If rows were pushed, and nothing keeps them.
+        """
+        from openbell.runtime.lifetime.embedded import EmbeddedRun
+        from openbell.runtime.why import asked, from_store, from_stored_rows
+
+        question = asked(what, day, session)
+        if isinstance(self._run, EmbeddedRun):
+            with self._run.beside() as store:
+                return from_store(self.config, store, question)
+        if self._run.feed is not None:
+            raise ConfigError(
+                "rows that are pushed into a run in memory are not kept; give it a store, with "
+                "durable=True"
+            )
+        return from_stored_rows(self.config, self._data, question)
+
     def reached(self) -> tuple[str | None, int]:
         """The trading day and the step under way."""
         return self._run.engine.reached()
@@ -681,6 +720,50 @@ def backtest(
     if account["error"]:
         raise DayFailed(account["error"])
     return Result(kept.days, account)
+
+
+def why(
+    config: Config | Mapping[str, Any] | Path | str,
+    what: str,
+    day: date | str | None = None,
+    session: str | None = None,
+    *,
+    data: Any = None,
+    out: Path | str | None = None,
+    overrides: Mapping[str, Any] = {},
+) -> Explanation:
+    """Why a symbol has the signals of a day, or none: from what a run has stored, read only.
+
+    Parameters
+    ----------
+    config : Config, mapping, or path of a file
+    what : str
+        A symbol; or, without a day, a signal's id.
+    session : str, optional
+        One session alone.
+    data : path or pandas, polars or pyarrow table, optional
+        Ask these rows, not the store: the day is run over them in memory.
+    out : path, optional
+        Ask a folder of results; its rows are `data`, or the configuration's `data.path`.
+    overrides : mapping, optional
+        Dotted keys and their values, over those of the configuration and the environment.
+
+    Raises
+    ------
+    InputError
+        If there is no such symbol, day, session or id; the text names the nearest.
+    StoreError
+        If the store can't be read.
+    """
+    from openbell.runtime.lifetime.opening import open_configured_store
+    from openbell.runtime.why import asked, from_store, from_stored_rows
+
+    made = config_from(config, overrides=overrides)
+    question = asked(what, day, session)
+    if data is not None or out is not None:
+        return from_stored_rows(made, data, question, None if out is None else Path(out))
+    with closing(open_configured_store(made)) as store:
+        return from_store(made, store, question)
 
 
 def run_backtest(

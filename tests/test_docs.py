@@ -44,7 +44,10 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 OWN = [
     ROOT / "README.md",
-    *(ROOT / f"docs/{n}.md" for n in ("data", "embedding", "live", "outputs", "persistence")),
+    *(
+        ROOT / f"docs/{n}.md"
+        for n in ("data", "embedding", "live", "outputs", "persistence", "why")
+    ),
 ]
 """Documents with commands and programs for users."""
 

@@ -34,7 +34,7 @@ def why(
     file = configuration_file(config)
     made = configured(file, {"data.path": data})
     from openbell.runtime.lifetime.opening import open_configured_store
-    from openbell.runtime.lifetime.why import asked, from_store, from_stored_rows
+    from openbell.runtime.why import asked, from_store, from_stored_rows
 
     question = asked(what, day, session)
     if data is not None or out is not None:

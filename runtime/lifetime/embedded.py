@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 from loguru import logger
 
-from openbell.adapters.stores import this_process
+from openbell.adapters.stores import Store, this_process
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
 from openbell.runtime.lifetime.opening import open_configured_store
@@ -34,10 +36,23 @@ class EmbeddedRun(DurableRun):
             raise
 
     def log(self) -> StoredLog:
-        """The log, to be read beside the run; a store in memory is the only one of its kind."""
-        is_shared = self.config.store.url == "memory://"
-        store = self._store if is_shared else open_configured_store(self.config)
+        """The log, to be read beside the run."""
+        store = self._store if self._is_shared else open_configured_store(self.config)
         return StoredLog(store, self.recorder.log)
+
+    @contextmanager
+    def beside(self) -> Iterator[Store]:
+        """The store, to be read beside the run."""
+        if self._is_shared:
+            yield self._store
+            return
+        with closing(open_configured_store(self.config)) as store:
+            yield store
+
+    @property
+    def _is_shared(self) -> bool:
+        """A store in memory is the only one of its kind."""
+        return self.config.store.url == "memory://"
 
     def liveliness(self) -> dict[str, Any]:
         holder, ledger = this_process(), self.engine.ledger

@@ -234,7 +234,9 @@ def _words(of: Explanation, zone: str) -> Iterator[str]:
         yield "what happened to the day"
         for event in of.events:
             at = local(datetime.fromisoformat(event.wall_time).replace(microsecond=0))
-            yield f"  {at}  {event.what}: {event.text}"
+            market = event.market_time and local(datetime.fromisoformat(event.market_time))
+            told = f" (market time {market})" if market and event.what == "day" else ""
+            yield f"  {at}  {event.what}: {event.text}{told}"
 
 
 def _session(of: SessionExplained, local: _Local, whole: Explanation) -> Iterator[str]:
@@ -284,9 +286,10 @@ def _side(of: SideExplained, session: SessionExplained, local: _Local) -> Iterat
     made = f", made {_at(of.made, local)}" if of.made else ""
     held = f", holds from {local(session.end)}" if session.end else ""
     beyond = "above" if name == "high" else "below"
-    needs = (
-        f"; to break it needs a price {beyond} {of.threshold}" if of.threshold is not None else ""
-    )
+    price = "close" if session.confirm == "close" else name
+    needs = ""
+    if of.threshold is not None:
+        needs = f"; to break it takes a {price} {beyond} {of.threshold}"
     yield f"  {name:<9} {of.level}{made}{held}{needs}"
     for signal in of.signals:
         yield f"  {'':<9} {signal.side}: {_signal(signal, local)}"

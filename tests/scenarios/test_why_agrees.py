@@ -20,7 +20,6 @@ from reference import (
     Used,
     Watch,
     Window,
-    answer,
     answer_as_arrived,
 )
 from runs import MemorySource, plan_of, register
@@ -78,17 +77,24 @@ def rows_after(
 ) -> tuple[list[Any], list[Any], list[tuple[Used, int]]]:
     """The reference's sessions and signals, and the symbol's rows in their order, with when each
     was known."""
-    given: tuple[Any, ...] = (
-        case.day, case.interval_ns, case.rows, case.symbols, case.windows, case.rules,
-        case.companions,
-    )  # fmt: skip
+    day, interval_ns = case.day, case.interval_ns
+    whole: Any
     if order == "time":
-        whole = answer(*given, followed=case.followed)
-        cleaned = reference.clean(*given[:4])
+        whole = case.answer()
+        cleaned = reference.clean(day, interval_ns, case.rows, case.symbols)
         rows = [(row, row.end) for row in cleaned.used[symbol]]
     else:
-        whole = answer_as_arrived(*given, lateness_ns=lateness_ns, followed=case.followed)
-        came: list[Arrival] = reference.arrivals(*given[:4])[0]
+        whole = answer_as_arrived(
+            day,
+            interval_ns,
+            case.rows,
+            case.symbols,
+            case.windows,
+            case.rules,
+            lateness_ns=lateness_ns,
+            followed=case.followed,
+        )
+        came: list[Arrival] = reference.arrivals(day, interval_ns, case.rows, case.symbols)[0]
         rows = [(a.row, a.known) for a in came if a.symbol == symbol]
     return whole["sessions"], whole["signals"], rows
 
@@ -254,7 +260,7 @@ def watched_as_told(
             confirming = extreme if rules.confirm == "touch" else row.close
             lacking = sign * (Decimal(repr(threshold)) - Decimal(repr(confirming)))
             near.append((lacking, known))
-        if found or reference.beyond(extreme, level, -sign, rules):  # type: ignore[arg-type]
+        if found or reference.beyond(extreme, level, -sign, rules):
             continue
         rule = why_refused(rules, of_side, followed, place, before, extreme, watch)
         refused.setdefault(rule, []).append((known, extreme))

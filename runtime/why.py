@@ -28,6 +28,7 @@ from openbell.errors import (
 )
 from openbell.market.calendar import timezone
 from openbell.runtime.config import Config
+from openbell.runtime.config.values import parse_date
 from openbell.runtime.engine import Engine
 from openbell.runtime.inmemory import InMemoryRun
 from openbell.runtime.lifetime.eras import counted, era_on, eras_of
@@ -80,9 +81,9 @@ def asked(what: str, day: date | str | None = None, session: str | None = None) 
 
 def _date(text: str) -> date:
     try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InputError(f'"{text}" is no date; write one such as 2024-07-01') from None
+        return parse_date(text)
+    except ValueError as error:
+        raise InputError(f'the day is "{text}"; {error}') from None
 
 
 # From a store
@@ -275,8 +276,10 @@ def from_stored_rows(
     """
     day = question.trading_date
     written = None if out is None else _written(config, data, out, day)
+    # What trailing days are read for decides no breakout.
+    alone = config.model_copy(update={"history": type(config.history)()})
     run = InMemoryRun(
-        config,
+        alone,
         data,
         Recorder((), keep_signals=False),
         start=day,
