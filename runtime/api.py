@@ -124,6 +124,24 @@ class Runtime:
             raise ConfigError("this run's rows come from a feed; name history under data.path")
         dispatcher = dispatcher or ("inline" if pushed else "threads")
         recorder = Recorder(sinks, self._telling(on_day), keep_signals=keep_signals)
+        self._data = data
+        notes: tuple[str, ...] = ()
+        where = config.data.path if data is None else data
+        if not pushed and where is not None and may_be_recorded(where):
+            from openbell.runtime.lifetime.rerunning import RecordedRun, recording_of
+
+            days, why_not = recording_of(config, where, start, end, speed)
+            if days and why_not is None:
+                recorded = RecordedRun(config, days, recorder, indicators=indicators)
+                self._host(config, recorded, MemoryLog(recorder.log))
+                return
+            if days:
+                moved = (
+                    "its rows are taken in the order in which they came, and move time themselves"
+                )
+                notes = (f"{where}: {why_not}; {moved}",)
+                if "order" not in config.data.model_fields_set:
+                    config = config_from(config, overrides={"data.order": "arrival"})
         run = InMemoryRun(
             config,
             data,
@@ -136,8 +154,7 @@ class Runtime:
             days_at_once=not keep_signals,
             pushed=pushed,
         )
-        self._data = data
-        self._host(config, run, MemoryLog(recorder.log))
+        self._host(config, run, MemoryLog(recorder.log), notes)
 
     def _telling(self, on_day: OnDay | None) -> Callable[[DayResult, Tally], None]:
         def day_over(day: DayResult, tally: Tally) -> None:
@@ -147,10 +164,10 @@ class Runtime:
 
         return day_over
 
-    def _host(self, config: Config, run: _Run, log: Log) -> None:
+    def _host(self, config: Config, run: _Run, log: Log, notes: tuple[str, ...] = ()) -> None:
         self.config = config
         self._run = run
-        self.notes = (*run.source.info().notes, *run.plan.notes)
+        self.notes = (*notes, *run.source.info().notes, *run.plan.notes)
         """What was guessed of the data or passed over in it; sentences for people."""
         for note in self.notes:
             logger.info("{}", note)
@@ -177,6 +194,7 @@ class Runtime:
         durable: bool | None = None,
         fresh_day: bool = False,
         recover: bool = False,
+        record: Path | str | None = None,
         overrides: Mapping[str, Any] = {},
     ) -> Self:
         """A runtime from a configuration, a mapping of one, or the path of its file.
@@ -194,6 +212,8 @@ class Runtime:
             with is taken by beginning the day under way anew; if not, it is refused.
         recover : bool
             Whether a day that is in ERROR is tried again; if not, the run ends with DayFailed.
+        record : path, optional
+            Folder for a recording of what the feed brings, as `feed.record` of the configuration.
         overrides : mapping, optional
             Dotted keys and their values, over those of the configuration and the environment:
             `{"breakout.confirm": "touch"}`.
@@ -204,6 +224,8 @@ class Runtime:
         LeaseLost
             If a runtime or process that lives has this state; the text names it.
         """
+        if record is not None:
+            overrides = {**overrides, "feed.record": os.fspath(record)}
         made = config_from(config, overrides=overrides)
         in_files = data is None or isinstance(data, str | os.PathLike)
         if not (in_files if durable is None else durable):
@@ -664,6 +686,18 @@ class Runtime:
             if self._run.feed is not None:
                 self._run.feed.close(self._error)
             self._news.close()  # last: who reads must find what ended the run
+
+
+def may_be_recorded(where: object) -> bool:
+    """Whether a path may be that of recorded days; a quick look, for most are not."""
+    if not isinstance(where, str | os.PathLike):
+        return False
+    folder = Path(where) if os.path.isdir(where) else Path(where).parent
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    return any(name.endswith(".marks") or name == ".parts" for name in names)
 
 
 def backtest(

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from openbell.adapters.sources import Source, open_source
+from openbell.errors import ConfigError
 from openbell.hosttime import HostClock
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config
@@ -40,6 +41,11 @@ class InMemoryRun:
         pushed: bool,
     ) -> None:
         accept(config, "run" if pushed else "backtest", data=data)
+        if pushed and config.feed.record is not None:
+            raise ConfigError(
+                "feed.record is set, and what is recorded is taken from the store: let the run keep "
+                "its state (durable=True), or leave it out"
+            )
         where = config.data.path if data is None else data
         self.recorder = recorder
         pace = config.pace() if pushed else replay_at(speed)

@@ -32,6 +32,7 @@ from openbell.runtime.cli.exits import (
 )
 from openbell.runtime.cli.export import export
 from openbell.runtime.cli.options import example, settable
+from openbell.runtime.cli.parity import parity
 from openbell.runtime.cli.recover import recover
 from openbell.runtime.cli.replay import replay
 from openbell.runtime.cli.run import run
@@ -72,6 +73,7 @@ for _command, _shown in (
     (recover, "recover --config config.yaml"),
     (replay, "replay --config config.yaml --date 2024-07-01"),
     (why, "why SPY 2024-07-01 --config config.yaml"),
+    (parity, "parity --config config.yaml --date 2024-07-01"),
 ):
     app.command(epilog=example(f"openbell {_shown}"))(settable(_command))
 

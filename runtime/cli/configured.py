@@ -93,6 +93,7 @@ _FLAGS = {
     "backtest.start": "--from",
     "backtest.end": "--to",
     "backtest.speed": "--speed",
+    "feed.record": "--record",
 }
 
 
@@ -114,11 +115,11 @@ def configuration(file: Path | None, given: dict[str, Any]) -> Config:
         raise ConfigError(by_flag) from None
 
 
-def stored_configuration(file: Path | None) -> Config:
-    """The configuration that says where state is: the file's, without flags."""
+def stored_configuration(file: Path | None, given: dict[str, Any] | None = None) -> Config:
+    """The configuration that says where state is: the file's, with no flag but what is given."""
     if file is None and not Path("config.yaml").is_file():
         raise InputError("no configuration; pass --config FILE, or --store URL where that will do")
-    return configuration(file or Path("config.yaml"), {})
+    return configuration(file or Path("config.yaml"), given or {})
 
 
 @contextmanager

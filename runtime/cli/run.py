@@ -38,6 +38,10 @@ def run(
     out: Annotated[
         str | None, typer.Option(help="Folder for each day's results.", metavar="DIR")
     ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option(help="Folder for a recording of what the feed brings.", metavar="DIR"),
+    ] = None,
     no_standby: Annotated[
         bool, typer.Option("--no-standby", help="Refuse instead of waiting for the lease.")
     ] = False,
@@ -63,7 +67,7 @@ def run(
 
     lines = log_if_asked(log_level, log_json)
     folder = given_folder(out) if out is not None else None
-    made = stored_configuration(config)
+    made = stored_configuration(config, {"feed.record": record})
     with naming(configuration_file(config)):
         accept(made, "run")
         if made.feed.type == "push":

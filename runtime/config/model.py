@@ -583,6 +583,11 @@ class FeedConfig(Section):
         description="A file to which what a live feed brought and is no row is appended, a JSON "
         "object a line, with its place.",
     )
+    record: FilePath | None = Field(
+        default=None,
+        description="A folder into which what a live feed brings is recorded, a day a file, to be "
+        "backtested as it was lived.",
+    )
     options: Options = Field(default={}, description="What the feed's type needs beyond that.")
 
     def pace(self) -> Pace:

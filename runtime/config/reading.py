@@ -230,9 +230,10 @@ def _anchored(tree: dict[Any, Any], folder: Path) -> dict[Any, Any]:
     if isinstance(data, dict) and isinstance(path, str) and path and not path.startswith("~"):
         data["path"] = str(folder / path)
     feed = tree.get("feed")
-    refused = feed.get("refused") if isinstance(feed, dict) else None
-    if isinstance(feed, dict) and isinstance(refused, str) and not refused.startswith("~"):
-        feed["refused"] = str(folder / refused) if refused else refused
+    for key in ("refused", "record"):
+        written = feed.get(key) if isinstance(feed, dict) else None
+        if isinstance(feed, dict) and isinstance(written, str) and not written.startswith("~"):
+            feed[key] = str(folder / written) if written else written
     symbols = tree.get("symbols")
     listed = symbols.get("file") if isinstance(symbols, dict) else None
     if isinstance(symbols, dict) and isinstance(listed, str) and not listed.startswith("~"):

@@ -261,7 +261,13 @@ def fed_plan(
     )
 
 
-def recorded_plan(config: Config, days: tuple[TradingDay, ...], symbols: tuple[str, ...]) -> Plan:
+def recorded_plan(
+    config: Config,
+    days: tuple[TradingDay, ...],
+    symbols: tuple[str, ...],
+    *,
+    indicators: Mapping[str, Indicator] | None = None,
+) -> Plan:
     """A plan over days that were run before, whose data is not here.
 
     Raises
@@ -277,7 +283,9 @@ def recorded_plan(config: Config, days: tuple[TradingDay, ...], symbols: tuple[s
         not_trading={},
         open_ended=(False, False),
         settings=_with_indicators(
-            settings(config) if config.feed.type == "replay" else fed_settings(config), trailing, {}
+            settings(config) if config.feed.type == "replay" else fed_settings(config),
+            trailing,
+            indicators or {},
         ),
         trailing=trailing,
         neighbours=(

@@ -260,7 +260,7 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
         return Prepared()
     cells, loader = engine.cells, engine.loader
     loader.remember(restored.journal)
-    states = restored.states if restored.anew is None else _carried_over(cells, restored)
+    states = restored.states if restored.anew is None else carried_over(cells, restored)
     for name, state in states.items():
         if name not in cells:
             raise StoreError(f"the snapshot has an actor that this configuration hasn't, {name}")
@@ -339,7 +339,7 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
     return Prepared(grants=grants, inputs=(load(late),) if late is not None else ())
 
 
-def _carried_over(cells: Mapping[str, Cell], restored: Restored) -> dict[str, Any]:
+def carried_over(cells: Mapping[str, Cell], restored: Restored) -> dict[str, Any]:
     """States before a day that is begun anew: as new, but for what earlier days brought.
 
     The actors may be others than those of the snapshot, and those of the same name may have other

@@ -24,7 +24,9 @@ from openbell.messages.time import Grant
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan, plan, recorded_plan
-from openbell.runtime.intake.settings import data_options
+from openbell.runtime.intake.settings import data_options, fed_settings
+from openbell.runtime.kernel.cells import cells
+from openbell.runtime.kernel.wiring import actors, wiring
 from openbell.runtime.lifetime.eras import (
     Era,
     check_configuration,
@@ -35,6 +37,7 @@ from openbell.runtime.lifetime.eras import (
 )
 from openbell.runtime.lifetime.recovery import (
     Restored,
+    carried_over,
     lost,
     planned_days,
     recorded_steps,
@@ -229,6 +232,64 @@ def replay_day(
         return Replayed(engine, day, count, comparing.reached_ns, comparing.differs)
     finally:
         source.close()
+
+
+def states_after(
+    store: Store,
+    step: int,
+    eras: Sequence[Era],
+    config_on: Callable[[date], Config],
+    following: date,
+) -> tuple[tuple[TradingDay, ...], dict[str, Any]]:
+    """What days up to a step left to the trading day that follows, where a feed brings rows.
+
+    Parameters
+    ----------
+    step : int
+        The last one before that day's; 0: it is the first.
+
+    Returns
+    -------
+    The days that were planned then, and actors' states, as new but for what was left to them.
+
+    Raises
+    ------
+    InputError, StoreError, ReplayError
+        If it can't be had.
+    """
+    if not step:
+        return (), {}
+    found = restored(store, step, until=step, eras=eras)
+    days = planned_days(found)
+    if found.anew is None and found.steps:
+        found.states = _given_again(store, found, eras, config_on)
+    found.anew = following
+    made = fed_settings(config_on(following))
+    return days, carried_over(cells(actors(made), wiring(made.sessions)), found)
+
+
+def _given_again(
+    store: Store, found: Restored, eras: Sequence[Era], config_on: Callable[[date], Config]
+) -> dict[str, Any]:
+    """Actors' states after the steps that follow a snapshot."""
+    of = found.steps[-1].trading_date
+    config, symbols = config_on(of), era_on(eras, of).symbols
+    planned = plan_over(recorded_plan(config, planned_days(found), symbols), eras)
+    options = data_options(config)
+    source = NotHere(options.kind, planned.settings.interval_ns)
+    engine = Engine(planned, source, Recorder(()))
+    prepared = restore(engine, planned, found)
+    expected = {one.number: one for one in found.steps}
+    comparing = _Comparing(engine, expected, found.chain, found.steps[-1].number, _looked_away)
+    engine.ledger = comparing
+    engine.run(prepared)
+    if comparing.differs is not None:
+        raise ReplayError(comparing.differs)
+    return {name: cell.state for name, cell in engine.cells.items()}
+
+
+def _looked_away(commit: Commit) -> None:
+    return
 
 
 def write_earlier(

@@ -37,6 +37,7 @@ from openbell.runtime.kernel.cells import ActorFailed
 from openbell.runtime.lifetime import changes, recovery
 from openbell.runtime.lifetime.eras import begun, era_at, era_on, plan_over
 from openbell.runtime.lifetime.identity import check_files, identity
+from openbell.runtime.lifetime.keeping import Recording
 from openbell.runtime.lifetime.lease import Heartbeat, acquired
 from openbell.runtime.lifetime.recovery import Restored
 from openbell.runtime.lifetime.replaying import brought_before, write_earlier
@@ -168,6 +169,7 @@ class DurableRun:
             if isinstance(self.source, RunRows):
                 interval_ns = self.plan.settings.interval_ns
                 self.source.earlier = lambda of: recovery.came_of(store, of, interval_ns, self.eras)
+            self.recording = self._recording()
             self.engine = self._engine()
         except BaseException:
             store.release(self.fence)
@@ -197,6 +199,8 @@ class DurableRun:
                 )
             self._write_earlier()
             self._take_change()
+            if self.recording is not None:
+                self.recording.start()
             while True:
                 try:
                     ran = self._run_supervised()
@@ -239,8 +243,10 @@ class DurableRun:
         self._ended.set()
         if self.feed is not None:
             self.feed.close()
-        self.heartbeat.stop()
         self.engine.close()
+        if self.recording is not None:
+            self.recording.close()
+        self.heartbeat.stop()
         try:
             self._store.release(self.fence)
         except StoreError as error:
@@ -299,6 +305,24 @@ class DurableRun:
         source = open_source(self._data, data_options(config))
         return source, plan(
             config, source, config.feed.start, config.feed.end, paced=self.pace.scaled
+        )
+
+    def _recording(self) -> Recording | None:
+        """What is written beside the run of what its feed brings."""
+        feed, folder = self.feed, self.config.feed.record
+        if folder is None:
+            return None
+        if feed is None:
+            raise ConfigError(
+                "feed.record is set, and feed.type is replay: those rows are stored already; leave "
+                "it out"
+            )
+        # A store in memory is the only one of its kind; of others, who reads has one of its own.
+        return Recording(
+            folder,
+            self._store,
+            lambda eras, of: self.config.with_determining(era_on(eras, of).config),
+            lambda: feed.account,
         )
 
     def _engine(self) -> Engine:

@@ -116,6 +116,7 @@ DEFAULTS = {
         "start": None,
         "end": None,
         "refused": None,
+        "record": None,
         "options": {},
     },
     "clock": {"step": "boundary", "time": None, "lateness": "2s", "skew_max": "5s"},

@@ -1,0 +1,283 @@
+"""Keeps recordings of what a run's feed brings, taken from the run's store.
+
+What the store has is durable, in order, and there once. So a recording goes on behind a kill where
+it had come to, and what it says of a step is what a restart would be given.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from openbell import __version__
+from openbell.actors import clock
+from openbell.adapters.stores import JournalEntry, Step, Store
+from openbell.errors import OpenbellError, StoreError
+from openbell.market.days import TradingDay
+from openbell.messages.control import Roll, Start
+from openbell.messages.time import Grant
+from openbell.runtime.config import Config
+from openbell.runtime.intake.handover import Account
+from openbell.runtime.intake.settings import data_options
+from openbell.runtime.lifetime.eras import Era, counted, era_on, eras_of
+from openbell.runtime.lifetime.recovery import recorded_steps
+from openbell.runtime.lifetime.replaying import states_after
+from openbell.runtime.record import brought, feedlog, steplog
+from openbell.runtime.record.codec import decode, encode
+from openbell.runtime.record.recorded import Stretch, stretches
+from openbell.runtime.record.recordings import (
+    About,
+    RecordedDay,
+    drop,
+    put_together,
+    write_part,
+    written,
+)
+
+CARRIED = "carried"
+"""Begins the name of the entry with what earlier days left to a day; its first step follows."""
+
+STEPS_MAX = 50_000
+"""Of a part: a run that was recorded late has millions to be read."""
+
+EVERY_SECONDS = 60.0
+"""How often what came is written into the recording of the day under way."""
+
+
+class Recording:
+    """Writes the days of a run into a folder, on a thread of its own, until it is closed.
+
+    Parameters
+    ----------
+    store : Store
+        Only read; it may be the run's own, or another one of the same state.
+    config_on : callable
+        What a day is run with.
+    account : callable
+        What became of what the feed brought, in this process.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        config_on: Callable[[Sequence[Era], date], Config],
+        account: Callable[[], Account | None] = lambda: None,
+        every: float = EVERY_SECONDS,
+    ) -> None:
+        self.folder = folder
+        self._store = store
+        self._config_on = config_on
+        self._account = account
+        self._noted: dict[str, Counter[str]] = {}
+        self._every = every
+        self._said: set[date] = set()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="openbell-recording", daemon=True)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what is durable by now, and no more."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._tried()
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._every):
+            self._tried()
+
+    def _tried(self) -> None:
+        try:
+            self.catch_up()
+        except (OpenbellError, OSError) as error:
+            logger.warning("{}: not written, it is tried again: {}", self.folder, error)
+
+    def catch_up(self, only: date | None = None) -> None:
+        """Write what the store has and the recording hasn't.
+
+        Parameters
+        ----------
+        only : date, optional
+            Of this trading day; None: of all.
+
+        Raises
+        ------
+        StoreError, OSError
+        """
+        head = self._store.head()
+        if not head.step:
+            return
+        eras = eras_of(head, ())
+        days = counted(stretches(self._store), eras)
+        for of in days:
+            if only is not None and of.trading_date != only:
+                continue
+            self._write(of, eras, over=of is not days[-1] or _ended(self._store, of.last))
+
+    def _write(self, of: Stretch, eras: Sequence[Era], *, over: bool) -> None:
+        pieces = written(self.folder, of.trading_date)
+        if pieces and pieces[0].last < of.first <= pieces[-1].last + 1:
+            pieces = []  # begun anew since
+            drop(self.folder, of.trading_date)
+        elif pieces and not pieces[0].first <= of.first <= pieces[-1].last + 1:
+            pieces = []
+            drop(self.folder, of.trading_date)
+        last = pieces[-1].last if pieces else of.first - 1
+        if not pieces and last < of.last and not self._is_whole(of.trading_date, eras):
+            return
+        names = {name for about in pieces for name in about.kept}
+        while last < of.last:
+            until = min(of.last, last + STEPS_MAX)
+            part = self._part(of, eras, last, until, names, whole=not pieces and last < of.first)
+            write_part(self.folder, part)
+            names |= set(part.about.kept)
+            last = until
+        if over:
+            put_together(self.folder, of.trading_date, closed=True)
+
+    def _is_whole(self, of: date, eras: Sequence[Era]) -> bool:
+        """Whether the store has a day from its beginning on; it is said once of those it hasn't."""
+        try:
+            recorded_steps(self._store, of, eras)
+            return True
+        except OpenbellError as error:
+            if of not in self._said:
+                self._said.add(of)
+                logger.warning("{}: is not recorded: {}", of, error)
+            return False
+
+    def _part(
+        self,
+        of: Stretch,
+        eras: Sequence[Era],
+        after: int,
+        until: int,
+        names: set[str],
+        *,
+        whole: bool,
+    ) -> RecordedDay:
+        steps = list(self._store.steps(after=after, until=until))
+        entries = list(self._entries(of.trading_date, after, until))
+        came = feedlog.arrivals(entries, lambda step, at: after < step <= until)
+        kept = [
+            entry
+            for entry in entries
+            if not entry.name.startswith(f"{feedlog.CAME} ")
+            and entry.name not in names
+            and of.first <= _entered(entry) <= until
+        ]
+        era = era_on(eras, of.trading_date)
+        config = self._config_on(eras, of.trading_date)
+        zone, segments = "", tuple[tuple[int, int], ...]()
+        if whole:
+            today, first, carried = self._beginning(eras, of, steps[0])
+            steps[0] = first
+            kept.insert(0, carried)
+            zone, segments = today.tz, tuple((s.open_ns, s.close_ns) for s in today.segments)
+        options = data_options(config)
+        return RecordedDay(
+            About(
+                trading_date=of.trading_date.isoformat(),
+                exchange=config.exchange,
+                kind=options.kind,
+                interval_ns=options.interval_ns if options.kind == "bars" else None,
+                symbols=era.symbols,
+                config=era.config,
+                program=__version__,
+                first=after + 1,
+                last=until,
+                rows=sum(len(part.ts) for part in came.values()),
+                zone=zone,
+                segments=segments,
+                until_ns=steps[-1].market_ns,
+                not_used=self._not_used(),
+                kept=tuple(entry.name for entry in kept),
+            ),
+            tuple(steps),
+            came,
+            tuple(kept),
+        )
+
+    def _entries(self, of: date, after: int, until: int) -> Iterator[JournalEntry]:
+        """What came from outside with some steps of a day, and perhaps with others."""
+        for entry in self._store.journal(of, after):
+            kind, first, *_ = entry.name.split()
+            if kind == feedlog.CAME and int(first) > until:
+                return  # they follow each other, and a day may have very many
+            if kind != brought.BROUGHT:
+                yield entry
+
+    def _beginning(
+        self, eras: Sequence[Era], of: Stretch, first: Step
+    ) -> tuple[TradingDay, Step, JournalEntry]:
+        """A day, its first step as one with which a run of that day alone begins, and what earlier
+        days left to it."""
+        today = of.trading_date
+        days, states = states_after(
+            self._store, of.first - 1, eras, lambda day: self._config_on(eras, day), today
+        )
+        grant = steplog.granted(steplog.read(first.grant), _no_rows, _no_rows, _no_rows)
+        start = _start(grant, today, days)
+        inputs = tuple(start if isinstance(i, Roll | Start) else i for i in grant.inputs)
+        begun = steplog.written(grant.model_copy(update={"inputs": inputs}), {})
+        carried = JournalEntry(today, f"{CARRIED} {of.first}", encode(states), of.first)
+        return start.days[0], replace(first, grant=begun), carried
+
+    def _not_used(self) -> dict[str, dict[str, int]]:
+        """What this process has counted since it was asked last."""
+        account = self._account()
+        if account is None:
+            return {}
+        now: dict[str, Counter[str]] = {
+            "unknown_symbols": Counter(account.unknown),
+            "refused": Counter(account.refused),
+            "rows": Counter(on_no_day=account.on_no_day, day_over=account.day_over),
+        }
+        more = {why: counts - self._noted.get(why, Counter()) for why, counts in now.items()}
+        self._noted = now
+        return {why: dict(counts) for why, counts in more.items() if counts}
+
+
+def _entered(entry: JournalEntry) -> int:
+    """The step that an entry came with."""
+    if entry.step is not None:
+        return entry.step
+    last = entry.name.split()[-1]
+    return int(last) if last.isdecimal() else 0
+
+
+def _ended(store: Store, last: int) -> bool:
+    """Whether the run has ended with a step: no later one is of its day."""
+    newest = next(iter(store.epochs()), None)
+    if newest is None or newest.problem is not None or newest.step != last:
+        return False
+    of_clock: clock.State = decode(store.states(newest.epoch)[clock.NAME])
+    return of_clock.ended is not None and of_clock.ended.error is None
+
+
+def _no_rows(wanted: object) -> Any:
+    raise StoreError(f"{wanted}: a day does not begin with rows")
+
+
+def _start(grant: Grant, of: date, days: Sequence[TradingDay]) -> Start:
+    for entered in grant.inputs:
+        if isinstance(entered, Start):
+            (today,) = (day for day in entered.days if day.date == of)
+            return Start(days=(today,), live_from_ns=entered.live_from_ns)
+        if isinstance(entered, Roll) and entered.day is not None:
+            return Start(days=(entered.day,))
+    (today,) = (day for day in days if day.date == of)
+    return Start(days=(today,))

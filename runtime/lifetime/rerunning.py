@@ -1,0 +1,250 @@
+"""Runs recorded days again: with the grants under which they were lived, on the rows that came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from openbell.actors.effects import Commit, Settled
+from openbell.adapters.sources import FileIdentity, Source, SourceInfo
+from openbell.adapters.sources.parquet import footer_digest
+from openbell.errors import DataError
+from openbell.market.days import DAY_NS, EPOCH, MarketTime, TradingDay
+from openbell.market.indicators import Indicator
+from openbell.messages.control import DayOver, Woke
+from openbell.runtime.config import Config
+from openbell.runtime.engine import Engine
+from openbell.runtime.intake.handover import HandOver
+from openbell.runtime.intake.planning import Plan, recorded_plan
+from openbell.runtime.lifetime.eras import Era, differences, plan_over
+from openbell.runtime.lifetime.keeping import CARRIED
+from openbell.runtime.lifetime.recovery import Restored, restore
+from openbell.runtime.record import journal
+from openbell.runtime.record.codec import decode
+from openbell.runtime.record.journal import NotHere
+from openbell.runtime.record.ledger import Ledger
+from openbell.runtime.record.recordings import (
+    MARKS,
+    ROWS,
+    About,
+    RecordedDay,
+    about_day,
+    read_day,
+    recorded_days,
+)
+from openbell.runtime.results.recording import Recorder
+
+LIVE = ("feed", "day", "prefetch")
+"""Sections of what determines a live day's answers whose effect a recording has already."""
+
+
+def as_recorded(config: Config, about: About) -> Config:
+    """A configuration, with what of a recording decided how its day went by."""
+    made = config.determining()
+    for section in LIVE:
+        made.pop(section, None)
+        if section in about.config:
+            made[section] = about.config[section]
+    made["clock"] = {**made["clock"], "time": about.config["clock"].get("time", "feed")}
+    return config.with_determining(made)
+
+
+def not_as_recorded(config: Config, about: About) -> list[str]:
+    """What of a configuration would give a recorded day other answers, in words."""
+    return differences(about.config, as_recorded(config, about).determining())
+
+
+def recording_of(
+    config: Config,
+    path: Path | str,
+    start: date | datetime | None,
+    end: date | None,
+    speed: float,
+) -> tuple[dict[date, Path], str | None]:
+    """The recorded days that a backtest of a file or folder goes through.
+
+    Returns
+    -------
+    The days, each with its folder, none where it is no recording; and why they can't be gone
+    through as they were lived, in words.
+    """
+    days = recorded_days(path)
+    if not days:
+        return {}, None
+    if isinstance(start, datetime):
+        return days, "it is to begin inside a day"
+    if speed > 0:
+        return days, "it is to go by at a speed"
+    asked = {
+        of: folder
+        for of, folder in days.items()
+        if (start is None or of >= start) and (end is None or of <= end)
+    }
+    if not asked:
+        raise DataError(f"{path}: has no recording from {start} to {end}; it has {_span(days)}")
+    for of, folder in asked.items():
+        if others := not_as_recorded(config, about_day(folder, of)):
+            return days, f"{of} was recorded under another configuration: {'; '.join(others)}"
+    return asked, None
+
+
+def _span(days: Mapping[date, Path]) -> str:
+    return f"{min(days)} to {max(days)}"
+
+
+def as_restored(recorded: RecordedDay) -> Restored:
+    """A recorded day as a restart finds one that is to be gone through from its beginning."""
+    found = Restored(0, recorded.about.first - 1, EPOCH)
+    found.anew = recorded.about.date
+    for entry in recorded.kept:
+        if entry.name.startswith(f"{CARRIED} "):
+            found.states = decode(entry.body)
+    found.steps = recorded.steps
+    found.journal = journal.days(recorded.kept)
+    found.came = dict(recorded.came)
+    return found
+
+
+class _Files(NotHere):
+    """The files of recorded days; their rows come with the grants."""
+
+    def __init__(self, days: Mapping[date, Path], about: Sequence[About]) -> None:
+        super().__init__(about[-1].kind, about[-1].interval_ns)
+        files = [
+            folder / f"{of}{suffix}" for of, folder in days.items() for suffix in (ROWS, MARKS)
+        ]
+        unfinished = [of for of in about if of.until_ns < of.day.close_ns]
+        self._info = SourceInfo(
+            about[-1].kind,
+            about[-1].interval_ns,
+            tuple(sorted({symbol for of in about for symbol in of.symbols})),
+            tuple(
+                FileIdentity(str(file), file.stat().st_size, footer_digest(file))
+                for file in files
+                if file.exists()
+            ),
+            notes=tuple(
+                f"{of.trading_date}: its recording ends inside the day; what follows is gone "
+                "through as if no row had come any more"
+                for of in unfinished
+            ),
+        )
+
+
+class _Following(Ledger):
+    """Hands on what a recorded day's steps bring, and ends with the day.
+
+    Where the recording ends before, no more rows of the day come: it is gone through to its close.
+    """
+
+    def __init__(self, engine: Engine, about: About, day: TradingDay, recorder: Recorder) -> None:
+        self._engine, self._recorder = engine, recorder
+        self._last, self._day = about.last, day
+        self._ended = self._told = False
+        self.reached = 0
+
+    @property
+    def outages(self) -> list[float]:
+        return []
+
+    def brought(self, commit: Commit) -> None:
+        today = self._day.date
+        self._ended |= commit.closed == today
+        self._ended |= any(nothing.date == today for nothing in commit.without_data)
+        self._recorder.commit(commit)
+
+    def settled(self, settled: Settled) -> None:
+        self.reached = settled.grant.step
+        if self.reached < self._last:
+            return
+        if self._ended:
+            self._engine.dispatcher.finish()
+        elif not self._told:
+            self._told = True
+            after = MarketTime(self._day.close_ns + DAY_NS)
+            self._engine.tell_clock(Woke(at_ns=after, complete_ns=after))
+            self._engine.tell_clock(DayOver(date=self._day.date))
+
+    def leave(self) -> None:
+        return
+
+    def drain(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+class RecordedRun:
+    """A run over recorded days that leaves nothing behind; each is run by itself.
+
+    Parameters
+    ----------
+    days : mapping
+        The folder that each day is in, oldest first.
+    """
+
+    feed: HandOver | None = None
+
+    def __init__(
+        self,
+        config: Config,
+        days: Mapping[date, Path],
+        recorder: Recorder,
+        *,
+        indicators: Mapping[str, Indicator] | None = None,
+    ) -> None:
+        self.recorder = recorder
+        self._config, self._indicators = config, indicators
+        about = {of: about_day(folder, of) for of, folder in days.items()}
+        self._days = {of: folder for of, folder in days.items() if about[of].begun}
+        if not self._days:
+            raise DataError(f"{next(iter(days.values()))}: no day of the recording has begun")
+        self.source: Source = _Files(self._days, tuple(about[of] for of in self._days))
+        self.plan = self._planned(about[max(self._days)], *(about[of].day for of in self._days))
+        self.engine = self._engine(self.plan, recorder)
+        self._stopped = False
+
+    def run(self) -> None:
+        for of, folder in self._days.items():
+            if self._stopped:
+                return
+            self._run_day(read_day(folder, of))
+
+    def stop(self) -> None:
+        self._stopped = True
+        self.engine.stop()
+
+    def let_go(self) -> None:
+        self.engine.close()
+
+    def pause(self, token: str) -> None:
+        self.engine.pause(token)
+
+    def resume(self, token: str) -> None:
+        self.engine.resume(token)
+
+    def step(self) -> None:
+        self.engine.step()
+
+    def liveliness(self) -> dict[str, Any]:
+        return {}
+
+    def _run_day(self, recorded: RecordedDay) -> None:
+        planned = self._planned(recorded.about, recorded.about.day)
+        self.engine.close()
+        self.engine = engine = self._engine(planned, self.recorder)
+        prepared = restore(engine, planned, as_restored(recorded))
+        engine.ledger = _Following(engine, recorded.about, recorded.about.day, self.recorder)
+        if not self._stopped:
+            engine.run(prepared)
+
+    def _planned(self, about: About, *days: TradingDay) -> Plan:
+        config = as_recorded(self._config, about)
+        planned = recorded_plan(config, days, about.symbols, indicators=self._indicators)
+        return plan_over(planned, (Era(date.min, about.config, about.symbols),))
+
+    def _engine(self, planned: Plan, recorder: Recorder) -> Engine:
+        return Engine(planned, self.source, recorder)
