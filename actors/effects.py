@@ -12,7 +12,13 @@ from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.base import Message
 from openbell.messages.control import Arrived
 from openbell.messages.data import IndicatorsReady, QualityReport
-from openbell.messages.session import DayOpened, DayWithoutData, PhaseEntered, StateChanged
+from openbell.messages.session import (
+    DayOpened,
+    DayWithoutData,
+    Noticed,
+    PhaseEntered,
+    StateChanged,
+)
 from openbell.messages.time import Grant
 
 S = TypeVar("S")
@@ -97,6 +103,7 @@ class Commit:
     quality: QualityReport | None = None
     indicators: IndicatorsReady | None = None
     transitions: tuple[StateChanged | PhaseEntered, ...] = ()
+    noticed: tuple[Noticed, ...] = ()
     without_data: tuple[DayWithoutData, ...] = ()
     opened: DayOpened | None = None
     closed: date | None = None

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Literal
+
+from pydantic import field_validator
 
 from openbell.market.bars import BadRow, Kind, RowCounts
 from openbell.market.days import MarketTime, TradingDay
 from openbell.market.results import Levels
 from openbell.messages.base import Message
+from openbell.messages.events import OWN_FIELDS, Fact, NoticeKind
 
 DayState = Literal[
     "NOT_STARTED", "PRE_MARKET", "ACTIVE", "POST_MARKET", "ENDED", "TIMEOUT", "ERROR"
 ]
+
+_Date = date
+"""The same where a field is called date and has a default."""
 
 Phase = Literal["clear", "initialise", "history", "load", "activate", "stream", "end"]
 
@@ -91,6 +98,31 @@ class StateChanged(Message):
     at_ns: MarketTime
     """Market time."""
     why: str
+
+
+class Noticed(Message):
+    """Something that people and programs have to hear of, and that is no change of state.
+
+    Any actor may say it. It is in the audit trail with the step's commit, and an event then.
+    """
+
+    kind: NoticeKind
+    at_ns: MarketTime
+    """Market time."""
+    why: str
+    """A sentence for people."""
+    date: _Date | None = None
+    symbols: tuple[str, ...] = ()
+    session: str | None = None
+    facts: Mapping[str, Fact] = {}
+    """What else is known of it; names and values are the kind's own."""
+
+    @field_validator("facts")
+    @classmethod
+    def _check_names(cls, facts: Mapping[str, Fact]) -> Mapping[str, Fact]:
+        if taken := OWN_FIELDS & facts.keys():
+            raise ValueError(f"no fact may be called {min(taken)}")
+        return facts
 
 
 class SessionPlanned(Message):

@@ -16,6 +16,7 @@ configuration: a path, a mapping or a `Config`, with `overrides` on top.
 - `backtest`: a whole backtest in one call; gives a `Result`, whose tables are Arrow's
 - `Runtime`: a run in this process: signals as they are found, rows that are pushed, pause, status
 - `Signal`: a reported breakout; its `cursor` is where to go on after it
+- `Event`: what else happened: states of days and sessions, silence of a feed, restarts
 - `why`: why a symbol has the signals of a day, or none; gives an `Explanation`, which prints itself
 - `load_config`: a `Config` from a file or a mapping; it holds the keys of docs/configuration.md
 
@@ -31,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 if TYPE_CHECKING:
-    from openbell.runtime.api import Runtime, Signal, backtest, why
+    from openbell.runtime.api import Event, Runtime, Signal, backtest, why
     from openbell.runtime.config import Config, load_config
     from openbell.runtime.results.explanation import Explanation
     from openbell.runtime.results.frames import Result
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Config",
+    "Event",
     "Explanation",
     "Result",
     "Runtime",

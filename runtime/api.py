@@ -6,12 +6,12 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, closing, suppress
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 from loguru import logger
 
@@ -34,6 +34,9 @@ from openbell.runtime.intake.settings import data_options, settings
 from openbell.runtime.record.ledger import STORE_TOKEN
 from openbell.runtime.record.writing import market_time
 from openbell.runtime.results.collecting import Collected, Counted, Strict
+from openbell.runtime.results.events import Event as Event  # noqa: PLC0414 where others look for it
+from openbell.runtime.results.events import EventLog, wanted
+from openbell.runtime.results.following import awaited, followed, read_on
 from openbell.runtime.results.frames import DayView, Result
 from openbell.runtime.results.recording import DaySink, Recorder
 from openbell.runtime.results.signals import Log, MemoryLog
@@ -43,6 +46,8 @@ from openbell.runtime.results.uninterrupted import Uninterrupted
 
 if TYPE_CHECKING:
     from openbell.runtime.results.explanation import Explanation
+
+T = TypeVar("T")
 
 OnDay = Callable[[date, int, int, int], None]
 """Told after each day: its date, how many days are over, how many there are, rows so far."""
@@ -154,7 +159,7 @@ class Runtime:
             days_at_once=not keep_signals,
             pushed=pushed,
         )
-        self._host(config, run, MemoryLog(recorder.log), notes)
+        self._host(config, run, MemoryLog(recorder.log), run.events, notes)
 
     def _telling(self, on_day: OnDay | None) -> Callable[[DayResult, Tally], None]:
         def day_over(day: DayResult, tally: Tally) -> None:
@@ -164,14 +169,21 @@ class Runtime:
 
         return day_over
 
-    def _host(self, config: Config, run: _Run, log: Log, notes: tuple[str, ...] = ()) -> None:
+    def _host(
+        self,
+        config: Config,
+        run: _Run,
+        log: Log,
+        events: EventLog,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         self.config = config
         self._run = run
         self.notes = (*notes, *run.source.info().notes, *run.plan.notes)
         """What was guessed of the data or passed over in it; sentences for people."""
         for note in self.notes:
             logger.info("{}", note)
-        self._log = log
+        self._log, self._events = log, events
         self._news = run.recorder.log
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -264,7 +276,7 @@ class Runtime:
             recover=recover,
         )
         try:
-            runtime._host(config, run, run.log())
+            runtime._host(config, run, *run.logs())
         except BaseException:
             run.let_go()
             raise
@@ -337,12 +349,14 @@ class Runtime:
             self.stop()
         else:
             self._news.close()
+            self._events.news.close()
         if self._thread is not None:
             self._thread.join()
         for follower in self._followers:
             if follower is not threading.current_thread():
                 follower.join()
         self._log.close()
+        self._events.close()
         self._run.let_go()  # after the log: who closes an SQLite file last tidies it up
 
     def signals(self, after: str | None = None) -> Iterator[Signal]:
@@ -361,44 +375,16 @@ class Runtime:
             If that cursor is not one of this log's.
         """
         self.start()
-        yield from self._follow(after)
+        yield from followed(self._news, self._log.page, after)
         if self._error is not None:
             raise self._error
 
-    def _follow(self, after: str | None) -> Iterator[Signal]:
-        while True:
-            # Looked at before the log is read, so that what comes meanwhile is news.
-            heard, over = len(self._news), self._news.over
-            while page := self._log.page(after):
-                yield from page
-                after = page[-1].cursor
-            if over:
-                return
-            self._news.wait(heard)
-
     async def asignals(self, after: str | None = None) -> AsyncIterator[Signal]:
         """As `signals`, without blocking the event loop, whose executor reads the log."""
-        loop, news = asyncio.get_running_loop(), asyncio.Event()
-
-        def tell() -> None:
-            with suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(news.set)
-
-        unlisten = self._news.listen(tell)
-        try:
-            self.start()
-            while True:
-                news.clear()
-                over = self._news.over
-                while page := await asyncio.to_thread(self._log.page, after):
-                    for signal in page:
-                        yield signal
-                    after = page[-1].cursor
-                if over:
-                    break
-                await news.wait()
-        finally:
-            unlisten()
+        self.start()
+        async with aclosing(awaited(self._news, self._log.page, after)) as signals:
+            async for signal in signals:
+                yield signal
         if self._error is not None:
             raise self._error
 
@@ -418,18 +404,88 @@ class Runtime:
             If that cursor is not one of this log's.
         """
         self._log.page(after, limit=1)  # refuses what is no cursor
+        self._call(handler, followed(self._news, self._log.page, after), "openbell-on-signal")
 
+    def events(
+        self,
+        after: str | None = None,
+        *,
+        kinds: Iterable[str] | None = None,
+        follow: bool = True,
+    ) -> Iterator[Event]:
+        """What happens beside signals, in the log's order, as it comes: states of days and
+        sessions, silence and gaps of the feed, restarts; what makes a program stop trading.
+
+        A durable runtime's log begins with the events of earlier processes.
+
+        Parameters
+        ----------
+        after : str, optional
+            Cursor of an event seen before: go on after it.
+        kinds : str or iterable of str, optional
+            Only these: `day.error`, or `day` for all that begin so.
+        follow : bool
+            Start the run if need be, and end with it, raising its error; if not, yield what there
+            is by now.
+
+        Raises
+        ------
+        ValueError
+            If that cursor is not one of this log's (the text names the oldest), or a kind is none.
+        """
+        is_wanted = wanted(kinds)
+        if not follow:
+            yield from filter(is_wanted, read_on(self._events.page, after))
+            return
+        self.start()
+        yield from filter(is_wanted, followed(self._events.news, self._events.page, after))
+        if self._error is not None:
+            raise self._error
+
+    async def aevents(
+        self, after: str | None = None, *, kinds: Iterable[str] | None = None
+    ) -> AsyncIterator[Event]:
+        """As `events`, without blocking the event loop, whose executor reads the log."""
+        is_wanted = wanted(kinds)
+        self.start()
+        async with aclosing(awaited(self._events.news, self._events.page, after)) as events:
+            async for event in events:
+                if is_wanted(event):
+                    yield event
+        if self._error is not None:
+            raise self._error
+
+    def on_event(
+        self,
+        handler: Callable[[Event], None],
+        after: str | None = None,
+        *,
+        kinds: Iterable[str] | None = None,
+    ) -> None:
+        """Call a function for each event, as `on_signal` does for signals.
+
+        Raises
+        ------
+        ValueError
+            As `events` does.
+        """
+        is_wanted = wanted(kinds)
+        self._events.page(after, limit=1)  # refuses what is no cursor
+        events = followed(self._events.news, self._events.page, after)
+        self._call(handler, filter(is_wanted, events), "openbell-on-event")
+
+    def _call(self, handler: Callable[[T], None], entries: Iterator[T], name: str) -> None:
         def follow() -> None:
             try:
-                for signal in self._follow(after):
+                for entry in entries:
                     if self._closed:
                         return
-                    handler(signal)
+                    handler(entry)
             except BaseException as error:  # noqa: BLE001 it is raised by `wait`
                 self._error = self._error or error
                 self.stop()
 
-        follower = threading.Thread(target=follow, name="openbell-on-signal", daemon=True)
+        follower = threading.Thread(target=follow, name=name, daemon=True)
         self._followers.append(follower)
         follower.start()
 
@@ -686,6 +742,7 @@ class Runtime:
             if self._run.feed is not None:
                 self._run.feed.close(self._error)
             self._news.close()  # last: who reads must find what ended the run
+            self._events.news.close()
 
 
 def may_be_recorded(where: object) -> bool:

@@ -7,8 +7,6 @@ from datetime import date
 from functools import partial
 from typing import Any, Literal, assert_never
 
-from loguru import logger
-
 from openbell.actors import clock
 from openbell.actors.effects import (
     Anchor,
@@ -55,6 +53,7 @@ from openbell.runtime.kernel.pacing import Pacer
 from openbell.runtime.kernel.timekeeping import Timekeeper, WallKeeper
 from openbell.runtime.kernel.wiring import actors, wiring
 from openbell.runtime.record.ledger import Ledger
+from openbell.runtime.record.telling import Telling
 from openbell.runtime.results.recording import Recorder
 
 Observer = Callable[[Commit], None]
@@ -83,7 +82,13 @@ class Engine:
         check_seconds: float = 60.0,
         day_after: Callable[[date], TradingDay | None] | None = None,
         jumped: Callable[[int], None] = lambda by_ns: None,
+        telling: Telling | None = None,
+        settled: Callable[[Commit, Grant], None] = lambda commit, grant: None,
     ) -> None:
+        self._settled = settled
+        self._brought: Commit | None = None
+        """What the step under way brought, where no ledger keeps it."""
+        self.telling = telling or Telling()
         self.cells = cells(actors(plan.settings), wiring(plan.settings.sessions))
         self._plan = plan
         self._recorder = recorder
@@ -210,6 +215,7 @@ class Engine:
             steps=self.cells[clock.NAME].state.step,
             drift=self.timekeeper.drift if self.timekeeper is not None else Spread(),
             outages=self.ledger.outages if self.ledger is not None else (),
+            events=self.telling.counts,
         )
         return taken if self._feed is None else {**taken, "feed": self._feed.status()}
 
@@ -236,8 +242,10 @@ class Engine:
         return Roll(day=following)
 
     def _stood_still(self, seconds: float) -> None:
-        logger.warning(
-            "nothing ran here for {:.0f} s: this process, or its host, was stopped", seconds
+        self.telling.tell(
+            "clock.stopped",
+            f"nothing ran here for {seconds:.0f} s: this process, or its host, was stopped",
+            seconds=round(seconds, 3),
         )
         if self._feed is not None:
             self._feed.fall_behind()
@@ -274,11 +282,15 @@ class Engine:
             case Commit():
                 if self.ledger is None:
                     self._recorder.commit(effect)
+                    self._brought = effect
                 else:
                     self.ledger.brought(effect)
             case Settled(grant=grant):
                 if self.ledger is not None:
                     self.ledger.settled(effect)
+                elif self._brought is not None:
+                    brought, self._brought = self._brought, None
+                    self._settled(brought, grant)
                 if self._feed is not None:
                     self._took(self._feed, grant)
             case Finish(error=error):

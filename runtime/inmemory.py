@@ -20,6 +20,8 @@ from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.hours import day_after
 from openbell.runtime.intake.planning import plan
 from openbell.runtime.intake.settings import data_options
+from openbell.runtime.record.telling import Telling
+from openbell.runtime.results.events import MemoryEvents
 from openbell.runtime.results.recording import Recorder
 
 
@@ -48,12 +50,16 @@ class InMemoryRun:
             )
         where = config.data.path if data is None else data
         self.recorder = recorder
+        self.telling = Telling()
+        self.events = MemoryEvents(self.telling, keep=recorder.log.keep)
         pace = config.pace() if pushed else replay_at(speed)
         host = HostClock()
         self.feed: HandOver | None = None
         self.source: Source
         if pushed:
-            self.source, self.plan, self.feed = fed(config, host=host, indicators=indicators)
+            self.source, self.plan, self.feed = fed(
+                config, host=host, indicators=indicators, tell=self.telling.tell
+            )
         else:
             self.source = open_source(where, data_options(config))
             try:
@@ -80,6 +86,9 @@ class InMemoryRun:
             host=host,
             check_seconds=config.day.boundary_check_interval.seconds,
             day_after=partial(day_after, config),
+            jumped=self.telling.jumped,
+            telling=self.telling,
+            settled=self.events.settled,
         )
         self.stop, self.step = self.engine.stop, self.engine.step
         self.pause, self.resume = self.engine.pause, self.engine.resume

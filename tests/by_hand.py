@@ -197,7 +197,7 @@ class _Run(InlineRun):
         committed = super().commit_waiting()
         if committed:
             self.of._look()
-        if self.heartbeat.notes:
+        if self.telling.waits:
             self.heartbeat.beat()
         return committed
 

@@ -269,7 +269,7 @@ class InlineRun(DurableRun):
                 self.feed.complete_ns,
                 self.host,
                 check_seconds=self.config.day.boundary_check_interval.seconds,
-                jumped=self._jumped,
+                jumped=self.telling.jumped,
             )
             engine.timekeeper, self.feed.handed_over = keeper, keeper.handed_over
             engine._day_after = self._day_after

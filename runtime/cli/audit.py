@@ -41,7 +41,7 @@ def audit(
             else:
                 change = f"{fields.get('from') or ''} → {fields.get('to') or ''}".strip(" →")
                 print(
-                    f"{times.of(fields['wall_time']):<23}  {fields['what']:<9} "
+                    f"{times.of(fields['wall_time']):<23}  {fields.get('kind') or fields['what']:<9} "
                     f"{fields.get('trading_date') or '':<10} "
                     f"{change}  {fields.get('session_name') or ''}"
                     f"{': ' if 'session_name' in fields else ''}{fields.get('why') or ''}"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from loguru import logger
-
 from openbell.adapters.feeds import ConnectionState
 from openbell.market.days import MarketTime
+from openbell.messages.events import NoticeKind
+from openbell.runtime.record.telling import Tell, tell_log
 from openbell.runtime.record.writing import market_time, wall_time
 
 GAPS_KEPT_MAX = 20
@@ -40,6 +39,13 @@ class Gap:
         }
 
 
+_KINDS: dict[ConnectionState, NoticeKind] = {
+    "connected": "feed.connected",
+    "reconnecting": "feed.reconnecting",
+    "auth": "feed.auth",
+}
+
+
 class Connection:
     """Keeps what a feed said last, and tells each change once.
 
@@ -47,9 +53,11 @@ class Connection:
     ----------
     name : str
         The feed's, for the log.
+    tell : Tell
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tell: Tell = tell_log) -> None:
+        self._tell = tell
         self._name = name
         self._lock = threading.Lock()
         self.state: ConnectionState | None = None
@@ -58,8 +66,6 @@ class Connection:
         self.since = ""
         self.gaps = 0
         self.latest: deque[Gap] = deque(maxlen=GAPS_KEPT_MAX)
-        self.note: Callable[[dict[str, Any]], None] = lambda entry: None
-        """Gets entries of the audit trail, without wall time."""
 
     def said(self, state: ConnectionState, why: str) -> None:
         """See `adapters.feeds.Door`."""
@@ -69,9 +75,7 @@ class Connection:
             if state == before:
                 return
             self.state, self.since = state, wall_time()
-        say = {"connected": logger.info, "reconnecting": logger.warning, "auth": logger.error}
-        say[state]("{}: {}: {}", self._name, state, why)
-        self.note({"what": "feed", "from": before, "to": state, "why": why})
+        self._tell(_KINDS[state], f"{self._name}: {why}", before=before, after=state)
 
     def gap(self, gap: Gap) -> None:
         """See `adapters.feeds.Door`."""
@@ -81,8 +85,13 @@ class Connection:
         of = "all symbols" if gap.symbols is None else ", ".join(gap.symbols)
         between = f"{market_time(gap.from_ns)} and {market_time(gap.until_ns)}"
         why = f"rows of {of} between {between} may be missing: {gap.why}"
-        logger.warning("{}: {}", self._name, why)
-        self.note({"what": "gap", "from": None, "to": None, **gap.told(), "why": why})
+        self._tell(
+            "gap",
+            f"{self._name}: {why}",
+            symbols=gap.symbols or (),
+            from_time=market_time(gap.from_ns),
+            until_time=market_time(gap.until_ns),
+        )
 
     def status(self) -> dict[str, Any]:
         """For `status()` of who runs it; nothing of a feed that never says anything."""

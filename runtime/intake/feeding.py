@@ -20,6 +20,7 @@ from openbell.runtime.intake.handover import ByTheWall, HandOver
 from openbell.runtime.intake.planning import Plan, fed_plan
 from openbell.runtime.intake.refused import RefusedLines
 from openbell.runtime.intake.settings import data_options
+from openbell.runtime.record.telling import Tell, tell_log
 
 OPTIONS = ("rows_max", "full")
 """Keys of `feed.options` that a feed of the type `push` has."""
@@ -41,6 +42,7 @@ def fed(
     since: date | None = None,
     host: HostClock | None = None,
     indicators: Mapping[str, Indicator] | None = None,
+    tell: Tell = tell_log,
 ) -> Fed:
     """A run that takes what is pushed, or what a feed delivers.
 
@@ -50,6 +52,8 @@ def fed(
         The first day of a run that goes on.
     host : HostClock, optional
         What moves time, where the configuration says so.
+    tell : Tell
+        Where the feed tells of itself.
 
     Raises
     ------
@@ -95,6 +99,7 @@ def fed(
         feed=delivers,
         by_the_wall=_by_the_wall(config, host),
         refused=None if config.feed.refused is None else RefusedLines(config.feed.refused),
+        tell=tell,
     )
     return Fed(source, plan, feed)
 

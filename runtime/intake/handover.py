@@ -26,6 +26,7 @@ from openbell.market.prices import as_written
 from openbell.messages.control import Arrived, DayOver
 from openbell.runtime.intake.connection import Connection, Gap
 from openbell.runtime.intake.refused import RefusedLines
+from openbell.runtime.record.telling import Tell, tell_log
 
 Positions = NDArray[np.intp]
 
@@ -130,6 +131,8 @@ class HandOver:
         not ended by that clock is one from ahead of it.
     refused : RefusedLines, optional
         Where what is no row is written to.
+    tell : Tell
+        Where what the feed says of itself is told.
     """
 
     def __init__(
@@ -147,9 +150,10 @@ class HandOver:
         now: Callable[[], WallTime] = wall,
         by_the_wall: ByTheWall | None = None,
         refused: RefusedLines | None = None,
+        tell: Tell = tell_log,
     ) -> None:
         self.account = Account()
-        self.connection = Connection(name)
+        self.connection = Connection(name, tell)
         self._refused = refused
         self._by_the_wall = by_the_wall
         self._caught_up = False

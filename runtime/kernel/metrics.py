@@ -98,9 +98,10 @@ class Metrics:
         steps: int,
         drift: Spread,
         outages: Sequence[float] = (),
+        events: Mapping[str, int] = {},
     ) -> dict[str, Any]:
-        """All durations, the time each actor took a step, how late paced steps were, and how long
-        the store was away.
+        """All durations, the time each actor took a step, how late paced steps were, how long the
+        store was away, and how many events there were.
 
         Parameters
         ----------
@@ -110,6 +111,8 @@ class Metrics:
             By how much wakes of the pacer came late.
         outages : sequence of float
             Seconds of each time that the store did not answer.
+        events : mapping
+            How many there were of each kind.
         """
         return {
             "phases": {kind: spread.summary() for kind, spread in self._spreads.items()},
@@ -119,4 +122,5 @@ class Metrics:
             },
             "drift": drift.summary(),
             "outages": Spread.of(outages).summary(),
+            "events": dict(sorted(events.items())),
         }

@@ -114,9 +114,9 @@ def wiring(sessions: Sequence[SessionSpec]) -> Wiring:
     """How the actors of a runtime with these sessions are connected."""
     windows = tuple(session.name(spec) for spec in sessions)
     downstream = {
-        clock.NAME: (day.NAME, prefetch.NAME),
+        clock.NAME: (day.NAME, prefetch.NAME, keeper.NAME),
         day.NAME: (prefetch.NAME, *windows, upkeep.NAME, breakout.NAME, keeper.NAME),
-        prefetch.NAME: (*windows, upkeep.NAME, breakout.NAME),
+        prefetch.NAME: (*windows, upkeep.NAME, breakout.NAME, keeper.NAME),
         **{window: (breakout.NAME, keeper.NAME) for window in windows},
         upkeep.NAME: (breakout.NAME, keeper.NAME),
         breakout.NAME: (keeper.NAME,),

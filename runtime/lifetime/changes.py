@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 import orjson
@@ -28,7 +27,7 @@ from openbell.runtime.lifetime.recovery import Restored, recorded_steps, restore
 from openbell.runtime.record.codec import Undecodable, decode, encode
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.trail import Transition
-from openbell.runtime.record.writing import audit_entry, market_time
+from openbell.runtime.record.writing import audit_entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,20 +248,23 @@ def take(
     snapshot : Snapshot, optional
         What a day that is begun anew goes on from.
     """
-    entry: dict[str, Any] = {"what": "config", "why": change.said}
+    telling = talking.telling
     given_up: list[Document] = []
     transitions: list[Transition] = []
-    if change.anew is not None:
+    if change.anew is None:
+        line = telling.line("run.config", change.said)
+    else:
         meta = {**meta, **({"error": b""} if head.meta.get("error") else {})}
         reported = store.signals(trading_date=change.anew)
-        entry |= {
-            "what": "day",
-            "trading_date": str(change.anew),
-            "from": change.state,
-            "to": "NOT_STARTED",
-            "market_time": market_time(change.at_ns),
-            "signals": sum(1 for _ in reported),
-        }
+        line = telling.line(
+            "day.not_started",
+            change.said,
+            trading_date=change.anew,
+            before=change.state,
+            after="NOT_STARTED",
+            at_ns=change.at_ns,
+            signals=sum(1 for _ in reported),
+        )
         given_up = [
             document
             for document in store.documents(trading_date=change.anew)
@@ -271,8 +273,8 @@ def take(
         transitions = [_end_of(document, change.at_ns) for document in given_up]
     talking.note(
         meta,
-        entry,
-        more=tuple(map(audit_entry, transitions)),
+        line,
+        more=tuple(audit_entry(of, telling.key(of.kind)) for of in transitions),
         documents=tuple(map(_given_up, given_up)),
         snapshot=snapshot,
     )

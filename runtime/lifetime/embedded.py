@@ -15,6 +15,7 @@ from openbell.runtime.config.effects import accept
 from openbell.runtime.lifetime.opening import open_configured_store
 from openbell.runtime.lifetime.run import DurableRun
 from openbell.runtime.lifetime.supervision import RECOVER
+from openbell.runtime.results.events import StoredEvents
 from openbell.runtime.results.signals import StoredLog
 
 
@@ -35,10 +36,10 @@ class EmbeddedRun(DurableRun):
             store.close()
             raise
 
-    def log(self) -> StoredLog:
-        """The log, to be read beside the run."""
+    def logs(self) -> tuple[StoredLog, StoredEvents]:
+        """What is read beside the run."""
         store = self._store if self._is_shared else open_configured_store(self.config)
-        return StoredLog(store, self.recorder.log)
+        return StoredLog(store, self.recorder.log), StoredEvents(store, self.telling.news)
 
     @contextmanager
     def beside(self) -> Iterator[Store]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from loguru import logger
@@ -13,6 +12,7 @@ from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable, this
 from openbell.errors import LeaseLost, StoreError
 from openbell.hosttime import monotonic
 from openbell.runtime.config.values import Duration
+from openbell.runtime.record.telling import Telling
 
 
 def acquired(store: Store, ttl: Duration, standby: Callable[[LeaseHeld], None] | None) -> int:
@@ -52,20 +52,28 @@ class Heartbeat:
     ----------
     fail : callable
         Gets what ends the run: the lease is somebody else's, or the store refuses.
+    telling : Telling, optional
+        What is told is brought to the audit trail, as nobody else can wait for the store.
     """
 
     def __init__(
-        self, store: Store, fence: int, ttl: Duration, fail: Callable[[BaseException], None]
+        self,
+        store: Store,
+        fence: int,
+        ttl: Duration,
+        fail: Callable[[BaseException], None],
+        telling: Telling | None = None,
     ) -> None:
         self._store = store
         self._fence = fence
         self._pause = ttl.seconds / 3
         self._fail = fail
-        self.notes: deque[bytes] = deque()
-        """Entries of the audit trail for which nobody can wait."""
+        self.telling = telling or Telling()
+        self.telling.woken = lambda: self._woken.set()
         self.beat_at = time.monotonic()
         """When the store last had a heartbeat, by the monotonic clock."""
-        self._ended = threading.Event()
+        self._ended = False
+        self._woken = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="openbell-lease", daemon=True)
 
     def start(self) -> None:
@@ -75,24 +83,40 @@ class Heartbeat:
 
     def stop(self) -> None:
         """Renew it no more; a renewal that is under way ends first, and what was noted is kept."""
-        self._ended.set()
+        self._ended = True
+        self._woken.set()
         if self._thread.ident is not None:
             self._thread.join()
-            if self.notes:
+            if self.telling.waits:
                 self.beat()
 
     def _renew(self) -> None:
-        while not self._ended.wait(self._pause) and self.beat():
-            pass
+        is_ours, due = True, time.monotonic() + self._pause
+        while is_ours:
+            came = self._woken.wait(max(0.0, due - time.monotonic()))
+            self._woken.clear()
+            if self._ended:
+                return
+            if came:
+                self.bring()
+            if time.monotonic() >= due:
+                is_ours, due = self.beat(), time.monotonic() + self._pause
+
+    def bring(self) -> None:
+        """Bring what was told to the audit trail; what the store does not take, a heartbeat brings."""
+        try:
+            self.telling.bring_to(self._store)
+        except Unavailable as error:
+            logger.debug("the audit trail could not be added to: {}", error)
+        except StoreError as error:
+            self._fail(error)
 
     def beat(self) -> bool:
         """Show that this process lives; False if the lease is somebody else's."""
         try:
             self._store.renew(self._fence)
             self.beat_at = time.monotonic()
-            while self.notes:
-                self._store.append_audit(self.notes[0])
-                self.notes.popleft()
+            self.telling.bring_to(self._store)
         except Fenced as error:
             self._fail(LeaseLost(f"the lease was lost: {error}"))
             return False

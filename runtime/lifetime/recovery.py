@@ -39,7 +39,7 @@ from openbell.runtime.record import brought, feedlog, journal, steplog
 from openbell.runtime.record.codec import Undecodable, decode
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.talking import Talking
-from openbell.runtime.record.writing import market_time, wall_time
+from openbell.runtime.record.writing import market_time
 
 
 class Restored:
@@ -75,17 +75,7 @@ def say(found: Restored, talking: Talking) -> None:
         market_time(found.market_ns),
         again,
     )
-    entry = {
-        "what": "restored",
-        "from": None,
-        "to": None,
-        "epoch": found.epoch,
-        "market_time": market_time(found.market_ns),
-        "steps": again,
-        "wall_time": wall_time(),
-        "why": "a restart",
-    }
-    talking.tell(orjson.dumps(entry))
+    talking.tell("run.restored", "a restart", at_ns=found.market_ns, epoch=found.epoch, steps=again)
 
 
 def last_over(cells: Mapping[str, Cell], plan: Plan, found: Restored) -> date | None:

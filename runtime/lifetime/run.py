@@ -9,7 +9,6 @@ from datetime import date
 from functools import partial
 from typing import Any, Literal
 
-import orjson
 from loguru import logger
 
 from openbell.actors import clock, day
@@ -20,7 +19,7 @@ from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable
 from openbell.errors import ConfigError, DayFailed, LeaseLost, StoreError
 from openbell.hosttime import HostClock, wall
-from openbell.market.days import SECOND_NS, TradingDay
+from openbell.market.days import TradingDay
 from openbell.market.windows import hours_in_words
 from openbell.messages.control import Prepared, Recover
 from openbell.runtime.config import Config
@@ -46,7 +45,7 @@ from openbell.runtime.lifetime.supervision import RECOVER_SECONDS, Supervision, 
 from openbell.runtime.record.ledger import STORE_TOKEN, Ledger
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.talking import Talking
-from openbell.runtime.record.writing import wall_time
+from openbell.runtime.record.telling import Telling
 from openbell.runtime.results.checking import refuse_mostly_unusable
 from openbell.runtime.results.recording import DaySink, Recorder, WholeDays
 from openbell.runtime.results.summary import summary, timing
@@ -115,6 +114,8 @@ class DurableRun:
         self._since: date | None = None
         """The first day of which this process gives results, once that is known."""
         self._on_day = on_day
+        self.telling = Telling()
+        """Where whatever happens outside of the actors is told."""
         self._data = config.data.path if data is None else data
         self.feed: HandOver | None = None
         self.left_out: str | None = None
@@ -133,9 +134,8 @@ class DurableRun:
         )
         self._began = wall()
         self.fence = acquired(store, config.lease.ttl, standby)
-        self.heartbeat = Heartbeat(store, self.fence, config.lease.ttl, self._fail)
-        if self.feed is not None:
-            self.feed.connection.note = self._note_feed
+        self.telling.fence = self.fence
+        self.heartbeat = Heartbeat(store, self.fence, config.lease.ttl, self._fail, self.telling)
         self._ended = threading.Event()
         self._stopped = False
         self.talking = Talking(
@@ -143,6 +143,7 @@ class DurableRun:
             self.fence,
             rest=lambda seconds: self._rest(seconds),
             given_up=lambda: self._stopped,
+            telling=self.telling,
         )
         self._supervision = Supervision(store, self.fence, self.talking, config.supervision)
         self._retention = Retention(store, self.fence, config)
@@ -272,16 +273,13 @@ class DurableRun:
                 self.engine.resume(token)
 
     def _note_pause(self, before: str | None, after: str | None) -> None:
-        """Who pauses must not wait for the store: the heartbeat brings it there."""
-        entry = {"what": "pause", "from": before, "to": after, "fence": self.fence}
         why = "a pause was given back" if after is None else "a pause was asked for"
-        note = orjson.dumps({**entry, "wall_time": wall_time(), "why": why})
-        self.heartbeat.notes.append(note)
-
-    def _note_feed(self, entry: dict[str, Any]) -> None:
-        """Nor must a feed that tells of its connection."""
-        told = {**entry, "fence": self.fence, "wall_time": wall_time()}
-        self.heartbeat.notes.append(orjson.dumps(told))
+        self.telling.tell(
+            "run.paused" if after else "run.resumed",
+            why,
+            before=before,
+            after=after,
+        )
 
     def step(self) -> None:
         """Grant one step although the run is paused."""
@@ -298,7 +296,7 @@ class DurableRun:
         if config.feed.type != "replay":
             first = next(iter(self._store.steps()), None)
             since = None if first is None else first.trading_date
-            pushed = fed(config, since=since, host=self.host)
+            pushed = fed(config, since=since, host=self.host, tell=self.telling.tell)
             self.feed = pushed.feed
             return pushed.source, pushed.plan
         assert self._data is not None, "that is refused"
@@ -338,7 +336,8 @@ class DurableRun:
             host=self.host,
             check_seconds=self.config.day.boundary_check_interval.seconds,
             day_after=self._day_after,
-            jumped=self._jumped,
+            jumped=self.telling.jumped,
+            telling=self.telling,
         )
 
     def _day_after(self, day: date) -> TradingDay | None:
@@ -374,15 +373,6 @@ class DurableRun:
     def _host_clock(self) -> HostClock:
         """What moves time, where the configuration leaves it to the host."""
         return HostClock()
-
-    def _jumped(self, by_ns: int) -> None:
-        """Tell log and audit trail that the host's clock was set."""
-        seconds = by_ns / SECOND_NS
-        did = "forward: what lies between is crossed" if by_ns > 0 else "back: time stands still"
-        why = f"the host's clock was set {abs(seconds):.1f} s {did}"
-        logger.warning("{}", why)
-        entry = {"what": "clock", "from": None, "to": None, "seconds": round(seconds, 3)}
-        self.heartbeat.notes.append(orjson.dumps({**entry, "wall_time": wall_time(), "why": why}))
 
     def _recover_comes(self) -> bool:
         """Wait in ERROR for the command that leaves it; False if the run is stopped first."""
@@ -439,6 +429,7 @@ class DurableRun:
         self._recorded = frozenset(of.trading_date for of in log)
         found = self.talking.answered(lambda: self._restored(log)) if log else None
         if found is None:
+            self.talking.tell("run.started", "nothing was run before")
             self._since = date.min
             if self._days is not None:
                 self._days.begin()
@@ -609,6 +600,7 @@ class DurableRun:
             committed=self._retention.committed,
             gather=self.pace.gather_seconds(config.snapshot.every.seconds),
             keeps_results=self._keeps_results,
+            telling=self.telling,
         )
         ledger.talking.outages = self.outages  # of one run, however often its actors begin again
         return ledger

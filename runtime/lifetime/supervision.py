@@ -19,7 +19,6 @@ from openbell.messages.time import Grant
 from openbell.runtime.config.model import SupervisionConfig
 from openbell.runtime.kernel.cells import ActorFailed
 from openbell.runtime.record.talking import Talking
-from openbell.runtime.record.writing import wall_time
 
 RECOVER = b"recover"
 """The command that leaves ERROR."""
@@ -64,8 +63,7 @@ class Supervision:
             self._failures.popleft()
         logger.opt(exception=cause).error("{}: {!r}", failure, cause)
         if not poison and len(self._failures) <= limits.restarts:
-            entry = {"what": "restart", "why": f"{failure}: {cause!r}"}
-            self._talking.tell(orjson.dumps({**entry, "wall_time": wall_time()}))
+            self._talking.tell("run.restarted", f"{failure}: {cause!r}")
             return
         why = "twice on the same message" if poison else f"{len(self._failures)} times"
         dead = {
@@ -76,8 +74,10 @@ class Supervision:
             "why": why,
             "traceback": "".join(traceback.format_exception(cause)) if cause else "",
         }
-        entry = {"what": "day", "to": "ERROR", "why": f"{failure} {why}: {cause!r}"}
-        self._talking.note({"error": orjson.dumps(dead)}, entry)
+        line = self._talking.telling.line(
+            "day.error", f"{failure} {why}: {cause!r}", after="ERROR", step=failure.step
+        )
+        self._talking.note({"error": orjson.dumps(dead)}, line)
         raise DayFailed(
             f"{failure}, {why}: {cause!r}; everything before is kept, "
             f"{way_out('`openbell status` shows the message ', '')}and {recovering()} tries again"
@@ -124,7 +124,8 @@ class Supervision:
             dead, asked = head.meta.get("error"), head.meta.get("recover") == step
             if dead or (failed and not asked):
                 meta = {"error": b"", **({"recover": step} if failed else {})}
-                self._talking.note(meta, {"what": "recover", "why": "somebody asked for it"})
+                line = self._talking.telling.line("run.recovered", "somebody asked for it")
+                self._talking.note(meta, line)
                 self._failures.clear()
                 self._failed_on.clear()
             self._talking.answered(lambda: self._store.take_commands(self._fence))

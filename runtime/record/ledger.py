@@ -38,12 +38,14 @@ from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.record import brought, feedlog, journal, steplog
 from openbell.runtime.record.codec import encode
 from openbell.runtime.record.talking import Talking
+from openbell.runtime.record.telling import Telling
 from openbell.runtime.record.trail import Trail
 from openbell.runtime.record.writing import (
     COMMITTED,
     audit_entry,
     joined_batches,
     market_time,
+    step_key,
     stored_documents,
     wall_time,
 )
@@ -113,6 +115,8 @@ class Ledger:
         Facts that go into the next commit.
     keeps_results : bool
         Whether what steps bring to their day's results goes into the journal.
+    telling : Telling, optional
+        Told what became durable of what happened.
     gather : float
         Seconds for which the thread that settles steps gathers them, and then encodes them itself;
         0: the ledger's thread does both as soon as the commit before is durable. Where steps follow
@@ -141,7 +145,9 @@ class Ledger:
         committed: Callable[[bool], None] = lambda snapshot: None,
         durable: Callable[[int], None] = lambda position: None,
         keeps_results: bool = False,
+        telling: Telling | None = None,
     ) -> None:
+        self._telling = telling or Telling()
         self._keeps_results = keeps_results
         self._durable = durable
         """Told how far a feed has come with what is durable."""
@@ -187,7 +193,11 @@ class Ledger:
             cells[day_actor.NAME].state.phase, cells[keeper_actor.NAME].state.documents
         )
         self.talking = Talking(
-            store, fence, rest=lambda seconds: self._wait(seconds), given_up=lambda: self._closed
+            store,
+            fence,
+            rest=lambda seconds: self._wait(seconds),
+            given_up=lambda: self._closed,
+            telling=self._telling,
         )
         self.now: Callable[[], Monotonic] = monotonic
         """Seconds, by which `snapshot_every` is counted."""
@@ -384,6 +394,8 @@ class Ledger:
         for done in encoded.steps:
             if done.commit is not None:
                 self._seen(done.commit, False)
+        if encoded.record.audit:
+            self._telling.news.came(len(encoded.record.audit))
         self._committed(encoded.states is not None)
 
     def _sent(self, record: CommitRecord) -> None:
@@ -427,7 +439,9 @@ class Ledger:
                 documents[document.trading_date, document.session_name] = document
             batches += done.commit.signals
             changes = self._trail.of(done.commit, done.step.market_ns)
-            audit += map(audit_entry, changes)
+            step = done.step.number
+            audit += [audit_entry(of, step_key(of, step, n)) for n, of in enumerate(changes)]
+            self._telling.stepped(changes)
         last = taken[-1]
         snapshot = self._snapshot(last) if last.states is not None else None
         steps, entries = tuple(done.step for done in taken), _journal(taken, self._keeps_results)

@@ -75,6 +75,8 @@ def parts(commit: Commit | None) -> Parts:
         _digest(found, "upkeep: indicators", commit.indicators)
     if commit.transitions:
         _digest(found, "day: transitions", commit.transitions)
+    if commit.noticed:
+        _digest(found, "noticed", commit.noticed)
     if commit.without_data:
         _digest(found, "day: without data", commit.without_data)
     return found

@@ -7,20 +7,17 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import orjson
 from loguru import logger
 
 from openbell.adapters.stores import CommitRecord, Document, Snapshot, Store, Unavailable
 from openbell.hosttime import Monotonic, monotonic
-from openbell.runtime.record.writing import wall_time
+from openbell.messages.events import NoticeKind
+from openbell.runtime.record.telling import Telling, append_once
 
 T = TypeVar("T")
 
 RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Pauses between two tries; the last one repeats."""
-
-_TOLD_LATELY = 100
-"""Entries of the audit trail among which one is that may have been appended a moment ago."""
 
 
 class Talking:
@@ -32,6 +29,8 @@ class Talking:
         Lets so many seconds go by between two tries.
     given_up : callable
         Whether nobody waits for the answer any more.
+    telling : Telling, optional
+        Gives what is told its id, and counts it.
     """
 
     def __init__(
@@ -41,7 +40,9 @@ class Talking:
         *,
         rest: Callable[[float], object],
         given_up: Callable[[], bool],
+        telling: Telling | None = None,
     ) -> None:
+        self.telling = telling or Telling()
         self._store = store
         self._fence = fence
         self._rest, self._given_up = rest, given_up
@@ -90,45 +91,36 @@ class Talking:
         seconds = monotonic() - began
         self.outages.append(seconds)
         logger.warning("the store answers again after {:.1f} s", seconds)
-        entry = {
-            "what": "outage",
-            "seconds": round(seconds, 3),
-            "wall_time": wall_time(),
-            "why": f"the store did not answer for {seconds:.1f} s",
-        }
+        why = f"the store did not answer for {seconds:.1f} s"
+        line = self.telling.line("store.outage", why, seconds=round(seconds, 3))
         try:
-            self._store.append_audit(orjson.dumps(entry))
+            self._store.append_audit(line)
+            self.telling.news.came()
         except Unavailable as error:
             logger.warning("the audit trail lacks this outage: {}", error)
 
-    def tell(self, line: bytes) -> None:
-        """Append to the audit trail, once: an answer that is lost does not mean that it was not."""
-        sent = False
+    def tell(self, kind: NoticeKind, why: str, **more: Any) -> None:
+        """Append to the audit trail, once, and wait until it is there; see `telling.Tell`."""
+        line, sent = self.telling.line(kind, why, **more), False
 
         def append() -> None:
             nonlocal sent
-            if sent:
-                count = self._store.usage().counts["audit"]
-                # Others may have appended something meanwhile, but not much.
-                lately = self._store.audit(max(0, count - _TOLD_LATELY))
-                if line in (entry for _, entry in lately):
-                    return
-            sent = True
-            self._store.append_audit(line)
+            again, sent = sent, True
+            append_once(self._store, line, again=again)
 
         self.answered(append)
+        self.telling.news.came()
 
     def note(
         self,
         meta: Mapping[str, bytes],
-        entry: Mapping[str, Any],
+        line: bytes,
         more: tuple[bytes, ...] = (),
         documents: tuple[Document, ...] = (),
         snapshot: Snapshot | None = None,
     ) -> None:
-        """Make facts durable that belong to no step, and say so in the audit trail."""
+        """Make facts durable that belong to no step, and say so in the audit trail (`Telling.line`)."""
         head = self.answered(self._store.head)
-        line = orjson.dumps({"from": None, "to": None, **entry, "wall_time": wall_time()})
         digest = hashlib.blake2b(line, digest_size=16).digest()
         record = CommitRecord(
             head.commit + 1,
@@ -139,3 +131,4 @@ class Talking:
             meta=meta,
         )
         self.answered(lambda: self._store.commit(self._fence, record))
+        self.telling.news.came(len(record.audit))

@@ -1,15 +1,16 @@
-"""Which transitions a step brought: of the day, its phases and its sessions."""
+"""Which transitions a step brought, of the day, its phases and its sessions, and what was noticed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 
 from openbell.actors.effects import Commit
 from openbell.market.days import MarketTime
 from openbell.market.results import SessionDocument, SessionStatus
-from openbell.messages.session import Phase, PhaseEntered
+from openbell.messages.events import Fact
+from openbell.messages.session import Noticed, Phase, PhaseEntered
 
 ORDER: tuple[SessionStatus | None, ...] = (None, "PENDING", "ACTIVE", "COMPLETED")
 """Of a session's statuses; SKIPPED follows None alone."""
@@ -31,18 +32,44 @@ class Transition:
     """One entry of the audit trail, but for the wall time."""
 
     what: str
-    """`day`, `phase` or `session`."""
-    trading_date: date
+    """`day`, `phase` or `session`; `notice` for what is no change of state."""
+    trading_date: date | None
     before: str | None
     after: str
+    """Empty for a notice."""
     at_ns: MarketTime
     """Market time, ns UTC."""
     why: str
     session: str | None = None
 
+    kind_told: str = ""
+    """Of what is no change of state: the kind that it was told as."""
+    symbols: tuple[str, ...] = ()
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """Of the event."""
+        return self.kind_told or f"{self.what}.{self.after.lower()}"
+
+
+def _notice(said: Noticed) -> Transition:
+    return Transition(
+        "notice",
+        said.date,
+        None,
+        "",
+        said.at_ns,
+        said.why,
+        said.session,
+        said.kind,
+        said.symbols,
+        said.facts,
+    )
+
 
 class Trail:
-    """Tells transitions from commits, each of which has to pass through here, in order.
+    """Tells what happened from commits, each of which has to pass through here, in order.
 
     Parameters
     ----------
@@ -74,7 +101,8 @@ class Trail:
                     Transition("day", said.date, said.before, said.after, said.at_ns, said.why)
                 )
         # A day's last window ends before the day does, its first begins after it has begun.
-        return [*sessions, *days] if commit.closed else [*days, *sessions]
+        noticed = map(_notice, commit.noticed)
+        return [*sessions, *noticed, *days] if commit.closed else [*days, *sessions, *noticed]
 
     def _session(self, document: SessionDocument) -> Iterator[Transition]:
         """A step may bring several of a session: its start and its end."""

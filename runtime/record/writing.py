@@ -34,21 +34,33 @@ def joined_batches(batches: Iterable[SignalBatch]) -> Iterator[SignalBatch]:
         yield joined_signals(list(of_day))
 
 
-def audit_entry(change: Transition) -> bytes:
-    """A transition as a line of the audit trail."""
+def audit_entry(change: Transition, key: str) -> bytes:
+    """What happened as a line of the audit trail; `key` is the event's id."""
     named = {} if change.session is None else {"session_name": change.session}
+    told: dict[str, object] = {}
+    if change.kind_told:
+        told = {**change.facts, "kind": change.kind_told, "symbols": change.symbols}
     return orjson.dumps(
         {
+            **told,
             "what": change.what,
+            "id": key,
             "trading_date": change.trading_date,
             **named,
             "from": change.before,
-            "to": change.after,
+            "to": change.after or None,
             "market_time": market_time(change.at_ns),
             "wall_time": wall_time(),
             "why": change.why,
-        }
+        },
+        option=orjson.OPT_SERIALIZE_NUMPY,
     )
+
+
+def step_key(change: Transition, step: int, number: int) -> str:
+    """The id of one of the things that a step brought: whenever the step is taken it is the same,
+    and nothing else has it."""
+    return f"{change.kind}:{change.trading_date}:{step}.{number}"
 
 
 COMMITTED = "committed"

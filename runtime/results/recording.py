@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from datetime import date
@@ -18,7 +17,9 @@ from openbell.adapters.sinks.tally import Account, Tally, day_tally
 from openbell.market.indicators import IndicatorValues
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.data import QualityReport
-from openbell.messages.session import DayOpened, PhaseEntered, StateChanged
+from openbell.messages.events import KINDS
+from openbell.messages.session import DayOpened, Noticed, PhaseEntered, StateChanged
+from openbell.runtime.record.news import News
 
 if TYPE_CHECKING:
     from loguru import Logger
@@ -65,7 +66,7 @@ class WholeDays(DaySink, Protocol):
         ...
 
 
-class SignalLog:
+class SignalLog(News):
     """All signals of a run in the order in which they were committed; any thread may read it.
 
     Parameters
@@ -75,36 +76,18 @@ class SignalLog:
     """
 
     def __init__(self, *, keep: bool = True) -> None:
-        self._keep = keep
-        self._count = 0
+        super().__init__()
+        self.keep = keep
         self._batches: list[SignalBatch] = []
         self._ends: list[int] = []
-        self._changed = threading.Condition()
-        self._listeners: list[Callable[[], None]] = []
-        self._over = False
-
-    def __len__(self) -> int:
-        return self._count
 
     def append(self, batch: SignalBatch) -> None:
         with self._changed:
             self._count += len(batch)
-            if self._keep:
+            if self.keep:
                 self._batches.append(batch)
                 self._ends.append(self._count)
         self._tell()
-
-    def close(self) -> None:
-        """No more signals will come."""
-        with self._changed:
-            self._over = True
-        self._tell()
-
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Have a function called whenever there is news; returns what ends that."""
-        with self._changed:
-            self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
 
     def after(self, position: int) -> tuple[SignalBatch, int] | None:
         """The batch that holds the signal after a position, and that signal's place in it."""
@@ -115,26 +98,9 @@ class SignalLog:
             start = self._ends[at - 1] if at else 0
             return self._batches[at], position - start
 
-    def wait(self, position: int, timeout: float | None = None) -> bool:
-        """Wait until there is a signal after a position; False if none will come."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self) > position or self._over, timeout)
-            return len(self) > position
-
-    @property
-    def over(self) -> bool:
-        return self._over
-
     def batches(self) -> Sequence[SignalBatch]:
         with self._changed:
             return tuple(self._batches)
-
-    def _tell(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
-            listeners = tuple(self._listeners)
-        for listener in listeners:
-            listener()
 
 
 class Recorder:
@@ -183,6 +149,8 @@ class Recorder:
         """Take a step in; the signals of one that was seen before are not shown again."""
         for transition in commit.transitions:
             _log_transition(commit.step, transition)
+        for notice in commit.noticed:
+            _log_notice(commit.step, notice)
         for nothing in commit.without_data:
             self.over = nothing.date
             if nothing.date in self._not_again:
@@ -279,6 +247,13 @@ def _log_transition(step: int, transition: StateChanged | PhaseEntered) -> None:
         if transition.why == ROWS_AWAITED:
             told.warning("{}: closed without its rows, which are waited for", day)
     told.debug("{}: {} → {}, {}", day, transition.before, transition.after, transition.why)
+
+
+def _log_notice(step: int, notice: Noticed) -> None:
+    told = logger.bind(step=step)
+    if notice.date is not None:
+        told = _about(notice.date, step)
+    told.log(KINDS[notice.kind].level, "{}: {}", notice.kind, notice.why)
 
 
 def _log_session(step: int, before: SessionDocument | None, after: SessionDocument) -> None:

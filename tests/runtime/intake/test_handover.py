@@ -21,6 +21,7 @@ from openbell.market.days import (
     row_spans,
 )
 from openbell.messages.control import Arrived, DayOver
+from openbell.runtime.intake.connection import Connection
 from openbell.runtime.intake.handover import ByTheWall, HandOver
 from openbell.testing.clocks import HandClock
 
@@ -197,8 +198,12 @@ def test_who_pushes_has_caught_up_with_a_fresh_row_or_when_nothing_comes_for_lon
 
 def test_a_connection_s_state_is_told_once_a_change_and_each_gap_by_itself() -> None:
     clock = Clock(host_ns=DAYS[0].open_ns)
-    noted: list[dict[str, Any]] = []
-    clock.feed.connection.note = noted.append
+    told: list[tuple[str, str | None, str | None]] = []
+
+    def tell(kind: str, why: str, **more: Any) -> None:
+        told.append((kind, more.get("before"), more.get("after")))
+
+    clock.feed.connection = Connection("push", tell)
     before = clock.feed.status()
 
     clock.feed.said("connected", "to a server")
@@ -218,8 +223,8 @@ def test_a_connection_s_state_is_told_once_a_change_and_each_gap_by_itself() -> 
             "why": "it closed",
         }
     ]
-    assert [(entry["what"], entry["from"], entry["to"]) for entry in noted] == [
-        ("feed", None, "connected"),
-        ("feed", "connected", "reconnecting"),
+    assert told == [
+        ("feed.connected", None, "connected"),
+        ("feed.reconnecting", "connected", "reconnecting"),
         ("gap", None, None),
     ]

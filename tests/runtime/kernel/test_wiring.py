@@ -42,11 +42,7 @@ def test_upstream_is_downstream_seen_from_the_other_end(wires: Wiring) -> None:
 
 def test_whoever_is_heard_by_keeper_is_waited_for(wires: Wiring) -> None:
     # Whatever reaches Keeper in a step must be in its commit, so that nobody may be left out.
-    assert set(wires.upstream[keeper.NAME]) == set(wires.downstream) - {
-        clock.NAME,
-        prefetch.NAME,
-        keeper.NAME,
-    }
+    assert set(wires.upstream[keeper.NAME]) == set(wires.downstream) - {keeper.NAME}
 
 
 def test_only_what_goes_back_goes_to_the_clock(wires: Wiring) -> None:

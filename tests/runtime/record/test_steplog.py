@@ -37,7 +37,7 @@ from openbell.messages.control import (
     Start,
 )
 from openbell.messages.data import IndicatorsReady, QualityReport
-from openbell.messages.session import DayWithoutData, PhaseEntered, StateChanged
+from openbell.messages.session import DayWithoutData, Noticed, PhaseEntered, StateChanged
 from openbell.messages.time import Grant
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.record.codec import Undecodable, decode, encode
@@ -231,6 +231,7 @@ RECORDED = (
     "quality",
     "indicators",
     "transitions",
+    "noticed",
     "without_data",
 )
 """What of a commit belongs to the market's record."""
@@ -258,6 +259,7 @@ COMMITS = st.builds(
     quality=st.none() | instances(QualityReport),
     indicators=st.none() | instances(IndicatorsReady),
     transitions=st.lists(instances(StateChanged) | instances(PhaseEntered), max_size=2).map(tuple),
+    noticed=some(Noticed),
     without_data=some(DayWithoutData),
 )
 
