@@ -138,7 +138,7 @@ class Runtime:
             days, why_not = recording_of(config, where, start, end, speed)
             if days and why_not is None:
                 recorded = RecordedRun(config, days, recorder, indicators=indicators)
-                self._host(config, recorded, MemoryLog(recorder.log))
+                self._host(config, recorded, MemoryLog(recorder.log), recorded.events)
                 return
             if days:
                 moved = (

@@ -34,6 +34,8 @@ from openbell.runtime.record.recordings import (
     read_day,
     recorded_days,
 )
+from openbell.runtime.record.telling import Telling
+from openbell.runtime.results.events import MemoryEvents
 from openbell.runtime.results.recording import Recorder
 
 LIVE = ("feed", "day", "prefetch")
@@ -139,8 +141,16 @@ class _Following(Ledger):
     Where the recording ends before, no more rows of the day come: it is gone through to its close.
     """
 
-    def __init__(self, engine: Engine, about: About, day: TradingDay, recorder: Recorder) -> None:
-        self._engine, self._recorder = engine, recorder
+    def __init__(
+        self,
+        engine: Engine,
+        about: About,
+        day: TradingDay,
+        recorder: Recorder,
+        events: MemoryEvents,
+    ) -> None:
+        self._engine, self._recorder, self._events = engine, recorder, events
+        self._brought: Commit | None = None
         self._last, self._day = about.last, day
         self._ended = self._told = False
         self.reached = 0
@@ -154,9 +164,13 @@ class _Following(Ledger):
         self._ended |= commit.closed == today
         self._ended |= any(nothing.date == today for nothing in commit.without_data)
         self._recorder.commit(commit)
+        self._brought = commit
 
     def settled(self, settled: Settled) -> None:
         self.reached = settled.grant.step
+        if self._brought is not None:
+            brought, self._brought = self._brought, None
+            self._events.settled(brought, settled.grant)
         if self.reached < self._last:
             return
         if self._ended:
@@ -197,6 +211,8 @@ class RecordedRun:
         indicators: Mapping[str, Indicator] | None = None,
     ) -> None:
         self.recorder = recorder
+        self.telling = Telling()
+        self.events = MemoryEvents(self.telling, keep=recorder.log.keep)
         self._config, self._indicators = config, indicators
         about = {of: about_day(folder, of) for of, folder in days.items()}
         self._days = {of: folder for of, folder in days.items() if about[of].begun}
@@ -237,7 +253,8 @@ class RecordedRun:
         self.engine.close()
         self.engine = engine = self._engine(planned, self.recorder)
         prepared = restore(engine, planned, as_restored(recorded))
-        engine.ledger = _Following(engine, recorded.about, recorded.about.day, self.recorder)
+        about = recorded.about
+        engine.ledger = _Following(engine, about, about.day, self.recorder, self.events)
         if not self._stopped:
             engine.run(prepared)
 
@@ -247,4 +264,4 @@ class RecordedRun:
         return plan_over(planned, (Era(date.min, about.config, about.symbols),))
 
     def _engine(self, planned: Plan, recorder: Recorder) -> Engine:
-        return Engine(planned, self.source, recorder)
+        return Engine(planned, self.source, recorder, telling=self.telling)
