@@ -34,6 +34,7 @@ from openbell.runtime.cli.exits import (
 from openbell.runtime.cli.export import export
 from openbell.runtime.cli.options import example, settable
 from openbell.runtime.cli.parity import parity
+from openbell.runtime.cli.record import record
 from openbell.runtime.cli.recover import recover
 from openbell.runtime.cli.replay import replay
 from openbell.runtime.cli.run import run
@@ -67,6 +68,7 @@ for _command, _shown in (
     (export, "export --config examples/us.yaml --data minutes/ --csv minutes.csv"),
     (calendar, "calendar XNSE --from 2024-11-01 --to 2024-11-01"),
     (run, "run --config config.yaml --out out/"),
+    (record, "record --config config.yaml --out days/"),
     (signals, "signals --config config.yaml --date 2024-07-01"),
     (sessions, "sessions --config config.yaml --status COMPLETED"),
     (status, "status --config config.yaml"),

@@ -118,8 +118,12 @@ def configuration(file: Path | None, given: dict[str, Any]) -> Config:
 def stored_configuration(file: Path | None, given: dict[str, Any] | None = None) -> Config:
     """The configuration that says where state is: the file's, with no flag but what is given."""
     if file is None and not Path("config.yaml").is_file():
-        raise InputError("no configuration; pass --config FILE, or --store URL where that will do")
+        raise no_configuration()
     return configuration(file or Path("config.yaml"), given or {})
+
+
+def no_configuration() -> InputError:
+    return InputError("no configuration; pass --config FILE, or --store URL where that will do")
 
 
 @contextmanager

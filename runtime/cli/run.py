@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from openbell.adapters.sinks.files import DayResult
     from openbell.adapters.sinks.tally import Tally
     from openbell.adapters.stores import LeaseHeld, Store
+    from openbell.runtime.cli.logs import JsonLines
+    from openbell.runtime.config import Config
     from openbell.runtime.lifetime.run import DurableRun
 
 
@@ -59,10 +61,8 @@ def run(
 
     process.start_up()
     from openbell.adapters.sinks.parts import DayParts
-    from openbell.errors import LeaseLost
     from openbell.runtime.config.effects import accept
     from openbell.runtime.intake.settings import settings
-    from openbell.runtime.lifetime.opening import open_configured_store
     from openbell.runtime.lifetime.run import DurableRun
 
     lines = log_if_asked(log_level, log_json)
@@ -78,6 +78,40 @@ def run(
     parts = None
     if folder is not None:
         parts = DayParts(folder, settings(made).derived_minutes, {"name": made.name}, complain)
+    follow(
+        made,
+        DurableRun,
+        lines=lines,
+        quiet=log_level is not None or log_json,
+        no_standby=no_standby,
+        ended=lambda runner: f"{counted(runner.head.signals, 'signal')}",
+        days=parts,
+        fresh_day=fresh_day,
+        read_again=lambda: stored_configuration(config),
+    )
+
+
+def follow(
+    made: Config,
+    kind: type[DurableRun],
+    *,
+    lines: JsonLines | None,
+    quiet: bool,
+    no_standby: bool,
+    ended: Callable[[DurableRun], str],
+    **options: Any,
+) -> None:
+    """Run to the last day's end, or until a signal stops it; what it came to is printed.
+
+    Parameters
+    ----------
+    ended : callable
+        What the run came to, beside its steps.
+    """
+    from openbell.errors import LeaseLost
+    from openbell.runtime.cli import process
+    from openbell.runtime.lifetime.opening import open_configured_store
+
     store = open_configured_store(made)
     for warning in store.warnings():
         complain(warning)
@@ -86,24 +120,20 @@ def run(
     try:
         with (
             terminable() as caught,
-            progress(
-                quiet=log_level is not None or log_json, waits=lambda: _what_it_does(watched)
-            ) as on_day,
+            progress(quiet=quiet, waits=lambda: _what_it_does(watched)) as on_day,
         ):
 
             def day_over(day: DayResult, tally: Tally) -> None:
                 done = _days_over(watched[0], day.trading_date)
                 on_day(day.trading_date, done, len(watched[0].plan.days), tally.counts["rows"])
 
-            runner = DurableRun(
+            runner = kind(
                 made,
                 store,
-                days=parts,
                 standby=_standby(on_day) if waits else None,
                 in_error=_wait_in_error if made.feed.pace().live else None,
-                fresh_day=fresh_day,
                 on_day=day_over,
-                read_again=lambda: stored_configuration(config),
+                **options,
             )
             watched.append(runner)
             if runner.change is not None:
@@ -119,6 +149,8 @@ def run(
                 complain(_goes_on_from(store, before))
             on_day(None, _days_before(store, runner), len(runner.plan.days), 0)
             runner.run()
+        if runner.recording is not None and runner.recording.problem is not None:
+            complain(f"{runner.recording.problem}; the next start goes on with it")
         if len(caught) > 1:
             if caught[1] is signal.SIGINT:
                 raise Interrupted("stopped; start it again to go on")
@@ -127,7 +159,7 @@ def run(
         if runner.left_out is not None:
             complain(runner.left_out)
         after = runner.head.step
-        come_to = f"{counted(after, 'step')}, {counted(runner.head.signals, 'signal')}"
+        come_to = f"{counted(after, 'step')}, {ended(runner)}"
         if before and before == after:
             print(f"This run had ended before: {come_to}")
         else:

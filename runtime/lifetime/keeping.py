@@ -17,7 +17,6 @@ from typing import Any
 from loguru import logger
 
 from openbell import __version__
-from openbell.actors import clock
 from openbell.adapters.stores import JournalEntry, Step, Store
 from openbell.errors import OpenbellError, StoreError
 from openbell.market.days import TradingDay
@@ -30,7 +29,7 @@ from openbell.runtime.lifetime.eras import Era, counted, era_on, eras_of
 from openbell.runtime.lifetime.recovery import recorded_steps
 from openbell.runtime.lifetime.replaying import states_after
 from openbell.runtime.record import brought, feedlog, steplog
-from openbell.runtime.record.codec import decode, encode
+from openbell.runtime.record.codec import encode
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.recordings import (
     About,
@@ -79,6 +78,10 @@ class Recording:
         self._noted: dict[str, Counter[str]] = {}
         self._every = every
         self._said: set[date] = set()
+        self.problem: str | None = None
+        """Why it could not be written the last time, in words."""
+        self.run_ended = False
+        """Whether the last day is over, and no step follows."""
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="openbell-recording", daemon=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,8 +105,10 @@ class Recording:
     def _tried(self) -> None:
         try:
             self.catch_up()
+            self.problem = None
         except (OpenbellError, OSError) as error:
-            logger.warning("{}: not written, it is tried again: {}", self.folder, error)
+            self.problem = f"the recording in {self.folder} was not written: {error}"
+            logger.warning("{}", self.problem)
 
     def catch_up(self, only: date | None = None) -> None:
         """Write what the store has and the recording hasn't.
@@ -125,7 +130,7 @@ class Recording:
         for of in days:
             if only is not None and of.trading_date != only:
                 continue
-            self._write(of, eras, over=of is not days[-1] or _ended(self._store, of.last))
+            self._write(of, eras, over=of is not days[-1] or self.run_ended)
 
     def _write(self, of: Stretch, eras: Sequence[Era], *, over: bool) -> None:
         pieces = written(self.folder, of.trading_date)
@@ -257,15 +262,6 @@ def _entered(entry: JournalEntry) -> int:
         return entry.step
     last = entry.name.split()[-1]
     return int(last) if last.isdecimal() else 0
-
-
-def _ended(store: Store, last: int) -> bool:
-    """Whether the run has ended with a step: no later one is of its day."""
-    newest = next(iter(store.epochs()), None)
-    if newest is None or newest.problem is not None or newest.step != last:
-        return False
-    of_clock: clock.State = decode(store.states(newest.epoch)[clock.NAME])
-    return of_clock.ended is not None and of_clock.ended.error is None
 
 
 def _no_rows(wanted: object) -> Any:

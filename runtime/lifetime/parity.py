@@ -15,7 +15,7 @@ from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.stores import Store
 from openbell.adapters.stores.columns import document_text, pack_document, signal_rows
 from openbell.adapters.tables import bars_table, decoded, levels_table, quality_table
-from openbell.errors import InputError
+from openbell.errors import ConfigError, InputError, way_out
 from openbell.messages.control import Start
 from openbell.runtime.config import Config
 from openbell.runtime.config.model import FeedConfig
@@ -24,7 +24,12 @@ from openbell.runtime.intake.planning import recorded_plan
 from openbell.runtime.lifetime.eras import Era, counted, era_on, eras_of, plan_over
 from openbell.runtime.lifetime.keeping import Recording
 from openbell.runtime.lifetime.recovery import carried_over
-from openbell.runtime.lifetime.rerunning import RecordedRun, as_recorded, as_restored
+from openbell.runtime.lifetime.rerunning import (
+    RecordedRun,
+    as_recorded,
+    as_restored,
+    not_as_recorded,
+)
 from openbell.runtime.record import brought
 from openbell.runtime.record.journal import NotHere
 from openbell.runtime.record.recorded import stretches
@@ -100,6 +105,11 @@ def parity(config: Config, store: Store, day: date, recording: Path | None = Non
         if day not in days:
             raise InputError(f"{folder}: has no recording of {day}")
         recorded = read_day(days[day], day)
+        if others := not_as_recorded(config, recorded.about):
+            raise ConfigError(
+                f"{folder}: {day} was recorded under another configuration: {'; '.join(others)}; "
+                f"{way_out('name that one with --config', 'pass that one')}"
+            )
         again = _again(config, days[day], day)
     return Parity(
         day,

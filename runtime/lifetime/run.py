@@ -34,7 +34,7 @@ from openbell.runtime.intake.planning import Plan, plan
 from openbell.runtime.intake.settings import data_options, settings
 from openbell.runtime.kernel.cells import ActorFailed
 from openbell.runtime.lifetime import changes, recovery
-from openbell.runtime.lifetime.eras import begun, era_at, era_on, plan_over
+from openbell.runtime.lifetime.eras import Era, begun, era_at, era_on, plan_over
 from openbell.runtime.lifetime.identity import check_files, identity
 from openbell.runtime.lifetime.keeping import Recording
 from openbell.runtime.lifetime.lease import Heartbeat, acquired
@@ -217,6 +217,8 @@ class DurableRun:
                     self.engine = self._engine()
                 else:
                     self._put_together(interrupted=self._stopped)
+                    if self.recording is not None:
+                        self.recording.run_ended = not self._stopped
                     return ran
         except Fenced as error:
             raise LeaseLost(f"the lease was lost: {error}") from error
@@ -319,7 +321,7 @@ class DurableRun:
         return Recording(
             folder,
             self._store,
-            lambda eras, of: self.config.with_determining(era_on(eras, of).config),
+            self._config_of,
             lambda: feed.account,
         )
 
@@ -506,7 +508,10 @@ class DurableRun:
 
     def _config_on(self, day: date) -> Config:
         """What a day is run with."""
-        return self.config.with_determining(era_on(self.eras, day).config)
+        return self._config_of(self.eras, day)
+
+    def _config_of(self, eras: Sequence[Era], day: date) -> Config:
+        return self.config.with_determining(era_on(eras, day).config)
 
     def _write_earlier(self) -> None:
         """Write the days that are lacking of those before the one that is begun anew."""

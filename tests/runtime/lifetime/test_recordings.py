@@ -295,7 +295,7 @@ def test_a_day_that_was_begun_anew_is_recorded_from_there(tmp_path: Path) -> Non
         assert parity(config_from(other), store, DAY, folder).recording.first is None
 
 
-@pytest.mark.parametrize("clock", ["feed", "wall"])
+@pytest.mark.parametrize("clock", ["feed", pytest.param("wall", marks=pytest.mark.slow)])
 def test_bars_are_recorded_too(tmp_path: Path, clock: str) -> None:
     bars = {"data": {"kind": "bars", "interval": "1m"}}
     rows = [(at("09:30") + 60 * (n // 2), "AB"[n % 2], 100 + n % 7) for n in range(120)]
