@@ -10,6 +10,9 @@ from typing import Any
 
 from openbell.errors import ConfigError
 
+FILE = "file:"
+"""Begins a text that stands for a file's as a whole."""
+
 _NAMED = re.compile(r"\$\{(?:file:(?P<file>[^}]+)|(?P<variable>[A-Za-z_][A-Za-z0-9_]*))\}")
 _BYTES_MAX = 64 * 1024
 
@@ -21,7 +24,8 @@ def filled_in(
     *,
     used: set[str] | None = None,
 ) -> Any:
-    """With `${NAME}` as the environment has it, `${file:PATH}` as the file does, in all texts.
+    """With `${NAME}` as the environment has it, `${file:PATH}` as the file does, in all texts; one
+    that is `file:PATH` as a whole is the file's.
 
     Parameters
     ----------
@@ -59,7 +63,7 @@ def filled_in(
             raise ConfigError(f"{key}: {path} can't be read: {why}") from None
 
     if isinstance(given, str):
-        return _NAMED.sub(one, given)
+        return _NAMED.sub(one, f"${{{given}}}" if given.startswith(FILE) else given)
     if isinstance(given, Mapping):
         return {
             name: filled_in(of, f"{key}.{name}", variables, used=used) for name, of in given.items()
@@ -72,7 +76,7 @@ def filled_in(
 def has_secrets(given: Any) -> bool:
     """Whether something in it is filled in from elsewhere."""
     if isinstance(given, str):
-        return _NAMED.search(given) is not None
+        return given.startswith(FILE) or _NAMED.search(given) is not None
     if isinstance(given, Mapping):
         return any(has_secrets(of) for of in given.values())
     return isinstance(given, list | tuple) and any(has_secrets(of) for of in given)

@@ -24,6 +24,8 @@ from openbell.hosttime import wall
 from openbell.market.bars import Kind
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config, config_from
+from openbell.runtime.config.effects import accept
+from openbell.runtime.config.model import SinkConfig
 from openbell.runtime.engine import Engine
 from openbell.runtime.inmemory import InMemoryRun
 from openbell.runtime.intake.handover import HandOver
@@ -77,6 +79,19 @@ class _Run(Protocol):
     def resume(self, token: str) -> None: ...
 
     def step(self) -> None: ...
+
+    def add_sink(self, config: SinkConfig, handler: Callable[[Signal], object]) -> None:
+        """
+        Raises
+        ------
+        ConfigError
+            If it keeps no state.
+        """
+        ...
+
+    def delivering(self, signals: int) -> dict[str, Any]:
+        """How its sinks fare, of a log with so many signals; nothing where it has none."""
+        ...
 
     def liveliness(self) -> dict[str, Any]:
         """What shows from outside that its state is looked after; of one in memory, nothing."""
@@ -489,6 +504,27 @@ class Runtime:
         self._followers.append(follower)
         follower.start()
 
+    def add_sink(self, name: str, handler: Callable[[Signal], object], **keys: Any) -> None:
+        """Have a function called for each signal, at least once and in the log's order, as a sink of
+        the configuration is.
+
+        Where it has come to is kept in the store by its name, and survives this process. What it
+        raises has it called again with the same signal, later and later. It is called on a thread
+        of its own, and delays nobody; `close` waits until a call that is under way ends.
+
+        Parameters
+        ----------
+        keys
+            Of the configuration's `sinks[]`: `begin`, `rate`, `give_up`, `on_give_up`.
+
+        Raises
+        ------
+        ConfigError
+            If the runtime keeps no state, a sink has that name, or a key can't be used.
+        """
+        made = config_from(self.config, overrides={"sinks": [{"type": name, **keys}]}).sinks[0]
+        self._run.add_sink(made, handler)
+
     def pause(self, token: str = "operator") -> None:
         """Grant no further step until the token is given back."""
         with self._starting:
@@ -641,7 +677,8 @@ class Runtime:
     def status(self) -> dict[str, Any]:
         """Where the run is: its state, who holds it, the step and the market time that it has
         reached, days over and still to come, signals; of a durable one too who has its lease, how
-        many seconds ago the store last had a heartbeat, and when something was last committed."""
+        many seconds ago the store last had a heartbeat, when something was last committed, and how
+        its sinks fare."""
         over, of_clock = self._run.recorder.over, self._run.engine.cells[clock.NAME].state
         held = sorted({*self._tokens, *(of_clock.tokens & {STORE_TOKEN})})
         state = self._state()
@@ -656,6 +693,7 @@ class Runtime:
             "signals": len(self._log),
             **self._run.liveliness(),
             **({} if self._run.feed is None else {"feed": self._run.feed.status()}),
+            **self._run.delivering(len(self._log)),
         }
 
     def why(
@@ -877,6 +915,7 @@ def run_backtest(
     or one of whose days fails (`error` of the account), or that Ctrl-C interrupts, has written its
     complete days; when there is none, nothing.
     """
+    accept(config, "backtest", data=data)
     intervals = settings(config).derived_minutes
     files = RunFiles(Path(out), intervals, force) if out is not None else None
     taking = Uninterrupted()

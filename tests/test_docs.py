@@ -46,7 +46,7 @@ OWN = [
     ROOT / "README.md",
     *(
         ROOT / f"docs/{n}.md"
-        for n in ("data", "embedding", "live", "outputs", "persistence", "why")
+        for n in ("data", "embedding", "live", "outputs", "persistence", "sinks", "why")
     ),
 ]
 """Documents with commands and programs for users."""
@@ -411,7 +411,7 @@ def test_every_error_is_documented() -> None:
     }
 
 
-ENTRY_POINTS = ("openbell.feeds", "openbell.indicators", "openbell.sources")
+ENTRY_POINTS = ("openbell.feeds", "openbell.indicators", "openbell.sinks", "openbell.sources")
 """Groups under which packages offer what is theirs."""
 
 

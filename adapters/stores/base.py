@@ -355,6 +355,10 @@ class Store(Protocol):
         """
         ...
 
+    def last_signal(self) -> str | None:
+        """The cursor of the last signal of the log; None: it has none."""
+        ...
+
     def documents(
         self,
         *,
@@ -389,6 +393,35 @@ class Store(Protocol):
 
     def take_commands(self, fence: int) -> Sequence[bytes]:
         """Take all commands out, oldest first."""
+        ...
+
+    def kept(self, begin: str) -> Mapping[str, bytes]:
+        """What is kept beside the commits, by key: what no answer of the run depends on.
+
+        Parameters
+        ----------
+        begin : str
+            Of the keys that are wanted, which come sorted.
+
+        Raises
+        ------
+        Corrupt
+            If one fails its checksum.
+        """
+        ...
+
+    def keep(self, fence: int, changed: Mapping[str, bytes | None]) -> None:
+        """Keep this beside the commits, all of it or nothing; None drops what a key has.
+
+        Raises
+        ------
+        Fenced
+            If the lease is somebody else's.
+        """
+        ...
+
+    def ask(self, key: str, body: bytes) -> None:
+        """Keep this for whoever holds the lease, now or next, to find; without a lease."""
         ...
 
     def prune(self, fence: int, before: date, keep_epochs: int) -> None:

@@ -63,6 +63,11 @@ def checksum(*parts: bytes) -> int:
     return crc
 
 
+def kept_row(key: str, body: bytes) -> tuple[str, bytes, int]:
+    """Of what is kept beside the commits."""
+    return key, body, checksum(key.encode(), body)
+
+
 JournalRow = tuple[str, str, bytes, int, int | None]
 """trading_date, name, body, crc, step"""
 
@@ -527,6 +532,15 @@ class Reading:
             good = False
         if not good:
             raise self.corrupt(f"meta {key!r} fails its checksum")
+        return value
+
+    def beside(self, key: str, value: bytes, crc: int) -> bytes:
+        try:
+            good = checksum(key.encode(), value) == crc
+        except _UNREADABLE:
+            good = False
+        if not good:
+            raise self.corrupt(f"{key!r}, beside the commits, fails its checksum")
         return value
 
     def count(self, found: int, expected: int, what: str) -> None:

@@ -69,6 +69,7 @@ from openbell.adapters.stores.records import (
     in_order,
     join_texts,
     journal_row,
+    kept_row,
     kind_of,
     parse_cursor,
     plan_pruning,
@@ -151,6 +152,17 @@ _TAKE = """
 local commands = redis.call('LRANGE', KEYS[14], 0, -1)
 redis.call('DEL', KEYS[14])
 return {'ok', commands}
+"""
+
+_KEEP = """
+for i = 3, #ARGV, 2 do
+  if ARGV[i + 1] == '' then
+    redis.call('HDEL', KEYS[14], ARGV[i])
+  else
+    redis.call('HSET', KEYS[14], ARGV[i], ARGV[i + 1])
+  end
+end
+return {'ok'}
 """
 
 _AUDIT = """
@@ -267,6 +279,7 @@ class RedisStore:
         self._keys = [self._prefix + key for key in _KEYS]
         self._key = dict(zip(_KEYS, self._keys, strict=True))
         self._commands = self._prefix + "commands"
+        self._beside = self._prefix + "beside"
         self._location = location
         self._where = f'{location} "{name}"'
         self._replicas = replicas
@@ -543,6 +556,10 @@ class RedisStore:
         given = {field: text.encode() for field, text in wanted.items() if text is not None}
         return self._signals(start, given, limit)
 
+    def last_signal(self) -> str | None:
+        (last,) = self._together(("XREVRANGE", self._key["signals"], "+", "-", "COUNT", 1))
+        return last[0][0].decode() if last else None
+
     def _signals(
         self, start: tuple[int, int], given: Mapping[bytes, bytes], limit: int | None
     ) -> Iterator[tuple[str, StoredSignal]]:
@@ -642,6 +659,29 @@ class RedisStore:
     def take_commands(self, fence: int) -> Sequence[bytes]:
         commands: list[bytes] = self._as_holder(fence, _TAKE, [self._commands])[0]
         return commands
+
+    # Beside the commits.
+
+    def kept(self, begin: str) -> Mapping[str, bytes]:
+        (stored,) = self._together(("HGETALL", self._beside))
+        found = {}
+        for name, value in sorted(stored.items()):
+            if name.startswith(begin.encode()):
+                key = name.decode(errors="replace")
+                crc, _, body = value.partition(b":")
+                found[key] = self._reading.beside(key, body, int(crc) if crc.isdigit() else -1)
+        return found
+
+    def keep(self, fence: int, changed: Mapping[str, bytes | None]) -> None:
+        values = (
+            part
+            for key, body in changed.items()
+            for part in (key, b"" if body is None else _beside(key, body))
+        )
+        self._as_holder(fence, _KEEP, [self._beside], [*values])
+
+    def ask(self, key: str, body: bytes) -> None:
+        self._together(("HSET", self._beside, key, _beside(key, body)))
 
     # Upkeep.
 
@@ -778,7 +818,7 @@ class RedisStore:
             "audit": audit,
         }
         journal = map(self._journal_key, map(bytes.decode, days))
-        size = self._size([*self._keys, self._commands, *journal, *blobs])
+        size = self._size([*self._keys, self._commands, self._beside, *journal, *blobs])
         version = self._number(schema) or SCHEMA_VERSION
         return Usage(self.location, version, size, counts)
 
@@ -1112,6 +1152,11 @@ def _within(instant_ns: int | None, since_ns: int | None, before_ns: int | None)
     return (since_ns is None or instant_ns >= since_ns) and (
         before_ns is None or instant_ns < before_ns
     )
+
+
+def _beside(key: str, body: bytes) -> bytes:
+    _, _, crc = kept_row(key, body)
+    return b"%d:%s" % (crc, body)
 
 
 def _entry(fields: Mapping[bytes, bytes]) -> tuple[bytes, int]:

@@ -54,7 +54,7 @@ def in_turn(faults: Mapping[str, Iterable[Fault | None]]) -> Callable[[str], Fau
     return lambda operation: next(left.get(operation, iter(())), None)
 
 
-_AS_HOLDER = ("commit", "renew", "prune", "fold", "commands", "take_commands")
+_AS_HOLDER = ("commit", "renew", "prune", "fold", "commands", "take_commands", "keep")
 
 
 class FailingStore:

@@ -40,6 +40,7 @@ from openbell.runtime.cli.replay import replay
 from openbell.runtime.cli.run import run
 from openbell.runtime.cli.sessions import sessions
 from openbell.runtime.cli.signals import signals
+from openbell.runtime.cli.sinks import sinks_app
 from openbell.runtime.cli.snapshots import snapshots_app
 from openbell.runtime.cli.state import state_app
 from openbell.runtime.cli.status import status
@@ -63,6 +64,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(config_app, name="config")
 app.add_typer(snapshots_app, name="snapshots")
 app.add_typer(state_app, name="state")
+app.add_typer(sinks_app, name="sinks")
 for _command, _shown in (
     (backtest, "backtest --config examples/us.yaml --data minutes/ --out out/"),
     (export, "export --config examples/us.yaml --data minutes/ --csv minutes.csv"),

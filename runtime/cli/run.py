@@ -158,14 +158,16 @@ def follow(
             return
         if runner.left_out is not None:
             complain(runner.left_out)
+        # Standard output is the signals' own, where they go there.
+        say = complain if any(sink.type == "stdout" for sink in made.sinks) else print
         after = runner.head.step
         come_to = f"{counted(after, 'step')}, {ended(runner)}"
         if before and before == after:
-            print(f"This run had ended before: {come_to}")
+            say(f"This run had ended before: {come_to}")
         else:
-            print(f"The last day has ended: {come_to}")
+            say(f"The last day has ended: {come_to}")
         if away := runner.outages:
-            print(
+            say(
                 f"Outages of the store: {len(away):,}, {sum(away):,.1f} s in all, "
                 f"{max(away):,.1f} s at most"
             )

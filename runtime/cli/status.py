@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from openbell.runtime.cli.options import ConfigFile, Json, Name, StoreUrl
+from openbell.runtime.cli.sinks import in_a_line
 from openbell.runtime.cli.stored import day_state, feed_connection, opened_store, paused_by
 from openbell.runtime.cli.times import Utc, times_of
 from openbell.runtime.cli.words import one_line
@@ -27,6 +28,7 @@ def status(
     """Say how far the run has come, and whether a process is at it."""
     import orjson
 
+    from openbell.runtime.delivery.positions import statuses
     from openbell.runtime.record.writing import market_time
 
     with opened_store(config, store, name) as opened:
@@ -51,6 +53,7 @@ def status(
             "error": why if state == "ERROR" else None,
             "signals": usage.counts.get("signals", 0),
             "location": usage.location,
+            "sinks": statuses(opened),
             "dead_letter": orjson.loads(head.meta["error"]) if head.meta.get("error") else None,
         }
         if json:
@@ -59,6 +62,7 @@ def status(
             print(f"Nothing was ever run here: {usage.location}")
         else:
             error, dead = found.pop("error"), found.pop("dead_letter")
+            sinks = found.pop("sinks")
             times = times_of(opened, utc=utc)
             for key, value in found.items():
                 shown = value
@@ -73,6 +77,8 @@ def status(
                     shown = ", ".join(value)
                 if shown not in (None, ""):
                     print(f"{key.removesuffix('_seconds').replace('_', ' '):<14} {shown}")
+            for sink in sinks:
+                print(f"{'sink':<14} {in_a_line(sink)}")
             if error is not None:
                 print(f"ERROR: {error}; `openbell recover` has the next run try again")
             if dead is not None:

@@ -20,19 +20,14 @@ FEEDS = ("replay", "push")
 WITHOUT_EFFECT = (
     "upkeep.check_interval_seconds",
     "scanners",
-    "sinks",
-    "sinks_max_age",
     "web",
 )
 """Keys that this version does not act on."""
 
 Door = Literal["run", "backtest"]
 
-_SIGNALS_ARE: Mapping[Door, tuple[str, str]] = {
-    "run": ("with `openbell signals --follow`", "with signals() of the Runtime"),
-    "backtest": ("in signals.jsonl of --out", "from the result's signals"),
-}
-"""Where they are read at the command line, and in a program."""
+_SIGNALS_ARE = ("in signals.jsonl of --out", "from the result's signals, or signals()")
+"""Where they are read of what keeps no state, at the command line and in a program."""
 
 
 class Effect(NamedTuple):
@@ -43,13 +38,16 @@ class Effect(NamedTuple):
     does: str
 
 
-def accept(config: Config, door: Door, *, data: object = None) -> None:
+def accept(
+    config: Config, door: Door, *, data: object = None, keeps_state: bool | None = None
+) -> None:
     """Refuse what this version can't do: it leaves nothing out silently that was asked for.
 
     Parameters
     ----------
     door : `run` keeps its state, and is what a `Runtime` over files does; `backtest` leaves none
     data : what comes instead of `data.path`, if anything does
+    keeps_state : whether a sink can go on where it was; None: where it is `run`
 
     Raises
     ------
@@ -76,14 +74,28 @@ def accept(config: Config, door: Door, *, data: object = None) -> None:
         problems.append(
             f'scanners[{place}] is "{scanner.name}"; this version runs no scanners: leave it out'
         )
-    instead = _SIGNALS_ARE[door]
-    for place, sink in enumerate(config.sinks):
-        problems.append(
-            f'sinks[{place}] is "{sink.type}"; this version sends signals nowhere: leave it out, '
-            f"and read them {way_out(*instead)}"
-        )
+    if door == "run" and keeps_state is not False:
+        problems += _sinks_that_cannot_be_opened(config)
+    else:
+        for place, sink in enumerate(config.sinks):
+            problems.append(
+                f'sinks[{place}] is "{sink.type}"; what keeps no state sends signals nowhere: leave '
+                f"it out, and read them {way_out(*_SIGNALS_ARE)}"
+            )
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _sinks_that_cannot_be_opened(config: Config) -> Iterator[str]:
+    if not config.sinks:
+        return
+    from openbell.runtime.config.sinks import opened_sink  # looks at what is installed
+
+    for place in range(len(config.sinks)):
+        try:
+            opened_sink(config, place).close()
+        except ConfigError as error:
+            yield str(error)
 
 
 def effects(config: Config) -> Iterator[Effect]:

@@ -167,6 +167,10 @@ Minutes = Annotated[
     *_bare_schema,
 ]
 """Whole minutes; a bare number is minutes."""
+Giving = Annotated[
+    values.GiveUp, PlainValidator(values.parse_give_up), *_json(["string", "integer"])
+]
+Limit = Annotated[values.Rate, PlainValidator(values.parse_rate), *_json("string")]
 Bytes = Annotated[Size, PlainValidator(values.parse_size), *_json("string")]
 Date = Annotated[
     date,
@@ -777,11 +781,55 @@ class ScannerConfig(Section):
     options: Options = Field(default={}, description="What the plug-in needs.")
 
 
+class DigestConfig(Section):
+    """Several signals in one message."""
+
+    window: Allowance = Field(
+        default=Duration(0),
+        description="How long a message waits for more signals; 0: each is a message of its own.",
+    )
+    max: Some = Field(default=20, description="Signals that one message has at most.")
+
+
 class SinkConfig(Section):
     """Somewhere signals are sent."""
 
-    type: Text = Field(description="`stdout`, `file`, … or a plug-in's name.", examples=["stdout"])
+    type: Text = Field(
+        description="`stdout`, `file`, `redis`, `webhook`, `apprise`, `exec`, or a plug-in's name.",
+        examples=["stdout"],
+    )
+    name: Annotated[Text, AfterValidator(_namespace)] | None = Field(
+        default=None,
+        description="Its name, once in a configuration: where it has come to is kept by it; null: "
+        "its type.",
+    )
     options: Options = Field(default={}, description="What the sink's type needs.")
+    begin: Literal["now", "start"] = Field(
+        default="now",
+        description="Where a sink begins that was not there before: `now`: with what is found from "
+        "then on; `start`: with the first signal of the log.",
+    )
+    digest: DigestConfig = DigestConfig()
+    rate: Limit | None = Field(
+        default=None,
+        description="Messages sent at most, e.g. `20/m`; null: as many as there are.",
+    )
+    timeout_seconds: Seconds = Field(
+        default=Duration(10 * values.UNITS_NS["s"]), description="How long one try may take."
+    )
+    give_up: Giving | None = Field(
+        default=None,
+        description="Tries (`10`) or time (`1h`) after which a message is given up; null: never.",
+    )
+    on_give_up: Literal["stop", "dead_letter"] = Field(
+        default="stop",
+        description="`stop`: the sink waits for `openbell sinks retry` or `skip`; `dead_letter`: "
+        "the message is put aside, and the next one is sent.",
+    )
+
+    @property
+    def called(self) -> str:
+        return self.name or self.type
 
 
 class BacktestConfig(Section):
@@ -1008,6 +1056,11 @@ class Config(Section):
                 if name in names[:place]:
                     first = names.index(name)
                     yield (key, place, "name"), f"{key}[{first}] has that name; write another"
+        called = [sink.called for sink in self.sinks]
+        for place, name in enumerate(called):
+            if name in called[:place]:
+                first = called.index(name)
+                yield ("sinks", place, "name"), f"sinks[{first}] has that name; write another"
         for symbol, companion in self.companions.items():
             if symbol == companion:
                 yield ("companions", symbol), "name another symbol; it is its own companion"

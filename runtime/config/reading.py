@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from openbell.adapters.secrets import FILE
 from openbell.errors import ConfigError
 from openbell.runtime.config.model import Config
 
@@ -238,6 +239,9 @@ def _anchored(tree: dict[Any, Any], folder: Path) -> dict[Any, Any]:
     listed = symbols.get("file") if isinstance(symbols, dict) else None
     if isinstance(symbols, dict) and isinstance(listed, str) and not listed.startswith("~"):
         symbols["file"] = str(folder / listed) if listed else listed
+    for sink in tree["sinks"] if isinstance(tree.get("sinks"), list) else ():
+        if isinstance(sink, dict) and isinstance(options := sink.get("options"), dict):
+            sink["options"] = _anchored_options(options, folder, is_file=sink.get("type") == "file")
     if store is None:
         store = tree["store"] = {}
     if isinstance(store, dict):
@@ -248,6 +252,22 @@ def _anchored(tree: dict[Any, Any], folder: Path) -> dict[Any, Any]:
         if isinstance(url, str) and url.startswith(SQLITE) and url != SQLITE:
             store["url"] = SQLITE + str(folder / url.removeprefix(SQLITE))
     return tree
+
+
+def _anchored_options(given: Any, folder: Path, *, is_file: bool) -> Any:
+    """A sink's options: its own file, and those that hold secrets."""
+    if isinstance(given, dict):
+        return {
+            key: str(folder / value)
+            if is_file and key == "path" and isinstance(value, str) and value[:1] not in ("~", "$")
+            else _anchored_options(value, folder, is_file=False)
+            for key, value in given.items()
+        }
+    if isinstance(given, list):
+        return [_anchored_options(value, folder, is_file=False) for value in given]
+    if isinstance(given, str) and given.startswith(FILE) and not given.startswith(f"{FILE}~"):
+        return FILE + str(folder / given.removeprefix(FILE))
+    return given
 
 
 def _put_environment(given: _Given, env: Mapping[str, str]) -> None:

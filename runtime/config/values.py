@@ -52,6 +52,7 @@ SIZE = re.compile(rf"\s*({NUMBER})\s*({'|'.join(SIZES_BYTES)})\s*")
 WALL = re.compile(r"([0-9]{2}):([0-9]{2})")
 RELATIVE = re.compile(r"(open|close)(?:\s*([+-])\s*([0-9.]+\s*[a-z]+))?")
 BUFFER = re.compile(rf"\s*({NUMBER})\s*(%|ticks?|)\s*")
+RATE = re.compile(rf"\s*([1-9][0-9]{{0,8}})\s*/\s*({NUMBER})?\s*({'|'.join(UNITS_NS)})\s*")
 PERIOD = re.compile(r"[1-9][0-9]{0,4}[dw]")
 
 
@@ -125,6 +126,25 @@ class Rearm:
     """Re-arms at most, a (day, session, symbol, side); None: no limit."""
 
 
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """When to give up what fails: after so many tries, or after so long; one of both is None."""
+
+    tries: int | None = None
+    after: Duration | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in any stretch of that length, at most."""
+
+    count: int
+    per: Duration
+
+    def __str__(self) -> str:
+        return f"{self.count}/{self.per}"
+
+
 NEVER = Rearm(inside_bars=0, max=0)
 INSIDE = Rearm(inside_bars=1, max=None)
 
@@ -149,7 +169,9 @@ def written(value: object) -> object:
             return [written(part) for part in value]
         case datetime():
             return value.isoformat(timespec="minutes")
-        case Duration() | Size() | SessionTime() | Buffer() | date() | Path():
+        case GiveUp(tries, after):
+            return tries if after is None else str(after)
+        case Duration() | Size() | Rate() | SessionTime() | Buffer() | date() | Path():
             return str(value)
     return value
 
@@ -189,6 +211,29 @@ def parse_duration(
         whole = "minutes" if step_ns == UNITS_NS["m"] else "nanoseconds"
         raise ValueError(f'write whole {whole}, e.g. "{example}"')
     return Duration(int(exact))
+
+
+def parse_give_up(given: Any) -> GiveUp:
+    """A number of tries, or a duration."""
+    if isinstance(given, GiveUp):
+        return given
+    text = str(given).strip() if isinstance(given, str) or is_number(given) else ""
+    if re.fullmatch("[1-9][0-9]{0,8}", text):
+        return GiveUp(tries=int(text))
+    if DURATION.fullmatch(text):
+        return GiveUp(after=parse_duration(text, example="1h", least_ns=1))
+    raise ValueError('write a number of tries, or a duration, e.g. 10 or "1h"')
+
+
+def parse_rate(given: Any) -> Rate:
+    """So many in a stretch: `20/m`, `1/10s`."""
+    if isinstance(given, Rate):
+        return given
+    match = RATE.fullmatch(given) if isinstance(given, str) else None
+    if match is None:
+        raise ValueError('write how many in which time, e.g. "20/m" or "1/10s"')
+    per = parse_duration((match[2] or "1") + match[3], example="20/m", least_ns=1)
+    return Rate(int(match[1]), per)
 
 
 def parse_shift(given: Any) -> Duration:

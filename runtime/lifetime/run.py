@@ -25,6 +25,7 @@ from openbell.messages.control import Prepared, Recover
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
 from openbell.runtime.config.model import READ_AGAIN
+from openbell.runtime.delivery.deliveries import Deliveries
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.feeding import fed
@@ -38,6 +39,7 @@ from openbell.runtime.lifetime.eras import Era, begun, era_at, era_on, plan_over
 from openbell.runtime.lifetime.identity import check_files, identity
 from openbell.runtime.lifetime.keeping import Recording
 from openbell.runtime.lifetime.lease import Heartbeat, acquired
+from openbell.runtime.lifetime.opening import open_configured_store
 from openbell.runtime.lifetime.recovery import Restored
 from openbell.runtime.lifetime.replaying import brought_before, write_earlier
 from openbell.runtime.lifetime.retention import Retention
@@ -111,6 +113,8 @@ class DurableRun:
         self._whole_days = whole_days
         self._keeps_results = config.feed.type != "replay"
         """Whether a day may be so long that a restart must not run it again for its results."""
+        self.deliveries: Deliveries | None = None
+        """To sinks; None until it is known where they are."""
         self._since: date | None = None
         """The first day of which this process gives results, once that is known."""
         self._on_day = on_day
@@ -172,6 +176,13 @@ class DurableRun:
                 self.source.earlier = lambda of: recovery.came_of(store, of, interval_ns, self.eras)
             self.recording = self._recording()
             self.engine = self._engine()
+            self.deliveries = Deliveries(
+                config,
+                self._store_of_a_sink,
+                self.fence,
+                self.recorder.log,
+                live_from_ns=self.plan.live_from_ns,
+            )
         except BaseException:
             store.release(self.fence)
             self.source.close()
@@ -194,6 +205,8 @@ class DurableRun:
         """
         self.keep_lease()
         try:
+            if self.deliveries is not None:
+                self.deliveries.start()
             if not self.head.step and self.feed is None:
                 refuse_mostly_unusable(
                     self.source, self.plan, str(self.config.data.path or "the data")
@@ -219,6 +232,8 @@ class DurableRun:
                     self._put_together(interrupted=self._stopped)
                     if self.recording is not None:
                         self.recording.run_ended = not self._stopped
+                    if self.deliveries is not None and not self._stopped:
+                        self.deliveries.drain(self.head.signals, lambda: self._stopped)
                     return ran
         except Fenced as error:
             raise LeaseLost(f"the lease was lost: {error}") from error
@@ -246,6 +261,8 @@ class DurableRun:
         self._ended.set()
         if self.feed is not None:
             self.feed.close()
+        if self.deliveries is not None:
+            self.deliveries.stop()  # before the lease is given back
         self.engine.close()
         if self.recording is not None:
             self.recording.close()
@@ -290,6 +307,11 @@ class DurableRun:
                 self.engine.step()
             else:
                 self._steps_asked += 1
+
+    def _store_of_a_sink(self) -> Store:
+        """Its own, so that nobody waits for it; a store in memory is the only one of its kind."""
+        in_memory = self.config.store.url == "memory://"
+        return self._store if in_memory else open_configured_store(self.config)
 
     def _opened(self) -> tuple[Source, Plan]:
         """Where rows come from, and what will be run over them."""

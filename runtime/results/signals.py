@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, Protocol
@@ -188,12 +189,20 @@ def _of_row(batch: SignalBatch, i: int, cursor: str) -> Signal:
 
 
 def signal_of(stored: StoredSignal, cursor: str) -> Signal:
-    """A signal as it lies in a store's log. What lies below a microsecond is cut off, as in `moment`."""
-    fields: dict[str, Any] = orjson.loads(stored.body)
+    """A signal as it lies in a store's log."""
+    return signal_in(orjson.loads(stored.body), cursor)
+
+
+def signal_in(fields: Mapping[str, Any], cursor: str) -> Signal:
+    """A signal by its JSON. What lies below a microsecond is cut off, as in `moment`."""
     if (companion := fields["companion"]) is not None:
         companion = Companion(**{**companion, "ts": datetime.fromisoformat(companion["ts"])})
     instants = {name: datetime.fromisoformat(fields[name]) for name in ("ts", "known_at")}
-    day = {"trading_date": stored.trading_date, "companion": companion, "cursor": cursor}
+    day = {
+        "trading_date": date.fromisoformat(fields["trading_date"]),
+        "companion": companion,
+        "cursor": cursor,
+    }
     return Signal(**{**fields, **instants, **day})
 
 

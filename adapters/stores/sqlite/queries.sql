@@ -200,3 +200,23 @@ SELECT sum(length({column})) FROM {table} WHERE name = ?
 
 -- clear: Nothing of a namespace stays in a table.
 DELETE FROM {table} WHERE name = ?
+
+-- make_beside: Not in schema.sql: to an older program, which knows nothing of it, it does no harm.
+CREATE TABLE IF NOT EXISTS beside (
+    name TEXT, key TEXT, body BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (name, key)
+) WITHOUT ROWID
+
+-- has_beside: Whether anything ever was.
+SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'beside'
+
+-- beside: What is kept beside the commits, between two keys.
+SELECT key, body, crc FROM beside WHERE name = ? AND key >= ? AND key < ? ORDER BY key
+
+-- keep_beside: In place of what the key had.
+REPLACE INTO beside VALUES (?, ?, ?, ?)
+
+-- drop_beside: What a key had.
+DELETE FROM beside WHERE name = ? AND key = ?
+
+-- last_block: The last signals of the log.
+SELECT number, seq, count FROM signals WHERE name = ? ORDER BY number DESC, seq DESC LIMIT 1

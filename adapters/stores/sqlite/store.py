@@ -57,6 +57,7 @@ from openbell.adapters.stores.records import (
     encode,
     in_order,
     journal_row,
+    kept_row,
     pack_block,
     parse_cursor,
     plan_pruning,
@@ -102,6 +103,7 @@ _COUNTED = (
     ("signals", "packed"),
     ("audit", "entry"),
     ("commands", "command"),
+    ("beside", "body"),
 )
 """Tables, and the column that has nearly all of a row's bytes."""
 
@@ -388,6 +390,11 @@ class SqliteStore:
         whole = after is None and not of_day and symbol is None and session is None
         return self._counted(wanted, committed) if whole and limit is None else wanted
 
+    def last_signal(self) -> str | None:
+        with self._reads() as db:
+            last = self._rows(db, "last_block")
+        return f"{last[0][0]}-{last[0][1] + last[0][2] - 1}" if last else None
+
     def _signals(
         self,
         blocks: Iterator[Any],
@@ -471,6 +478,28 @@ class SqliteStore:
             commands = self._commands(db)
             db.execute(query("drop_commands"), (self._name,))
         return commands
+
+    # Beside the commits.
+
+    def kept(self, begin: str) -> Mapping[str, bytes]:
+        with self._reads() as db:
+            rows = self._rows(db, "beside", begin, begin + _LAST) if _has_beside(db) else []
+        return {key: self._reading.beside(key, body, crc) for key, body, crc in rows}
+
+    def keep(self, fence: int, changed: Mapping[str, bytes | None]) -> None:
+        with self._writes() as db:
+            self._check_fence(db, fence)
+            db.execute(query("make_beside"))
+            gone = [(self._name, key) for key, body in changed.items() if body is None]
+            db.executemany(query("drop_beside"), gone)
+            for key, body in changed.items():
+                if body is not None:
+                    db.execute(query("keep_beside"), (self._name, *kept_row(key, body)))
+
+    def ask(self, key: str, body: bytes) -> None:
+        with self._writes() as db:
+            db.execute(query("make_beside"))
+            db.execute(query("keep_beside"), (self._name, *kept_row(key, body)))
 
     # Upkeep.
 
@@ -714,7 +743,8 @@ class SqliteStore:
 
     def _tables(self, db: sqlite3.Connection | None) -> Sequence[str]:
         """Those of the file's version."""
-        return _TABLES if version(db) > 1 else [name for name in _TABLES if name != "journal"]
+        tables = _TABLES if version(db) > 1 else [name for name in _TABLES if name != "journal"]
+        return (*tables, "beside") if _has_beside(db) else tables
 
     def _count(self, db: sqlite3.Connection | None, table: str) -> int:
         if table not in self._tables(db):
@@ -802,9 +832,17 @@ class SqliteStore:
         )
 
 
+_LAST = "\U0010ffff"
+"""Follows all that a key or a name may hold."""
+
+
 def _named(kind: str | None) -> tuple[str, str]:
     """Bounds of the names that begin with a word; None: of all names."""
-    return ("", "\U0010ffff") if kind is None else (f"{kind} ", f"{kind}!")
+    return ("", _LAST) if kind is None else (f"{kind} ", f"{kind}!")
+
+
+def _has_beside(db: sqlite3.Connection | None) -> bool:
+    return db is not None and db.execute(query("has_beside")).fetchone() is not None
 
 
 def _now_ms() -> int:

@@ -1077,3 +1077,55 @@ def test_this_process_is_who_it_says(store: Store) -> None:
     assert fence == 1
     assert this_process() == this_process()
     assert this_process().pid == os.getpid()
+
+
+# Beside the commits.
+
+
+def test_what_is_kept_beside_the_commits_is_found_by_how_its_key_begins(
+    store: Store, place: Place
+) -> None:
+    fence = taken(store)
+    store.keep(fence, {"sink b": b"2", "sink a": b"1", "dead a 1": b"x"})
+    store.keep(fence, {"sink b": None, "sink a": b"3"})
+    place.open().ask("ask a", b"\x00\xff")
+    place.open("other").ask("ask a", b"of another")
+
+    assert dict(place.open().kept("sink ")) == {"sink a": b"3"}
+    assert list(place.open().kept("")) == ["ask a", "dead a 1", "sink a"]
+    assert store.kept("ask")["ask a"] == b"\x00\xff"
+    assert store.head().commit == 0, "it is no commit"
+
+
+def test_a_holder_that_was_replaced_keeps_nothing_beside_the_commits(place: Place) -> None:
+    first, second = place.open(), place.open()
+    old = taken(first)
+    first.keep(old, {"sink a": b"1"})
+    first.release(old)
+    taken(second)
+
+    with pytest.raises(Fenced):
+        first.keep(old, {"sink a": b"2"})
+
+    assert second.kept("")["sink a"] == b"1"
+
+
+def test_what_is_kept_beside_the_commits_goes_with_the_state(store: Store, place: Place) -> None:
+    store.keep(taken(store), {"sink a": b"1"})
+    place.open("other").ask("ask a", b"x" * 5_000)
+
+    store.delete()
+
+    assert not place.open().kept("")
+    assert place.open("other").kept("")
+
+
+def test_the_last_signal_is_where_the_log_ends(store: Store) -> None:
+    nothing = store.last_signal()
+    fence = taken(store)
+    for number in (1, 2):
+        store.commit(fence, a_full_record(number))
+
+    assert nothing is None
+    assert [cursor for cursor, _ in store.signals()][-1] == store.last_signal()
+    assert list(store.signals(after=store.last_signal())) == []

@@ -309,7 +309,9 @@ def test_a_signal_while_python_imports_ends_a_command_as_it_would_later(
     assert (done.returncode, done.stderr) == (code, f"openbell: {number} before it began\n")
 
 
-@pytest.mark.parametrize("name", [(), ("data",), ("config",), ("snapshots",), ("state",)])
+@pytest.mark.parametrize(
+    "name", [(), ("data",), ("config",), ("snapshots",), ("sinks",), ("state",)]
+)
 def test_no_sentence_is_cut_in_a_list_of_commands(
     name: tuple[str, ...], openbell: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,7 +350,7 @@ def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
 
     assert installed.returncode == 0
     assert list(tmp_path.rglob("openbell.sh")) != []
-    assert completed("si") == ["signals"]
+    assert completed("sig") == ["signals"]
     assert completed("backtest", "--str") == ["--strict"]
 
 
@@ -891,7 +893,7 @@ def test_a_check_says_of_each_key_that_is_set_what_it_does(openbell: Command) ->
 @pytest.mark.parametrize("command", ["config check config.yaml", "run"])
 def test_a_check_and_a_run_refuse_the_same(openbell: Command, command: str) -> None:
     given = Path("config.yaml").read_text()
-    more = "feed: {type: pigeon}\nscanners: [{name: movers, type: gap}]\nsinks: [{type: stdout}]\n"
+    more = "feed: {type: pigeon}\nscanners: [{name: movers, type: gap}]\nsinks: [{type: gull}]\n"
     Path("config.yaml").write_text(re.sub(r"(?m)^  path: .*\n", "", given) + more)
 
     ran = openbell(*command.split())
@@ -900,8 +902,8 @@ def test_a_check_and_a_run_refuse_the_same(openbell: Command, command: str) -> N
     assert ran.messages == [
         'config.yaml: feed.type is "pigeon"; installed are replay, push, redis, websocket: write one of them',
         'config.yaml: scanners[0] is "movers"; this version runs no scanners: leave it out',
-        'config.yaml: sinks[0] is "stdout"; this version sends signals nowhere: leave it out, '
-        + "and read them with `openbell signals --follow`",
+        'config.yaml: sinks[0].type is "gull", which is not installed; write one of apprise, exec, '
+        + "file, redis, stdout, webhook",
     ]
     assert not Path("state").exists()
 
@@ -930,7 +932,7 @@ def test_a_backtest_refuses_sinks_too(openbell: Command, command: str) -> None:
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.messages == [
-        'config.yaml: sinks[0] is "stdout"; this version sends signals nowhere: leave it out, '
+        'config.yaml: sinks[0] is "stdout"; what keeps no state sends signals nowhere: leave it out, '
         + "and read them in signals.jsonl of --out",
     ]
 

@@ -1,0 +1,70 @@
+"""Signals to people: Telegram, Discord, Slack, e-mail and a hundred others, by Apprise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from openbell.adapters.deliveries.base import Failed, Message, SinkOptions
+from openbell.errors import ConfigError
+
+SIDES = {"HIGH_BREAK": "above", "LOW_BREAK": "below"}
+
+
+def open_apprise(options: SinkOptions) -> AppriseSink:
+    """`url`: where to, as Apprise writes it; `title`: above the lines."""
+    try:
+        import apprise
+    except ImportError:
+        raise ConfigError(
+            "type: apprise needs the package apprise; run `pip install 'openbell[apprise]'`"
+        ) from None
+    options.only("url", "title")
+    url = options.text("url", example="${TELEGRAM_URL}")
+    title = options.text("title", f"openbell {options.run}")
+    # Nothing is loaded from files that a URL names, and nothing is kept on this host's disk.
+    asset = apprise.AppriseAsset(secure_logging=True, storage_mode="memory")
+    to = apprise.Apprise(asset=asset)
+    if not to.add(url):
+        raise ConfigError(
+            "options.url is none that Apprise takes; see https://github.com/caronc/apprise/wiki"
+        )
+    return AppriseSink(to, title)
+
+
+class AppriseSink:
+    """One notification a call."""
+
+    at_once = 1
+
+    def __init__(self, to: Any, title: str) -> None:
+        self._to = to
+        self._title = title
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        import apprise
+
+        captured: Any = apprise.LogCapture
+        text = "\n".join(map(in_words, messages))
+        with captured(level="WARNING") as said:
+            taken = self._to.notify(body=text, title=self._title, body_format="text")
+            lines = said.getvalue().strip().splitlines()
+        if not taken:
+            raise Failed(lines[-1][:300] if lines else "Apprise could not deliver it")
+
+    def close(self) -> None:
+        """Does nothing: Apprise connects for each notification."""
+
+
+def in_words(message: Message) -> str:
+    """A signal in one line."""
+    of = message.fields
+    if "symbol" not in of:
+        return message.body.decode()
+    word = SIDES.get(of["side"], of["side"])
+    marks = [mark for mark in ("gap", "ambiguous", "backfilled") if of.get(mark)]
+    more = f" ({', '.join(marks)})" if marks else ""
+    return (
+        f"{of['symbol']} {of['price']:g} {word} {of['level']:g}, {of['session']}, "
+        f"{of['known_at']}{more}"
+    )

@@ -1,0 +1,153 @@
+"""All sinks of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from loguru import logger
+
+from openbell.adapters.deliveries import Message, Sink
+from openbell.adapters.stores import Store
+from openbell.errors import ConfigError
+from openbell.hosttime import monotonic, wall_ns
+from openbell.runtime.config import Config
+from openbell.runtime.config.model import SinkConfig
+from openbell.runtime.config.sinks import opened_sink
+from openbell.runtime.delivery.courier import Courier, age_by
+from openbell.runtime.delivery.positions import status_of
+from openbell.runtime.results.recording import SignalLog
+from openbell.runtime.results.signals import Signal, signal_in
+
+DRAIN_SECONDS = 10.0
+"""How long, at the end of the last day, a sink may take for a delivery before it is left behind."""
+
+
+class CallbackSink:
+    """A function of the program's own."""
+
+    at_once = 1
+    unbreakable = True
+
+    def __init__(self, handler: Callable[[Signal], object]) -> None:
+        self._handler = handler
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._handler(signal_in(message.fields, message.cursor))
+
+    def close(self) -> None:
+        """Does nothing: it is the program's."""
+
+
+class Deliveries:
+    """Delivers what becomes durable, on a thread a sink.
+
+    Parameters
+    ----------
+    opened : callable
+        Gives a store of the run's; each sink has one of its own, unless it lives in memory.
+    news : SignalLog
+        Tells that there is more in the log.
+    live_from_ns : int
+        Where days that are past began late: how old a backfilled signal was goes by that.
+    only : str, optional
+        One sink of the configuration, without the others.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        opened: Callable[[], Store],
+        fence: int,
+        news: SignalLog,
+        *,
+        live_from_ns: int,
+        only: str | None = None,
+    ) -> None:
+        self._config = config
+        self._opened = opened
+        self._fence = fence
+        self._news = news
+        self._age = age_by(wall_ns if config.by_the_wall else lambda: live_from_ns)
+        self.couriers: list[Courier] = []
+        try:
+            for place, of in enumerate(config.sinks):
+                if only in (None, of.called):
+                    self._add(of, opened_sink(config, place))
+        except BaseException:
+            self.stop()
+            raise
+        self._started = False
+
+    def add(self, config: SinkConfig, handler: Callable[[Signal], object]) -> None:
+        """A function of the program's own, as a sink.
+
+        Raises
+        ------
+        ConfigError
+            If a sink has that name.
+        """
+        if config.called in (courier.name for courier in self.couriers):
+            raise ConfigError(f'there is a sink "{config.called}"; give this one another name')
+        courier = self._add(config, CallbackSink(handler))
+        if self._started:
+            courier.start()
+
+    def _add(self, config: SinkConfig, sink: Sink) -> Courier:
+        shared = self._config.store.url == "memory://"
+        courier = Courier(
+            config,
+            sink,
+            self._opened(),
+            self._fence,
+            self._news,
+            age_seconds=self._age,
+            max_age_seconds=self._config.sinks_max_age.seconds,
+            shares_store=shared,
+        )
+        self.couriers.append(courier)
+        courier.register()
+        return courier
+
+    def start(self) -> None:
+        self._started = True
+        for courier in self.couriers:
+            courier.start()
+
+    def drain(self, signals: int, given_up: Callable[[], bool]) -> None:
+        """Wait until the first signals of the log are delivered, or can't be for now."""
+        for courier in self.couriers:
+            courier.hurry()
+            count, since = courier.position.count, monotonic()
+            while courier.lives and (before := courier.position.count) < signals:
+                if before != count:
+                    count, since = before, monotonic()
+                if given_up() or courier.position.gave_up:
+                    break
+                if monotonic() - since > DRAIN_SECONDS:
+                    break
+                courier.pause(0.02)
+            if (left := signals - courier.position.count) > 0 and not given_up():
+                logger.warning(
+                    "sink {}: {} signals wait; `openbell sinks flush {}`, or the next run, "
+                    "delivers them",
+                    courier.name,
+                    left,
+                    courier.name,
+                )
+
+    def stop(self) -> None:
+        """Deliver no more; what was not delivered waits for the next run."""
+        for courier in self.couriers:
+            courier.stop()
+
+    def status(self, signals: int) -> list[dict[str, Any]]:
+        """How all sinks fare, of a log with so many signals."""
+        return [
+            {
+                **status_of(courier.name, courier.position, signals),
+                **({} if courier.failed is None else {"state": "stopped", "error": courier.failed}),
+            }
+            for courier in self.couriers
+        ]

@@ -1,0 +1,172 @@
+"""Where each sink is, as the store keeps it beside the commits.
+
+`sink NAME` has a sink's position, `dead NAME …` a message that was given up, `ask NAME` what
+somebody wants of it. Only the holder of the lease writes the first two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+import orjson
+
+from openbell.adapters.stores import Corrupt, Store
+
+State = Literal["up to date", "delivering", "failing", "stopped"]
+
+Wish = Literal["retry", "flush", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a sink has come in the signal log, and how it fares."""
+
+    cursor: str | None = None
+    """Of the last signal that it has done with; None: it begins with the first."""
+    count: int = 0
+    """Signals of the log up to there."""
+    delivered: int = 0
+    skipped: int = 0
+    dead: int = 0
+    """Messages on its dead-letter list."""
+    old: int = 0
+    """Backfilled signals that were older than `sinks_max_age`."""
+    last_id: str | None = None
+    """The signal that was delivered last."""
+    delivered_at: str | None = None
+    tries: int = 0
+    """Of the message under way that failed."""
+    failing_since: float | None = None
+    """Wall time of the first of them."""
+    error: str | None = None
+    """Why the last one failed."""
+    next_try_at: str | None = None
+    gave_up: bool = False
+    """It waits for a person."""
+    sending: str | None = None
+    """Cursor of the last signal of the digest under way: after a kill it is sent as it was."""
+
+    def state(self, waits: int) -> State:
+        if self.gave_up:
+            return "stopped"
+        if self.error is not None:
+            return "failing"
+        return "delivering" if waits else "up to date"
+
+    def done(self, cursor: str, messages: int, **more: Any) -> Position:
+        """After so many more messages, with nothing failing."""
+        return replace(
+            self,
+            cursor=cursor,
+            count=self.count + messages,
+            tries=0,
+            failing_since=None,
+            error=None,
+            next_try_at=None,
+            gave_up=False,
+            sending=None,
+            **more,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What somebody wants of a sink."""
+
+    what: Wish
+    wall_time: str
+    cause: str = ""
+    id: str | None = None
+    """Skip this message, and no other: it may have been delivered meanwhile."""
+    until: str | None = None
+    """Skip all up to this cursor."""
+    until_count: int = 0
+    """Signals of the log up to there."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was given up, and stays until it is delivered or skipped."""
+
+    id: str
+    cursor: str
+    why: str
+    tries: int
+    wall_time: str
+
+
+def at(name: str) -> str:
+    return f"sink {name}"
+
+
+def asked(name: str) -> str:
+    return f"ask {name}"
+
+
+def dead(name: str, count: int) -> str:
+    return f"dead {name} {count:012}"
+
+
+def encoded(value: Position | Ask | DeadLetter) -> bytes:
+    return orjson.dumps(asdict(value))
+
+
+def position_of(store: Store, name: str) -> Position | None:
+    """None: this sink was never there."""
+    body = store.kept(at(name)).get(at(name))
+    return None if body is None else _read(Position, body, store)
+
+
+def positions(store: Store) -> dict[str, Position]:
+    """Of all sinks that ever were, by name."""
+    stored = store.kept("sink ")
+    return {key.partition(" ")[2]: _read(Position, body, store) for key, body in stored.items()}
+
+
+def ask_of(store: Store, name: str) -> Ask | None:
+    body = store.kept(asked(name)).get(asked(name))
+    return None if body is None else _read(Ask, body, store)
+
+
+def dead_letters(store: Store, name: str) -> dict[str, DeadLetter]:
+    """By the key that each is kept under, in the log's order."""
+    stored = store.kept(f"dead {name} ")
+    return {key: _read(DeadLetter, body, store) for key, body in stored.items()}
+
+
+def statuses(store: Store) -> list[dict[str, Any]]:
+    """How all sinks fare, for people and programs."""
+    signals = store.head().signals
+    return [status_of(name, found, signals) for name, found in positions(store).items()]
+
+
+def status_of(name: str, position: Position, signals: int) -> dict[str, Any]:
+    """How a sink fares, of a log with so many signals."""
+    waits = max(signals - position.count, 0)
+    return {
+        "name": name,
+        "state": position.state(waits),
+        "waits": waits,
+        "delivered": position.delivered,
+        "skipped": position.skipped,
+        "dead_letters": position.dead,
+        "too_old": position.old,
+        "last_id": position.last_id,
+        "delivered_at": position.delivered_at,
+        "tries": position.tries,
+        "error": position.error,
+        "next_try_at": position.next_try_at,
+    }
+
+
+def _read(kind: type[Any], body: bytes, store: Store) -> Any:
+    try:
+        found: Mapping[str, Any] = orjson.loads(body)
+        known = {field.name for field in fields(kind)}
+        return kind(**{key: value for key, value in found.items() if key in known})
+    except (orjson.JSONDecodeError, TypeError, AttributeError) as error:
+        raise Corrupt(
+            f"{store.location}: what is kept of a sink can't be read ({error})"
+        ) from error

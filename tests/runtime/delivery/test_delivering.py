@@ -1,0 +1,123 @@
+"""What a run finds is delivered: at least once, in the log's order, whoever fails or is slow."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from observed import eventually
+from receivers import OK, Answer, Receiver, receiving
+
+from openbell.adapters.sample import write_sample
+from openbell.adapters.stores import open_store
+from openbell.runtime.api import Runtime
+from openbell.runtime.delivery import courier
+from openbell.runtime.delivery.positions import statuses
+
+
+@pytest.fixture(scope="module")
+def minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "minutes"
+    write_sample(folder, symbols=3, days=3, seed=3, start=date(2024, 7, 1))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    assert [thread.name for thread in left if thread.name.startswith("openbell")] == []
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courier, "RETRY_SECONDS", 0.01)
+
+
+def configured(minutes: Path, folder: Path, *sinks: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "name": "bot",
+        "exchange": "XNYS",
+        "sessions": [{"name": "Opening", "start": "09:30", "end": "09:34"}],
+        "data": {"path": str(minutes)},
+        "store": {"url": f"sqlite:///{folder}/state/openbell.db"},
+        "sinks": list(sinks),
+        **more,
+    }
+
+
+def webhook(receiver: Receiver, **more: Any) -> dict[str, Any]:
+    options = {"url": receiver.url, "allow_private": True, "secret": "s3cret"}
+    return {"type": "webhook", "name": "hook", "options": options, **more}
+
+
+def logged(keys: dict[str, Any]) -> list[tuple[str, bytes]]:
+    with closing(open_store(keys["store"]["url"], keys["name"])) as store:
+        return [(signal.id, signal.body) for _, signal in store.signals()]
+
+
+def fares(keys: dict[str, Any]) -> dict[str, Any]:
+    with closing(open_store(keys["store"]["url"], keys["name"])) as store:
+        (status,) = statuses(store)
+        return status
+
+
+def by_id(receiver: Receiver) -> list[tuple[str, bytes]]:
+    return [(unquote(key), body) for key, body in receiver.first_by_key().items()]
+
+
+def test_a_webhook_gets_every_signal_of_the_log_in_its_order(minutes: Path, tmp_path: Path) -> None:
+    with receiving() as receiver:
+        keys = configured(minutes, tmp_path, webhook(receiver))
+
+        with Runtime.from_config(keys) as runtime:
+            runtime.run()
+            (status,) = runtime.status()["sinks"]
+
+    found = logged(keys)
+    assert len(found) > 10
+    assert [(unquote(got.key), got.body) for got in receiver.got] == found
+    assert (status["state"], status["waits"], status["delivered"]) == ("up to date", 0, len(found))
+    assert fares(keys) == status
+
+
+def test_a_receiver_that_fails_and_one_that_takes_without_an_answer_get_all_in_order(
+    minutes: Path, tmp_path: Path, quick: None
+) -> None:
+    plan = {1: Answer(500), 2: Answer(closes=True), 4: Answer(503, {"Retry-After": "0"})}
+    with receiving(lambda n: plan.get(n, OK)) as receiver:
+        keys = configured(minutes, tmp_path, webhook(receiver))
+
+        with Runtime.from_config(keys) as runtime:
+            runtime.run()
+
+    found = logged(keys)
+    assert by_id(receiver) == found
+    assert len(receiver.got) == len(found) + 3
+    assert len(receiver.taken) == len(found) + 1, "the one that was closed on came twice"
+    assert fares(keys)["delivered"] == len(found)
+
+
+def test_a_receiver_that_hangs_delays_neither_the_run_nor_its_end(
+    minutes: Path, tmp_path: Path
+) -> None:
+    with receiving(lambda n: Answer(hangs=True)) as receiver:
+        keys = configured(minutes, tmp_path, webhook(receiver, timeout_seconds=3600))
+        with Runtime.from_config(keys) as runtime:
+            runtime.start()
+            receiver.wait(lambda: len(receiver.got) > 0)
+
+            assert eventually(lambda: runtime.status()["days"] == 3)
+            began = time.monotonic()
+
+        assert time.monotonic() - began < 30
+        assert len(receiver.got) == 1
+    assert fares(keys)["waits"] == len(logged(keys)) > 10
