@@ -25,7 +25,7 @@ from openbell.market.bars import Kind
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.config.effects import accept
-from openbell.runtime.config.model import SinkConfig
+from openbell.runtime.delivery.deliveries import Deliveries
 from openbell.runtime.engine import Engine
 from openbell.runtime.inmemory import InMemoryRun
 from openbell.runtime.intake.handover import HandOver
@@ -79,19 +79,6 @@ class _Run(Protocol):
     def resume(self, token: str) -> None: ...
 
     def step(self) -> None: ...
-
-    def add_sink(self, config: SinkConfig, handler: Callable[[Signal], object]) -> None:
-        """
-        Raises
-        ------
-        ConfigError
-            If it keeps no state.
-        """
-        ...
-
-    def delivering(self, signals: int) -> dict[str, Any]:
-        """How its sinks fare, of a log with so many signals; nothing where it has none."""
-        ...
 
     def liveliness(self) -> dict[str, Any]:
         """What shows from outside that its state is looked after; of one in memory, nothing."""
@@ -523,7 +510,18 @@ class Runtime:
             If the runtime keeps no state, a sink has that name, or a key can't be used.
         """
         made = config_from(self.config, overrides={"sinks": [{"type": name, **keys}]}).sinks[0]
-        self._run.add_sink(made, handler)
+        if (deliveries := self._deliveries) is None:
+            raise ConfigError(
+                "this runtime keeps no state, so that a sink could not go on where it was; pass "
+                "durable=True, or use on_signal"
+            )
+        deliveries.add(made, handler)
+
+    @property
+    def _deliveries(self) -> Deliveries | None:
+        """Of a run that keeps its state."""
+        found: Deliveries | None = getattr(self._run, "deliveries", None)
+        return found
 
     def pause(self, token: str = "operator") -> None:
         """Grant no further step until the token is given back."""
@@ -682,6 +680,8 @@ class Runtime:
         over, of_clock = self._run.recorder.over, self._run.engine.cells[clock.NAME].state
         held = sorted({*self._tokens, *(of_clock.tokens & {STORE_TOKEN})})
         state = self._state()
+        deliveries = self._deliveries
+        sinks = deliveries.status(len(self._log)) if deliveries is not None else []
         return {
             "state": "paused" if state == "running" and held else state,
             "paused_by": held,
@@ -693,7 +693,7 @@ class Runtime:
             "signals": len(self._log),
             **self._run.liveliness(),
             **({} if self._run.feed is None else {"feed": self._run.feed.status()}),
-            **self._run.delivering(len(self._log)),
+            **({"sinks": sinks} if sinks else {}),
         }
 
     def why(

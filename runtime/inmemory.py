@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from functools import partial
 from typing import Any, Literal
@@ -13,7 +13,6 @@ from openbell.hosttime import HostClock
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
-from openbell.runtime.config.model import SinkConfig
 from openbell.runtime.config.pace import replay_at
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.feeding import fed
@@ -24,7 +23,6 @@ from openbell.runtime.intake.settings import data_options
 from openbell.runtime.record.telling import Telling
 from openbell.runtime.results.events import MemoryEvents
 from openbell.runtime.results.recording import Recorder
-from openbell.runtime.results.signals import Signal
 
 
 class InMemoryRun:
@@ -101,15 +99,6 @@ class InMemoryRun:
         self.engine.run()
 
     def liveliness(self) -> dict[str, Any]:
-        return {}
-
-    def add_sink(self, config: SinkConfig, handler: Callable[[Signal], object]) -> None:
-        raise ConfigError(
-            "this runtime keeps no state, so that a sink could not go on where it was; pass "
-            "durable=True, or use on_signal"
-        )
-
-    def delivering(self, signals: int) -> dict[str, Any]:
         return {}
 
     def let_go(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -12,12 +12,11 @@ from loguru import logger
 from openbell.adapters.stores import Store, this_process
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
-from openbell.runtime.config.model import SinkConfig
 from openbell.runtime.lifetime.opening import open_configured_store
 from openbell.runtime.lifetime.run import DurableRun
 from openbell.runtime.lifetime.supervision import RECOVER
 from openbell.runtime.results.events import StoredEvents
-from openbell.runtime.results.signals import Signal, StoredLog
+from openbell.runtime.results.signals import StoredLog
 
 
 class EmbeddedRun(DurableRun):
@@ -63,14 +62,6 @@ class EmbeddedRun(DurableRun):
             "heartbeat_seconds": round(time.monotonic() - self.heartbeat.beat_at, 3),
             "committed_at": ledger.committed_at if ledger is not None else None,
         }
-
-    def add_sink(self, config: SinkConfig, handler: Callable[[Signal], object]) -> None:
-        assert self.deliveries is not None, "it is made with the run"
-        self.deliveries.add(config, handler)
-
-    def delivering(self, signals: int) -> dict[str, Any]:
-        found = self.deliveries.status(signals) if self.deliveries is not None else []
-        return {"sinks": found} if found else {}
 
     def let_go(self) -> None:
         self.close()
