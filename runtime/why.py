@@ -19,6 +19,7 @@ import orjson
 
 from openbell.adapters.stores import Document, Store
 from openbell.errors import (
+    CalendarError,
     ConfigError,
     DataError,
     InputError,
@@ -31,6 +32,7 @@ from openbell.runtime.config import Config
 from openbell.runtime.config.values import parse_date
 from openbell.runtime.engine import Engine
 from openbell.runtime.inmemory import InMemoryRun
+from openbell.runtime.intake.hours import calendar_for
 from openbell.runtime.lifetime.eras import counted, era_on, eras_of
 from openbell.runtime.lifetime.replaying import replay_day
 from openbell.runtime.record.recorded import stretches
@@ -111,7 +113,7 @@ def from_store(config: Config, store: Store, question: Asked) -> Explanation:
     recorded = [of.trading_date for of in counted(stretches(store), eras)]
     if not documents and day not in recorded:
         known = sorted({*recorded, *(of.trading_date for of in store.documents())})
-        raise _unknown_day(day, known, "was run")
+        raise _unknown_day(config, day, known)
     era = era_on(eras, day)
     config = config.with_determining(era.config)
     log = [signal_of(found, at) for at, found in store.signals(trading_date=day)]
@@ -184,7 +186,15 @@ def _events(store: Store, day: date) -> Iterable[Event]:
     of_day = [at for at, entry in enumerate(entries) if entry.get("trading_date") == str(day)]
     if not of_day:
         return
-    for entry in entries[of_day[0] : of_day[-1] + 1]:
+    later = (
+        at
+        for at, entry in enumerate(entries)
+        if at > of_day[-1] and entry.get("trading_date") is not None
+    )
+    # What came behind its last entry was no part of a day that had ended.
+    over = any(entries[at].get("to") == "ENDED" for at in of_day)
+    end = of_day[-1] + 1 if over else next(later, len(entries))
+    for entry in entries[of_day[0] : end]:
         of = entry.get("trading_date")
         if entry["what"] in ("phase", "session") or of not in (None, str(day)):
             continue
@@ -198,7 +208,7 @@ def _event_in_words(entry: dict[str, Any]) -> str:
     why = entry.get("why") or ""
     if entry["what"] == "restored":
         steps = entry["steps"]
-        why = f"{why}, at market time {entry['market_time']}, {steps} steps given again"
+        why = f"{why}, {steps} steps given again"
     if (seconds := entry.get("seconds")) is not None:
         why = f"{why} ({seconds} s)".strip()
     return f"{change}, {why}" if change and why else change or why
@@ -275,6 +285,8 @@ def from_stored_rows(
         If there is no such symbol, day, session or id; the text names the nearest.
     """
     day = question.trading_date
+    if (closed := _closed(config, day)) is not None:
+        raise InputError(f"{day}: {closed}; ask for another day")
     written = None if out is None else _written(config, data, out, day)
     # What trailing days are read for decides no breakout.
     alone = config.model_copy(update={"history": type(config.history)()})
@@ -432,12 +444,22 @@ def _unknown(what: str, given: str, known: Iterable[str]) -> InputError:
     return InputError(f'no {what} "{given}"; {hint}{there}')
 
 
-def _unknown_day(day: date, known: Sequence[date], what: str) -> InputError:
-    if not known:
-        return InputError(f"{day}: no day {what}")
-    near = sorted(known, key=lambda of: (abs((of - day).days), of))[:2]
-    those = " and ".join(str(of) for of in sorted(near))
+def _unknown_day(config: Config, day: date, known: Sequence[date]) -> InputError:
+    near = sorted(sorted(known, key=lambda of: abs((of - day).days))[:2])
+    those = " and ".join(str(of) for of in near)
+    closed = _closed(config, day)
     return InputError(
-        f"{day}: nothing of it {what}; the nearest: {those}; there are {len(known)} days, "
-        f"{known[0]} to {known[-1]}"
+        f"{day}: {closed or 'nothing of it was run'}; the nearest days that were: {those}; there "
+        f"are {len(known)}, {known[0]} to {known[-1]}"
     )
+
+
+def _closed(config: Config, day: date) -> str | None:
+    """That a date is no trading day, and why; None: it is one, or no calendar reaches it."""
+    try:
+        found = calendar_for(config, day, day).explain(day)
+    except CalendarError:
+        return None
+    if found.day is not None:
+        return None
+    return f"no trading day of {config.exchange} ({found.reason})"

@@ -157,7 +157,7 @@ class Explanation:
     reached: datetime | None
     """How far the day has come, where it is not over."""
     interval: str | None
-    """Of bars; None: ticks, or not known."""
+    """Of bars; None: the rows are ticks."""
     sessions: tuple[SessionExplained, ...]
     data: SymbolData | None
     """None where rows are not kept."""
@@ -235,7 +235,7 @@ def _words(of: Explanation, zone: str) -> Iterator[str]:
         for event in of.events:
             at = local(datetime.fromisoformat(event.wall_time).replace(microsecond=0))
             market = event.market_time and local(datetime.fromisoformat(event.market_time))
-            told = f" (market time {market})" if market and event.what == "day" else ""
+            told = f" (market time {market})" if market else ""
             yield f"  {at}  {event.what}: {event.text}{told}"
 
 
@@ -250,11 +250,14 @@ def _session(of: SessionExplained, local: _Local, whole: Explanation) -> Iterato
         unit = "minute" if whole.interval in (None, "1m") else f"bar of {whole.interval}"
         seen = f"{of.seen} of {_counted(of.expected, unit)} seen"
         rest = "complete" if of.complete else "incomplete, the levels may be too narrow"
-        yield f"  rows      {of.rows} used, {seen}: {rest}"
+        if of.complete is None:
+            rest = "not over yet"
+        yield f"  rows      {of.rows:,} used, {seen}: {rest}"
         if of.missing:
             yield f"  missing   {_some([local(at) for at in of.missing])}"
     else:
-        yield f"  rows      {of.rows} used" + ("" if of.complete is not False else ", incomplete")
+        lacking = ", minutes are missing" if of.complete is False else ""
+        yield f"  rows      {of.rows:,} used{lacking}"
     for row in of.late[:LISTED]:
         yield f"  late      {_late(row, of, local)}"
     if len(of.late) > LISTED:
@@ -264,36 +267,41 @@ def _session(of: SessionExplained, local: _Local, whole: Explanation) -> Iterato
     if of.high.level is None:
         yield f"  no level: {whole.symbol} had no row in the window, so nothing could break"
         return
-    yield f"  rule      {_rule(of)}"
+    yield f"  rule      {_rule(of, ticks=whole.interval is None)}"
     for side in (of.high, of.low):
-        yield from _side(side, of, local)
+        yield from _side(side, of, local, ticks=whole.interval is None)
 
 
-def _rule(of: SessionExplained) -> str:
-    price = "a bar's close" if of.confirm == "close" else "a bar's high or low"
-    first = "only the first price after the session" if of.check == "once" else price
-    parts = [f"{first} strictly beyond the level"]
-    if of.check == "once" and of.confirm == "touch":
-        parts.append("confirm: touch")
+def _rule(of: SessionExplained, *, ticks: bool) -> str:
+    price = (
+        "a price" if ticks else "a bar's close" if of.confirm == "close" else "a bar's high or low"
+    )
+    if of.check == "once":
+        price = "the first price after the session" if ticks else f"{price}, of the first bar only,"
+    parts = [f"{price} strictly beyond the level"]
     parts += [f"buffer {of.buffer}", f"rearm {of.rearm}"]
     if of.sides != "both":
         parts.append(f"sides: {of.sides} only")
     return "; ".join(parts)
 
 
-def _side(of: SideExplained, session: SessionExplained, local: _Local) -> Iterator[str]:
+def _side(
+    of: SideExplained, session: SessionExplained, local: _Local, *, ticks: bool
+) -> Iterator[str]:
     name = "high" if of.side == "HIGH_BREAK" else "low"
     made = f", made {_at(of.made, local)}" if of.made else ""
     held = f", holds from {local(session.end)}" if session.end else ""
     beyond = "above" if name == "high" else "below"
-    price = "close" if session.confirm == "close" else name
+    price = "price" if ticks else "close" if session.confirm == "close" else name
     needs = ""
     if of.threshold is not None:
         needs = f"; to break it takes a {price} {beyond} {of.threshold}"
     yield f"  {name:<9} {of.level}{made}{held}{needs}"
-    for signal in of.signals:
+    for signal in of.signals[:LISTED]:
         yield f"  {'':<9} {signal.side}: {_signal(signal, local)}"
         yield f"  {'':<9}   {signal.id}"
+    if (more := len(of.signals) - LISTED) > 0:
+        yield f"  {'':<9} and {_counted(more, 'more signal')}, the last {_signal(of.signals[-1], local)}"
     if not of.signals:
         yield f"  {'':<9} no {of.side}: {_none(of, session, local)}"
     for refusal in of.refused:
@@ -301,7 +309,8 @@ def _side(of: SideExplained, session: SessionExplained, local: _Local) -> Iterat
 
 
 def _signal(of: Signal, local: _Local) -> str:
-    text = f"price {of.price} at {local(of.ts)}, known at {local(of.known_at)}"
+    known = "" if of.known_at == of.ts else f", known at {local(of.known_at)}"
+    text = f"price {of.price} at {local(of.ts)}{known}"
     said = {
         "gap: the first price after the session already lay beyond": of.gap,
         "ambiguous: both sides broke in this bar": of.ambiguous,
@@ -365,12 +374,12 @@ def _data(of: SymbolData, local: _Local, whole: Explanation) -> Iterator[str]:
         spans = [f"{local(a)} to {local(b)}" for a, b in of.missing]
         yield f"  missing   {_some(spans)}"
     counts = {
-        "late or out of order": of.out_of_order,
+        "out of order": of.out_of_order,
         "replaced by a later row of the same time": of.duplicates,
         "outside the hours, not used": of.outside_hours,
         "unusable": of.bad_rows,
     }
-    if said := [f"{count} {what}" for what, count in counts.items() if count]:
+    if said := [f"{count:,} {what}" for what, count in counts.items() if count]:
         yield f"  rows      {', '.join(said)}"
     for bad in of.bad[:LISTED]:
         yield f"  unusable  {local(bad.ts)}: {bad.reason} ({bad.file}, row {bad.row})"
