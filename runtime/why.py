@@ -24,6 +24,7 @@ from openbell.errors import (
     DataError,
     InputError,
     OpenbellError,
+    ReplayError,
     StoreError,
     way_out,
 )
@@ -48,6 +49,9 @@ from openbell.runtime.results.signals import Signal, moment, signal_of
 from openbell.runtime.results.witness import Witness
 
 _ID = re.compile(r"[^:]+:(\d{4}-\d{2}-\d{2}):.+:(?:HIGH|LOW)_BREAK:\d+")
+
+ATTEMPTS = 4
+"""To read a store that somebody may be writing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,7 @@ def from_store(config: Config, store: Store, question: Asked) -> Explanation:
     question = _settled(question, (signal.id for signal in log), log)
     names = [*(session.name for session in config.sessions), *(of.session for of in documents)]
     _check(question, era.symbols, names)
+    before = {signal.id for signal in log}
     again = _run_again(config, store, question)
     log = [
         signal_of(found, at)
@@ -140,12 +145,11 @@ def from_store(config: Config, store: Store, question: Asked) -> Explanation:
             events=events,
             notes=(f"the day can't be run again, so that single rows are not known: {again}",),
         )
-    witness, reached_ns, differs = again
+    witness, reached_ns = again
     found = {signal.id for signal in witness.signals}
-    reached = moment(reached_ns)
     # While a run is live, more may have been sent by now than this has gone through.
-    log = [signal for signal in log if signal.id in found or signal.known_at <= reached]
-    notes = [f"run again, it differs from what was recorded: {differs}"] if differs else []
+    log = [signal for signal in log if signal.id in found or signal.id in before]
+    notes = []
     if strange := [signal.id for signal in log if signal.id not in found]:
         notes.append(
             f"the log also has {', '.join(strange)}, which the recorded steps do not give: the day "
@@ -165,19 +169,26 @@ def from_store(config: Config, store: Store, question: Asked) -> Explanation:
 
 def _run_again(
     config: Config, store: Store, question: Asked
-) -> tuple[Witness, int, str | None] | OpenbellError:
-    """What the day brought, how far it has come, and how that differs from what was recorded; or
-    why it can't be run again."""
+) -> tuple[Witness, int] | OpenbellError:
+    """What the day brought, and how far it has come; or why it can't be run again."""
     heard: list[Witness] = []
 
     def listen(engine: Engine) -> None:
         heard.append(Witness(engine.cells, question.symbol))
 
-    try:
-        replayed = replay_day(config, store, question.trading_date, beside=listen)
-    except (InputError, StoreError) as error:
-        return error
-    return heard[0], replayed.reached_ns, replayed.differs
+    for attempt in range(ATTEMPTS):
+        try:
+            replayed = replay_day(config, store, question.trading_date, beside=listen)
+            break
+        except InputError as error:
+            return error
+        except StoreError as error:
+            # Whoever runs may have joined or dropped what was about to be read.
+            if attempt + 1 == ATTEMPTS:
+                return error
+    if replayed.differs is not None:
+        return ReplayError(replayed.differs)
+    return heard[-1], replayed.reached_ns
 
 
 def _events(store: Store, day: date) -> Iterable[Event]:

@@ -149,8 +149,9 @@ def _side(
     if of.level is not None:
         column = inside.high if of.side == "HIGH_BREAK" else inside.low
         at = np.flatnonzero(column == of.level)
-        first = at[np.argmin(inside.ts[at])]
-        made = Priced(moment(int(inside.ts[first])), moment(int(inside.known[first])), of.level)
+        if len(at):
+            first = at[np.argmin(inside.ts[at])]
+            made = Priced(moment(int(inside.ts[first])), moment(int(inside.known[first])), of.level)
     nearest = None
     if (miss := of.nearest) is not None:
         nearest = NearMiss(_priced(miss.point), miss.distance, miss.percent)
