@@ -11,7 +11,7 @@ from loguru import logger
 from openbell.adapters.feeds.base import Door, FeedOptions, Rewind
 from openbell.adapters.feeds.entries import UNITS_NS, Decoder, End, Entry
 from openbell.adapters.stores.redis import connect, location
-from openbell.errors import ConfigError, DataError
+from openbell.errors import ConfigError, DataError, way_out
 
 OPTIONS = ("url", "stream", "ts_unit", "batch", "bar_label")
 
@@ -221,7 +221,8 @@ class RedisFeed:
         return DataError(
             f"{self._where}: was trimmed beyond {last}, up to which it was read: {begins}, and what "
             "was between them is gone; let the stream keep more (its entry read last has to stay), "
-            "and begin a run of another name, which reads all that is there"
+            "and begin a run of another name, which reads all that is there: "
+            f"{way_out('openbell run --set name=NAME', 'overrides=' + repr({'name': 'NAME'}))}"
         )
 
 

@@ -699,5 +699,14 @@ def parse_cursor(cursor: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def unknown_cursor(cursor: str) -> ValueError:
-    return ValueError(f'"{cursor}" is no cursor of this signal log; use one that it printed')
+def unknown_cursor(cursor: str, oldest: str | None = None) -> ValueError:
+    """
+    Parameters
+    ----------
+    oldest : str, optional
+        Of the signals that the log has; it was looked for.
+    """
+    begins = "" if oldest is None else f", whose oldest is {oldest}"
+    return ValueError(
+        f'"{cursor}" is no cursor of this signal log{begins}; use one that it printed'
+    )

@@ -540,14 +540,17 @@ class RedisStore:
     ) -> Iterator[tuple[str, StoredSignal]]:
         start = parse_cursor(after) if after is not None else (0, 0)
         key = self._key["signals"]
-        found, expected, at = self._together(
+        found, expected, at, first = self._together(
             ("XLEN", key),
             ("HGET", self._key["head"], "signals"),
             ("XRANGE", key, *2 * [after or "1-0"]),
+            ("XRANGE", key, "-", "+", "COUNT", 1),
         )
-        self._reading.count(found, self._number(expected), "signals")
+        oldest = first[0][0].decode() if first else None
+        what = "signals" if oldest is None else f"signals from {oldest} on"
+        self._reading.count(found, self._number(expected), what)
         if after is not None and not at:
-            raise unknown_cursor(after)
+            raise unknown_cursor(after, oldest)
         wanted = {
             b"trading_date": trading_date.isoformat() if trading_date else None,
             b"symbol": symbol,

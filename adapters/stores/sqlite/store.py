@@ -378,7 +378,8 @@ class SqliteStore:
                 start[1],
             )
             if after is not None and not block:
-                raise unknown_cursor(after)
+                oldest = next((cursor for cursor, _ in self.signals(limit=1)), None)
+                raise unknown_cursor(after, oldest)
         of_day = () if trading_date is None else (trading_date.isoformat(),)
         blocks = self._pages(
             "signals_of_day" if of_day else "signals",
