@@ -322,6 +322,7 @@ def test_a_live_day_is_told_while_it_is_under_way_and_across_a_restart(url: str)
         assert len(list(store.signals())) == 2
 
 
+@pytest.mark.slow
 def test_a_live_day_is_told_again_and_again_while_rows_come(url: str) -> None:
     """The store is read while it is written, pruned and joined."""
     keys = {**live(url), "name": "busy", "snapshot": {"every": "1s", "keep": 1}}
