@@ -27,6 +27,7 @@ from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
     DayOver,
+    Halted,
     Input,
     Loaded,
     LoadFailed,
@@ -59,6 +60,7 @@ HEARS: frozenset[type[Message]] = frozenset(
         DayOpened,
         DayOver,
         DayWithoutData,
+        Halted,
         Loaded,
         LoadFailed,
         LoadTimedOut,
@@ -176,7 +178,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case DayOver():
             state = changed(state, inputs=(*state.inputs, message))
         case (
-            Recover() | Roll() | RollFailed()
+            Recover() | Roll() | RollFailed() | Halted()
         ):  # a Recover may come before what failed is given again
             state = changed(state, inputs=(*state.inputs, message))
         case Alarm(name=name, at_ns=rings):

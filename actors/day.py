@@ -7,15 +7,20 @@ from datetime import date
 from functools import partial
 from typing import Literal
 
+import numpy as np
+
+from openbell.actors import listening
 from openbell.actors.clock import OPEN, OVER, ROLL, SILENCE
-from openbell.actors.effects import Actor, Effects, Publish
+from openbell.actors.effects import Actor, Effect, Effects, Publish
 from openbell.market.bars import DayData
 from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, TradingDay
+from openbell.market.silence import Listening, SilenceRules, begun, judged, usual_before
 from openbell.market.windows import SessionSpec, Window, boundaries, holds, session_window
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
     DayOver,
+    Halted,
     Input,
     Loaded,
     LoadFailed,
@@ -57,8 +62,8 @@ SILENT = "nothing newer has come from the feed for as long as day.timeout_second
 class Wall:
     """What of a day's course goes by the host's clock."""
 
-    timeout_ns: int
-    """Silence of the feed, inside the hours, after which the day is in TIMEOUT."""
+    silence: SilenceRules
+    """How long silence is at least before anything follows from it."""
     roll_delay_ns: int
     """From the close to the roll."""
     auto_roll: bool
@@ -91,10 +96,12 @@ class State:
     """Where inside the first day the run began, 0 at its open."""
     without_rows: bool = False
     """Whether the day had to open before its rows were there."""
-    heard_ns: MarketTime = EPOCH
-    """When, by the host's clock, rows last came that were newer than all before."""
-    newest_ns: MarketTime = EPOCH
-    """The latest end (of ticks: time) among them."""
+    listening: Listening | None = None
+    """What the day's rows tell of silence, where the host's clock moves time."""
+    symbols: tuple[str, ...] = ()
+    """The open day's register."""
+    halted: frozenset[str] = frozenset()
+    """Symbols in which trading is halted; over several days, if nobody says that it goes on."""
 
     @property
     def day(self) -> TradingDay:
@@ -115,6 +122,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
     match message:
         case Grant() as grant:
             said: list[Message] = []
+            asked: list[Effect] = []
             for entered in grant.inputs:
                 match entered:
                     case Start(days=days, live_from_ns=live_from):
@@ -126,9 +134,14 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                     case RollFailed(reason=reason):
                         state = _failed(state, grant, reason, said)
                     case Rang(name=name) if settings.wall is not None:
-                        state = _rang(settings, settings.wall, state, entered, name, said)
+                        if name == SILENCE:
+                            state = _looked(settings.wall, state, grant, entered, said, asked)
+                        elif name == START and state.phase == "stream":
+                            _await_start(settings, state, entered.at_ns, said)
                     case Arrived(date=date) if date == state.day.date and settings.wall is not None:
-                        state = _heard(settings.wall, state, entered, said)
+                        state = _heard(settings.wall, state, entered, said, asked)
+                    case Halted():
+                        state = _halted(state, entered, asked)
                     case Loaded(date=date) if date == state.day.date and state.phase != "end":
                         state = _loaded(settings, state, grant, entered, said)
                     case DayOver(date=date) if _never_opens(state, date):
@@ -150,7 +163,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             # Rows that come after the close have the day opened again, in a grant that ends there.
             if state.phase == "stream" and grant.from_ns < state.day.close_ns <= grant.until_ns:
                 state = _ended(settings, state, said)
-            return state, tuple(Publish(m) for m in said)
+            return state, (*(Publish(m) for m in said), *asked)
         case _:
             raise ValueError(f"day: unexpected {message!r}")
 
@@ -164,7 +177,7 @@ def _begun(settings: Settings, state: State, said: list[Message]) -> State:
         said.append(RunEnded())
         return state
     first = position == 0
-    state = replace(state, position=position, without_rows=False, heard_ns=EPOCH, newest_ns=EPOCH)
+    state = replace(state, position=position, without_rows=False, listening=None, symbols=())
     if not first:
         state = replace(state, live_from_ns=EPOCH)
         state = _phase(state, "clear", said)
@@ -208,6 +221,8 @@ def _loaded(
     # What comes late is read in as if it had just happened, up to now without waiting.
     live_from_ns = grant.until_ns if late else state.live_from_ns
     state = replace(state, without_rows=False)
+    if settings.wall is not None and not late:
+        state = _listens(settings.wall, state, data.symbols, loaded, live_from_ns)
     state = _opened(settings, state, data, live_from_ns, said, again=late)
     if loaded.history is not None:
         said.append(loaded.history)
@@ -281,7 +296,8 @@ def _opened(
     state = _state(state, "ACTIVE", max(today.open_ns, live_from_ns), "the open", said)
     if settings.wall is not None:
         _await_start(settings, state, today.open_ns, said)
-        said.append(Alarm(name=SILENCE, at_ns=_quiet_at(settings.wall, today, today.open_ns)))
+        at_ns = None if state.listening is None else state.listening.look_ns
+        said.append(Alarm(name=SILENCE, at_ns=at_ns))
     return _phase(state, "stream", said)
 
 
@@ -297,43 +313,75 @@ def _await_start(
         said.append(Alarm(name=START, at_ns=MarketTime(following)))
 
 
-def _quiet_at(wall: Wall, today: TradingDay, heard_ns: MarketTime) -> MarketTime | None:
-    """When it has been silent for too long inside the hours, if nothing newer comes; None: never."""
-    for segment in today.segments:
-        at_ns = max(heard_ns, segment.open_ns) + wall.timeout_ns
-        if at_ns < segment.close_ns:
-            return MarketTime(at_ns)
-    return None
-
-
-def _rang(
-    settings: Settings, wall: Wall, state: State, rang: Rang, name: str, said: list[Message]
+def _listens(
+    wall: Wall,
+    state: State,
+    symbols: tuple[str, ...],
+    loaded: Loaded,
+    live_from_ns: MarketTime,
 ) -> State:
-    if state.phase != "stream":
+    """From the open on, or from where the run began, silence counts."""
+    before = None
+    if loaded.history is not None and loaded.history.history.days:
+        before = usual_before(loaded.history.history, symbols, wall.silence.interval_ns)
+    since_ns = max(live_from_ns, state.day.open_ns)
+    heard = begun(len(symbols), before, since_ns)
+    halted = np.array([symbol in state.halted for symbol in symbols], np.bool_)
+    heard, _ = judged(replace(heard, halted=halted), wall.silence, state.day, since_ns)
+    return replace(state, listening=heard, symbols=symbols)
+
+
+def _heard(
+    wall: Wall, state: State, arrived: Arrived, said: list[Message], asked: list[Effect]
+) -> State:
+    if state.listening is None or state.phase != "stream":
         return state
-    if name == OPEN:
-        return replace(state, heard_ns=max(state.heard_ns, rang.host_ns))
-    if name == START:
-        _await_start(settings, state, rang.at_ns, said)
-    elif name == SILENCE and state.state == "ACTIVE":
-        quiet_at = _quiet_at(wall, state.day, state.heard_ns)
-        if quiet_at is not None and quiet_at <= rang.host_ns:
-            return _state(state, "TIMEOUT", quiet_at, SILENT, said)
-        said.append(Alarm(name=SILENCE, at_ns=quiet_at))
+    heard, back, told = listening.with_rows(
+        wall.silence, state.listening, arrived.rows, arrived.host_ns
+    )
+    asked += told
+    state = replace(state, listening=heard)
+    if back and state.state == "TIMEOUT":
+        state = _state(state, "ACTIVE", arrived.host_ns, "rows came again", said)
     return state
 
 
-def _heard(wall: Wall, state: State, arrived: Arrived, said: list[Message]) -> State:
-    ends = arrived.rows.ends
-    newest = MarketTime(int(ends.max())) if len(ends) else EPOCH
-    if newest <= state.newest_ns:
+def _looked(
+    wall: Wall,
+    state: State,
+    grant: Grant,
+    rang: Rang,
+    said: list[Message],
+    asked: list[Effect],
+) -> State:
+    """Whether the feed, or some symbol, has been silent for too long."""
+    if state.phase != "stream" or state.listening is None:
         return state
-    heard_ns = max(state.heard_ns, arrived.host_ns)
-    state = replace(state, newest_ns=newest, heard_ns=heard_ns)
-    if state.state == "TIMEOUT":
-        state = _state(state, "ACTIVE", heard_ns, "rows came again", said)
-        said.append(Alarm(name=SILENCE, at_ns=_quiet_at(wall, state.day, heard_ns)))
-    return state
+    heard, timed_out, told = listening.looked(
+        wall.silence, state.listening, state.day, state.symbols, grant.step, rang
+    )
+    asked += told
+    if timed_out and state.state == "ACTIVE":
+        state = _state(state, "TIMEOUT", rang.at_ns, SILENT, said)
+    return replace(state, listening=heard)
+
+
+def _halted(state: State, halt: Halted, asked: list[Effect]) -> State:
+    names = frozenset(halt.symbols)
+    state = replace(state, halted=state.halted | names if halt.on else state.halted - names)
+    if state.listening is None or state.phase != "stream":
+        return state
+    heard, told = listening.explained(
+        state.listening,
+        state.day,
+        state.symbols,
+        halt.symbols,
+        halt.host_ns,
+        on=halt.on,
+        why=halt.why,
+    )
+    asked += told
+    return replace(state, listening=heard)
 
 
 def _failed(state: State, grant: Grant, reason: str, said: list[Message]) -> State:

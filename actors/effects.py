@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from openbell.market.days import MarketTime, TradingDay
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
@@ -68,6 +68,18 @@ class TooLate:
     """These rows came when their day was over, and are not used."""
 
     arrived: Arrived
+
+
+@dataclass(frozen=True, slots=True)
+class AskFeed:
+    """Have the feed do something about its silence; not where the step is only given again."""
+
+    step: int
+    what: Literal["resubscribe", "reconnect", "give up"]
+    """Ask for rows anew; make the connection anew; or, as the configuration says, end the process."""
+    symbols: tuple[str, ...]
+    """Whose rows; none: all of them."""
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +146,7 @@ Effect = (
     | WakeAt
     | NextDay
     | TooLate
+    | AskFeed
     | Anchor
     | Halt
     | GoOn

@@ -100,6 +100,16 @@ class Rang(Input):
     """What the host's clock said, at least that."""
 
 
+class Halted(Input):
+    """Trading in symbols is halted, or goes on, as the feed or a program says."""
+
+    symbols: tuple[str, ...]
+    on: bool
+    """Whether it is halted."""
+    host_ns: MarketTime
+    why: str = ""
+
+
 class Recover(Input):
     """Leave ERROR: try the day once more."""
 

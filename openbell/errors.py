@@ -7,6 +7,8 @@ OpenbellError
 │   └── CalendarError   an exchange or a date that no calendar covers
 ├── RunError            a failure while running; the command line exits with 1
 │   ├── DayFailed       the day is in ERROR; what was complete stays; exits with 3
+│   ├── LoginRefused    raised by a feed: it is run again when the login was renewed
+│   ├── FeedSilent      the feed stays silent, and `feed.silent` is `exit`; exits with 5
 │   └── FeedFull        as many rows wait to be taken as may; nothing of these was taken
 ├── ReplayError         a replay that comes to something else than was committed
 └── StoreError          a store that refuses or can't be reached; further kinds are in
@@ -69,6 +71,15 @@ class RunError(OpenbellError):
 
 class DayFailed(RunError):
     """The trading day is in ERROR: its data can't be had, or nothing can follow it."""
+
+
+class FeedSilent(RunError):
+    """The feed stays silent although it was connected anew; all up to here is committed."""
+
+
+class LoginRefused(RunError):
+    """A feed's login is not accepted, and it did not wait for that itself: it is run again when the
+    login was renewed, and not before."""
 
 
 class FeedFull(RunError):

@@ -627,6 +627,38 @@ class Runtime:
         feed = self._fed()
         return feed.end_day(date.fromisoformat(day) if isinstance(day, str) else day, position)
 
+    def renew_with(self, renew: Callable[[str], datetime | None]) -> None:
+        """Have a function renew the feed's login each time that it is refused.
+
+        It is called on a thread of its own with the reason, and may return until when the new login
+        holds; the feed connects anew after it. If it raises, it is called again later, ever less often.
+        """
+        if self._run.feed is None:
+            raise ConfigError("only a live run has a login that could be renewed")
+        self._run.feed.renew_with(renew)
+
+    def halt(self, *symbols: str, why: str = "") -> None:
+        """Trading in symbols is halted: that no rows come of them is no fault, and is not told as one.
+
+        For runs whose feed does not say so itself. It holds, over restarts and days, until
+        `resume_symbol`; what was said less than a moment before a crash is to be said again.
+        """
+        self._halted(symbols, why, on=True)
+
+    def resume_symbol(self, *symbols: str, why: str = "") -> None:
+        """Trading in symbols goes on: from here on rows are expected of them."""
+        self._halted(symbols, why, on=False)
+
+    def _halted(self, symbols: tuple[str, ...], why: str, *, on: bool) -> None:
+        feed = self._run.feed
+        if feed is None:
+            raise ConfigError("only a live run hears of halts; this one reads what is stored")
+        unknown = [symbol for symbol in symbols if symbol not in self.plan.symbols]
+        if unknown:
+            raise InputError(f"{unknown[0]} is not watched; this run has {len(self.plan.symbols)}")
+        self.start()
+        feed.halted(symbols, on, why)
+
     def durable_position(self) -> int:
         """The position up to which all that was pushed survives this process; in memory, up to
         which it was acted on."""

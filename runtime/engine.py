@@ -10,6 +10,7 @@ from typing import Any, Literal, assert_never
 from openbell.actors import clock
 from openbell.actors.effects import (
     Anchor,
+    AskFeed,
     Await,
     Commit,
     Effect,
@@ -24,7 +25,7 @@ from openbell.actors.effects import (
     WakeAt,
 )
 from openbell.adapters.sources import Source
-from openbell.errors import DayFailed, OpenbellError
+from openbell.errors import DayFailed, FeedSilent, OpenbellError
 from openbell.hosttime import HostClock
 from openbell.market.days import TradingDay
 from openbell.messages.base import Message
@@ -84,6 +85,7 @@ class Engine:
         jumped: Callable[[int], None] = lambda by_ns: None,
         telling: Telling | None = None,
         settled: Callable[[Commit, Grant], None] = lambda commit, grant: None,
+        exits_in_silence: bool = False,
     ) -> None:
         self._settled = settled
         self._brought: Commit | None = None
@@ -110,6 +112,7 @@ class Engine:
             fed=plan.settings.fed,
         )
         self._feed = feed
+        self._exits_in_silence = exits_in_silence
         self.came = source if isinstance(source, RunRows) else None
         """What was acted on of a feed's rows, where the days after may need it."""
         # A day that is fed opens without rows anyway, and not without the days before.
@@ -128,6 +131,8 @@ class Engine:
             )
             self.timekeeper, feed.handed_over = keeper, keeper.handed_over
         self._error: str | None = None
+        self._gives_up: str | None = None
+        """Why the run ends after the step under way: the feed stays silent."""
         self._stopped = False
         self.ledger: Ledger | None = None
         """What makes steps durable before they can be seen; None: nothing does."""
@@ -154,6 +159,8 @@ class Engine:
             If an actor raised.
         DayFailed
             If a day's data can't be had; what was complete before stays.
+        FeedSilent
+            If the feed stays silent, and the run is to end then.
         InputError
             If a source turns out to be unusable.
         """
@@ -176,6 +183,8 @@ class Engine:
             self.close()
         if self._error is not None:
             raise DayFailed(self._error)
+        if self._gives_up is not None:
+            raise FeedSilent(self._gives_up)
 
     def close(self) -> None:
         """Let go of threads; what was committed stays."""
@@ -218,6 +227,20 @@ class Engine:
             events=self.telling.counts,
         )
         return taken if self._feed is None else {**taken, "feed": self._feed.status()}
+
+    def _ask(self, asked: AskFeed) -> None:
+        """What the day wants of its feed. A step that is given again has asked for it before."""
+        if self._feed is None or (self.ledger is not None and self.ledger.gives_again(asked.step)):
+            return
+        if asked.what != "give up":
+            self._feed.ask(asked.what, asked.symbols, asked.why)
+        elif self._exits_in_silence:
+            self._gives_up = asked.why
+
+    def _leave(self) -> None:
+        if self.ledger is not None:
+            self.ledger.drain()
+        self.dispatcher.finish()
 
     def _took(self, feed: HandOver, grant: Grant) -> None:
         """What a feed brought with a step has been acted on."""
@@ -273,6 +296,8 @@ class Engine:
             case TooLate(arrived=arrived):
                 if self._feed is not None:
                     self._feed.too_late(arrived)
+            case AskFeed():
+                self._ask(effect)
             case Anchor(traded_ns=traded) if self._pacer is not None:
                 self._pacer.anchor(traded)
             case Halt() if self._pacer is not None:
@@ -293,11 +318,11 @@ class Engine:
                     self._settled(brought, grant)
                 if self._feed is not None:
                     self._took(self._feed, grant)
+                if self._gives_up is not None:
+                    self._leave()
             case Finish(error=error):
                 self._error = error
-                if self.ledger is not None:
-                    self.ledger.drain()
-                self.dispatcher.finish()
+                self._leave()
             case WakeAt() | Anchor() | Halt() | GoOn():
                 raise AssertionError("a clock that no wall time moves asks for none")
             case Publish():

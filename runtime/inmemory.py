@@ -85,6 +85,7 @@ class InMemoryRun:
             feed=self.feed,
             host=host,
             check_seconds=config.day.boundary_check_interval.seconds,
+            exits_in_silence=config.feed.silent == "exit",
             day_after=partial(day_after, config),
             jumped=self.telling.jumped,
             telling=self.telling,

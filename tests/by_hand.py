@@ -67,6 +67,8 @@ class ByHand:
     """(local time, what became durable): day states, and sessions' statuses."""
     follows: Callable[[date], TradingDay | None] | None = None
     """Stands for the calendar when a day rolls."""
+    starting: Callable[[_Run], None] = lambda made: None
+    """Gets each process before it runs."""
     kills_at: frozenset[int] = frozenset()
     """Messages, counted over all processes, before which a process is killed and begun again."""
     round_trips: bool = False
@@ -111,6 +113,7 @@ class ByHand:
         while True:
             try:
                 self.run = _Run(self, acts, when)
+                self.starting(self.run)
                 self.run.run()
                 self._look()
                 return self

@@ -1,6 +1,24 @@
 """What delivers rows as the day unfolds."""
 
-from openbell.adapters.feeds.base import ConnectionState, Door, Feed, FeedOptions, Rewind
+from openbell.adapters.feeds.base import (
+    ConnectionState,
+    Door,
+    Feed,
+    FeedOptions,
+    Reconnects,
+    Resubscribes,
+    Rewind,
+)
 from openbell.adapters.feeds.registry import feed_types, open_feed
 
-__all__ = ["ConnectionState", "Door", "Feed", "FeedOptions", "Rewind", "feed_types", "open_feed"]
+__all__ = [
+    "ConnectionState",
+    "Door",
+    "Feed",
+    "FeedOptions",
+    "Reconnects",
+    "Resubscribes",
+    "Rewind",
+    "feed_types",
+    "open_feed",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from openbell.market.bars import Kind, RawRows
 from openbell.market.days import MarketTime
@@ -69,7 +69,8 @@ class Door(Protocol):
         Parameters
         ----------
         kind : str
-            What is wrong; it is told once a kind, and counted.
+            What is wrong; it is told once a kind, and counted. `symbol refused`: the vendor does
+            not deliver a symbol, which `where` names; each of them is told.
         where, why : str
             Which one it was, and what it holds, for people.
         """
@@ -102,6 +103,43 @@ class Door(Protocol):
             Whose rows; None: of all.
         why : str
             In one line for people.
+        """
+        ...
+
+    def halted(self, symbols: tuple[str, ...], on: bool, why: str = "") -> None:
+        """Trading in symbols is halted, or goes on: their silence is explained; never waits.
+
+        Parameters
+        ----------
+        on : bool
+            Whether it is halted.
+        why : str
+            In one line for people.
+        """
+        ...
+
+
+@runtime_checkable
+class Resubscribes(Protocol):
+    """What a feed may be able to do besides."""
+
+    def resubscribe(self, symbols: tuple[str, ...]) -> None:
+        """Ask the vendor anew for these symbols' rows: none have come for longer than is usual.
+
+        From any thread; returns at once, whether or not it is connected.
+        """
+        ...
+
+
+@runtime_checkable
+class Reconnects(Protocol):
+    """What a feed may be able to do besides."""
+
+    def reconnect(self) -> None:
+        """Give the connection up and make another one: no rows have come for longer than is usual,
+        or a login that was refused was renewed.
+
+        From any thread; returns at once.
         """
         ...
 

@@ -79,6 +79,7 @@ class RedisFeed:
         self._decoder = decoder
         self._batch = batch
         self._closed = threading.Event()
+        self._reconnects = threading.Event()
         self._away = False
         self._met = False
         """Whether the server was seen to have what was read last, since it was away."""
@@ -89,6 +90,9 @@ class RedisFeed:
     def run(self, door: Door, position: int, mark: str) -> None:
         last = mark or BEGINNING
         while not self._closed.is_set():
+            if self._reconnects.is_set():
+                self._reconnects.clear()
+                self._client.connection_pool.disconnect()
             entries = self._next(last)
             for piece in self._decoder.pieces(entries, door.refuse):
                 if isinstance(piece, End):
@@ -109,6 +113,9 @@ class RedisFeed:
 
     def close(self) -> None:
         self._closed.set()
+
+    def reconnect(self) -> None:
+        self._reconnects.set()
 
     def _next(self, last: str) -> Sequence[Entry]:
         """Entries after one; none if none comes in time, or the feed was closed."""

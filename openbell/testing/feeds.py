@@ -168,6 +168,9 @@ class _Door:
     def caught_up(self) -> None:
         return
 
+    def halted(self, symbols: tuple[str, ...], on: bool, why: str = "") -> None:
+        assert isinstance(symbols, tuple), f"symbols are {symbols!r}, not a tuple of them"
+
     def refuse(self, kind: str, where: str, why: str) -> None:
         with self.news:
             self.found.refused.append((kind, where, why))

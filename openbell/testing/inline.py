@@ -239,6 +239,7 @@ class InlineRun(DurableRun):
             load_timeout=self.config.prefetch.timeout_seconds.seconds,
             journals=self.journals,
             feed=self.feed,
+            exits_in_silence=self.config.feed.silent == "exit",
         )
         engine.dispatcher = InlineDispatcher(
             engine.cells,

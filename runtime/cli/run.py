@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from openbell.errors import ConfigError, DayFailed
+from openbell.errors import ConfigError, DayFailed, FeedSilent
 from openbell.runtime.cli.configured import configuration_file, naming, stored_configuration
-from openbell.runtime.cli.exits import EXIT_DAY_FAILED, EXIT_LEASE, Interrupted
+from openbell.runtime.cli.exits import EXIT_DAY_FAILED, EXIT_LEASE, EXIT_SILENT, Interrupted
 from openbell.runtime.cli.options import (
     ConfigFile,
     LogJson,
@@ -177,6 +177,9 @@ def follow(
     except DayFailed as error:
         complain(with_remedy(error))
         raise typer.Exit(EXIT_DAY_FAILED) from None
+    except FeedSilent as error:
+        complain(f"{error}; feed.silent is exit: started again, it goes on where it was")
+        raise typer.Exit(EXIT_SILENT) from None
     finally:
         store.close()
 

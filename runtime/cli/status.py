@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from openbell.runtime.cli.options import ConfigFile, Json, Name, StoreUrl
 from openbell.runtime.cli.sinks import in_a_line
-from openbell.runtime.cli.stored import day_state, feed_connection, opened_store, paused_by
-from openbell.runtime.cli.times import Utc, times_of
+from openbell.runtime.cli.stored import (
+    day_state,
+    feed_connection,
+    listening,
+    opened_store,
+    paused_by,
+)
+from openbell.runtime.cli.times import Times, Utc, times_of
 from openbell.runtime.cli.words import one_line
 
 if TYPE_CHECKING:
@@ -16,6 +22,9 @@ if TYPE_CHECKING:
 SILENT_SECONDS = 5.0
 """Without a heartbeat for longer, a process is not said to be at work: it beats several times in
 `lease.ttl`, whose default this is."""
+
+SILENT_SHOWN_MAX = 20
+"""So many symbols are named for people; `--json` has all."""
 
 
 def status(
@@ -44,6 +53,7 @@ def status(
             "heartbeat_seconds": lease.silent_seconds if lease else None,
             "paused_by": paused_by(opened) if lease and not lease.dead else [],
             "feed": feed_connection(opened) if lease and not lease.dead else None,
+            **listening(opened),
             "commits": head.commit,
             "committed_at": committed.decode() if committed else None,
             "steps": head.step,
@@ -66,23 +76,42 @@ def status(
             times = times_of(opened, utc=utc)
             for key, value in found.items():
                 shown = value
-                if key.endswith(("_at", "_time")) and value:
-                    shown = f"{times.of(value)} {times.zone}"
+                if key.endswith(("_at", "_time", "_since")) and value:
+                    since = "since " if key.endswith("_since") else ""
+                    shown = f"{since}{times.of(value)} {times.zone}"
                 elif key == "heartbeat_seconds" and value is not None:
                     shown = f"{value:.1f} s ago"
                 elif key == "feed" and value is not None:
                     shown = f"{value['state']} since {times.of(value['since'])} {times.zone}: "
                     shown += value["why"]
-                elif key == "paused_by":
+                elif key == "silent":
+                    shown = _silent(value, times)
+                elif key in ("paused_by", "halted"):
                     shown = ", ".join(value)
                 if shown not in (None, ""):
-                    print(f"{key.removesuffix('_seconds').replace('_', ' '):<14} {shown}")
+                    print(f"{_named(key):<14} {shown}")
             for sink in sinks:
                 print(f"{'sink':<14} {in_a_line(sink)}")
             if error is not None:
                 print(f"ERROR: {error}; `openbell recover` has the next run try again")
             if dead is not None:
                 print(dead["traceback"])
+
+
+def _named(key: str) -> str:
+    return key.removesuffix("_seconds").removesuffix("_since").replace("_", " ")
+
+
+def _silent(symbols: dict[str, str | None], times: Times) -> str:
+    """Symbols, with when each was heard last; those that are silent for longest first."""
+    ordered = sorted(symbols.items(), key=lambda of: (of[1] or "", of[0]))
+    named = [
+        f"{symbol} since {times.wall(at)}" if at else f"{symbol} all day"
+        for symbol, at in ordered[:SILENT_SHOWN_MAX]
+    ]
+    if more := len(ordered) - len(named):
+        named.append(f"and {more} more")
+    return ", ".join(named)
 
 
 def _process(lease: Held | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -127,3 +127,34 @@ def feed_connection(opened: Store) -> dict[str, str] | None:
         if fields["what"] == "feed" and fields.get("fence") == fence:
             return {"state": fields["to"], "since": fields["wall_time"], "why": fields["why"]}
     return None
+
+
+def listening(opened: Store) -> dict[str, Any]:
+    """Who is silent of a live feed, since when, and whose silence is explained; by the newest
+    snapshot, which each change of it has."""
+    from openbell.market.days import SECOND_NS
+    from openbell.runtime.record.codec import Undecodable, decode
+    from openbell.runtime.record.writing import market_time
+
+    for epoch in opened.epochs():
+        if epoch.problem is not None:
+            continue
+        try:
+            of_day = decode(opened.states(epoch.epoch)["day"])
+        except (KeyError, Undecodable):
+            break
+        heard = of_day.listening
+        if heard is None or of_day.phase != "stream":
+            break
+
+        def to_the_second(at_ns: int) -> str | None:
+            return market_time(at_ns - at_ns % SECOND_NS) if at_ns > 0 else None
+
+        silent = heard.silent.nonzero()[0].tolist()
+        since = heard.at_ns.tolist()
+        return {
+            "feed_silent_since": to_the_second(heard.begun_ns) if heard.feed_is_silent else None,
+            "silent": {of_day.symbols[place]: to_the_second(since[place]) for place in silent},
+            "halted": sorted(of_day.halted),
+        }
+    return {"feed_silent_since": None, "silent": {}, "halted": []}

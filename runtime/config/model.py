@@ -73,6 +73,9 @@ READ_AGAIN = frozenset({"special_sessions", "closures", "early_closes"})
 """Keys of `calendar` that are read for each day where days follow each other by the host's clock: the
 record has each day's hours, and keeps them."""
 
+LIVE_FEED_DECIDES = ("suspect_seconds", "symbol_suspect_seconds")
+"""Keys of a live feed that are part of it where they are not at their default."""
+
 FEED_DECIDES = frozenset(
     {"bar_label", "fields", "rows", "symbols", "timezone", "ts_format", "ts_unit", "where"}
 )
@@ -582,6 +585,33 @@ class FeedConfig(Section):
     end: Date | None = Field(
         default=None, description="Replay: last day; null: the last with rows."
     )
+    suspect_seconds: Seconds | None = Field(
+        default=None,
+        description="Silence of a live feed after which it is suspected, and symbols are subscribed "
+        "to anew; null: as long as is unusual by how often its rows come, 15 s at least.",
+    )
+    symbol_suspect_seconds: Seconds = Field(
+        default=Duration(60 * values.UNITS_NS["s"]),
+        description="A symbol's silence, while others have rows, that is told at the earliest; "
+        "of one with few rows longer is usual.",
+    )
+    silent: Literal["timeout", "exit"] = Field(
+        default="timeout",
+        description="What follows where a live feed stays silent although it was connected anew, "
+        "beside the state TIMEOUT: `timeout`, nothing; `exit`, the process ends with code 5, so that "
+        "a supervisor starts it again.",
+    )
+    renew: tuple[Text, ...] = Field(
+        default=(),
+        description="A command and its arguments that renew a live feed's login when it was refused; "
+        "the feed connects anew after it. Its last line may say until when the login holds: "
+        "`2024-07-02T06:00:00+05:30`.",
+    )
+    token_expires: Wall | None = Field(
+        default=None,
+        description="The time of day, where the exchange is, at which a live feed's login ends; a "
+        "warning comes before the open if that is before the close.",
+    )
     refused: FilePath | None = Field(
         default=None,
         description="A file to which what a live feed brought and is no row is appended, a JSON "
@@ -1006,6 +1036,9 @@ class Config(Section):
             options = whole["feed"]["options"]
             decides = {key: options[key] for key in FEED_DECIDES & options.keys()}
             kept["feed"] = {"type": self.feed.type, "options": decides}
+            for key in LIVE_FEED_DECIDES:
+                if getattr(self.feed, key) != FeedConfig.model_fields[key].default:
+                    kept["feed"][key] = whole["feed"][key]
             for section, keys in OF_LIVE_DAYS.items():
                 kept[section] = {key: whole[section][key] for key in keys}
         del kept["clock"]["time"]
@@ -1021,7 +1054,10 @@ class Config(Section):
         for key, value in kept.items():
             if key == "feed":
                 options = {**written[key]["options"], **value["options"]}
-                written[key] = {**written[key], "type": value["type"], "options": options}
+                at_default = {of: FeedConfig.model_fields[of].default for of in LIVE_FEED_DECIDES}
+                kept_feed = {of: value.get(of, values.written(at_default[of])) for of in at_default}
+                written[key] = {**written[key], **kept_feed, "type": value["type"]}
+                written[key]["options"] = options
                 continue
             if key == "clock":
                 live = self.feed.type != "replay"

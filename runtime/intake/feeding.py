@@ -19,6 +19,7 @@ from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.handover import ByTheWall, HandOver
 from openbell.runtime.intake.planning import Plan, fed_plan
 from openbell.runtime.intake.refused import RefusedLines
+from openbell.runtime.intake.renewal import by_command
 from openbell.runtime.intake.settings import data_options
 from openbell.runtime.record.telling import Tell, tell_log
 
@@ -100,7 +101,11 @@ def fed(
         by_the_wall=_by_the_wall(config, host),
         refused=None if config.feed.refused is None else RefusedLines(config.feed.refused),
         tell=tell,
+        lateness_ns=config.clock.lateness.ns,
+        token_expires=config.feed.token_expires,
     )
+    if config.feed.renew:
+        feed.renew_with(by_command(config.feed.renew))
     return Fed(source, plan, feed)
 
 

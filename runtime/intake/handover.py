@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, time, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -15,18 +15,21 @@ import numpy as np
 from loguru import logger
 from numpy.typing import NDArray
 
-from openbell.adapters.feeds import ConnectionState, Feed
-from openbell.errors import DataError, FeedFull, OpenbellError, RunError
-from openbell.hosttime import HostClock, Monotonic, WallTime, monotonic, wall
+from openbell.adapters.feeds import ConnectionState, Feed, Reconnects, Resubscribes
+from openbell.errors import DataError, FeedFull, LoginRefused, OpenbellError, RunError
+from openbell.hosttime import HostClock, Monotonic, WallTime, monotonic, wall, wall_ns
 from openbell.market.arrivals import added, no_counts
 from openbell.market.assembly import as_came
 from openbell.market.bars import BadRow, Mask, RawRows, RowBatch, RowCounts
-from openbell.market.days import EPOCH, MarketTime, TradingDay, row_spans
+from openbell.market.days import EPOCH, MarketTime, TradingDay, local_instant, row_spans
 from openbell.market.prices import as_written
-from openbell.messages.control import Arrived, DayOver
+from openbell.messages.control import Arrived, DayOver, Halted
 from openbell.runtime.intake.connection import Connection, Gap
+from openbell.runtime.intake.ills import Ills
 from openbell.runtime.intake.refused import RefusedLines
+from openbell.runtime.intake.renewal import Renew, Renewal
 from openbell.runtime.record.telling import Tell, tell_log
+from openbell.runtime.record.writing import market_time
 
 Positions = NDArray[np.intp]
 
@@ -38,6 +41,12 @@ QUANTITIES = ("size", "volume")
 
 REFUSED_KEPT_MAX = 1_000
 """How many things that are no rows are kept to be looked at."""
+
+SYMBOL_REFUSED = "symbol refused"
+"""What a feed calls it when its vendor does not deliver a symbol."""
+
+RUN_AGAIN_SECONDS = 0.25
+"""How long it takes to notice that a run is over, for a feed that waits for its login."""
 
 UNKNOWN_NAMED_MAX = 20
 """How many unknown symbols are named in the log, one line each."""
@@ -86,6 +95,10 @@ class Account:
     refused: Counter[str] = field(default_factory=Counter)
     """What is no row, by what is wrong with it."""
     refused_first: list[Refused] = field(default_factory=list)
+    refused_symbols: dict[str, str] = field(default_factory=dict)
+    """Symbols that the vendor does not deliver, and why."""
+    ahead: int = 0
+    """Rows ahead of the host's clock while all are: of them none is listed by itself."""
     waits: int = 0
     """How often who delivers had to wait for room."""
     waited_seconds: float = 0.0
@@ -133,6 +146,10 @@ class HandOver:
         Where what is no row is written to.
     tell : Tell
         Where what the feed says of itself is told.
+    lateness_ns : int
+        How long boundaries wait for rows.
+    token_expires : time, optional
+        When the feed's login ends each day, where the exchange is.
     """
 
     def __init__(
@@ -151,11 +168,21 @@ class HandOver:
         by_the_wall: ByTheWall | None = None,
         refused: RefusedLines | None = None,
         tell: Tell = tell_log,
+        lateness_ns: int = 0,
+        token_expires: time | None = None,
     ) -> None:
         self.account = Account()
         self.connection = Connection(name, tell)
         self._refused = refused
         self._by_the_wall = by_the_wall
+        self.tell = tell
+        self._renewal: Renewal | None = None
+        self._token_expires = token_expires
+        self._runs_again = threading.Event()
+        """Set when a feed that was not accepted may be run again."""
+        self._ills: Ills | None = None
+        if by_the_wall is not None:
+            self._ills = Ills(name, interval_ns, ahead_max_ns, lateness_ns, tell)
         self._caught_up = False
         """Whether all that had come before the run, or while it stood still, was delivered."""
         self._reads_awaited = 1
@@ -170,8 +197,10 @@ class HandOver:
         self._laid_out(spans)
         self._interval_ns = interval_ns
         self._feed = feed
-        self._say: Callable[[Arrived | DayOver | OpenbellError], None] | None = None
+        self._say: Callable[[Arrived | DayOver | Halted | OpenbellError], None] | None = None
         """Gets what goes to the clock, once it takes something."""
+        self._halted_early: list[Halted] = []
+        """What was said before that."""
         self._rows_max, self._blocks = rows_max, blocks
         self._ahead_max_ns = ahead_max_ns
         self._name = name
@@ -201,6 +230,23 @@ class HandOver:
         """The latest place of what went to the clock from which the feed can be asked again."""
         self._passed_by = 0
         """Position after what was taken from the queue last."""
+
+    def renew_with(self, renew: Renew) -> None:
+        """Have a login renewed when it is refused."""
+        self._renewal = Renewal(
+            renew,
+            self._login_renewed,
+            lambda: self.connection.state == "auth",
+            self.tell,
+            self._name,
+        )
+        if self.connection.state == "auth":
+            self._renewal.refused(self.connection.why)
+
+    def _login_renewed(self) -> None:
+        self._runs_again.set()
+        if isinstance(self._feed, Reconnects):
+            self._feed.reconnect()
 
     @property
     def durable(self) -> int:
@@ -234,12 +280,15 @@ class HandOver:
             "refused": dict(account.refused),
             "waits": account.waits,
             "waited_seconds": round(account.waited_seconds, 3),
+            "ahead_of_clock": account.ahead,
+            "refused_symbols": dict(account.refused_symbols),
+            **({} if self._ills is None else self._ills.status()),
             **self.connection.status(),
         }
 
     def open(
         self,
-        say: Callable[[Arrived | DayOver | OpenbellError], None],
+        say: Callable[[Arrived | DayOver | Halted | OpenbellError], None],
         position: int = 0,
         begun: date | None = None,
         over: date | None = None,
@@ -267,6 +316,8 @@ class HandOver:
             # Rows outside the hours that opened no day were done with when the day was over.
             position = max(position, read_on[0])
             first, self._say = self._say is None, say
+            while self._halted_early:
+                say(self._halted_early.pop(0))
             if self._by_the_wall is not None and first:
                 self._heard_ns = self._by_the_wall.host()
             self._position = max(self._position, position)
@@ -286,6 +337,9 @@ class HandOver:
                     self._newest = max(self._newest, place + further)
             self._read_on = read_on
             self._send()
+        if self._by_the_wall is not None:
+            now_ns = self._by_the_wall.host()
+            self._warn_of_expiry(next((of for of in self._days if of.close_ns > now_ns), None))
         if self._feed is not None:
             threading.Thread(
                 target=self._deliver, args=(self._feed, *read_on), name="openbell-feed", daemon=True
@@ -294,8 +348,18 @@ class HandOver:
     def _deliver(self, feed: Feed, position: int, mark: str) -> None:
         error: OpenbellError
         try:
-            feed.run(self, position, mark)
-            return
+            while True:
+                self._runs_again.clear()
+                try:
+                    feed.run(self, position, mark)
+                    return
+                except LoginRefused as refused:
+                    self.said("auth", str(refused))
+                while not self._runs_again.wait(RUN_AGAIN_SECONDS):
+                    if self._closed is not None:
+                        return
+                with self._room:
+                    position, mark = self._read_on
         except OpenbellError as raised:
             error = raised
         except Exception as raised:  # noqa: BLE001 a plug-in may raise anything
@@ -316,6 +380,8 @@ class HandOver:
             self._feed.close()
         if self._refused is not None:
             self._refused.close()
+        if self._renewal is not None:
+            self._renewal.close()
         with self._room:
             self._failed = self._failed or error is not None
             self._closed = error or RunError("the run has ended; no rows can be pushed into it")
@@ -330,15 +396,22 @@ class HandOver:
                 self._look_whether_caught_up(rows)
                 return self._position
             first = self._wait_for_room(position)
+            had = min(len(rows), self._position - first)
+            ahead = self._ahead_of_host(rows)
+            if self._ills is not None and self._by_the_wall is not None:
+                self._ills.look(
+                    rows.ts[had:],
+                    ahead[had:],
+                    self._by_the_wall.host(),
+                    caught_up=self._caught_up,
+                )
             # A row is named by its position, from 1 as in files.
             rows = replace(rows, locate=lambda i: (self._name, first + i + 1))
             self.account.rows += len(rows)
-            had = min(len(rows), self._position - first)
             self.account.again += had
             self._position = max(self._position, first + len(rows))
             place = self._places(rows)
             place[:had] = -1
-            ahead = self._ahead_of_host(rows)
             self._look_whether_caught_up(rows)
             which, ours = self._of_days(rows, place, ahead, had)
             if len(which):
@@ -370,7 +443,10 @@ class HandOver:
         """What came is no row; see `adapters.feeds.Door`."""
         with self._room:
             account = self.account
-            if kind not in account.refused:
+            if kind == SYMBOL_REFUSED and where not in account.refused_symbols:
+                account.refused_symbols[where] = why
+                self.tell("symbol.refused", f"{self._name}: {where}: {why}", symbols=(where,))
+            elif kind not in account.refused:
                 logger.warning("{}: {}; such entries are counted and not used", where, why)
             account.refused[kind] += 1
             if self._refused is not None:
@@ -380,8 +456,14 @@ class HandOver:
 
     def said(self, state: ConnectionState, why: str) -> None:
         """What the feed's connection has come to; see `adapters.feeds.Door`."""
-        if self._closed is None:
-            self.connection.said(state, why)
+        if self._closed is not None:
+            return
+        self.connection.said(state, why)
+        if self._renewal is not None:
+            if state == "auth":
+                self._renewal.refused(why)
+            else:
+                self._renewal.accepted()
 
     def gap(
         self,
@@ -396,6 +478,45 @@ class HandOver:
             logger.debug("{}: {}, outside the hours", self._name, why)
             return
         self.connection.gap(Gap(from_ns, until_ns, symbols, why))
+
+    def halted(self, symbols: tuple[str, ...], on: bool, why: str = "") -> None:
+        """Trading in symbols is halted, or goes on; see `adapters.feeds.Door`."""
+        unknown = [symbol for symbol in symbols if symbol not in self._code]
+        if unknown:
+            logger.warning("{}: {} is not watched; nothing is halted there", self._name, unknown[0])
+        known = tuple(symbol for symbol in symbols if symbol in self._code)
+        host_ns = wall_ns() if self._by_the_wall is None else self._by_the_wall.host()
+        halted = Halted(symbols=known, on=on, host_ns=host_ns, why=why)
+        with self._room:
+            if not known or self._closed is not None:
+                return
+            if self._say is None:
+                self._halted_early.append(halted)
+            else:
+                self._say(halted)
+
+    def ask(self, what: str, symbols: tuple[str, ...], why: str) -> None:
+        """Have a feed subscribe anew, or connect anew, if it can; from any thread.
+
+        One whose login was refused is left alone: asked again and again, vendors lock accounts.
+
+        Parameters
+        ----------
+        what : str
+            `resubscribe` or `reconnect`.
+        symbols : tuple of str
+            Whose rows are lacking; none: all of them.
+        """
+        if self._closed is not None or self.connection.state == "auth":
+            return
+        logger.info("{}: {}: {}", self._name, what, why)
+        try:
+            if what == "resubscribe" and isinstance(self._feed, Resubscribes):
+                self._feed.resubscribe(symbols or self._symbols)
+            elif what == "reconnect" and isinstance(self._feed, Reconnects):
+                self._feed.reconnect()
+        except Exception:  # noqa: BLE001 a plug-in may raise anything
+            logger.exception("{}: {} has failed", self._name, what)
 
     def taken(self, entered: Arrived | DayOver) -> None:
         """The step with these is over: the next may go."""
@@ -412,6 +533,7 @@ class HandOver:
         -------
         Days that the run may come to.
         """
+        self._warn_of_expiry(following)
         with self._room:
             if following not in self._days or self._after(after) != following:
                 place = bisect_left(self._days, following.date, key=lambda day: day.date)
@@ -426,6 +548,25 @@ class HandOver:
                     place = bisect_left(self._days, reached, key=lambda day: day.date)
                     self._newest = place
             return self._days
+
+    def _warn_of_expiry(self, day: TradingDay | None) -> None:
+        """Tell before the open of a day that the feed's login will not last until its close."""
+        if self._by_the_wall is None or day is None:
+            return
+        now_ns = self._by_the_wall.host()
+        known = [getattr(self._feed, "expires_ns", None)]
+        known += [None if self._renewal is None else self._renewal.expires_ns]
+        if self._token_expires is not None:
+            dates = (day.date, day.date + timedelta(days=1))
+            known += [local_instant(of, self._token_expires, day.tz) for of in dates]
+        ends_ns = min((at for at in known if at is not None and at > now_ns), default=None)
+        if ends_ns is not None and ends_ns < day.close_ns:
+            self.tell(
+                "feed.auth",
+                f"{self._name}: the login ends at {market_time(ends_ns)}, before the close of "
+                f"{day.date}: renew it before",
+                expires=market_time(ends_ns),
+            )
 
     def _after(self, day: date) -> TradingDay | None:
         return next((of for of in self._days if of.date > day), None)
@@ -557,6 +698,9 @@ class HandOver:
                 )
             account.on_no_day += int(no_day.sum())
             kept &= ~no_day
+        if self._ills is not None and self._ills.skewed:
+            account.ahead += int((kept & ahead).sum())
+            kept &= ~ahead
         moves = np.where(kept & ~ahead, place, -1)
         reached = np.maximum.accumulate(np.maximum(moves, self._newest))
         place[kept & ahead] = np.minimum(reached, len(self._days) - 1)[kept & ahead]

@@ -13,6 +13,7 @@ from openbell.market.breakouts import BreakRules
 from openbell.market.calendar import timezone
 from openbell.market.days import MINUTE_NS
 from openbell.market.prices import product
+from openbell.market.silence import SilenceRules
 from openbell.market.watermark import WallRules
 from openbell.market.windows import SessionSpec
 from openbell.runtime.config import BreakoutConfig, Config
@@ -105,9 +106,19 @@ def fed_settings(config: Config) -> Settings:
         days_ahead=0,
         clock_step=clock.step,
         wall=WallRules(clock.lateness.ns, clock.skew_max.ns) if by_the_wall else None,
-        wall_day=Wall(of_day.timeout_seconds.ns, of_day.post_market_roll_delay.ns, of_day.auto_roll)
+        wall_day=Wall(_silence(config), of_day.post_market_roll_delay.ns, of_day.auto_roll)
         if by_the_wall
         else None,
+    )
+
+
+def _silence(config: Config) -> SilenceRules:
+    feed, data = config.feed, config.data
+    return SilenceRules(
+        timeout_ns=config.day.timeout_seconds.ns,
+        suspect_ns=None if feed.suspect_seconds is None else feed.suspect_seconds.ns,
+        symbol_ns=feed.symbol_suspect_seconds.ns,
+        interval_ns=data.interval.ns if data.kind == "bars" else None,
     )
 
 

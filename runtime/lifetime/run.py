@@ -362,6 +362,7 @@ class DurableRun:
             day_after=self._day_after,
             jumped=self.telling.jumped,
             telling=self.telling,
+            exits_in_silence=self.config.feed.silent == "exit",
         )
 
     def _day_after(self, day: date) -> TradingDay | None:

@@ -36,6 +36,7 @@ _MODULES = (
     "market.indicators",
     "market.levels",
     "market.results",
+    "market.silence",
     "market.windows",
     "messages.control",
     "messages.data",
@@ -54,6 +55,9 @@ _MODULES = (
 
 _PLACES = {"runtime.journal": "runtime.record.journal"}
 """Modules that lie elsewhere than their stored name says; stored names are for ever."""
+
+_GONE = {"actors.day.State": ("heard_ns", "newest_ns")}
+"""Fields that states of before have, and nobody needs."""
 
 _TYPE, _ARRAY, _DATE, _SET, _MAP = "t", "a", "d", "s", "m"
 
@@ -178,7 +182,8 @@ def _unpacked(value: Any) -> Any:
             known = _types().get(tag)
             if known is None:
                 raise Undecodable(f"of a type that this program doesn't know, {tag!r}")
-            return known(**{name: _unpacked(item) for name, item in fields.items()})
+            gone = _GONE.get(tag, ())
+            return known(**{n: _unpacked(item) for n, item in fields.items() if n not in gone})
     raise Undecodable(f"of an unknown kind {kind!r}")
 
 

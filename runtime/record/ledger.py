@@ -216,6 +216,10 @@ class Ledger:
         for thread in self._threads:
             thread.start()
 
+    def gives_again(self, step: int) -> bool:
+        """Whether a step under way was committed before this process came to it."""
+        return step in self._expected
+
     def brought(self, commit: Commit) -> None:
         """What the step under way brought."""
         self._commits[commit.step] = commit
@@ -319,7 +323,11 @@ class Ledger:
         """States are frozen, so that they can be written later: what is here stays as it is."""
         now = self.now()
         boundary = commit is not None and bool(
-            commit.documents or commit.opened or commit.closed or commit.transitions
+            commit.documents
+            or commit.opened
+            or commit.closed
+            or commit.transitions
+            or commit.noticed
         )
         if not boundary and now - self._last_snapshot < self._every:
             return None

@@ -24,6 +24,7 @@ from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
     DayOver,
+    Halted,
     Input,
     Loaded,
     LoadFailed,
@@ -245,7 +246,16 @@ def _written_input(entered: Input) -> list[Any]:
             return ["timed_out", day.isoformat()]
         case Arrived(date=day):
             return ["arrived", day.isoformat()]
-        case Start() | Roll() | RollFailed() | Rang() | Recover() | LoadFailed() | DayOver():
+        case (
+            Start()
+            | Roll()
+            | RollFailed()
+            | Rang()
+            | Recover()
+            | LoadFailed()
+            | DayOver()
+            | Halted()
+        ):
             return ["message", encode(entered)]
     raise TypeError(f"{type(entered).__name__} can't be written to the step log")
 

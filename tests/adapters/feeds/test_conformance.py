@@ -83,6 +83,9 @@ class Kept:
     def said(self, state: ConnectionState, why: str) -> None:
         raise AssertionError("a stream that can be asked again tells nothing of its connection")
 
+    def halted(self, symbols: tuple[str, ...], on: bool, why: str = "") -> None:
+        raise AssertionError("a stream tells of no halts")
+
     def gap(
         self, from_ns: MarketTime, until_ns: MarketTime, symbols: tuple[str, ...] | None, why: str
     ) -> None:

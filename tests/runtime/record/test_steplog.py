@@ -26,6 +26,7 @@ from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
     DayOver,
+    Halted,
     Input,
     Loaded,
     LoadFailed,
@@ -111,11 +112,12 @@ def test_rows_are_not_written_but_loaded_again(kind: str) -> None:
     days = loaded_days(kind)
     today, next_day = days.values()
     late = timed_out(next_day)
+    halted = Halted(symbols=("A",), on=True, host_ns=MarketTime(5), why="news")
     grant = Grant(
         step=3,
         from_ns=MarketTime(1),
         until_ns=MarketTime(2),
-        inputs=(today, Roll(), late, next_day),
+        inputs=(today, Roll(), halted, late, next_day),
     )
 
     back, asked = through_the_log(grant, days)
@@ -144,7 +146,7 @@ def test_every_kind_of_input_can_be_written() -> None:
 
     of_feeds = {Arrived, DayOver}  # written and read back by the tests of pushed days
     of_walls = {Rang, RollFailed}
-    stored = {Start, Loaded, LoadTimedOut, LoadFailed, Roll, Recover}
+    stored = {Start, Loaded, LoadTimedOut, LoadFailed, Roll, Recover, Halted}
     assert kinds == stored | of_feeds | of_walls
 
 

@@ -1,0 +1,385 @@
+"""Who is silent: of a feed, and of each of its symbols, judged by the rows that came.
+
+Silence is what lies between the last row that was newer than all before it and now, as far as
+there was trading: it begins with a segment's open at the earliest. How long is too long depends on
+how often rows use to come: of today, and of the days before while today has shown little.
+
+All of it is a function of the rows and the instants at which they came. So it does not matter when
+somebody looks, nor how rows that came at one instant are cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from openbell.market.bars import Codes, Mask, Positions
+from openbell.market.days import (
+    DAY_NS,
+    EPOCH,
+    MINUTE_NS,
+    SECOND_NS,
+    MarketTime,
+    Nanoseconds,
+    Segment,
+    TradingDay,
+)
+from openbell.market.history import History
+from openbell.market.results import NO_TIME, Counts
+
+NEVER = np.int64(2**62)
+"""Longer than any day: of whom nothing is known."""
+
+FEED_NS = 15 * SECOND_NS
+"""A feed that has been silent for less is not suspected, however often rows come."""
+
+UNKNOWN_GAP_NS = 30 * SECOND_NS
+"""What lies between two rows of whom nothing is known: counted like one gap that was seen."""
+
+LITTLE = 20
+"""So many rows tell of today what days before need not tell."""
+
+LONGEST_TIMES, FEED_LONGEST_TIMES = 4.0, 2.5
+"""How many times the day's longest gap. Of gaps that chance spreads, the next after n is longer than
+c times the longest of them about once in n ** c / c! cases; symbols are many, and quieter at noon."""
+
+BEFORE_TIMES = 2.0
+"""How many times the longest gap of the days before, which are many hours."""
+
+UNLOOKED_NS = 10 * SECOND_NS
+"""Who looks so much later than was due did not listen meanwhile: a process was down, or stopped."""
+
+Stage = Literal["suspect", "reconnect", "timeout", "give up"]
+"""What follows from a feed's silence, as it goes on: rows are asked for anew; the connection is made
+anew; the day is in TIMEOUT; whoever runs it is told that it does not come back by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceRules:
+    """How long silence is at least before anything follows from it."""
+
+    timeout_ns: int
+    """Of the feed, after which the day is in TIMEOUT, whatever is usual."""
+    suspect_ns: int | None = None
+    """Of the feed, after which it is suspected; None: by what is usual, and `FEED_NS` at least."""
+    symbol_ns: int = MINUTE_NS
+    """Of a symbol, at least; what is usual may be longer."""
+    interval_ns: int | None = None
+    """Length of a bar, None for ticks."""
+
+    @property
+    def soonest_ns(self) -> int:
+        """Nothing follows from less."""
+        suspect = FEED_NS if self.suspect_ns is None else self.suspect_ns
+        return min(suspect, self.symbol_ns, self.timeout_ns)
+
+
+@dataclass(frozen=True, eq=False)
+class Listening:
+    """What a day's rows tell of silence. Arrays (s + 1,): each symbol's, then the feed's as a whole."""
+
+    newest: Nanoseconds
+    """The latest `ts` that came, NO_TIME before the first."""
+    at_ns: Nanoseconds
+    """When, by the host's clock, something newer came last; NO_TIME before."""
+    times: Counts
+    """At how many instants something newer came."""
+    longest: Nanoseconds
+    """The longest gap before one of them, inside a segment; 0 where none was."""
+    total: Nanoseconds
+    """All gaps."""
+    before: Nanoseconds
+    """How long silence is at most after what came on the days before, NEVER where nothing did."""
+    silent: Mask
+    """(s,) who is known to be silent."""
+    halted: Mask
+    """(s,) whose silence is explained."""
+    since_ns: MarketTime = EPOCH
+    """What lies before is no silence: nobody listened, or the feed as a whole was silent."""
+    begun_ns: MarketTime = EPOCH
+    """Where the feed's silence began from which `stages` have followed."""
+    stages: int = 0
+    look_ns: MarketTime | None = None
+    """When to look next; None: not before a row comes."""
+
+    @property
+    def feed_is_silent(self) -> bool:
+        return self.stages > 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Verdict:
+    """What a look has brought out."""
+
+    stages: tuple[Stage, ...]
+    """What is due by now of what follows from the feed's silence."""
+    silent_since_ns: MarketTime
+    """Of the feed."""
+    usual_ns: int
+    """After how long it is suspected."""
+    symbols: Positions
+    """Who of the symbols has turned silent."""
+
+
+def begun(
+    symbols: int, before: Nanoseconds | None = None, since_ns: MarketTime = EPOCH
+) -> Listening:
+    """Before a day's first row; `before` is as `usual_before` gives it."""
+    n = symbols + 1
+    return Listening(
+        newest=np.full(n, NO_TIME, np.int64),
+        at_ns=np.full(n, NO_TIME, np.int64),
+        times=np.zeros(n, np.int64),
+        longest=np.zeros(n, np.int64),
+        total=np.zeros(n, np.int64),
+        before=np.full(n, NEVER) if before is None else before,
+        silent=np.zeros(symbols, np.bool_),
+        halted=np.zeros(symbols, np.bool_),
+        since_ns=since_ns,
+    )
+
+
+def usual_before(history: History, symbols: Sequence[str], interval_ns: int | None) -> Nanoseconds:
+    """How long silence is at most after what the days before had, symbol by symbol and in all.
+
+    Parameters
+    ----------
+    history : History
+        Of which the minutes with a row, and those that were expected, are looked at.
+    symbols : sequence of str
+        The day's register, s symbols.
+
+    Returns
+    -------
+    (s + 1,) int64, ns
+        NEVER where the days before had no row.
+    """
+    place = {symbol: n for n, symbol in enumerate(history.symbols)}
+    with_rows, expected = np.zeros(len(symbols)), np.zeros(len(symbols))
+    ours = np.array([place.get(symbol, -1) for symbol in symbols], np.intp)
+    known = ours >= 0
+    for day in history.days:
+        with_rows[known] += day.actual[ours[known]]
+        expected[known] += day.expected[ours[known]]
+    # A share of minutes with a row, never all: rows by chance at this rate leave so many without.
+    share = (np.minimum(with_rows, expected) + 0.5) / (expected + 1.0)
+    rate = -np.log1p(-share)
+    rate[with_rows == 0] = 0.0
+    rates = np.append(rate, rate.sum())
+    minutes = np.append(expected, expected.max(initial=0.0))
+    longest = np.full(len(rates), np.inf)
+    some = rates > 0
+    longest[some] = np.maximum(np.log1p(minutes[some]) / rates[some] * MINUTE_NS, interval_ns or 0)
+    return np.where(some, np.minimum(BEFORE_TIMES * longest, float(NEVER)), NEVER).astype(np.int64)
+
+
+def heard(
+    listening: Listening,
+    rules: SilenceRules,
+    day: TradingDay,
+    code: Codes,
+    ts: Nanoseconds,
+    host_ns: MarketTime,
+) -> tuple[Listening, Positions, bool]:
+    """Further rows, which came at an instant of the host's clock.
+
+    Parameters
+    ----------
+    code, ts : (n,)
+        Usable rows inside the hours, in any order.
+
+    Returns
+    -------
+    listening : Listening
+    back : (k,) positions
+        Symbols that were silent and have a newer row.
+    feed_is_back : bool
+        Whether the feed was silent and has one.
+    """
+    if len(ts) == 0:
+        return listening, _NOBODY, False
+    feed = len(listening.silent)
+    newest = listening.newest.copy()
+    np.maximum.at(newest, code, ts)
+    newest[feed] = max(int(newest[feed]), int(ts.max()))
+    moved = np.flatnonzero(newest > listening.newest)
+    if not len(moved):
+        return listening, _NOBODY, False
+    listening = _looked(listening, host_ns)
+    first = moved[listening.at_ns[moved] < host_ns]
+    back = first[first < feed]
+    back = back[listening.silent[back]]
+    feed_is_back = listening.feed_is_silent and bool(moved[-1] == feed)
+    at_ns, times, total = listening.at_ns.copy(), listening.times.copy(), listening.total.copy()
+    at_ns[first] = host_ns
+    times[first] += 1
+    longest = listening.longest
+    if not listening.feed_is_silent:  # what lies before is no gap of theirs
+        base_ns = max(_segment(day, host_ns).open_ns, listening.since_ns)
+        gap = np.maximum(host_ns - np.maximum(listening.at_ns[first], base_ns), 0)
+        if len(back):
+            # It may have been no failure. So much is believed that the next time takes twice as long.
+            believed = (patience(listening, rules)[back] / LONGEST_TIMES * 2).astype(np.int64)
+            told = first.searchsorted(back)
+            gap[told] = np.minimum(gap[told], believed)
+        total[first] += gap
+        longest = longest.copy()
+        longest[first] = np.maximum(longest[first], gap)
+    silent = listening.silent
+    if len(back):
+        silent = silent.copy()
+        silent[back] = False
+    listening = replace(
+        listening,
+        newest=newest,
+        at_ns=at_ns,
+        times=times,
+        longest=longest,
+        total=total,
+        silent=silent,
+    )
+    if feed_is_back:
+        listening = replace(listening, since_ns=host_ns, begun_ns=EPOCH, stages=0)
+    return listening, back, feed_is_back
+
+
+def judged(
+    listening: Listening, rules: SilenceRules, day: TradingDay, now_ns: MarketTime
+) -> tuple[Listening, Verdict]:
+    """A look at an instant of the host's clock: what has become due, and when to look next."""
+    listening = _looked(listening, now_ns)
+    usual = patience(listening, rules)
+    stages = _stages(int(usual[-1]), rules.timeout_ns)
+    segment = _segment(day, now_ns)
+    base = np.maximum(listening.at_ns, max(segment.open_ns, listening.since_ns))
+    feed_base = MarketTime(int(base[-1]))
+    if feed_base != listening.begun_ns:
+        listening = replace(listening, begun_ns=feed_base, stages=0)
+    due: tuple[Stage, ...] = ()
+    symbols = _NOBODY
+    if segment.open_ns <= now_ns < segment.close_ns:
+        if not _explained(listening):
+            passed = sum(after <= now_ns - feed_base for after, _ in stages)
+            due = tuple(stage for _, stage in stages[listening.stages : passed])
+            listening = replace(listening, stages=max(passed, listening.stages))
+        if not listening.feed_is_silent:
+            over = (base + usual)[:-1] <= now_ns
+            symbols = np.flatnonzero(over & ~listening.silent & ~listening.halted)
+            if len(symbols):
+                silent = listening.silent.copy()
+                silent[symbols] = True
+                listening = replace(listening, silent=silent)
+    look_ns = _next_look(listening, rules, day, now_ns)
+    after_ns = next(after for after, stage in stages if stage == "suspect")
+    return replace(listening, look_ns=look_ns), Verdict(due, feed_base, after_ns, symbols)
+
+
+def patience(listening: Listening, rules: SilenceRules) -> Nanoseconds:
+    """(s + 1,) how long silence is at most after what came so far, ns."""
+    n = listening.times
+    mean = (listening.total + UNKNOWN_GAP_NS) / (n + 1)
+    times = np.full(len(n), LONGEST_TIMES)
+    times[-1] = FEED_LONGEST_TIMES
+    # Few gaps say little of how long one may be: one, 22 times itself at least, ten, six times.
+    usual = np.maximum(times * listening.longest, mean * (2.0 + 40.0 / (n + 1)))
+    usual = np.where(n < LITTLE, np.minimum(usual, listening.before), usual)
+    interval = rules.interval_ns or 0
+    usual = np.maximum(usual, max(rules.symbol_ns, interval * 5 // 2))
+    whole = usual.astype(np.int64)
+    if rules.suspect_ns is not None:
+        whole[-1] = rules.suspect_ns
+    else:
+        of_feed = mean[-1] * (2.0 + 40.0 / (n[-1] + 1))
+        of_feed = max(of_feed, FEED_LONGEST_TIMES * listening.longest[-1])
+        if n[-1] < LITTLE:
+            of_feed = min(of_feed, float(listening.before[-1]))
+        whole[-1] = max(int(of_feed), FEED_NS + 2 * interval)
+    return whole
+
+
+def halted(listening: Listening, symbols: Positions, now_ns: MarketTime, *, on: bool) -> Listening:
+    """Trading in symbols is halted, which explains their silence, or goes on."""
+    of, silent, at_ns = listening.halted.copy(), listening.silent.copy(), listening.at_ns.copy()
+    of[symbols] = on
+    silent[symbols] = False
+    if not on:  # from here on they are listened to
+        at_ns[symbols] = np.maximum(at_ns[symbols], now_ns)
+        everybody = _explained(listening)
+        if everybody:
+            at_ns[-1] = max(int(at_ns[-1]), now_ns)
+    return replace(listening, halted=of, silent=silent, at_ns=at_ns)
+
+
+def soon(listening: Listening, rules: SilenceRules, host_ns: MarketTime) -> MarketTime | None:
+    """When to look after rows, if that is before the look that is due: rows may have shown that
+    less silence is usual than was known. None: it isn't."""
+    at_ns = MarketTime(host_ns + rules.soonest_ns)
+    return at_ns if listening.look_ns is None or at_ns < listening.look_ns else None
+
+
+_NOBODY: Positions = np.zeros(0, np.intp)
+
+
+def _looked(listening: Listening, now_ns: MarketTime) -> Listening:
+    """Where nobody looked when it was due, nobody listened: silence begins now."""
+    if listening.look_ns is None or now_ns <= listening.look_ns + UNLOOKED_NS:
+        return listening
+    return replace(listening, since_ns=now_ns, begun_ns=EPOCH, stages=0, look_ns=None)
+
+
+def _explained(listening: Listening) -> bool:
+    """Whether all that could come is halted."""
+    return bool(listening.halted.all())
+
+
+def _segment(day: TradingDay, at_ns: int) -> Segment:
+    """The one under way, or the next; after the close the last."""
+    return next((s for s in day.segments if at_ns < s.close_ns), day.segments[-1])
+
+
+def _stages(usual_ns: int, timeout_ns: int) -> list[tuple[int, Stage]]:
+    """What follows from a feed's silence, each after how long, ascending."""
+    over: list[tuple[int, Stage]]
+    if usual_ns <= timeout_ns // 2:
+        over = [
+            (usual_ns, "suspect"),
+            ((usual_ns + timeout_ns) // 2, "reconnect"),
+            (timeout_ns, "timeout"),
+            (timeout_ns, "give up"),
+        ]
+    else:  # it is quiet by its nature: what the configuration says comes first
+        over = [
+            (timeout_ns, "suspect"),
+            (timeout_ns, "timeout"),
+            (timeout_ns * 3 // 2, "reconnect"),
+            (timeout_ns * 2, "give up"),
+        ]
+    after = over[-1][0] * 2
+    while after < DAY_NS:  # ever less often
+        over += [(after, "reconnect"), (after, "give up")]
+        after *= 2
+    return over
+
+
+def _next_look(
+    listening: Listening, rules: SilenceRules, day: TradingDay, now_ns: MarketTime
+) -> MarketTime | None:
+    usual = patience(listening, rules)
+    stages = _stages(int(usual[-1]), rules.timeout_ns)
+    listened = ~listening.silent & ~listening.halted
+    for segment in day.segments:
+        if segment.close_ns <= now_ns:
+            continue
+        base = np.maximum(listening.at_ns, max(segment.open_ns, listening.since_ns))
+        done = listening.stages if int(base[-1]) == listening.begun_ns else 0
+        instants = [int(base[-1]) + after for after, _ in stages[done : done + 1]]
+        if _explained(listening):
+            instants = []
+        if not done and listened.any():
+            instants.append(int((base + usual)[:-1][listened].min()))
+        if instants and min(instants) < segment.close_ns:
+            return MarketTime(max(min(instants), now_ns + 1))
+    return None
