@@ -35,7 +35,11 @@ NoticeKind = Literal[
     "run.stopped",
     "run.takeover",
     "sink.back",
+    "sink.failed",
     "sink.failing",
+    "sink.gave_up",
+    "sink.retried",
+    "sink.skipped",
     "skew",
     "store.outage",
     "symbol.back",
@@ -109,7 +113,11 @@ KINDS: dict[str, Kind] = {
     "calendar.changed": Kind("WARNING", "The calendar says something else of the day under way."),
     "record.failed": Kind("WARNING", "The recording lacks something."),
     "sink.failing": Kind("WARNING", "A sink does not take what it is given; it is tried again."),
-    "sink.back": Kind("INFO", "A sink takes what it is given again."),
+    "sink.back": Kind("WARNING", "A sink takes what it is given again."),
+    "sink.gave_up": Kind("ERROR", "A sink has not taken something, and is not given it again."),
+    "sink.retried": Kind("INFO", "Somebody has a sink tried again that had given up."),
+    "sink.skipped": Kind("INFO", "Somebody has a sink go on without something."),
+    "sink.failed": Kind("ERROR", "A sink gets nothing any more until the next start."),
 }
 """All of them, by name: what it is about, a dot, what happened."""
 

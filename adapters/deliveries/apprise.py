@@ -57,10 +57,11 @@ class AppriseSink:
 
 
 def in_words(message: Message) -> str:
-    """A signal in one line."""
+    """A signal or event in one line."""
     of = message.fields
-    if "symbol" not in of:
-        return message.body.decode()
+    if message.kind == "event":
+        about = [of["trading_date"], of["session"], *of["symbols"]]
+        return f"{' '.join([of['kind'], *filter(None, about)])}: {of['why']}"
     word = SIDES.get(of["side"], of["side"])
     marks = [mark for mark in ("gap", "ambiguous", "backfilled") if of.get(mark)]
     more = f" ({', '.join(marks)})" if marks else ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import orjson
 
@@ -35,14 +35,15 @@ class Refused(Failed):
 
 @dataclass(frozen=True)
 class Message:
-    """One signal on its way out."""
+    """One signal, or event, on its way out."""
 
     id: str
-    """The signal's: whoever gets it twice knows it by this."""
+    """Its own: whoever gets it twice knows it by this."""
     body: bytes
     """A JSON object on one line, the same bytes whenever it is sent."""
     cursor: str = ""
     """Its position in the log."""
+    kind: Literal["signal", "event"] = "signal"
 
     @cached_property
     def fields(self) -> Mapping[str, Any]:

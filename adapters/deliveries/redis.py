@@ -54,7 +54,9 @@ class RedisSink:
                 if self._published:
                     pipeline.publish(self._key, message.body)
                 else:
-                    entry = {name: message.fields.get(name, "") for name in FIELDS}
+                    entry = {name: message.fields.get(name) or "" for name in FIELDS}
+                    if message.kind == "event":
+                        entry["event"] = message.fields["kind"]
                     entry |= {"id": message.id, "body": message.body}
                     pipeline.xadd(self._key, entry, maxlen=self._maxlen, approximate=True)
             pipeline.execute()

@@ -34,7 +34,7 @@ NEVER = frozenset({400, 409, 410, 413, 414, 415, 422})
 """Answers by which a receiver refuses this very message; 409: it has that id with other bytes."""
 
 _OURS = {"host", "content-length", "content-type", "transfer-encoding", "connection", "user-agent"}
-_OURS |= {"idempotency-key", "x-openbell-signature"}
+_OURS |= {"idempotency-key", "x-openbell-kind", "x-openbell-signature"}
 
 
 def open_webhook(options: SinkOptions) -> WebhookSink:
@@ -134,6 +134,7 @@ class WebhookSink:
         body, key = self._content(messages)
         headers = {
             **self._headers,
+            "X-Openbell-Kind": messages[0].kind,
             "Host": self._netloc,
             "Content-Type": "application/json",
             "User-Agent": "openbell",
@@ -150,7 +151,9 @@ class WebhookSink:
     def _content(self, messages: Sequence[Message]) -> tuple[bytes, str]:
         """Made of the messages alone: who gets it again gets the same bytes under the same key."""
         bodies = [
-            message.body if self._body is None else self._body(message.fields)
+            message.body
+            if self._body is None or message.kind == "event"
+            else self._body(message.fields)
             for message in messages
         ]
         # Names of sessions may have letters that a header may not.

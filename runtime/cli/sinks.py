@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -64,6 +65,8 @@ def in_a_line(status: dict[str, Any]) -> str:
     if status["waits"]:
         parts.append(f"{counted(status['waits'], 'signal')} wait")
     parts.append(f"{status['delivered']:,} delivered")
+    if status["events_delivered"]:
+        parts.append(counted(status["events_delivered"], "event"))
     for key, word in (("skipped", "skipped"), ("too_old", "too old")):
         if status[key]:
             parts.append(f"{status[key]:,} {word}")
@@ -125,6 +128,7 @@ def sinks_inspect(
         position = _known(opened, sink)
         status = status_of(sink, position, opened.head().signals)
         waiting = [signal for _, signal in opened.signals(position.cursor, limit=SHOWN)]
+        waiting = waiting if position.takes_signals else []
         letters = list(dead_letters(opened, sink).values())
         ask = ask_of(opened, sink)
     if json:
@@ -208,22 +212,27 @@ def _wish(
     all_waiting: bool = False,
 ) -> None:
     from openbell.runtime.cli.configured import stored_configuration
+    from openbell.runtime.delivery.lines import last_event
     from openbell.runtime.delivery.positions import Ask, asked, encoded, status_of
     from openbell.runtime.record.writing import wall_time
 
     given = either(context, *given)
     with opened_store(*given) as opened:
         position = _known(opened, sink)
-        until, count = None, 0
-        if what == "skip" and all_waiting:
-            until, count = opened.last_signal(), opened.head().signals
+        ask = Ask(what, wall_time(), cause, id)
+        if all_waiting:
+            count, events = opened.head().signals, position.takes_events
+            ask = replace(
+                ask,
+                until=opened.last_signal(),
+                until_count=count,
+                until_event=last_event(opened) if events else None,
+            )
         elif what == "skip" and id is None:
-            head = next(opened.signals(position.cursor, limit=1), None)
-            if head is None:
+            if (head := _first(opened, position)) is None:
                 print(f"Nothing waits for {sink}")
                 return
-            id = head[1].id
-        ask = Ask(what, wall_time(), cause, id, until, count)
+            ask = replace(ask, id=head)
         opened.ask(asked(sink), encoded(ask))
         lease = opened.lease()
         if lease is not None and not lease.dead:
@@ -245,6 +254,14 @@ def _wish(
             print("The next run does it; to have it done now, pass --config instead of --store")
             return
         print(in_a_line(status_of(sink, _known(opened, sink), opened.head().signals)))
+
+
+def _first(opened: Store, position: Position) -> str | None:
+    """The id of what a sink fails on, or of the signal that it comes to next."""
+    if position.failing_id is not None or not position.takes_signals:
+        return position.failing_id
+    head = next(opened.signals(position.cursor, limit=1), None)
+    return None if head is None else head[1].id
 
 
 def _answered(opened: Store, sink: str, ask: Ask) -> bool:

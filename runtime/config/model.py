@@ -834,6 +834,12 @@ class SinkConfig(Section):
         "its type.",
     )
     options: Options = Field(default={}, description="What the sink's type needs.")
+    signals: bool = Field(default=True, description="Whether signals are sent.")
+    events: tuple[Text, ...] = Field(
+        default=(),
+        description="Which events are sent too, e.g. `[day.error, feed.silent]`; `feed`: all whose "
+        "kind begins so.",
+    )
     begin: Literal["now", "start"] = Field(
         default="now",
         description="Where a sink begins that was not there before: `now`: with what is found from "

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import islice, takewhile
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-import orjson
 from loguru import logger
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
 
@@ -20,8 +17,10 @@ from openbell.adapters.deliveries import Failed, Message, Refused, Sink
 from openbell.adapters.stores import Fenced, Store, Unavailable
 from openbell.errors import StoreError
 from openbell.hosttime import Monotonic, monotonic, utc_now, wall
+from openbell.messages.events import NoticeKind
 from openbell.runtime.config.model import SinkConfig
 from openbell.runtime.delivery.limits import Paced
+from openbell.runtime.delivery.lines import Line, event_pages, last_event, signal_pages
 from openbell.runtime.delivery.positions import (
     Ask,
     DeadLetter,
@@ -34,11 +33,9 @@ from openbell.runtime.delivery.positions import (
     encoded,
     position_of,
 )
+from openbell.runtime.record.telling import Tell
 from openbell.runtime.record.writing import wall_time
-from openbell.runtime.results.recording import SignalLog
-
-PAGE = 500
-"""Signals read from the log at a time."""
+from openbell.runtime.results.signals import Signal, signal_in
 
 SAVE_SECONDS = 0.2
 """How long a position may lag behind while deliveries go well: a kill has so much sent again."""
@@ -49,10 +46,32 @@ ASK_SECONDS = 1.0
 RETRY_SECONDS = 0.5
 """Pause after a first failure; it doubles, up to a minute."""
 
-STOP_SECONDS = 1.0
-"""How long a delivery under way may take when its sink is to stop; then it is broken off."""
+TOLD_TRIES = 3
+"""A message that failed so often is told of: what is taken at the second try is no trouble."""
 
 T = TypeVar("T")
+
+
+class Listened(Protocol):
+    """What tells that there is more."""
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]: ...
+
+
+class CallbackSink:
+    """A function of the program's own."""
+
+    at_once = 1
+
+    def __init__(self, handler: Callable[[Signal], object]) -> None:
+        self._handler = handler
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._handler(signal_in(message.fields, message.cursor))
+
+    def close(self) -> None:
+        """Does nothing: it is the program's."""
 
 
 class _Interrupted(Exception):
@@ -68,8 +87,10 @@ class Courier:
         Its own to read, to write its position, and to close, unless `shares_store`.
     fence : int
         Of the lease under which positions are written.
-    news : SignalLog
-        Tells that there is more in the log.
+    news : sequence of News
+        Tell that there is more in a log.
+    tell : Tell
+        Told of troubles, and of what people had it skip.
     age_seconds : callable
         How long ago a backfilled signal's `known_at` was, as its sink is to see it.
     max_age_seconds : float
@@ -82,7 +103,8 @@ class Courier:
         sink: Sink,
         store: Store,
         fence: int,
-        news: SignalLog,
+        news: Sequence[Listened],
+        tell: Tell,
         *,
         age_seconds: Callable[[datetime], float],
         max_age_seconds: float,
@@ -90,14 +112,18 @@ class Courier:
     ) -> None:
         self.name = config.called
         self.sink = sink
+        self.breakable = not isinstance(sink, CallbackSink)
+        """Whether a delivery under way can be broken off; a program's own function can't."""
         self._config = config
         self._store = store
         self._shares_store = shares_store
         self._fence = fence
         self._news = news
+        self._tell = tell
         self._age_seconds = age_seconds
         self._max_age_seconds = max_age_seconds
-        self._queue: deque[Message] = deque()
+        self._signals = Line(signal_pages(store), None)
+        self._events = Line(event_pages(store, config.events, self.name), None)
         self._first_waits_since: Monotonic | None = None
         self._hurries = False
         self._paced = Paced(config.rate)
@@ -110,12 +136,14 @@ class Courier:
         self._dirty = False
         self._changed = threading.Condition()
         self._heard = 0
-        self._read_at: int | None = None
-        """What had been heard when the log was read to its end."""
+        self._idle_at: int | None = None
+        """What had been heard when nothing was left to deliver."""
         self._ended = False
-        self._unlisten: Callable[[], None] = lambda: None
-        self._thread = threading.Thread(target=self._go, name=f"openbell-sink-{self.name}")
-        self._thread.daemon = True
+        self._let_go = False
+        self._unlisten: list[Callable[[], None]] = []
+        self._thread = threading.Thread(
+            target=self._go, name=f"openbell-sink-{self.name}", daemon=True
+        )
         self.position = Position()
         self.failed: str | None = None
         """Why its thread has ended, if that was not asked for."""
@@ -127,16 +155,25 @@ class Courier:
         ------
         StoreError
         """
-        found = position_of(self._store, self.name)
-        if found is None:
-            found = Position()
-            if self._config.begin == "now":
-                found = Position(self._store.last_signal(), self._store.head().signals)
-            self._store.keep(self._fence, {at(self.name): encoded(found)})
-        self.position = found
+        config, store = self._config, self._store
+        found = position_of(store, self.name)
+        begins_now = config.begin == "now" if found is None else not found.takes_signals
+        position = found or Position()
+        if not config.signals or begins_now:
+            position = replace(position, cursor=store.last_signal(), count=store.head().signals)
+        if config.events and not position.takes_events and config.begin == "now":
+            position = replace(position, event_cursor=last_event(store))
+        position = replace(position, takes_signals=config.signals, takes_events=bool(config.events))
+        if position.gave_up:  # whoever starts a run wants it tried again
+            position = position.well()
+        if position != found:
+            store.keep(self._fence, {at(self.name): encoded(position)})
+        self.position = position
+        self._signals.begin(position.cursor)
+        self._events.begin(position.event_cursor)
 
     def start(self) -> None:
-        self._unlisten = self._news.listen(self._wake)
+        self._unlisten = [news.listen(self._wake) for news in self._news]
         self._thread.start()
 
     def hurry(self) -> None:
@@ -144,36 +181,44 @@ class Courier:
         self._hurries = True
         self._wake()
 
-    def stop(self) -> None:
-        """Deliver no more; what is under way may end, or is broken off."""
+    def end(self) -> None:
+        """Deliver no more than what is under way."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-        self._unlisten()
+        for unlisten in self._unlisten:
+            unlisten()
+        self._unlisten = []
+
+    def has_ended(self, seconds: float | None) -> bool:
+        """Whether its thread ends within so long."""
         if self._thread.ident is not None and self._thread is not threading.current_thread():
-            # A program's own function can't be broken off.
-            breakable = not getattr(self.sink, "unbreakable", False)
-            self._thread.join(STOP_SECONDS if breakable else None)
-            if self._thread.is_alive():
-                self._close_sink()
-                self._thread.join(STOP_SECONDS)
-                if self._thread.is_alive():
-                    logger.warning("sink {}: is held up, and left behind", self.name)
-                return
-        self._close_sink()
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def let_go(self) -> None:
+        """Of the sink: a delivery that is under way is broken off."""
+        if not self._let_go:
+            self._let_go = True
+            try:
+                self.sink.close()
+            except Exception as error:  # noqa: BLE001 a plug-in's
+                logger.warning("sink {}: closing it: {!r}", self.name, error)
+        if self._thread.ident is None:
+            self._close_store()
+
+    def _close_store(self) -> None:
         if not self._shares_store:
             self._store.close()
-
-    def _close_sink(self) -> None:
-        try:
-            self.sink.close()
-        except Exception as error:  # noqa: BLE001 a plug-in's
-            logger.warning("sink {}: closing it: {!r}", self.name, error)
 
     def pause(self, seconds: float) -> None:
         """Wait a moment for what its thread does."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended, seconds)
+
+    def is_done(self, signals: int) -> bool:
+        """Whether the first signals of the log are delivered, and all events there were."""
+        return self.position.waits(signals) == 0 and self._idle_at == self._heard
 
     @property
     def lives(self) -> bool:
@@ -192,13 +237,15 @@ class Courier:
             pass
         except StoreError as error:
             self.failed = str(error)
-            logger.error("sink {}: delivers no more: {}", self.name, error)
+            self._tell_of("sink.failed", f"delivers no more: {error}")
         except Exception as error:  # noqa: BLE001 the run goes on, and says so
             self.failed = repr(error)
-            logger.exception("sink {}: delivers no more", self.name)
+            logger.exception("sink {}", self.name)
+            self._tell_of("sink.failed", f"delivers no more: {error!r}")
         finally:
             with suppress(StoreError, _Interrupted):
                 self._save()
+            self._close_store()
 
     def _round(self) -> None:
         heard = self._heard
@@ -212,6 +259,7 @@ class Courier:
             return
         self._hurries = False
         self._save()
+        self._idle_at = heard
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self._heard > heard, ASK_SECONDS)
 
@@ -265,22 +313,37 @@ class Courier:
 
     def _next(self) -> Sequence[Message]:
         """The messages of the next delivery; none: there are none, or they wait for more."""
-        config = self._config
+        if self._config.events and (batch := self._next_events()):
+            return batch
+        return self._next_signals() if self._config.signals else ()
+
+    def _next_events(self) -> Sequence[Message]:
+        line = self._events
+        if not line.waiting:
+            self._fill(line)
+        if not line.waiting:
+            if line.end != self.position.event_cursor:
+                self._put(replace(self.position, event_cursor=line.end))
+            return ()
+        return [*islice(line.waiting, 1 if self._config.rate else self.sink.at_once)]
+
+    def _next_signals(self) -> Sequence[Message]:
+        config, waiting = self._config, self._signals.waiting
         digest = config.digest.window.ns > 0
         wanted = config.digest.max if digest else 1 if config.rate else self.sink.at_once
-        while len(self._queue) < wanted and self._read():
+        while len(waiting) < wanted and self._fill(self._signals):
             pass
-        if self._queue and self.position.sending is not None:
+        if waiting and self.position.sending is not None:
             return self._pinned(self.position.sending)
-        while self._queue and self._is_too_old(self._queue[0]):
-            passed = self._queue.popleft()
-            self._put(self.position.done(passed.cursor, 1, old=self.position.old + 1))
-        if not self._queue:
+        while waiting and self._is_too_old(waiting[0]):
+            passed = self.position.after([waiting.popleft()])
+            self._put(replace(passed, old=passed.old + 1))
+            if not waiting:
+                self._fill(self._signals)
+        if not waiting:
             self._first_waits_since = None
-            if self._dirty and self._read():
-                raise _Interrupted  # all that was read was too old
             return ()
-        if digest and len(self._queue) < wanted and not self._hurries:
+        if digest and len(waiting) < wanted and not self._hurries:
             self._first_waits_since = self._first_waits_since or monotonic()
             left = self._first_waits_since + config.digest.window.seconds - monotonic()
             if left > 0:
@@ -289,7 +352,7 @@ class Courier:
                     self._changed.wait_for(lambda: self._ended or self._heard > heard, left)
                 raise _Interrupted
         self._first_waits_since = None
-        fresh = takewhile(lambda message: not self._is_too_old(message), self._queue)
+        fresh = takewhile(lambda message: not self._is_too_old(message), waiting)
         batch = [*islice(fresh, wanted)]
         if digest and len(batch) > 1:
             # Before it is sent: who gets it a second time must get the same bytes.
@@ -299,23 +362,15 @@ class Courier:
 
     def _pinned(self, last: str) -> Sequence[Message]:
         """The digest that was under way, as it was."""
-        while last not in (cursors := [message.cursor for message in self._queue]):
-            if not self._read():
+        waiting = self._signals.waiting
+        while last not in (cursors := [message.cursor for message in waiting]):
+            if not self._fill(self._signals):
                 self._put(replace(self.position, sending=None))
                 raise _Interrupted
-        return [*self._queue][: cursors.index(last) + 1]
+        return [*islice(waiting, cursors.index(last) + 1)]
 
-    def _read(self) -> bool:
-        """Read on in the log; False: there is no more."""
-        heard = self._heard
-        if heard == self._read_at:
-            return False
-        after = self._queue[-1].cursor if self._queue else self.position.cursor
-        page = self._answered(lambda: [*self._store.signals(after, limit=PAGE)])
-        self._queue += (Message(signal.id, signal.body, cursor) for cursor, signal in page)
-        if len(page) < PAGE:
-            self._read_at = heard
-        return bool(page)
+    def _fill(self, line: Line) -> bool:
+        return self._answered(lambda: line.fill(self._heard))
 
     def _is_too_old(self, message: Message) -> bool:
         if b'"backfilled":true' not in message.body:
@@ -334,7 +389,7 @@ class Courier:
             wait=self._pause_seconds,
             stop=self._gives_up,
             sleep=self._rest,
-            before_sleep=self._say_failing,
+            before_sleep=self._is_to_be_tried_again,
             reraise=True,
         )
         try:
@@ -342,21 +397,25 @@ class Courier:
         except Failed as error:
             self._give_up(batch, error)
             return
-        self._drop(len(batch))
+        before = self.position
+        events = len(batch) if batch[0].kind == "event" else 0
+        self._drop(batch)
         self._put(
-            self.position.done(
-                batch[-1].cursor,
-                len(batch),
-                delivered=self.position.delivered + len(batch),
+            replace(
+                before.after(batch),
+                delivered=before.delivered + len(batch) - events,
+                events_delivered=before.events_delivered + events,
                 last_id=batch[-1].id,
                 delivered_at=wall_time(),
             )
         )
-        self._save_now_and_then()
+        if before.tries >= TOLD_TRIES:
+            self._say("sink.back", batch, "delivers again")
+        if monotonic() - self._saved_at >= SAVE_SECONDS:
+            self._save()
 
     def _try(self, batch: Sequence[Message]) -> None:
         self._paced.goes(monotonic())
-        was_failing = self.position.error is not None
         try:
             self.sink.deliver(batch)
         except Exception as error:
@@ -365,18 +424,20 @@ class Courier:
             failed = error if isinstance(error, Failed) else Failed(repr(error))
             if failed is not error:
                 logger.opt(exception=error).debug("sink {}", self.name)
-            since = self.position.failing_since
+            before = self.position
+            if before.failing_id != batch[0].id:
+                before = before.well()
+            since = before.failing_since
             self._put(
                 replace(
-                    self.position,
-                    tries=self.position.tries + 1,
+                    before,
+                    failing_id=batch[0].id,
+                    tries=before.tries + 1,
                     failing_since=wall() if since is None else since,
                     error=str(failed),
                 )
             )
             raise failed from error
-        if was_failing:
-            logger.warning("sink {}: delivers again", self.name)
 
     def _pause_seconds(self, tried: RetryCallState) -> float:
         error = tried.outcome.exception() if tried.outcome is not None else None
@@ -395,11 +456,11 @@ class Courier:
         assert limit.after is not None, "it has one of both"
         return wall() - (position.failing_since or wall()) >= limit.after.seconds
 
-    def _say_failing(self, tried: RetryCallState) -> None:
+    def _is_to_be_tried_again(self, tried: RetryCallState) -> None:
         seconds = tried.next_action.sleep if tried.next_action is not None else 0.0
-        position = self.position
-        if position.tries == 1:
-            logger.warning("sink {}: {}; it is tried again", self.name, position.error)
+        position, (batch,) = self.position, tried.args
+        if position.tries == TOLD_TRIES:
+            self._say("sink.failing", batch, f"fails, and is tried again: {position.error}")
         then = utc_now() + timedelta(seconds=seconds)
         said = then.isoformat(timespec="seconds").replace("+00:00", "Z")
         self._put(replace(position, next_try_at=said))
@@ -408,26 +469,52 @@ class Courier:
     def _give_up(self, batch: Sequence[Message], error: Failed) -> None:
         position, one = self.position, batch[0].id
         what = one if len(batch) == 1 else f"{one} and {len(batch) - 1} more"
-        why = f"sink {self.name}: gave up {what} after {position.tries} tries: {error}"
-        logger.error("{}", why)
+        why = f"gave up {what} after {position.tries} tries: {error}"
         if self._config.on_give_up == "stop":
             self._put(replace(position, gave_up=True, next_try_at=None))
             self._save()
-        else:
-            letters = {
-                dead(self.name, position.count + place): encoded(
-                    DeadLetter(message.id, message.cursor, str(error), position.tries, wall_time())
+            self._say("sink.gave_up", batch, why)
+            return
+        letters = {
+            dead(self.name, position.letters + place): encoded(
+                DeadLetter(
+                    message.id,
+                    message.cursor,
+                    message.kind,
+                    message.body.decode(),
+                    str(error),
+                    position.tries,
+                    wall_time(),
                 )
-                for place, message in enumerate(batch, 1)
-            }
-            self._put(position.done(batch[-1].cursor, len(batch), dead=position.dead + len(batch)))
-            self._save(letters)
-            self._drop(len(batch))
-        self._note("gave up", why)
+            )
+            for place, message in enumerate(batch, 1)
+        }
+        more = len(batch)
+        self._drop(batch)
+        self._put(
+            replace(
+                position.after(batch),
+                dead=position.dead + more,
+                letters=position.letters + more,
+            )
+        )
+        self._save(letters)
+        self._say("sink.gave_up", batch, why)
 
-    def _drop(self, count: int) -> None:
-        for _ in range(count):
-            self._queue.popleft()
+    def _say(self, kind: NoticeKind, batch: Sequence[Message], why: str) -> None:
+        """Told as an event too; but not of events, as two sinks would then tell of each other."""
+        if batch[0].kind == "event":
+            logger.warning("sink {}: {}", self.name, why)
+        else:
+            self._tell_of(kind, why)
+
+    def _tell_of(self, kind: NoticeKind, why: str) -> None:
+        self._tell(kind, f"sink {self.name}: {why}", sink=self.name)
+
+    def _drop(self, batch: Sequence[Message]) -> None:
+        line = self._events if batch[0].kind == "event" else self._signals
+        for _ in batch:
+            line.waiting.popleft()
 
     # What people want.
 
@@ -441,78 +528,60 @@ class Courier:
         match ask.what:
             case "retry":
                 self._retry_dead()
-                self._put(replace(self.position, tries=0, failing_since=None, gave_up=False))
+                self._put(self.position.well())
                 self._save(done)
-                self._note("retry", f"sink {self.name}: tried again, as somebody asked for it")
+                self._tell_of("sink.retried", "tried again, as somebody asked for it")
             case "flush":
                 self._hurries = True
                 self._save(done)
             case "skip":
                 said = self._skip(ask)
                 self._save(done)
-                self._note("skip", f"sink {self.name}: {said}: {ask.cause}")
+                self._tell_of("sink.skipped", f"{said}: {ask.cause}")
 
     def _skip(self, ask: Ask) -> str:
         position = self.position
-        if ask.until is not None:
-            count = ask.until_count - position.count
-            if count <= 0:
-                return "skipped nothing, as all of it was done with"
-            self._queue.clear()
-            self._read_at = None
-            self._put(position.done(ask.until, count, skipped=position.skipped + count))
+        if ask.id is None:
+            count = max(ask.until_count - position.count, 0)
+            position = replace(position.well(), sending=None, skipped=position.skipped + count)
+            if count:
+                position = replace(position, cursor=ask.until, count=ask.until_count)
+                self._signals.begin(ask.until)
+            if ask.until_event is not None:
+                position = replace(position, event_cursor=ask.until_event)
+                self._events.begin(ask.until_event)
+            self._put(position)
             return f"skipped {count} signals"
         for key, letter in self._answered(lambda: dead_letters(self._store, self.name)).items():
             if letter.id == ask.id:
                 self._put(replace(position, dead=position.dead - 1, skipped=position.skipped + 1))
                 self._save({key: None})
                 return f"skipped the dead letter {ask.id}"
-        if not self._queue:
-            self._read()
-        if not self._queue or self._queue[0].id != ask.id:
-            return f"skipped nothing, as {ask.id} was done with"
-        head = self._queue.popleft()
-        self._put(self.position.done(head.cursor, 1, skipped=self.position.skipped + 1))
-        return f"skipped {head.id}"
+        for line in (self._events, self._signals):
+            if not line.waiting:
+                self._fill(line)
+            if line.waiting and line.waiting[0].id == ask.id:
+                gone = line.waiting.popleft()
+                self._put(replace(position.after([gone]), skipped=position.skipped + 1))
+                return f"skipped {gone.id}"
+        return f"skipped nothing, as {ask.id} was done with"
 
     def _retry_dead(self) -> None:
         """Send what was given up; what fails once more stays."""
         for key, letter in self._answered(lambda: dead_letters(self._store, self.name)).items():
-            found = self._answered(partial(self._letter, letter))
             try:
-                self.sink.deliver([found])
+                self.sink.deliver([letter.message()])
             except Exception as error:  # noqa: BLE001 it stays where it is
                 logger.warning("sink {}: {}: {}", self.name, letter.id, error)
                 return
-            self._put(
-                replace(
-                    self.position,
-                    dead=self.position.dead - 1,
-                    delivered=self.position.delivered + 1,
-                )
-            )
+            position = self.position
+            self._put(replace(position, dead=position.dead - 1, delivered=position.delivered + 1))
             self._save({key: None})
-
-    def _letter(self, letter: DeadLetter) -> Message:
-        day = datetime.fromisoformat(letter.id.split(":")[1]).date()
-        for cursor, signal in self._store.signals(trading_date=day):
-            if signal.id == letter.id:
-                return Message(signal.id, signal.body, cursor)
-        raise StoreError(f"{self._store.location}: the log has no {letter.id}")
-
-    def _note(self, to: str, why: str) -> None:
-        entry = {"what": "sink", "from": None, "to": to, "sink": self.name}
-        line = orjson.dumps({**entry, "wall_time": wall_time(), "why": why})
-        self._answered(lambda: self._store.append_audit(line))
 
     # Its position.
 
     def _put(self, position: Position) -> None:
         self.position, self._dirty = position, True
-
-    def _save_now_and_then(self) -> None:
-        if monotonic() - self._saved_at >= SAVE_SECONDS:
-            self._save()
 
     def _save(self, more: dict[str, Any] | None = None) -> None:
         if not self._dirty and not more:

@@ -7,37 +7,24 @@ from typing import Any
 
 from loguru import logger
 
-from openbell.adapters.deliveries import Message, Sink
+from openbell.adapters.deliveries import Sink
 from openbell.adapters.stores import Store
 from openbell.errors import ConfigError
 from openbell.hosttime import monotonic, wall_ns
 from openbell.runtime.config import Config
 from openbell.runtime.config.model import SinkConfig
 from openbell.runtime.config.sinks import opened_sink
-from openbell.runtime.delivery.courier import Courier, age_by
+from openbell.runtime.delivery.courier import CallbackSink, Courier, Listened, age_by
 from openbell.runtime.delivery.positions import status_of
-from openbell.runtime.results.recording import SignalLog
-from openbell.runtime.results.signals import Signal, signal_in
+from openbell.runtime.record.telling import Tell
+from openbell.runtime.results.signals import Signal
 
 DRAIN_SECONDS = 10.0
 """How long, at the end of the last day, a sink may take for a delivery before it is left behind."""
 
 
-class CallbackSink:
-    """A function of the program's own."""
-
-    at_once = 1
-    unbreakable = True
-
-    def __init__(self, handler: Callable[[Signal], object]) -> None:
-        self._handler = handler
-
-    def deliver(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            self._handler(signal_in(message.fields, message.cursor))
-
-    def close(self) -> None:
-        """Does nothing: it is the program's."""
+STOP_SECONDS = 1.0
+"""How long a delivery under way may take when its sink is to stop; then it is broken off."""
 
 
 class Deliveries:
@@ -47,8 +34,10 @@ class Deliveries:
     ----------
     opened : callable
         Gives a store of the run's; each sink has one of its own, unless it lives in memory.
-    news : SignalLog
-        Tells that there is more in the log.
+    news : sequence of News
+        Tell that there is more in a log.
+    tell : Tell
+        Told of troubles.
     live_from_ns : int
         Where days that are past began late: how old a backfilled signal was goes by that.
     only : str, optional
@@ -60,7 +49,8 @@ class Deliveries:
         config: Config,
         opened: Callable[[], Store],
         fence: int,
-        news: SignalLog,
+        news: Sequence[Listened],
+        tell: Tell,
         *,
         live_from_ns: int,
         only: str | None = None,
@@ -68,7 +58,7 @@ class Deliveries:
         self._config = config
         self._opened = opened
         self._fence = fence
-        self._news = news
+        self._news, self._tell = news, tell
         self._age = age_by(wall_ns if config.by_the_wall else lambda: live_from_ns)
         self.couriers: list[Courier] = []
         try:
@@ -88,6 +78,8 @@ class Deliveries:
         ConfigError
             If a sink has that name.
         """
+        if config.events:
+            raise ConfigError("a function is called for signals; use on_event for events")
         if config.called in (courier.name for courier in self.couriers):
             raise ConfigError(f'there is a sink "{config.called}"; give this one another name')
         courier = self._add(config, CallbackSink(handler))
@@ -102,6 +94,7 @@ class Deliveries:
             self._opened(),
             self._fence,
             self._news,
+            self._tell,
             age_seconds=self._age,
             max_age_seconds=self._config.sinks_max_age.seconds,
             shares_store=shared,
@@ -119,16 +112,15 @@ class Deliveries:
         """Wait until the first signals of the log are delivered, or can't be for now."""
         for courier in self.couriers:
             courier.hurry()
-            count, since = courier.position.count, monotonic()
-            while courier.lives and (before := courier.position.count) < signals:
-                if before != count:
-                    count, since = before, monotonic()
-                if given_up() or courier.position.gave_up:
-                    break
-                if monotonic() - since > DRAIN_SECONDS:
+            before, since = courier.position, monotonic()
+            while courier.lives and not courier.is_done(signals) and not given_up():
+                now = courier.position
+                if (now.cursor, now.event_cursor) != (before.cursor, before.event_cursor):
+                    before, since = now, monotonic()
+                if now.gave_up or monotonic() - since > DRAIN_SECONDS:
                     break
                 courier.pause(0.02)
-            if (left := signals - courier.position.count) > 0 and not given_up():
+            if (left := courier.position.waits(signals)) and not given_up():
                 logger.warning(
                     "sink {}: {} signals wait; `openbell sinks flush {}`, or the next run, "
                     "delivers them",
@@ -140,7 +132,18 @@ class Deliveries:
     def stop(self) -> None:
         """Deliver no more; what was not delivered waits for the next run."""
         for courier in self.couriers:
-            courier.stop()
+            courier.end()
+        until = monotonic() + STOP_SECONDS
+        for courier in self.couriers:
+            if courier.breakable and not courier.has_ended(max(until - monotonic(), 0.0)):
+                courier.let_go()  # which breaks it off
+        until = monotonic() + STOP_SECONDS
+        for courier in self.couriers:
+            # A program's own function is waited for.
+            left = max(until - monotonic(), 0.0) if courier.breakable else None
+            if not courier.has_ended(left):
+                logger.warning("sink {}: is held up, and left behind", courier.name)
+            courier.let_go()
 
     def status(self, signals: int) -> list[dict[str, Any]]:
         """How all sinks fare, of a log with so many signals."""

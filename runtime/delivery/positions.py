@@ -6,12 +6,13 @@ somebody wants of it. Only the holder of the lease writes the first two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import orjson
 
+from openbell.adapters.deliveries import Message
 from openbell.adapters.stores import Corrupt, Store
 
 State = Literal["up to date", "delivering", "failing", "stopped"]
@@ -21,23 +22,32 @@ Wish = Literal["retry", "flush", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a sink has come in the signal log, and how it fares."""
+    """How far a sink has come, and how it fares."""
 
     cursor: str | None = None
     """Of the last signal that it has done with; None: it begins with the first."""
     count: int = 0
     """Signals of the log up to there."""
+    event_cursor: str | None = None
+    """Of the last event that it has done with, if it is sent events."""
+    takes_signals: bool = True
+    takes_events: bool = False
     delivered: int = 0
+    events_delivered: int = 0
     skipped: int = 0
     dead: int = 0
     """Messages on its dead-letter list."""
+    letters: int = 0
+    """Dead letters that there ever were."""
     old: int = 0
     """Backfilled signals that were older than `sinks_max_age`."""
     last_id: str | None = None
-    """The signal that was delivered last."""
+    """What was delivered last."""
     delivered_at: str | None = None
+    failing_id: str | None = None
+    """The message that fails."""
     tries: int = 0
-    """Of the message under way that failed."""
+    """Of it that failed."""
     failing_since: float | None = None
     """Wall time of the first of them."""
     error: str | None = None
@@ -55,20 +65,28 @@ class Position:
             return "failing"
         return "delivering" if waits else "up to date"
 
-    def done(self, cursor: str, messages: int, **more: Any) -> Position:
-        """After so many more messages, with nothing failing."""
+    def waits(self, signals: int) -> int:
+        """Signals that wait, of a log with so many."""
+        return max(signals - self.count, 0) if self.takes_signals else 0
+
+    def well(self) -> Position:
+        """With nothing failing."""
         return replace(
             self,
-            cursor=cursor,
-            count=self.count + messages,
+            failing_id=None,
             tries=0,
             failing_since=None,
             error=None,
             next_try_at=None,
             gave_up=False,
-            sending=None,
-            **more,
         )
+
+    def after(self, batch: Sequence[Message]) -> Position:
+        """Having done with messages, all of one kind, that come next."""
+        last = batch[-1].cursor
+        if batch[0].kind == "event":
+            return replace(self.well(), event_cursor=last)
+        return replace(self.well(), cursor=last, count=self.count + len(batch), sending=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +99,10 @@ class Ask:
     id: str | None = None
     """Skip this message, and no other: it may have been delivered meanwhile."""
     until: str | None = None
-    """Skip all up to this cursor."""
+    """Skip all signals up to this cursor."""
     until_count: int = 0
     """Signals of the log up to there."""
+    until_event: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +111,14 @@ class DeadLetter:
 
     id: str
     cursor: str
+    kind: Literal["signal", "event"]
+    body: str
     why: str
     tries: int
     wall_time: str
+
+    def message(self) -> Message:
+        return Message(self.id, self.body.encode(), self.cursor, self.kind)
 
 
 def at(name: str) -> str:
@@ -144,12 +168,13 @@ def statuses(store: Store) -> list[dict[str, Any]]:
 
 def status_of(name: str, position: Position, signals: int) -> dict[str, Any]:
     """How a sink fares, of a log with so many signals."""
-    waits = max(signals - position.count, 0)
+    waits = position.waits(signals)
     return {
         "name": name,
         "state": position.state(waits),
         "waits": waits,
         "delivered": position.delivered,
+        "events_delivered": position.events_delivered,
         "skipped": position.skipped,
         "dead_letters": position.dead,
         "too_old": position.old,

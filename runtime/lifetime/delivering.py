@@ -10,7 +10,7 @@ from openbell.runtime.config import Config
 from openbell.runtime.delivery.deliveries import Deliveries
 from openbell.runtime.lifetime.lease import Heartbeat, acquired
 from openbell.runtime.lifetime.opening import open_configured_store
-from openbell.runtime.results.recording import SignalLog
+from openbell.runtime.record.telling import Telling
 
 
 def delivered_alone(config: Config, store: Store, name: str, *, delivers: bool) -> dict[str, Any]:
@@ -38,7 +38,9 @@ def delivered_alone(config: Config, store: Store, name: str, *, delivers: bool) 
         )
     fence = acquired(store, config.lease.ttl, standby=None)
     lost: list[BaseException] = []
-    heartbeat = Heartbeat(store, fence, config.lease.ttl, lost.append)
+    telling = Telling()
+    telling.fence = fence
+    heartbeat = Heartbeat(store, fence, config.lease.ttl, lost.append, telling)
     in_memory = config.store.url == "memory://"
     try:
         heartbeat.start()
@@ -46,7 +48,8 @@ def delivered_alone(config: Config, store: Store, name: str, *, delivers: bool) 
             config,
             lambda: store if in_memory else open_configured_store(config),
             fence,
-            SignalLog(keep=False),
+            (),
+            telling.tell,
             live_from_ns=0,
             only=name,
         )
@@ -59,6 +62,7 @@ def delivered_alone(config: Config, store: Store, name: str, *, delivers: bool) 
                 deliveries.drain(signals, lambda: bool(lost) or courier.position.tries > 1)
         finally:
             deliveries.stop()
+            telling.bring_to(store)
         if lost:
             raise LeaseLost(str(lost[0]))
         (status,) = deliveries.status(signals)

@@ -180,7 +180,8 @@ class DurableRun:
                 config,
                 self._store_of_a_sink,
                 self.fence,
-                self.recorder.log,
+                (self.recorder.log, self.telling.news),
+                self.telling.tell,
                 live_from_ns=self.plan.live_from_ns,
             )
         except BaseException:

@@ -32,6 +32,12 @@ WHATS: dict[str, str] = {
     "run.restarted": "restart",
     "run.restored": "restored",
     "run.resumed": "pause",
+    "sink.back": "sink",
+    "sink.failed": "sink",
+    "sink.failing": "sink",
+    "sink.gave_up": "sink",
+    "sink.retried": "sink",
+    "sink.skipped": "sink",
     "store.outage": "outage",
 }
 """What the audit trail calls some kinds; the others are notices."""

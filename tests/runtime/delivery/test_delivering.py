@@ -121,3 +121,19 @@ def test_a_receiver_that_hangs_delays_neither_the_run_nor_its_end(
         assert time.monotonic() - began < 30
         assert len(receiver.got) == 1
     assert fares(keys)["waits"] == len(logged(keys)) > 10
+
+
+def test_events_that_are_asked_for_are_sent_too_each_once(minutes: Path, tmp_path: Path) -> None:
+    with receiving() as receiver:
+        sink = webhook(receiver, events=["day.ended", "session.completed", "sink"], signals=False)
+        keys = configured(minutes, tmp_path, sink)
+
+        with Runtime.from_config(keys) as runtime:
+            runtime.run()
+            told = [e for e in runtime.events() if e.kind in ("day.ended", "session.completed")]
+
+    assert [unquote(got.key) for got in receiver.got] == [event.id for event in told]
+    assert len(told) == 6
+    assert {got.headers["X-Openbell-Kind"] for got in receiver.got} == {"event"}
+    status = fares(keys)
+    assert (status["events_delivered"], status["delivered"], status["waits"]) == (6, 0, 0)
