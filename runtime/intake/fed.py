@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -12,6 +13,7 @@ from openbell.adapters.sources import Source, SourceInfo
 from openbell.market.assembly import no_raw_rows
 from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows, RowBatch
 from openbell.market.days import TradingDay
+from openbell.runtime.record.recordings import RecordedHistory
 
 Came = Callable[[date], Sequence[RowBatch]]
 """What came of a day in an earlier process, as far as it is kept."""
@@ -26,6 +28,8 @@ class RunRows:
         History of before the run.
     keeps : bool
         Whether somebody looks back: then rows of the day under way are kept until the next.
+    recorded : RecordedHistory, optional
+        Days that were recorded, in this run or before it.
     """
 
     def __init__(
@@ -37,8 +41,10 @@ class RunRows:
         interval_ns: int | None,
         keeps: bool,
         earlier: Came = lambda day: (),
+        recorded: RecordedHistory | None = None,
     ) -> None:
         self._stored = stored
+        self._recorded = recorded
         self._symbols, self._interval_ns = symbols, interval_ns
         self.days = days
         """Those that a run may come to, oldest first."""
@@ -82,24 +88,36 @@ class RunRows:
                 rows = (*begun[1](), *rows)
             if rows := rows or tuple(self.earlier(day.date)):
                 return _of(names, rows)
+        if self._recorded is not None:
+            found = self._recorded.between(start_ns, end_ns)
+            if found is not None:
+                return _among(names, found)
         if self._stored is None:
             return no_raw_rows(names, self._interval_ns)
         held = set(self._stored.info().symbols)
-        found = self._stored.read(start_ns, end_ns, tuple(n for n in names if n in held))
-        place = np.array([names.index(name) for name in found.symbols], np.int32)
-        return RawRows(
-            kind=found.kind,
-            symbols=names,
-            code=place[found.code] if len(place) else found.code,
-            ts=found.ts,
-            columns=found.columns,
-            locate=found.locate,
-            signed=found.signed,
+        return _among(
+            names, self._stored.read(start_ns, end_ns, tuple(n for n in names if n in held))
         )
 
     def close(self) -> None:
         if self._stored is not None:
             self._stored.close()
+
+
+def _among(names: tuple[str, ...], raw: RawRows) -> RawRows:
+    """The rows of some symbols, on them."""
+    place = {name: code for code, name in enumerate(names)}
+    codes = np.array([place.get(symbol, -1) for symbol in raw.symbols], np.int32)
+    code = codes[raw.code] if len(codes) else raw.code
+    kept = np.flatnonzero(code >= 0)
+    return replace(
+        raw,
+        symbols=names,
+        code=code[kept],
+        ts=raw.ts[kept],
+        columns={name: column[kept] for name, column in raw.columns.items()},
+        locate=lambda row: raw.locate(int(kept[row])),
+    )
 
 
 def _of(names: tuple[str, ...], parts: Sequence[RowBatch]) -> RawRows:

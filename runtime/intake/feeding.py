@@ -21,6 +21,7 @@ from openbell.runtime.intake.planning import Plan, fed_plan
 from openbell.runtime.intake.refused import RefusedLines
 from openbell.runtime.intake.renewal import by_command
 from openbell.runtime.intake.settings import data_options
+from openbell.runtime.record.recordings import RecordedHistory
 from openbell.runtime.record.telling import Tell, tell_log
 
 OPTIONS = ("rows_max", "full")
@@ -64,6 +65,7 @@ def fed(
     stored: Source | None = None
     if config.data.path is not None:
         stored = open_source(config.data.path, data_options(config))
+    recorded = None if config.feed.record is None else RecordedHistory(config.feed.record)
     try:
         plan = fed_plan(
             config,
@@ -71,6 +73,7 @@ def fed(
             local_today(config, host),
             since,
             live_from_ns=host() if host is not None and config.by_the_wall else EPOCH,
+            recorded=frozenset() if recorded is None else recorded.dates,
             indicators=indicators,
         )
         delivers: Feed | None = None
@@ -87,6 +90,7 @@ def fed(
         days=plan.days,
         interval_ns=interval_ns,
         keeps=bool(plan.trailing.needs),
+        recorded=recorded,
     )
     feed = HandOver(
         symbols=plan.symbols,

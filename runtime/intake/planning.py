@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property, partial
@@ -201,6 +201,7 @@ def fed_plan(
     since: date | None = None,
     *,
     live_from_ns: MarketTime = EPOCH,
+    recorded: Collection[date] = (),
     indicators: Mapping[str, Indicator] | None = None,
 ) -> Plan:
     """Work out a run whose rows come from a feed.
@@ -215,6 +216,8 @@ def fed_plan(
         The first day of a run that goes on.
     live_from_ns : MarketTime
         Where inside its first day the run begins; EPOCH: nobody can tell.
+    recorded : collection of date
+        Days whose rows were recorded, and are history too.
 
     Raises
     ------
@@ -241,7 +244,7 @@ def fed_plan(
     if not days:
         raise ConfigError(f"{config.exchange} has no trading day from {start} to {end}")
     held = {} if stored is None else stored.dates(zone)
-    dates = {**held, **{day.date: 0 for day in days}}
+    dates = {**held, **dict.fromkeys(recorded, 0), **{day.date: 0 for day in days}}
     trailing = trailing_settings(config, calendar.before, dates)
     made = fed_settings(config)
     refuse_windows_outside(config, made, days)

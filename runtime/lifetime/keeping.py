@@ -31,14 +31,8 @@ from openbell.runtime.lifetime.replaying import states_after
 from openbell.runtime.record import brought, feedlog, steplog
 from openbell.runtime.record.codec import encode
 from openbell.runtime.record.recorded import Stretch, stretches
-from openbell.runtime.record.recordings import (
-    About,
-    RecordedDay,
-    drop,
-    put_together,
-    write_part,
-    written,
-)
+from openbell.runtime.record.recordedfiles import drop, put_together, write_part
+from openbell.runtime.record.recordings import About, RecordedDay, written
 
 CARRIED = "carried"
 """Begins the name of the entry with what earlier days left to a day; its first step follows."""

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from datetime import date
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,21 @@ import msgpack
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from openbell.adapters.stores import JournalEntry, Step
 from openbell.errors import DataError, InputError
-from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, BadRow, Kind, RawRows
-from openbell.market.days import EPOCH, MarketTime, Segment, TradingDay
-from openbell.messages.control import Rang
-from openbell.runtime.record import journal, steplog
-from openbell.runtime.record.codec import decode
+from openbell.market.bars import (
+    BAR_COLUMNS,
+    TICK_COLUMNS,
+    BadRow,
+    Codes,
+    Kind,
+    Prices,
+    RawRows,
+)
+from openbell.market.days import EPOCH, MarketTime, Nanoseconds, Segment, TradingDay
+from openbell.runtime.record import journal
 from openbell.runtime.record.feedlog import Came
 
 ROWS, MARKS, PARTS = ".parquet", ".marks", ".parts"
@@ -40,18 +46,15 @@ VERSION = 1
 ABOUT = b"recording"
 """Under which the marks' file says what it is about, as JSON."""
 
-LINES = 1 << 16
-"""Rows of a row group, at least, where a day's parts become one file."""
-
-_AT = pa.timestamp("ns", "UTC")
+AT = pa.timestamp("ns", "UTC")
 
 MARKS_SCHEMA = pa.schema(
     [
         pa.field("step", pa.int64(), nullable=False),
-        pa.field("from", _AT, nullable=False),
-        pa.field("until", _AT, nullable=False),
+        pa.field("from", AT, nullable=False),
+        pa.field("until", AT, nullable=False),
         pa.field("what", pa.list_(pa.string()), nullable=False),
-        pa.field("host", _AT),
+        pa.field("host", AT),
         pa.field("rows", pa.int64()),
         pa.field("position", pa.int64()),
         pa.field("outside", pa.list_(pa.struct({"symbol": pa.string(), "rows": pa.int64()}))),
@@ -141,30 +144,35 @@ class RecordedDay:
     def raw_rows(self) -> RawRows:
         """All of its rows, as a source has them."""
         parts = [self.came[step] for step in sorted(self.came)]
-        names, theirs = _columns(self.about.kind)
-        return RawRows(
-            kind=self.about.kind,
-            symbols=self.about.symbols,
-            code=_joined([part.code for part in parts], np.int32),
-            ts=_joined([part.ts for part in parts], np.int64),
-            columns={
-                name: _joined([part.columns[own] for part in parts], np.float64)
-                for name, own in zip(names, theirs, strict=True)
-            },
-            locate=lambda row: (f"{self.about.trading_date}{ROWS}", row),
-            signed=True,  # what could not be used is not among them
-        )
+        return _raw_rows(self.about, [(part.code, part.ts, part.columns) for part in parts])
 
 
-# Which days there are
+_Columns = tuple[Codes, Nanoseconds, Mapping[str, Prices]]
+"""Of some rows: symbols as places in the register, times, and numbers by the journal's names."""
+
+
+def _raw_rows(about: About, parts: Sequence[_Columns]) -> RawRows:
+    names, theirs = names_of(about.kind)
+    return RawRows(
+        kind=about.kind,
+        symbols=about.symbols,
+        code=joined([code for code, _, _ in parts], np.int32),
+        ts=joined([ts for _, ts, _ in parts], np.int64),
+        columns={
+            name: joined([columns[own] for _, _, columns in parts], np.float64)
+            for name, own in zip(names, theirs, strict=True)
+        },
+        locate=lambda row: (f"{about.trading_date}{ROWS}", row),
+        signed=True,  # what could not be used is not among them
+    )
 
 
 def recorded_days(path: Path | str) -> dict[date, Path]:
     """The days of a recording, each with the folder that it is in: of a folder, or of one file."""
     path = Path(path)
     folder = path if path.is_dir() else path.parent
-    found = _dates(_names(folder, MARKS))
-    found |= {of for of in _dates(_names(folder / PARTS, "")) if _parts(folder, of)}
+    found = _dates(names_in(folder, MARKS))
+    found |= {of for of in _dates(names_in(folder / PARTS, "")) if parts_of(folder, of)}
     if path != folder:
         found &= _dates([path.name] if path.name.endswith((ROWS, MARKS)) else [])
     return {of: folder for of in sorted(found)}
@@ -181,12 +189,12 @@ def about_day(folder: Path, of: date) -> About:
     pieces = written(folder, of)
     if not pieces:
         raise DataError(f"{folder}: has no recording of {of}; it has {_span(folder)}")
-    return _together(pieces, closed=pieces[-1].closed)
+    return together(pieces, closed=pieces[-1].closed)
 
 
 def written(folder: Path, of: date) -> list[About]:
     """What there is of a day, oldest first: the whole, and parts that came after it."""
-    found = [about for stem in _stems(folder, of) if (about := _about(stem)) is not None]
+    found = [about for stem in stems(folder, of) if (about := about_file(stem)) is not None]
     return _in_a_row(found)
 
 
@@ -198,18 +206,18 @@ def _in_a_row(found: Iterable[About]) -> list[About]:
     return kept
 
 
-def _stems(folder: Path, of: date) -> Iterator[Path]:
+def stems(folder: Path, of: date) -> Iterator[Path]:
     """Paths without their suffixes: the whole first, then parts in their order."""
     yield folder / str(of)
-    yield from _parts(folder, of)
+    yield from parts_of(folder, of)
 
 
-def _parts(folder: Path, of: date) -> list[Path]:
+def parts_of(folder: Path, of: date) -> list[Path]:
     below = folder / PARTS / str(of)
-    return [below / name.removesuffix(MARKS) for name in sorted(_names(below, MARKS))]
+    return [below / name.removesuffix(MARKS) for name in sorted(names_in(below, MARKS))]
 
 
-def _names(folder: Path, suffix: str) -> list[str]:
+def names_in(folder: Path, suffix: str) -> list[str]:
     try:
         return [name for name in os.listdir(folder) if name.endswith(suffix)]
     except (FileNotFoundError, NotADirectoryError):
@@ -224,60 +232,17 @@ def _dates(names: Iterable[str]) -> set[date]:
     return found
 
 
-# Writing
-
-
-def write_part(folder: Path, day: RecordedDay) -> None:
-    """A stretch of a day, durable when this returns: the marks come last, and make it count."""
-    about = day.about
-    below = folder / PARTS / about.trading_date
-    below.mkdir(parents=True, exist_ok=True)
-    stem = below / f"{about.first:012d}-{about.last:012d}"
-    for suffix, table in ((ROWS, _rows_table(day)), (MARKS, _marks_table(day))):
-        with _replacing(_with(stem, suffix)) as path:
-            pq.write_table(table, path, compression="zstd")
-
-
-def put_together(folder: Path, of: date, *, closed: bool) -> None:
-    """Make one file of a day's parts, and of what was one before; does nothing where it is one."""
-    pieces = written(folder, of)
-    whole = folder / str(of)
-    if not pieces or (len(pieces) == 1 and _about(whole) == replace(pieces[0], closed=closed)):
-        _drop_parts(folder, of)
-        return
-    stems = _chosen(folder, of, pieces)
-    about = _together(pieces, closed=closed)
-    with _replacing(_with(whole, ROWS)) as path:
-        _copy([_with(stem, ROWS) for stem in stems], path, None)
-    with _replacing(_with(whole, MARKS)) as path:
-        _copy([_with(stem, MARKS) for stem in stems], path, about)
-    _drop_parts(folder, of)
-
-
-def drop(folder: Path, of: date) -> None:
-    """Take a day away: what it held was given up."""
-    _with(folder / str(of), MARKS).unlink(missing_ok=True)
-    _with(folder / str(of), ROWS).unlink(missing_ok=True)
-    _drop_parts(folder, of)
-
-
-def _drop_parts(folder: Path, of: date) -> None:
-    shutil.rmtree(folder / PARTS / str(of), ignore_errors=True)
-    if not _names(folder / PARTS, ""):
-        shutil.rmtree(folder / PARTS, ignore_errors=True)
-
-
-def _chosen(folder: Path, of: date, pieces: Sequence[About]) -> list[Path]:
+def chosen(folder: Path, of: date, pieces: Sequence[About]) -> list[Path]:
     wanted = {(about.first, about.last) for about in pieces}
-    stems: dict[tuple[int, int], Path] = {}
-    for stem in _stems(folder, of):
-        about = _about(stem)
+    found: dict[tuple[int, int], Path] = {}
+    for stem in stems(folder, of):
+        about = about_file(stem)
         if about is not None and (about.first, about.last) in wanted:
-            stems.setdefault((about.first, about.last), stem)
-    return [stems[about.first, about.last] for about in pieces]
+            found.setdefault((about.first, about.last), stem)
+    return [found[about.first, about.last] for about in pieces]
 
 
-def _together(pieces: Sequence[About], *, closed: bool) -> About:
+def together(pieces: Sequence[About], *, closed: bool) -> About:
     not_used: dict[str, dict[str, int]] = {}
     for about in pieces:
         for why, counts in about.not_used.items():
@@ -295,147 +260,6 @@ def _together(pieces: Sequence[About], *, closed: bool) -> About:
     )
 
 
-def _copy(sources: Sequence[Path], target: Path, about: About | None) -> None:
-    """Row groups of several files into one, a part at a time: a day may be larger than memory."""
-    writer: pq.ParquetWriter | None = None
-    waiting: list[pa.Table] = []
-    lines = 0
-
-    def flush() -> None:
-        nonlocal writer, lines
-        if not waiting:
-            return
-        table = pa.concat_tables(waiting).unify_dictionaries()
-        if writer is None:
-            schema = table.schema.with_metadata(_metadata(about) if about is not None else None)
-            writer = pq.ParquetWriter(target, schema, compression="zstd")
-        writer.write_table(table.cast(writer.schema))
-        waiting.clear()
-        lines = 0
-
-    for source in sources:
-        file = pq.ParquetFile(source)
-        try:
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group).replace_schema_metadata(None)
-                waiting.append(table)
-                lines += len(table)
-                if lines >= LINES:
-                    flush()
-            if not file.num_row_groups:
-                waiting.append(file.schema_arrow.remove_metadata().empty_table())
-        finally:
-            file.close()
-    flush()
-    assert writer is not None, "there is a part"
-    writer.close()
-
-
-class _replacing:
-    """A file that is there as a whole, on the disk, or as it was before."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._made = path.with_name(f".{path.name}.{os.getpid()}")
-
-    def __enter__(self) -> Path:
-        return self._made
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is not None:
-            self._made.unlink(missing_ok=True)
-            return
-        for path, flags in ((self._made, os.O_RDWR), (self._path.parent, os.O_RDONLY)):
-            if path is not self._made:
-                os.replace(self._made, self._path)
-            descriptor = os.open(path, flags)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-def _rows_table(day: RecordedDay) -> pa.Table:
-    names, theirs = _columns(day.about.kind)
-    order = sorted(day.came)
-    parts = [day.came[step] for step in order]
-    counts = [len(part.ts) for part in parts]
-    code = _joined([part.code for part in parts], np.int32)
-    host = np.repeat(np.array([part.host_ns for part in parts], np.int64), counts)
-    columns: dict[str, pa.Array] = {
-        "symbol": pa.DictionaryArray.from_arrays(
-            pa.array(code), pa.array(day.about.symbols, pa.string())
-        ),
-        "ts": pa.array(_joined([part.ts for part in parts], np.int64), _AT),
-    }
-    for name, own in zip(names, theirs, strict=True):
-        columns[name] = pa.array(_joined([part.columns[own] for part in parts], np.float64))
-    columns["arrived"] = pa.array(host, _AT, mask=host == EPOCH)
-    columns["step"] = pa.array(np.repeat(np.array(order, np.int64), counts))
-    return pa.table(columns)
-
-
-def _marks_table(day: RecordedDay) -> pa.Table:
-    lines: dict[str, list[Any]] = {name: [] for name in MARKS_SCHEMA.names}
-    for place, step in enumerate(day.steps):
-        grant = steplog.read(step.grant).grant
-        came = day.came.get(step.number)
-        inputs, what, host = grant["inputs"], [], EPOCH if came is None else came.host_ns
-        for entered in inputs:
-            told, at = _what(entered)
-            what.append(told)
-            host = max(host, at)
-        plain = all(entered[0] == "arrived" for entered in inputs)
-        lines["step"].append(step.number)
-        lines["from"].append(grant["from_ns"])
-        lines["until"].append(grant["until_ns"])
-        lines["what"].append(what)
-        lines["host"].append(host or None)
-        lines["rows"].append(None if came is None else len(came.ts))
-        lines["position"].append(None if came is None else came.position)
-        outside = () if came is None else came.outside
-        lines["outside"].append(
-            [{"symbol": day.about.symbols[of], "rows": n} for of, n in outside] or None
-        )
-        bad = () if came is None else came.bad
-        lines["bad"].append([_bad(row) for row in bad] or None)
-        lines["inputs"].append(None if plain else msgpack.packb(inputs, use_bin_type=True))
-        kept = () if place else day.kept
-        lines["kept"].append([_kept(entry) for entry in kept] or None)
-    return pa.table(lines, MARKS_SCHEMA.with_metadata(_metadata(day.about)))
-
-
-def _what(entered: Sequence[Any]) -> tuple[str, MarketTime]:
-    """An input in words, and when it entered by the host's clock."""
-    if entered[0] != "message":
-        return str(entered[0]), EPOCH
-    message = decode(entered[1])
-    if isinstance(message, Rang):
-        return f"rang {message.name}", message.host_ns
-    return type(message).__name__.lower(), EPOCH
-
-
-def _bad(row: BadRow) -> dict[str, Any]:
-    return {
-        "file": row.file,
-        "row": row.row,
-        "symbol": row.symbol,
-        "ts": row.ts_ns,
-        "reason": row.reason,
-    }
-
-
-def _kept(entry: JournalEntry) -> dict[str, Any]:
-    return {"name": entry.name, "step": entry.step, "body": entry.body}
-
-
-def _metadata(about: About) -> dict[bytes, bytes]:
-    return {ABOUT: json.dumps(asdict(about), sort_keys=True).encode()}
-
-
-# Reading
-
-
 def read_day(folder: Path, of: date) -> RecordedDay:
     """A recorded day, as far as there is.
 
@@ -447,7 +271,7 @@ def read_day(folder: Path, of: date) -> RecordedDay:
     about = about_day(folder, of)
     pieces = written(folder, of)
     parts = [
-        _read(stem, about) for stem, about in zip(_chosen(folder, of, pieces), pieces, strict=True)
+        _read(stem, about) for stem, about in zip(chosen(folder, of, pieces), pieces, strict=True)
     ]
     if len(parts) == 1:
         return parts[0]
@@ -459,14 +283,38 @@ def read_day(folder: Path, of: date) -> RecordedDay:
     )
 
 
-def raw_rows_of(folder: Path, of: date) -> RawRows:
-    """Only a day's rows.
+class RecordedHistory:
+    """The rows of a folder's recorded days, for who looks back at them."""
 
-    Raises
-    ------
-    DataError
-    """
-    return read_day(folder, of).raw_rows()
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.dates = frozenset(recorded_days(folder))
+
+    def between(self, start_ns: int, end_ns: int) -> RawRows | None:
+        """The rows of the day that opens between two instants; None: it was not recorded.
+
+        Raises
+        ------
+        DataError
+            If its files can't be read.
+        """
+        near = datetime.fromtimestamp(start_ns // 10**9, UTC).date()
+        last = datetime.fromtimestamp(end_ns // 10**9, UTC).date() + timedelta(days=1)
+        while near <= last:  # the date of an exchange far from Greenwich is another one
+            if near in self.dates:
+                about = about_day(self._folder, near)
+                if start_ns <= about.day.open_ns < end_ns:
+                    return self._rows(about)
+            near += timedelta(days=1)
+        return None
+
+    def _rows(self, about: About) -> RawRows:
+        pieces = written(self._folder, about.date)
+        parts = [
+            _columns_of(stem, piece, piece.rows)
+            for stem, piece in zip(chosen(self._folder, about.date, pieces), pieces, strict=True)
+        ]
+        return _raw_rows(about, parts)
 
 
 def _span(folder: Path) -> str:
@@ -474,10 +322,10 @@ def _span(folder: Path) -> str:
     return f"{days[0]} to {days[-1]}" if days else "none"
 
 
-def _about(stem: Path) -> About | None:
+def about_file(stem: Path) -> About | None:
     """What a file of marks is about; None where there is no such file, or it has no rows beside it."""
-    path = _with(stem, MARKS)
-    if not path.exists() or not _with(stem, ROWS).exists():
+    path = with_suffix(stem, MARKS)
+    if not path.exists() or not with_suffix(stem, ROWS).exists():
         return None
     try:
         found = pq.read_schema(path).metadata or {}
@@ -495,42 +343,55 @@ def _about(stem: Path) -> About | None:
 
 
 def _read(stem: Path, about: About) -> RecordedDay:
-    path = _with(stem, MARKS)
+    path = with_suffix(stem, MARKS)
     try:
         marks = pq.read_table(path, partitioning=None)
-        rows = pq.read_table(_with(stem, ROWS), partitioning=None)
-        numbers = marks["step"].to_numpy()
+        numbers = marks["step"].to_pylist()
+        counts = marks["rows"].fill_null(0).to_numpy()
     except (KeyError, pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
-    if list(numbers) != list(range(about.first, about.last + 1)):
+    if numbers != list(range(about.first, about.last + 1)):
         raise DataError(
             f"{path}: a mark is missing: it has {len(numbers):,} of the steps {about.first:,} to "
             f"{about.last:,}; put the file back as it was recorded"
         )
-    counts = marks["rows"].fill_null(0).to_numpy()
-    if len(rows) < counts.sum() or counts.sum() != about.rows:
-        raise DataError(
-            f"{_with(stem, ROWS)}: has {len(rows):,} rows, and the marks say "
-            f"{max(about.rows, int(counts.sum())):,}; put both files back as they were recorded"
-        )
+    rows = _columns_of(stem, about, int(counts.sum()))
     try:
         return RecordedDay(about, *_lines(about, marks, rows, counts))
     except (KeyError, TypeError, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
 
 
+def _columns_of(stem: Path, about: About, count: int) -> _Columns:
+    """The rows of a file, as many as the marks know of: it may have got more of them since."""
+    path = with_suffix(stem, ROWS)
+    names, theirs = names_of(about.kind)
+    try:
+        rows = pq.read_table(path, columns=["symbol", "ts", *names], partitioning=None)
+        if len(rows) < count or count != about.rows:
+            raise DataError(
+                f"{path}: has {len(rows):,} rows, and the marks say {max(about.rows, count):,}; put "
+                "both files back as they were recorded"
+            )
+        rows = rows.slice(0, count)
+        return (
+            _codes(about, rows["symbol"]),
+            rows["ts"].cast(pa.int64()).to_numpy(),
+            {own: rows[name].to_numpy() for name, own in zip(names, theirs, strict=True)},
+        )
+    except (KeyError, pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
 def _lines(
-    about: About, marks: pa.Table, rows: pa.Table, counts: np.ndarray[Any, np.dtype[np.int64]]
+    about: About, marks: pa.Table, rows: _Columns, counts: NDArray[np.int64]
 ) -> tuple[tuple[Step, ...], dict[int, Came], tuple[JournalEntry, ...]]:
-    names, theirs = _columns(about.kind)
-    code = _codes(about, rows["symbol"])
-    ts = rows["ts"].cast(pa.int64()).to_numpy()
-    columns = {own: rows[name].to_numpy() for name, own in zip(names, theirs, strict=True)}
+    code, ts, columns = rows
     place = {symbol: number for number, symbol in enumerate(about.symbols)}
     edges = np.concatenate([[0], np.cumsum(counts)]).tolist()
     of = {
         name: (
-            marks[name].cast(pa.int64()) if marks.schema.field(name).type == _AT else marks[name]
+            marks[name].cast(pa.int64()) if marks.schema.field(name).type == AT else marks[name]
         ).to_pylist()
         for name in MARKS_SCHEMA.names
     }
@@ -594,7 +455,7 @@ def _codes(about: About, column: pa.ChunkedArray) -> Any:
         known = np.array([place[symbol] for symbol in chunk.dictionary.to_pylist()], np.int32)
         indices = chunk.indices.to_numpy(zero_copy_only=False)
         parts.append(known[indices] if len(indices) else np.zeros(0, np.int32))
-    return _joined(parts, np.int32)
+    return joined(parts, np.int32)
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
@@ -602,17 +463,17 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"{path}: is no recording's file ({text}); put it back as it was recorded")
 
 
-def _columns(kind: Kind) -> tuple[Sequence[str], Sequence[str]]:
+def names_of(kind: Kind) -> tuple[Sequence[str], Sequence[str]]:
     """Names in the file, and in what the journal has."""
     if kind == "ticks":
         return TICK_COLUMNS, ("close", "volume")
     return BAR_COLUMNS, BAR_COLUMNS
 
 
-def _joined(parts: Sequence[Any], kind: Any) -> Any:
+def joined(parts: Sequence[Any], kind: Any) -> Any:
     return np.concatenate(parts) if parts else np.zeros(0, kind)
 
 
-def _with(stem: Path, suffix: str) -> Path:
+def with_suffix(stem: Path, suffix: str) -> Path:
     # Not with_suffix, which would take off what stands behind a dot in a name.
     return stem.with_name(stem.name + suffix)

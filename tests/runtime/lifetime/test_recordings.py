@@ -328,3 +328,28 @@ def test_a_recording_needs_a_live_feed_and_a_store(tmp_path: Path, whole: Lived)
     replayed = {"data.path": str(whole[1]), "feed": {"record": str(tmp_path)}, "clock": {}}
     with pytest.raises(ConfigError, match="stored already"):
         openbell.Runtime.from_config({**made, **pushed(tmp_path)}, overrides=replayed)
+
+
+def test_days_that_were_recorded_are_history_for_the_next(tmp_path: Path) -> None:
+    highest = {"type": "trailing_max", "period": "1d", "granularity": "daily", "field": "high"}
+    made = pushed(tmp_path, history={"indicators": {"highest": highest}})
+    found = []
+    for name in ("first", "second"):
+        of_name = {**made, "name": name}
+        if name == "second":  # nothing is known of the day before but what was recorded
+            of_name["feed"] = {**made["feed"], "start": str(NEXT)}
+        with openbell.Runtime.from_config(of_name, record=tmp_path / "days") as runtime:
+            if name == "first":
+                runtime.push_ticks(["A", "B"], [int(at("09:31") * 1e9)] * 2, [101.5, 207.0])
+                runtime.push_ticks("B", int(at("09:32") * 1e9), 90.0)
+                runtime.end_day(DAY)
+            runtime.push_ticks("A", int(at("09:31", str(NEXT)) * 1e9), 100.0)
+            durable(runtime, runtime.end_day(NEXT))
+            until = time.monotonic() + 60
+            while runtime.day is None or runtime.day.date != NEXT:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            found.append(runtime.day.indicators)
+
+    first, second = (of["highest"].values.tolist() for of in found)
+    assert first == second == [101.5, 207.0]
