@@ -9,17 +9,18 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgpack
+import numpy as np
 import pytest
 from by_hand import ByHand, at, config
 
 from openbell.adapters.stores import Step
 from openbell.errors import OpenbellError
 from openbell.runtime.config import config_from
-from openbell.runtime.lifetime import keeping
 from openbell.runtime.lifetime.eras import era_on
 from openbell.runtime.lifetime.keeping import Recording
 from openbell.runtime.lifetime.parity import parity
-from openbell.runtime.record import steplog
+from openbell.runtime.record import recordedfiles, steplog
 from openbell.runtime.record.recordings import read_day
 
 DAY = date(2024, 7, 1)
@@ -97,7 +98,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def a_mark_is_missing(patch: pytest.MonkeyPatch) -> None:
     """Boundaries that are crossed without a row are not noted."""
-    write = keeping.write_part
+    write = recordedfiles.write_part
 
     def without(folder: Path, day: Any) -> None:
         def stays(step: Step) -> Step:
@@ -105,17 +106,17 @@ def a_mark_is_missing(patch: pytest.MonkeyPatch) -> None:
             if grant["inputs"] or grant["until_ns"] == grant["from_ns"]:
                 return step
             grant["until_ns"] = grant["from_ns"]
-            written = steplog.msgpack.packb({**grant, "parts": {}}, use_bin_type=True)
+            written = msgpack.packb({**grant, "parts": {}}, use_bin_type=True)
             return replace(step, grant=written)
 
         write(folder, replace(day, steps=tuple(map(stays, day.steps))))
 
-    patch.setattr(keeping, "write_part", without)
+    patch.setattr("openbell.runtime.lifetime.keeping.write_part", without)
 
 
 def a_row_falls_on_the_other_side(patch: pytest.MonkeyPatch) -> None:
     """Rows are noted with the step before theirs."""
-    write = keeping.write_part
+    write = recordedfiles.write_part
 
     def earlier(folder: Path, day: Any) -> None:
         came = dict(day.came)
@@ -133,12 +134,10 @@ def a_row_falls_on_the_other_side(patch: pytest.MonkeyPatch) -> None:
                 came[last] = _behind(came[last], rows)
         write(folder, replace(day, came=came))
 
-    patch.setattr(keeping, "write_part", earlier)
+    patch.setattr("openbell.runtime.lifetime.keeping.write_part", earlier)
 
 
 def _behind(first: Any, then: Any) -> Any:
-    import numpy as np
-
     return replace(
         first,
         code=np.concatenate([first.code, then.code]),
