@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from openbell.runtime.cli.options import ConfigFile, Json
+from openbell.errors import InputError
+from openbell.runtime.cli.options import ConfigFile, Json, Name, StoreUrl
 from openbell.runtime.cli.times import Utc
 from openbell.runtime.cli.words import one_line
 
@@ -15,8 +16,10 @@ from openbell.runtime.cli.words import one_line
 def why(
     what: Annotated[str, typer.Argument(help="A symbol, or a signal's id.", metavar="SYMBOL|ID")],
     day: Annotated[str | None, typer.Argument(help="Its trading day.", metavar="DATE")] = None,
-    session: Annotated[str | None, typer.Argument(help="One session.")] = None,
+    session: Annotated[str | None, typer.Argument(help="One session.", metavar="SESSION")] = None,
     config: ConfigFile = None,
+    store: StoreUrl = None,
+    name: Name = None,
     data: Annotated[
         str | None,
         typer.Option(help="Ask these stored rows, not what was run.", metavar="PATH"),
@@ -29,22 +32,19 @@ def why(
 ) -> None:
     """Explain a symbol's day: its levels, its signals, what was refused, the nearest miss."""
     from openbell.runtime.cli.configured import configuration as configured
-    from openbell.runtime.cli.configured import configuration_file
-
-    file = configuration_file(config)
-    made = configured(file, {"data.path": data})
-    from openbell.runtime.lifetime.opening import open_configured_store
+    from openbell.runtime.cli.configured import configuration_file, stored_configuration
+    from openbell.runtime.cli.stored import opened_store
     from openbell.runtime.why import asked, from_store, from_stored_rows
 
     question = asked(what, day, session)
     if data is not None or out is not None:
+        if store is not None or name is not None:
+            raise InputError("--store: a store is asked without --data and --out")
+        made = configured(configuration_file(config), {"data.path": data})
         found = from_stored_rows(made, None, question, out)
     else:
-        store = open_configured_store(made)
-        try:
-            found = from_store(made, store, question)
-        finally:
-            store.close()
+        with opened_store(config, store, name) as opened:
+            found = from_store(None if store else stored_configuration(config), opened, question)
     if json:
         print(one_line(found.as_dict()))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -221,6 +221,8 @@ class RecordedRun:
         self.source: Source = _Files(self._days, tuple(about[of] for of in self._days))
         self.plan = self._planned(about[max(self._days)], *(about[of].day for of in self._days))
         self.engine = self._engine(self.plan, recorder)
+        self.beside: Callable[[Engine], object] = lambda engine: None
+        """Gets each day's engine before it runs, to listen to it."""
         self._stopped = False
 
     def run(self) -> None:
@@ -252,6 +254,7 @@ class RecordedRun:
         planned = self._planned(recorded.about, recorded.about.day)
         self.engine.close()
         self.engine = engine = self._engine(planned, self.recorder)
+        self.beside(engine)
         prepared = restore(engine, planned, as_restored(recorded))
         about = recorded.about
         engine.ledger = _Following(engine, about, about.day, self.recorder, self.events)

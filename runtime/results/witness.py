@@ -15,7 +15,7 @@ from openbell.market.days import Nanoseconds
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
-from openbell.messages.session import DayOpened, SessionCompleted
+from openbell.messages.session import DayCleared, DayOpened, SessionCompleted
 from openbell.messages.signal import Signals
 from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.results.signals import Signal, of_batch
@@ -95,6 +95,8 @@ class Witness:
 
     def _hear(self, message: Message, after: breakout.State) -> None:
         match message:
+            case DayCleared():
+                self.opened = None
             case DayOpened():
                 self.opened, self.completed, self.signals = message, {}, []
                 self.counts, self.bad = [message.counts], list(message.bad)

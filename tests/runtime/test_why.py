@@ -161,7 +161,9 @@ def test_what_is_not_known_is_an_error_that_names_the_nearest(
         wrong = f"XNYS:{DAYS[0]}:Opening:{symbol}:HIGH_BREAK:7"
         assert f"the nearest: XNYS:{DAYS[0]}" in refused(wrong, **more)
         assert "no trading day of XNYS (holiday" in refused(symbol, "2024-07-04", **more)
-    assert f"the nearest days that were: {DAYS[1]} and {DAYS[2]}" in refused(symbol, "2024-07-05")
+    assert f"the nearest days that were run: {DAYS[1]} and {DAYS[2]}" in refused(
+        symbol, "2024-07-05"
+    )
     assert "has rows from 2024-07-01 to 2024-07-03" in refused(symbol, "2024-07-05", data=minutes)
     assert "is no id of a signal; write SYMBOL DATE" in refused(symbol)
     assert "write a date as YYYY-MM-DD" in refused(symbol, "1 July")
@@ -198,6 +200,35 @@ def test_the_command_prints_what_the_library_says(
     assert "Noon  16:00 to 16:21" in in_utc.out
     nobody = command("why", "NOBODY", str(DAYS[0]), "--config", file)
     assert (nobody.code, nobody.out, len(nobody.messages)) == (2, "", 1)
+
+
+def test_a_store_is_asked_without_a_configuration(ran: dict[str, Any], command: Command) -> None:
+    symbol = symbols_of(ran)[0]
+    at = ("--store", ran["store"]["url"], "--name", "asked")
+
+    said = command("why", symbol, str(DAYS[0]), "Noon", *at)
+
+    assert said.code == 0
+    assert "data.path is missing" in said.out
+    whole = openbell.why(ran, symbol, DAYS[0], "Noon")
+    assert all(signal.id in said.out for signal in whole.signals)
+    refused = command("why", symbol, str(DAYS[0]), *at, "--data", "minutes")
+    assert refused.messages == ["--store: a store is asked without --data and --out"]
+
+
+def test_a_day_without_a_row_says_so(ran: dict[str, Any], minutes: Path, tmp_path: Path) -> None:
+    (tmp_path / "minutes").mkdir()
+    for file in minutes.iterdir():
+        if file.stem != str(DAYS[1]):
+            (tmp_path / "minutes" / file.name).write_bytes(file.read_bytes())
+    keys = config(tmp_path / "minutes", f"sqlite:///{tmp_path}/state.db")
+    with openbell.Runtime.from_config(keys) as runtime:
+        runtime.run()
+
+    told = openbell.why(keys, symbols_of(ran)[0], DAYS[1])
+
+    assert (told.sessions, told.signals) == ((), ())
+    assert told.notes == ("the day has not opened, or no symbol had a row inside its hours",)
 
 
 def test_results_are_told_as_they_were_written(minutes: Path, tmp_path: Path) -> None:
@@ -349,6 +380,25 @@ def test_a_live_day_is_told_again_and_again_while_rows_come(url: str) -> None:
     assert last.data is not None
     assert last.data.actual == 6
     assert [signal.id for signal in last.signals] == [f"XNYS:{DAYS[0]}:Opening:A:HIGH_BREAK:1"]
+
+
+def test_a_recorded_day_is_told_as_it_was_lived(url: str, tmp_path: Path) -> None:
+    keys = {**live(url), "name": "recorded"}
+    with openbell.Runtime.from_config(keys, record=tmp_path / "days") as runtime:
+        push(runtime, *MORNING, tick("09:40:00", 11.5), tick("09:41:00", 5.0, "B"))
+        runtime.end_day(DAYS[0])
+        runtime.wait()
+        lived = runtime.why("A", DAYS[0])
+
+    told = openbell.why(keys, "A", DAYS[0], data=tmp_path / "days")
+    other = {**keys, "breakout": {"buffer": 1.0}}
+    otherwise = openbell.why(other, "A", DAYS[0], data=tmp_path / "days")
+
+    assert told.sessions == lived.sessions
+    assert len(told.sessions[0].late) == len(told.signals) == 1
+    assert "recorded" in told.origin
+    assert "another configuration" in otherwise.notes[0]
+    assert otherwise.signals == ()
 
 
 def test_rows_pushed_into_memory_are_not_kept_and_said_to_be_so() -> None:
