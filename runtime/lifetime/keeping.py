@@ -18,12 +18,13 @@ from loguru import logger
 
 from openbell import __version__
 from openbell.adapters.stores import JournalEntry, Step, Store
-from openbell.errors import OpenbellError, StoreError
+from openbell.errors import InputError, OpenbellError, StoreError
 from openbell.market.days import TradingDay
 from openbell.messages.control import Roll, Start
 from openbell.messages.time import Grant
 from openbell.runtime.config import Config
 from openbell.runtime.intake.handover import Account
+from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.settings import data_options
 from openbell.runtime.lifetime.eras import Era, counted, era_on, eras_of
 from openbell.runtime.lifetime.recovery import recorded_steps
@@ -32,7 +33,7 @@ from openbell.runtime.record import brought, feedlog, steplog
 from openbell.runtime.record.codec import encode
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.recordedfiles import drop, put_together, write_part
-from openbell.runtime.record.recordings import About, RecordedDay, written
+from openbell.runtime.record.recordings import About, RecordedDay, recorded_days, written
 
 CARRIED = "carried"
 """Begins the name of the entry with what earlier days left to a day; its first step follows."""
@@ -78,7 +79,12 @@ class Recording:
         """Whether the last day is over, and no step follows."""
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="openbell-recording", daemon=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{folder}: can't be written ({error.strerror}); name a folder that can"
+            ) from error
 
     def start(self) -> None:
         self._thread.start()
@@ -100,9 +106,10 @@ class Recording:
         try:
             self.catch_up()
             self.problem = None
-        except (OpenbellError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 the run goes on without
             self.problem = f"the recording in {self.folder} was not written: {error}"
-            logger.warning("{}", self.problem)
+            known = isinstance(error, OpenbellError | OSError)
+            logger.opt(exception=not known).warning("{}", self.problem)
 
     def catch_up(self, only: date | None = None) -> None:
         """Write what the store has and the recording hasn't.
@@ -126,21 +133,53 @@ class Recording:
                 continue
             self._write(of, eras, over=of is not days[-1] or self.run_ended)
 
-    def _write(self, of: Stretch, eras: Sequence[Era], *, over: bool) -> None:
+    def check(self, plan: Plan) -> None:
+        """Refuse a folder that has another run's recording of a day that this run records.
+
+        Raises
+        ------
+        InputError
+            It names the day.
+        """
+        head = self._store.head()
+        if not head.step:
+            for of in recorded_days(self.folder):
+                if of >= plan.days[0].date:
+                    raise _of_another_run(self.folder, of)
+            return
+        eras = eras_of(head, ())
+        for stretch in counted(stretches(self._store), eras):
+            self._pieces(stretch, eras)
+
+    def _pieces(self, of: Stretch, eras: Sequence[Era]) -> list[About]:
+        """What there is of a day; nothing where it was begun anew since."""
         pieces = written(self.folder, of.trading_date)
-        if pieces and pieces[0].last < of.first <= pieces[-1].last + 1:
-            pieces = []  # begun anew since
+        if not pieces:
+            return []
+        first, last = pieces[0].first, pieces[-1].last
+        if first < of.first and any(era.step == of.first for era in eras):
             drop(self.folder, of.trading_date)
-        elif pieces and not pieces[0].first <= of.first <= pieces[-1].last + 1:
-            pieces = []
-            drop(self.folder, of.trading_date)
+            return []
+        follows = first == of.first or first < of.first <= last + 1  # or its beginning was dropped
+        if not follows or pieces[0].name != self._config_on(eras, of.trading_date).name:
+            raise _of_another_run(self.folder, of.trading_date)
+        if last > of.last:
+            raise _of_another_run(self.folder, of.trading_date)
+        if of.first <= last:
+            step = next(iter(self._store.steps(after=last - 1, until=last)), None)
+            if step is None or step.digest.hex() != pieces[-1].digest:
+                raise _of_another_run(self.folder, of.trading_date)
+        return pieces
+
+    def _write(self, of: Stretch, eras: Sequence[Era], *, over: bool) -> None:
+        pieces = self._pieces(of, eras)
         last = pieces[-1].last if pieces else of.first - 1
-        if not pieces and last < of.last and not self._is_whole(of.trading_date, eras):
+        if not pieces and not self._is_whole(of.trading_date, eras):
             return
         names = {name for about in pieces for name in about.kept}
         while last < of.last:
             until = min(of.last, last + STEPS_MAX)
-            part = self._part(of, eras, last, until, names, whole=not pieces and last < of.first)
+            part = self._part(of, eras, last, until, names, whole=last < of.first)
             write_part(self.folder, part)
             names |= set(part.about.kept)
             last = until
@@ -189,6 +228,7 @@ class Recording:
         options = data_options(config)
         return RecordedDay(
             About(
+                name=config.name,
                 trading_date=of.trading_date.isoformat(),
                 exchange=config.exchange,
                 kind=options.kind,
@@ -198,6 +238,7 @@ class Recording:
                 program=__version__,
                 first=after + 1,
                 last=until,
+                digest=steps[-1].digest.hex(),
                 rows=sum(len(part.ts) for part in came.values()),
                 zone=zone,
                 segments=segments,
@@ -248,6 +289,13 @@ class Recording:
         more = {why: counts - self._noted.get(why, Counter()) for why, counts in now.items()}
         self._noted = now
         return {why: dict(counts) for why, counts in more.items() if counts}
+
+
+def _of_another_run(folder: Path, of: date) -> InputError:
+    return InputError(
+        f"{folder}: has a recording of {of} that is not of this run's state; name another folder, or "
+        "take that one away"
+    )
 
 
 def _entered(entry: JournalEntry) -> int:

@@ -340,13 +340,9 @@ class DurableRun:
                 "feed.record is set, and feed.type is replay: those rows are stored already; leave "
                 "it out"
             )
-        # A store in memory is the only one of its kind; of others, who reads has one of its own.
-        return Recording(
-            folder,
-            self._store,
-            self._config_of,
-            lambda: feed.account,
-        )
+        made = Recording(folder, self._store, self._config_of, lambda: feed.account)
+        made.check(self.plan)
+        return made
 
     def _engine(self) -> Engine:
         return Engine(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -198,11 +199,11 @@ def _marks_table(day: RecordedDay) -> pa.Table:
 def _what(entered: Sequence[Any]) -> tuple[str, MarketTime]:
     """An input in words, and when it entered by the host's clock."""
     if entered[0] != "message":
-        return str(entered[0]), EPOCH
+        return str(entered[0]).replace("_", " "), EPOCH
     message = decode(entered[1])
     if isinstance(message, Rang):
         return f"rang {message.name}", message.host_ns
-    return type(message).__name__.lower(), EPOCH
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(message).__name__).lower(), EPOCH
 
 
 def _bad(row: BadRow) -> dict[str, Any]:

@@ -87,6 +87,8 @@ MARKS_SCHEMA = pa.schema(
 class About:
     """What a recording is about."""
 
+    name: str
+    """Of the run that it was recorded from."""
     trading_date: str
     exchange: str
     kind: Kind
@@ -98,6 +100,8 @@ class About:
     first: int
     last: int
     """Its steps."""
+    digest: str
+    """Of all that they and those before them brought: who goes on goes on from this."""
     rows: int
     zone: str = ""
     segments: tuple[tuple[int, int], ...] = ()
@@ -252,6 +256,7 @@ def together(pieces: Sequence[About], *, closed: bool) -> About:
     return replace(
         pieces[0],
         last=pieces[-1].last,
+        digest=pieces[-1].digest,
         until_ns=pieces[-1].until_ns,
         rows=sum(about.rows for about in pieces),
         closed=closed,

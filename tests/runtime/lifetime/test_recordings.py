@@ -321,6 +321,41 @@ def test_bars_are_recorded_too(tmp_path: Path, clock: str) -> None:
     assert found.rows == 121
 
 
+def test_another_runs_recording_of_a_day_is_left_alone(tmp_path: Path) -> None:
+    made, folder = pushed(tmp_path), tmp_path / "days"
+    with openbell.Runtime.from_config(made, record=folder) as runtime:
+        durable(runtime, runtime.push_ticks("A", int(at("09:31") * 1e9), 100.0))
+    before = read_day(folder, DAY).about
+
+    other = {**made, "name": "other"}
+    with pytest.raises(InputError, match="recording of 2024-07-01 that is not of this run"):
+        openbell.Runtime.from_config(other, record=folder)
+    with openbell.Runtime.from_config(other) as runtime:
+        durable(runtime, runtime.push_ticks("A", int(at("09:32") * 1e9), 100.0))
+    with pytest.raises(InputError, match="recording of 2024-07-01 that is not of this run"):
+        openbell.Runtime.from_config(other, record=folder)
+    with openbell.Runtime.from_config(made, record=folder) as runtime:
+        durable(runtime, runtime.push_ticks("A", int(at("09:33") * 1e9), 100.0))
+
+    after = read_day(folder, DAY).about
+    assert (before.rows, after.rows) == (1, 2)
+
+
+def test_what_can_not_be_written_does_not_end_the_run_and_is_told(tmp_path: Path) -> None:
+    run = traded().until(at("09:40"))
+    made = config_from(run.config)
+    kept = Recording(tmp_path / "days", run.store, lambda eras, of: made)
+    (tmp_path / "days").rmdir()
+    (tmp_path / "days").write_text("a file")
+
+    kept.close()
+
+    assert kept.problem is not None
+    assert "was not written" in kept.problem
+    with pytest.raises(InputError, match="can't be written"):
+        Recording(tmp_path / "days", run.store, lambda eras, of: made)
+
+
 def test_a_recording_needs_a_live_feed_and_a_store(tmp_path: Path, whole: Lived) -> None:
     made = config(feed={"record": str(tmp_path)})
     with pytest.raises(ConfigError, match="durable=True"):
@@ -338,7 +373,10 @@ def test_days_that_were_recorded_are_history_for_the_next(tmp_path: Path) -> Non
         of_name = {**made, "name": name}
         if name == "second":  # nothing is known of the day before but what was recorded
             of_name["feed"] = {**made["feed"], "start": str(NEXT)}
-        with openbell.Runtime.from_config(of_name, record=tmp_path / "days") as runtime:
+            (tmp_path / name).mkdir()
+            for file in (tmp_path / "first").glob("2024-07-01.*"):
+                shutil.copy(file, tmp_path / name)
+        with openbell.Runtime.from_config(of_name, record=tmp_path / name) as runtime:
             if name == "first":
                 runtime.push_ticks(["A", "B"], [int(at("09:31") * 1e9)] * 2, [101.5, 207.0])
                 runtime.push_ticks("B", int(at("09:32") * 1e9), 90.0)
