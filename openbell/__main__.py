@@ -7,15 +7,23 @@ import signal
 import sys
 from types import FrameType
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
 
 def main() -> None:
     """Run the command line.
 
     Until its modules are there, which takes a moment, a signal finds nothing to keep: SIGTERM ends
-    `run` with 0, as it does later, and other commands as Ctrl-C does, with 130.
+    `run` with 0, as it does later, and other commands as Ctrl-C does, with 130; SIGHUP finds nothing
+    to read again. Who starts it with these signals blocked (`env --block-signal`) loses none that
+    comes before Python gets here.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDING:
         signal.signal(number, _leave)
+    runs = sys.argv[1:2] == ["run"] and not (sys.stdin is not None and sys.stdin.isatty())
+    if runs:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_ENDING, signal.SIGHUP})
     from openbell.runtime.cli.app import main as run
 
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -49,7 +49,7 @@ from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import Cell, cells
 from openbell.runtime.kernel.dispatchers import Dispatcher, Inline, Threads
-from openbell.runtime.kernel.metrics import Metrics, Spread
+from openbell.runtime.kernel.metrics import Buckets, Metrics, Spread
 from openbell.runtime.kernel.pacing import Pacer
 from openbell.runtime.kernel.timekeeping import Timekeeper, WallKeeper
 from openbell.runtime.kernel.wiring import actors, wiring
@@ -86,7 +86,9 @@ class Engine:
         telling: Telling | None = None,
         settled: Callable[[Commit, Grant], None] = lambda commit, grant: None,
         exits_in_silence: bool = False,
+        step_times: Buckets | None = None,
     ) -> None:
+        self._step_times, self._busy = step_times, 0.0
         self._settled = settled
         self._brought: Commit | None = None
         """What the step under way brought, where no ledger keeps it."""
@@ -179,6 +181,8 @@ class Engine:
                     since=anew or of_clock.preparing,
                 )
             self.dispatcher.run()
+            if self._stopped and self.ledger is not None:
+                self.ledger.drain()
         finally:
             self.close()
         if self._error is not None:
@@ -196,11 +200,24 @@ class Engine:
         self.dispatcher.close()
 
     def stop(self) -> None:
-        """Make `run` return; the step under way is not waited for, a slow read not for long."""
-        self._stopped = True
-        if self.ledger is not None:
-            self.ledger.leave()
-        self.dispatcher.finish()
+        """Make `run` return; a slow read is not waited for long. A signal handler may call this.
+
+        Where steps are made durable, the one under way ends first, and what was settled is
+        committed if the store answers in time. Called again, neither is waited for.
+        """
+        again, self._stopped = self._stopped, True
+        if self.ledger is None or again:
+            if self.ledger is not None:
+                self.ledger.leave()
+            self.dispatcher.finish()
+            return
+        self.ledger.leave_soon()
+        self.dispatcher.ask(clock.NAME, self._finish_between_steps)
+
+    def _finish_between_steps(self) -> None:
+        state: clock.State = self.cells[clock.NAME].state
+        if state.granted is None:
+            self.dispatcher.finish()
 
     def pause(self, token: str) -> None:
         self.tell_clock(Pause(token=token))
@@ -311,6 +328,9 @@ class Engine:
                 else:
                     self.ledger.brought(effect)
             case Settled(grant=grant):
+                if self._step_times is not None:
+                    before, self._busy = self._busy, sum(of.busy for of in self.cells.values())
+                    self._step_times.add(self._busy - before)
                 if self.ledger is not None:
                     self.ledger.settled(effect)
                 elif self._brought is not None:
@@ -320,6 +340,8 @@ class Engine:
                     self._took(self._feed, grant)
                 if self._gives_up is not None:
                     self._leave()
+                if self._stopped:
+                    self.dispatcher.finish()
             case Finish(error=error):
                 self._error = error
                 self._leave()

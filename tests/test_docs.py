@@ -208,7 +208,8 @@ def test_configurations_in_documents_can_be_used(document: Path) -> None:
         if block.kind == "yaml":
             # Read as a file is: 09:30 is no number there.
             parsed = yaml.load(block.text, Loader=yaml.BaseLoader)
-            config_from({**base, **parsed})
+            env = dict(of.split("=") for of in re.findall(r"[A-Z_]+=\S+", block.mark))
+            config_from({**base, **parsed}, env=env)
 
 
 def schema_keys() -> set[str]:

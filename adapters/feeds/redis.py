@@ -111,6 +111,11 @@ class RedisFeed:
             if len(entries) < self._batch and not self._away:
                 door.caught_up()
 
+    @property
+    def away(self) -> bool:
+        """Whether the server did not answer when it was asked last."""
+        return self._away
+
     def close(self) -> None:
         self._closed.set()
 

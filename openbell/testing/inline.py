@@ -19,7 +19,7 @@ from openbell.messages.control import LoadTimedOut
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.loading import Delivery, Loader
-from openbell.runtime.kernel.dispatchers import Inline
+from openbell.runtime.kernel.dispatchers import Asked, Inline
 from openbell.runtime.kernel.pacing import Pacer
 from openbell.runtime.kernel.timekeeping import WallKeeper
 from openbell.runtime.lifetime.recovery import Restored
@@ -168,7 +168,10 @@ class InlineDispatcher(Inline):
                 return
             if isinstance(entered, BaseException):
                 raise entered
-            self._send(entered)
+            if isinstance(entered, Asked):
+                entered.call()
+            else:
+                self._send(entered)
 
 
 class InlineRun(DurableRun):

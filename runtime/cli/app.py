@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import traceback
 from contextlib import suppress
 from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
@@ -17,6 +18,7 @@ import typer
 
 from openbell import __version__
 from openbell.errors import DayFailed, InputError, LeaseLost, OpenbellError, at_the_command_line
+from openbell.hidden import conceal
 from openbell.runtime.cli.audit import audit
 from openbell.runtime.cli.backtest import backtest
 from openbell.runtime.cli.calendar import calendar
@@ -32,6 +34,7 @@ from openbell.runtime.cli.exits import (
     Interrupted,
 )
 from openbell.runtime.cli.export import export
+from openbell.runtime.cli.health import health
 from openbell.runtime.cli.options import example, settable
 from openbell.runtime.cli.parity import parity
 from openbell.runtime.cli.record import record
@@ -75,6 +78,7 @@ for _command, _shown in (
     (sessions, "sessions --config config.yaml --status COMPLETED"),
     (status, "status --config config.yaml"),
     (events, "events --config config.yaml --kind day.error --kind feed"),
+    (health, "health --config config.yaml"),
     (audit, "audit --config config.yaml --json"),
     (recover, "recover --config config.yaml"),
     (replay, "replay --config config.yaml --date 2024-07-01"),
@@ -121,6 +125,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a dash or a name
     complaints.clear()
+    sys.excepthook = _without_secrets
     try:
         with at_the_command_line():
             code = app(prog_name="openbell", standalone_mode=False)
@@ -158,6 +163,12 @@ def main() -> None:
     if code == EXIT_INTERRUPTED:  # what Typer makes of a KeyboardInterrupt
         _exit_now("interrupted")
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _without_secrets(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """What went wrong that nobody saw coming, as Python shows it."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    print(conceal(text), file=sys.stderr, end="")
 
 
 def _exit_now(text: str) -> NoReturn:

@@ -9,24 +9,58 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from openbell.hidden import conceal
 from openbell.runtime.cli import words
 
 if TYPE_CHECKING:
-    from loguru import Message
+    from loguru import Message, Record
 
-FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} {level: <7} {message}"
+FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} {level: <7} {extra[where]}{message}\n{exception}"
 
 Reached = Callable[[], tuple[str | None, int]]
 """The trading day that a run is in, and its step."""
 
 
-class JsonLines:
-    """One JSON object a line, of a few fields: time, level, message, run, day, step."""
+class Lines:
+    """Lines of text; once there is a run they name it, its trading day and its step."""
 
     def __init__(self) -> None:
         self.run: str | None = None
         """The run's `name:`."""
         self.reached: Reached | None = None
+        self.level: str | None = None
+        """The least severe level that is shown."""
+
+    def where(self) -> tuple[str | None, int | None]:
+        """Where the run is: what a line is about that names no day of its own."""
+        return self.reached() if self.reached is not None else (None, None)
+
+    def show(self, level: str) -> None:
+        """Show lines of a level, and what is more severe, from here on."""
+        self.level = level
+        logger.remove()
+        self._add(level.upper())
+        logger.enable("openbell")
+
+    def _add(self, level: str) -> None:
+        # What variables hold may be secret, and is cut short where it is shown.
+        logger.add(_write, level=level, format=self._format, diagnose=False, backtrace=False)
+
+    def _format(self, record: Record) -> str:
+        about = record["extra"]
+        day, step = (about["day"], about["step"]) if "day" in about else self.where()
+        named = [str(of) for of in (self.run, day, None if step is None else f"#{step}") if of]
+        about["where"] = f"[{' '.join(named)}] " if named else ""
+        return FORMAT
+
+
+def _write(message: str) -> None:
+    sys.stderr.write(conceal(message))
+    sys.stderr.flush()
+
+
+class JsonLines(Lines):
+    """One JSON object a line, of a few fields: time, level, message, run, day, step."""
 
     def __call__(self, message: Message) -> None:
         record = message.record
@@ -35,26 +69,25 @@ class JsonLines:
             text = f"{text}: {raised.value!r}"
         at = f"{record['time'].astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
         about = record["extra"]
-        where = (about["day"], about["step"]) if "day" in about else self._where()
+        where = (about["day"], about["step"]) if "day" in about else self.where()
         self.put(record["level"].name, text, at, *where)
+
+    def _add(self, level: str) -> None:
+        logger.add(self, level=level, format="{message}", diagnose=False, backtrace=False)
 
     def complain(self, text: str) -> None:
         from openbell.runtime.record.writing import wall_time
 
         for line in text.splitlines():
-            self.put("WARNING", line, wall_time(), *self._where())
-
-    def _where(self) -> tuple[str | None, int | None]:
-        """Where the run is: what a line is about that names no day of its own."""
-        return self.reached() if self.reached is not None else (None, None)
+            self.put("WARNING", line, wall_time(), *self.where())
 
     def put(self, level: str, text: str, at: str, day: str | None, step: int | None) -> None:
-        fields: dict[str, Any] = {"time": at, "level": level, "message": text}
+        fields: dict[str, Any] = {"time": at, "level": level, "message": conceal(text)}
         where = {"run": self.run, "day": day, "step": step}
         print(words.one_line({**fields, **where}), file=sys.stderr, flush=True)
 
 
-def log_to_stderr(level: str, *, as_json: bool) -> JsonLines | None:
+def log_to_stderr(level: str, *, as_json: bool) -> Lines:
     """Turn openbell's log on.
 
     Parameters
@@ -66,14 +99,10 @@ def log_to_stderr(level: str, *, as_json: bool) -> JsonLines | None:
 
     Returns
     -------
-    Who writes the JSON; it can be told which run it is.
+    Who writes the lines; it can be told which run it is.
     """
-    logger.remove()
-    lines = JsonLines() if as_json else None
-    if lines is None:
-        logger.add(sys.stderr, level=level.upper(), format=FORMAT)
-    else:
-        logger.add(lines, level=level.upper(), format="{message}")
+    lines = JsonLines() if as_json else Lines()
+    lines.show(level)
+    if isinstance(lines, JsonLines):
         words.complaints.append(lines.complain)
-    logger.enable("openbell")
     return lines

@@ -16,7 +16,7 @@ from openbell.errors import InputError
 if TYPE_CHECKING:
     from datetime import date
 
-    from openbell.runtime.cli.logs import JsonLines
+    from openbell.runtime.cli.logs import Lines
 
 
 def example(command: str) -> str:
@@ -103,13 +103,25 @@ LogJson = Annotated[
 ]
 
 
-def log_if_asked(level: Level | None, as_json: bool) -> JsonLines | None:
-    """Turn the log on; what comes back writes JSON, and can be told which run it is."""
+def log_if_asked(level: Level | None, as_json: bool) -> Lines | None:
+    """Turn the log on; what comes back writes it, and can be told which run it is."""
     if level is None and not as_json:
         return None
     from openbell.runtime.cli.logs import log_to_stderr
 
     return log_to_stderr((level or Level.INFO).value, as_json=as_json)
+
+
+def follow_log_level(lines: Lines | None, level: str | None) -> None:
+    """Have a log show what a configuration that was read again says."""
+    if level is None:
+        from loguru import logger
+
+        logger.disable("openbell")
+    elif lines is not None:
+        lines.show(level)
+    else:
+        log_if_asked(Level(level), as_json=False)
 
 
 def given_folder(given: str) -> Path:

@@ -62,8 +62,10 @@ def record(
         made,
         RecordingRun,
         lines=lines,
-        quiet=log_level is not None or log_json,
+        log_asked=log_level is not None or log_json,
         no_standby=True,
         ended=ended,
-        read_again=lambda: configuration(file, {"sessions": ANY_SESSION}),
+        read_again=lambda: for_recording_only(
+            configuration(file, {"sessions": ANY_SESSION, "feed.record": str(folder)}), folder
+        ),
     )

@@ -13,16 +13,24 @@ import typer
 
 from openbell.errors import ConfigError, DayFailed, FeedSilent
 from openbell.runtime.cli.configured import configuration_file, naming, stored_configuration
-from openbell.runtime.cli.exits import EXIT_DAY_FAILED, EXIT_LEASE, EXIT_SILENT, Interrupted
+from openbell.runtime.cli.exits import (
+    EXIT_DAY_FAILED,
+    EXIT_LEASE,
+    EXIT_SILENT,
+    EXIT_UNREADY,
+    Interrupted,
+)
 from openbell.runtime.cli.options import (
     ConfigFile,
+    Level,
     LogJson,
     LogLevel,
+    follow_log_level,
     given_folder,
     log_if_asked,
 )
 from openbell.runtime.cli.progress import OnDay, progress
-from openbell.runtime.cli.stopping import terminable
+from openbell.runtime.cli.stopping import rereadable, terminable
 from openbell.runtime.cli.times import times_of
 from openbell.runtime.cli.words import complain, counted
 
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
     from openbell.adapters.sinks.files import DayResult
     from openbell.adapters.sinks.tally import Tally
     from openbell.adapters.stores import LeaseHeld, Store
-    from openbell.runtime.cli.logs import JsonLines
+    from openbell.runtime.cli.logs import Lines
     from openbell.runtime.config import Config
     from openbell.runtime.lifetime.run import DurableRun
 
@@ -82,12 +90,12 @@ def run(
         made,
         DurableRun,
         lines=lines,
-        quiet=log_level is not None or log_json,
+        log_asked=log_level is not None or log_json,
         no_standby=no_standby,
         ended=lambda runner: f"{counted(runner.head.signals, 'signal')}",
         days=parts,
         fresh_day=fresh_day,
-        read_again=lambda: stored_configuration(config),
+        read_again=lambda: stored_configuration(config, {"feed.record": record}),
     )
 
 
@@ -95,8 +103,9 @@ def follow(
     made: Config,
     kind: type[DurableRun],
     *,
-    lines: JsonLines | None,
-    quiet: bool,
+    lines: Lines | None,
+    log_asked: bool,
+    read_again: Callable[[], Config],
     no_standby: bool,
     ended: Callable[[DurableRun], str],
     **options: Any,
@@ -105,13 +114,36 @@ def follow(
 
     Parameters
     ----------
+    lines : Lines, optional
+        The log that an option of the command line turned on.
+    log_asked : bool
+        Whether there is such an option.
     ended : callable
         What the run came to, beside its steps.
+    read_again : callable
+        The configuration as it is written by now.
     """
     from openbell.errors import LeaseLost
     from openbell.runtime.cli import process
     from openbell.runtime.lifetime.opening import open_configured_store
+    from openbell.runtime.service.supervised import Supervised
 
+    if lines is None and made.log.level is not None:
+        lines = log_if_asked(Level(made.log.level), as_json=False)
+
+    def log_level_again(again: Config) -> str | None:
+        if log_asked:
+            return "an option of the command line says so already"
+        follow_log_level(lines, again.log.level)
+        return None
+
+    supervised = Supervised(
+        made,
+        read_again,
+        complain,
+        takes=[("log.level", log_level_again)],
+        unready_code=EXIT_UNREADY,
+    )
     store = open_configured_store(made)
     for warning in store.warnings():
         complain(warning)
@@ -119,8 +151,10 @@ def follow(
     watched: list[DurableRun] = []
     try:
         with (
+            supervised,
+            rereadable(supervised.reread),
             terminable() as caught,
-            progress(quiet=quiet, waits=lambda: _what_it_does(watched)) as on_day,
+            progress(quiet=lines is not None, waits=lambda: _what_it_does(watched)) as on_day,
         ):
 
             def day_over(day: DayResult, tally: Tally) -> None:
@@ -130,17 +164,26 @@ def follow(
             runner = kind(
                 made,
                 store,
-                standby=_standby(on_day) if waits else None,
+                standby=_standby(on_day, supervised.stands_by) if waits else None,
                 in_error=_wait_in_error if made.feed.pace().live else None,
                 on_day=day_over,
+                read_again=read_again,
+                observed=supervised.observed,
                 **options,
             )
+            supervised.runs(runner)
             watched.append(runner)
             if runner.change is not None:
                 complain(runner.change.said)
             for note in (*runner.source.info().notes, *runner.plan.notes):
                 complain(note)
-            caught.append(runner.stop)
+
+            def end() -> None:
+                if caught[1] is signal.SIGTERM:
+                    supervised.leaves = 0
+                runner.stop()
+
+            caught.append(end)
             before = runner.head.step
             if lines is not None:
                 lines.run, lines.reached = made.name, runner.reached
@@ -156,6 +199,9 @@ def follow(
                 raise Interrupted("stopped; start it again to go on")
             complain("stopped; start it again to go on")
             return
+        if supervised.ended_unready is not None:
+            complain(f"{supervised.ended_unready}; start it again to go on")
+            raise typer.Exit(EXIT_UNREADY)
         if runner.left_out is not None:
             complain(runner.left_out)
         # Standard output is the signals' own, where they go there.
@@ -228,11 +274,12 @@ def _wait_in_error(error: DayFailed) -> None:
     complain(f"{with_remedy(error)}; waiting for it (Ctrl-C or SIGTERM end this)")
 
 
-def _standby(on_day: OnDay) -> Callable[[LeaseHeld], None]:
+def _standby(on_day: OnDay, stands_by: Callable[[str], None]) -> Callable[[LeaseHeld], None]:
     """What is done while another process has the lease: each is said once, the bar goes on saying it."""
     said: set[str] = set()
 
     def say(held: LeaseHeld) -> None:
+        stands_by(held.holder)
         on_day.before(f"standby for {held.holder}")
         if str(held) not in said:
             said.add(str(held))

@@ -8,6 +8,8 @@ from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from openbell.hidden import conceal
+
 if TYPE_CHECKING:
     from openbell.market.days import TradingDay
 
@@ -59,6 +61,7 @@ complaints: list[Callable[[str], None]] = []
 
 def complain(text: str) -> None:
     """Say something that is no result."""
+    text = conceal(text)
     if complaints:
         complaints[-1](text)
         return

@@ -6,12 +6,14 @@ refused by whoever runs it; one that would not is named by `config check`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel
 
 from openbell.errors import ConfigError, way_out
+from openbell.hidden import conceal
 from openbell.runtime.config.model import Config
 
 FEEDS = ("replay", "push")
@@ -20,7 +22,6 @@ FEEDS = ("replay", "push")
 WITHOUT_EFFECT = (
     "upkeep.check_interval_seconds",
     "scanners",
-    "web",
 )
 """Keys that this version does not act on."""
 
@@ -111,7 +112,11 @@ def effects(config: Config) -> Iterator[Effect]:
                 does = f"In a backtest. {does}"
             elif key.startswith("feed."):
                 does = f"In a run that keeps its state. {does}"
-        yield Effect(key, _spelled(value), does)
+        yield Effect(key, _without_password(conceal(_spelled(value))), does)
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"(://[^/@\s]*:)[^/@\s]*@", r"\1***@", text)
 
 
 def _set(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

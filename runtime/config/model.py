@@ -53,6 +53,7 @@ DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
     "lease": None,
     "supervision": None,
     "web": None,
+    "log": None,
 }
 """Keys that change how a run is operated but no answer; None: the whole section."""
 
@@ -164,6 +165,10 @@ Delay = Annotated[
     Duration, PlainValidator(partial(_duration, bare="m", example="30m")), *_bare_schema
 ]
 """A bare number is minutes."""
+Wait = Annotated[
+    Duration, PlainValidator(partial(_positive, bare="m", example="10m")), *_bare_schema
+]
+"""A bare number is minutes; more than nothing."""
 Minutes = Annotated[
     Duration,
     PlainValidator(partial(_positive, bare="m", example="15m", step_ns=MINUTE_NS)),
@@ -928,8 +933,22 @@ class LeaseConfig(Section):
     )
 
 
+class DeadmanConfig(Section):
+    """A URL of a service that raises an alarm when it is not asked for."""
+
+    url: Text | None = Field(
+        default=None,
+        description="What is asked for, with GET, while the run is ready; null: nothing.",
+    )
+    every: Span = Field(default=Duration(60 * values.UNITS_NS["s"]), description="How often.")
+
+    def _contradictions(self) -> Iterator[Problem]:
+        if self.url is not None and not values.is_web_url(self.url):
+            yield ("url",), 'write a URL that begins with "https://" or "http://"'
+
+
 class SupervisionConfig(Section):
-    """What happens when an actor fails."""
+    """What happens when an actor fails, and what is done when the run is not ready."""
 
     restarts: Count = Field(
         default=3, description="Restarts `within` that time before the day goes to ERROR."
@@ -937,13 +956,45 @@ class SupervisionConfig(Section):
     within: Span = Field(
         default=Duration(60 * values.UNITS_NS["s"]), description="The time in which restarts count."
     )
+    unready_exit: Wait | None = Field(
+        default=None,
+        description="How long `openbell run` may be not ready before it ends with exit code 5; a "
+        "bare number is minutes. null: for ever.",
+    )
+    deadman: DeadmanConfig = DeadmanConfig()
 
 
 class WebConfig(Section):
     """Health checks, metrics and the dashboard."""
 
+    enabled: bool = Field(
+        default=False,
+        description="Whether `openbell run` answers `/healthz`, `/readyz`, `/metrics`.",
+    )
     host: Text = Field(default="127.0.0.1", description="Address to listen on.")
     port: Port = Field(default=8700, description="Port to listen on; 0: any free one.")
+    token: Text | None = Field(
+        default=None,
+        description="What who asks has to show (`Authorization: Bearer …`), e.g. "
+        "`file:/run/secrets/openbell_token`; needed unless `host` is this machine alone.",
+    )
+
+    def _contradictions(self) -> Iterator[Problem]:
+        if self.enabled and self.token is None and not values.is_loopback(self.host):
+            yield (
+                ("token",),
+                f'others can reach "{self.host}"; set a token, or host: 127.0.0.1',
+            )
+
+
+class LogConfig(Section):
+    """The log of `openbell run`, on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] | None = Field(
+        default=None,
+        description="The least severe line that is shown, where `--log-level` does not say; null: "
+        "no log.",
+    )
 
 
 class Config(Section):
@@ -998,6 +1049,7 @@ class Config(Section):
     lease: LeaseConfig = LeaseConfig()
     supervision: SupervisionConfig = SupervisionConfig()
     web: WebConfig = WebConfig()
+    log: LogConfig = LogConfig()
 
     def breakout_for(self, session: SessionConfig) -> BreakoutConfig:
         """The rules that hold for a session: `breakout`, with the session's own keys over it."""

@@ -20,7 +20,9 @@ from pydantic import BaseModel, ValidationError
 
 from openbell.adapters.secrets import FILE
 from openbell.errors import ConfigError
+from openbell.hidden import conceal
 from openbell.runtime.config.model import Config
+from openbell.runtime.config.secrets import resolve
 
 Loc = tuple[str | int, ...]
 
@@ -129,9 +131,10 @@ def load_config(
     given = _Given(WITHOUT_A_FILE if path is None else str(path))
     if path is not None:
         given.tree = _anchored(_file_tree(Path(path)), Path(path).parent)
-    _put_environment(given, os.environ if env is None else env)
+    env = os.environ if env is None else env
+    _put_environment(given, env)
     _put_overrides(given, overrides)
-    return _validated(given)
+    return _validated(given, env, Path() if path is None else Path(path).parent)
 
 
 def config_from(
@@ -157,7 +160,8 @@ def config_from(
     else:
         raise ConfigError(f"{WITHOUT_A_FILE} is {_shown(source)}; give a Config, mapping or path")
     _put_overrides(given, overrides)
-    return _validated(given)
+    made = isinstance(source, Config)
+    return _validated(given, os.environ if env is None else env, Path(), made=made)
 
 
 def _file_tree(path: Path) -> dict[Any, Any]:
@@ -321,14 +325,39 @@ def _put_overrides(given: _Given, overrides: Mapping[str, Any]) -> None:
             given.put(path, overrides[dotted], "option")
 
 
-def _validated(given: _Given) -> Config:
+def _validated(
+    given: _Given, env: Mapping[str, str], folder: Path, *, made: bool = False
+) -> Config:
+    """The configuration that was given.
+
+    Parameters
+    ----------
+    env, folder
+        Where values come from that are written `${NAME}` or `file:PATH`.
+    made
+        Whether all but options was a configuration already: what it holds is meant as it stands.
+    """
     problems = list(given.problems)
+
+    def refuse(loc: Loc, need: str) -> None:
+        problems.append(_line(given, loc, need))
+
+    def stands(loc: Loc) -> bool:
+        return made and given.origin(loc) == given.label
+
+    endless = False
+    try:
+        given.tree = resolve(given.tree, env, folder, refuse, stands)
+    except RecursionError:
+        endless = True
     try:
         config = Config.model_validate(given.tree)
     except ValidationError as error:
         problems += _lines(error, given)
+    if endless and not problems:
+        problems.append(f"{given.label}: a value holds itself; write out what it is to hold")
     if problems:
-        raise ConfigError("\n".join(dict.fromkeys(map(_printable, problems))))
+        raise ConfigError("\n".join(dict.fromkeys(_printable(conceal(of)) for of in problems)))
     if config.feed.type == "replay":
         return config
     from openbell.hosttime import utc_now  # numpy comes with it
@@ -478,7 +507,7 @@ def _shown(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (TypeError, ValueError):  # keys that JSON doesn't have, or a value that holds itself
         text = repr(value)
-    text = _printable(text)
+    text = _printable(conceal(text))
     text = re.sub(r"(://[^/@\s]*:)[^/@\s]*@", r"\1***@", text)
     return text if len(text) <= 80 else f"{text[:79]}…"
 

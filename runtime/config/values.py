@@ -7,6 +7,7 @@ a value is a form that parses to the same value.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from openbell.market.hours import Eve, RegularHours, Span, parse_breaks, parse_span, written_break
@@ -534,3 +536,18 @@ def parse_store_url(given: Any) -> str:
                 'e.g. "sqlite:///state/openbell.db"'
             )
     raise ValueError('write sqlite:///FILE, redis://… or memory, e.g. "redis://localhost:6379/0"')
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_web_url(text: str) -> bool:
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

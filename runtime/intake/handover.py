@@ -84,6 +84,10 @@ class Account:
 
     rows: int = 0
     """All of them."""
+    bad_rows: int = 0
+    """Rows inside the hours of a day whose values can't be used."""
+    heard_at: Monotonic | None = None
+    """When rows came last."""
     again: int = 0
     """Rows that the run had already."""
     unknown: Counter[str] = field(default_factory=Counter)
@@ -265,6 +269,17 @@ class HandOver:
         """After all that came."""
         return self._position
 
+    @property
+    def away(self) -> bool:
+        """Whether the feed knows that it can't be reached: it said so, or has an attribute `away`."""
+        connected = self.connection.state in (None, "connected")
+        return not connected or bool(getattr(self._feed, "away", False))
+
+    @property
+    def behind(self) -> bool:
+        """Whether a feed by the host's clock still brings what came before."""
+        return self._by_the_wall is not None and not self._caught_up
+
     def status(self) -> dict[str, Any]:
         """What waits, and what became of what came."""
         account = self.account
@@ -395,6 +410,8 @@ class HandOver:
                 self.account.again += len(rows)
                 self._look_whether_caught_up(rows)
                 return self._position
+            if len(rows):
+                self.account.heard_at = monotonic()
             first = self._wait_for_room(position)
             had = min(len(rows), self._position - first)
             ahead = self._ahead_of_host(rows)
@@ -835,6 +852,7 @@ class HandOver:
             raw = _picked(raw, np.flatnonzero(~ahead))
         data = as_came(raw, day, self._interval_ns)
         assert isinstance(data.rows, RowBatch)
+        self.account.bad_rows += int(data.counts.bad_rows.sum()) + len(beyond)
         return data.rows, added(data.counts, more), (*data.bad, *beyond)
 
     def _ahead(self, raw: RawRows, i: int) -> BadRow:

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pykka
 
@@ -44,6 +44,12 @@ class Dispatcher(Protocol):
         """
         ...
 
+    def ask(self, actor: str | None, call: Callable[[], object]) -> int:
+        """Have a function called between two messages, on the thread of an actor, or (None) on each
+        thread that runs some; how often it will be called. From any thread, or a signal handler.
+        """
+        ...
+
     def finish(self) -> None: ...
 
     def fail(self, error: BaseException) -> None:
@@ -53,6 +59,12 @@ class Dispatcher(Protocol):
     def close(self) -> None:
         """Let go of threads; nothing that is still queued is handled."""
         ...
+
+
+class Asked(NamedTuple):
+    """A function that somebody wants called on a thread that runs actors."""
+
+    call: Callable[[], object]
 
 
 class _Inbox:
@@ -140,7 +152,10 @@ class _Host(pykka.ThreadingActor):
     def on_receive(self, message: Any) -> None:
         # Pykka stops every actor of the process on a BaseException: none may leave this method.
         try:
-            self._dispatcher.deliver(self.cell, message)
+            if isinstance(message, Asked):
+                message.call()
+            else:
+                self._dispatcher.deliver(self.cell, message)
         except BaseException as error:  # noqa: BLE001
             self._dispatcher.fail(error)
 
@@ -165,6 +180,12 @@ class Threads:
             self._carry_out(effect)
         for following in outcome.letters:
             self._send(following)
+
+    def ask(self, actor: str | None, call: Callable[[], object]) -> int:
+        hosts = self._hosts.values() if actor is None else (self._hosts[actor],)
+        for host in hosts:
+            host.actor_inbox.put(pykka._envelope.Envelope(Asked(call)))
+        return len(hosts)
 
     def run(self) -> None:
         # A timeout keeps Ctrl-C alive where a bare wait can't be interrupted.
@@ -225,7 +246,7 @@ class Inline:
         self._lines: dict[tuple[str, str], deque[Letter]] = {}
         self._queue: deque[Letter] = deque()
         self._said: deque[Said] = deque()
-        self._outside: queue.SimpleQueue[Letter | BaseException] = queue.SimpleQueue()
+        self._outside: queue.SimpleQueue[Letter | Asked | BaseException] = queue.SimpleQueue()
         self._finished = False
         self._thread: int | None = None
 
@@ -237,6 +258,10 @@ class Inline:
 
     def post(self, receiver: str, message: Message) -> None:
         self._outside.put(Letter(OUTSIDE, receiver, message))
+
+    def ask(self, actor: str | None, call: Callable[[], object]) -> int:
+        self._outside.put(Asked(call))
+        return 1
 
     def run(self) -> None:
         if self._random is None and self._delayed is None:
@@ -297,6 +322,9 @@ class Inline:
                 continue
             if isinstance(entered, BaseException):
                 raise entered
+            if isinstance(entered, Asked):
+                entered.call()
+                continue
             return entered
         return None
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from openbell.actors.effects import Await, Commit, Effect
@@ -41,6 +42,27 @@ class Spread:
             "mean": round(self.total / self.count, 6),
             "max": round(self.most, 6),
         }
+
+
+@dataclass(slots=True)
+class Buckets:
+    """Durations of one kind, counted by how long they were; written by one thread at a time."""
+
+    bounds: tuple[float, ...] = (
+        *(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+    )
+    """Seconds, ascending; each belongs to its own bucket."""
+    counts: list[int] = field(default_factory=list)
+    """One more than there are bounds: the last is of what took longer."""
+    total: float = 0.0
+    """Seconds."""
+
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
 
 
 class Metrics:

@@ -50,6 +50,9 @@ class Pacer:
         """Look at the clock on a thread of its own from now on."""
         self._thread.start()
 
+    def lives(self) -> bool:
+        return self._thread.is_alive()
+
     def anchor(self, traded_ns: int) -> None:
         """So much of the day's trading time is over as of now."""
         with self._changed:

@@ -45,6 +45,10 @@ class Timekeeper(Protocol):
         """Seconds until the clock is to be woken, None: not asked for; wakes it when it is time."""
         ...
 
+    def lives(self) -> bool:
+        """Whether somebody looks at the time."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -93,6 +97,9 @@ class WallKeeper:
 
     def start(self) -> None:
         self._thread.start()
+
+    def lives(self) -> bool:
+        return self._thread.is_alive()
 
     def wake_at(self, at_ns: MarketTime, traded_ns: int = 0) -> None:
         with self._changed:

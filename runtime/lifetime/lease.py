@@ -14,6 +14,9 @@ from openbell.hosttime import monotonic
 from openbell.runtime.config.values import Duration
 from openbell.runtime.record.telling import Telling
 
+LOOK_SECONDS = 0.25
+"""How often a standby looks, at least, whether the lease is free."""
+
 
 def acquired(store: Store, ttl: Duration, standby: Callable[[LeaseHeld], None] | None) -> int:
     """The fencing token of the lease.
@@ -42,7 +45,7 @@ def acquired(store: Store, ttl: Duration, standby: Callable[[LeaseHeld], None] |
             if not waited:
                 raise
             logger.warning("waiting for the lease: {}", error)
-        time.sleep(ttl.seconds / 4)
+        time.sleep(min(ttl.seconds / 4, LOOK_SECONDS))
 
 
 class Heartbeat:

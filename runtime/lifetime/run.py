@@ -24,7 +24,7 @@ from openbell.market.windows import hours_in_words
 from openbell.messages.control import Prepared, Recover
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
-from openbell.runtime.config.model import READ_AGAIN
+from openbell.runtime.config.model import READ_AGAIN, SupervisionConfig
 from openbell.runtime.delivery.deliveries import Deliveries
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.fed import RunRows
@@ -39,6 +39,7 @@ from openbell.runtime.lifetime.eras import Era, begun, era_at, era_on, plan_over
 from openbell.runtime.lifetime.identity import check_files, identity
 from openbell.runtime.lifetime.keeping import Recording
 from openbell.runtime.lifetime.lease import Heartbeat, acquired
+from openbell.runtime.lifetime.observed import Observed
 from openbell.runtime.lifetime.opening import open_configured_store
 from openbell.runtime.lifetime.recovery import Restored
 from openbell.runtime.lifetime.replaying import brought_before, write_earlier
@@ -82,6 +83,8 @@ class DurableRun:
     read_again : callable, optional
         The configuration as it is written by now: where the host's clock rolls days, each has the
         hours that its `calendar` says then.
+    observed : Observed, optional
+        Where the run says how it is.
     """
 
     ledger_kind: type[Ledger] = Ledger
@@ -101,7 +104,10 @@ class DurableRun:
         in_error: Callable[[DayFailed], None] | None = None,
         fresh_day: bool = False,
         read_again: Callable[[], Config] | None = None,
+        observed: Observed | None = None,
     ) -> None:
+        self.observed = observed or Observed()
+        """What who looks after the process wants to know of the run."""
         self.config = config
         self._read_again = read_again
         self._in_error = in_error
@@ -224,9 +230,11 @@ class DurableRun:
                     self._put_together()
                     if self._in_error is None:
                         raise
+                    self.observed.in_error = str(error)
                     self._in_error(error)
                     if not self._recover_comes():
                         return True
+                    self.observed.in_error = None
                     self._let_go()
                     self.engine = self._engine()
                 else:
@@ -360,6 +368,7 @@ class DurableRun:
             jumped=self.telling.jumped,
             telling=self.telling,
             exits_in_silence=self.config.feed.silent == "exit",
+            step_times=self.observed.step_times,
         )
 
     def _day_after(self, day: date) -> TradingDay | None:
@@ -408,6 +417,7 @@ class DurableRun:
         self.engine.dispatcher.fail(error)
 
     def _rest(self, seconds: float) -> None:
+        self.observed.beat()
         time.sleep(seconds)
 
     def _let_go(self) -> None:
@@ -423,6 +433,7 @@ class DurableRun:
                 ran = self._run_once()
             except ActorFailed as failure:
                 self._let_go()
+                self.observed.restarts += 1
                 self._supervision.failed(failure)
                 self.engine = self._engine()
                 continue
@@ -481,6 +492,7 @@ class DurableRun:
             prepared = Prepared(grants=prepared.grants, inputs=(*prepared.inputs, Recover()))
         self._let_hear()
         start = changes.start_anew(self.plan, self.eras, self.head)
+        self.observed.engine = self.engine
         self.engine.run(start or (prepared if found is not None else None))
         if not self._stopped:
             self._retention.prune()
@@ -571,9 +583,16 @@ class DurableRun:
         """The trading day and the step that it has come to."""
         return self.engine.reached()
 
+    def limit(self, limits: SupervisionConfig) -> None:
+        """Have other limits hold for actors that fail, from here on."""
+        self._supervision.limits = limits
+
     def stop(self) -> None:
-        """End after the step under way; what was settled is committed."""
+        """End after the step under way; what was settled is committed, if the store answers in time.
+
+        A signal handler may call this; called again, nothing is waited for."""
         self._stopped = True
+        self.observed.stopping = True
         self.engine.stop()
 
     def _day_over(self, day: DayResult, tally: Tally) -> None:
@@ -626,6 +645,7 @@ class DurableRun:
             gather=self.pace.gather_seconds(config.snapshot.every.seconds),
             keeps_results=self._keeps_results,
             telling=self.telling,
+            times=self.observed.commit_times,
         )
         ledger.talking.outages = self.outages  # of one run, however often its actors begin again
         return ledger
@@ -634,6 +654,8 @@ class DurableRun:
         # Not `before`: what was stored without an answer is given again, and was not shown yet.
         self.recorder.commit(commit, seen_before=commit.step <= self._shown)
         self._shown = max(self._shown, commit.step)
+        if not before:
+            self.observed.signals += sum(len(batch) for batch in commit.signals)
         if commit.closed is not None and not before:
             of_day: day.State = self.engine.cells[day.NAME].state
             # A table or feed.start may leave out the earlier ones by now, and so does a plan that

@@ -40,7 +40,7 @@ class Supervision:
         self._store = store
         self._fence = fence
         self._talking = talking
-        self._limits = limits
+        self.limits = limits
         self._failures: deque[Monotonic] = deque()
         self._failed_on: set[tuple[str, int, str]] = set()
         self.error: str | None = None
@@ -53,7 +53,7 @@ class Supervision:
         ------
         DayFailed
         """
-        limits, now = self._limits, monotonic()
+        limits, now = self.limits, monotonic()
         cause = failure.__cause__
         about = (failure.actor, failure.step, type(failure.message).__name__)
         poison = about in self._failed_on

@@ -35,6 +35,7 @@ from openbell.market.results import SessionDocument, SignalBatch
 from openbell.messages.control import Arrived, DayOver
 from openbell.messages.time import Grant
 from openbell.runtime.kernel.cells import Cell
+from openbell.runtime.kernel.metrics import Buckets
 from openbell.runtime.record import brought, feedlog, journal, steplog
 from openbell.runtime.record.codec import encode
 from openbell.runtime.record.talking import Talking
@@ -60,6 +61,9 @@ FED = (Arrived, DayOver)
 
 ROW_BYTES = 32
 """What a row that a feed brought is counted as in the backlog."""
+
+LEAVE_SECONDS = 2.0
+"""How long a run that was stopped waits for what was settled to be durable."""
 
 STATES_BYTES = 4096
 """What a step without arrays is counted as in the backlog."""
@@ -146,7 +150,10 @@ class Ledger:
         durable: Callable[[int], None] = lambda position: None,
         keeps_results: bool = False,
         telling: Telling | None = None,
+        times: Buckets | None = None,
     ) -> None:
+        self._times = times
+        """How long commits took."""
         self._telling = telling or Telling()
         self._keeps_results = keeps_results
         self._durable = durable
@@ -187,6 +194,8 @@ class Ledger:
         self._sent_at: float | None = None
         """Since when a commit is under way."""
         self._said_held = False
+        self._leave_at: Monotonic | None = None
+        """When what waits is given up, once the run was stopped."""
         self._error: BaseException | None = None
         self._chain = digest or steplog.START
         self._trail = Trail(
@@ -205,6 +214,11 @@ class Ledger:
             threading.Thread(target=self._run, name="openbell-ledger", daemon=True),
             threading.Thread(target=self._watch, name="openbell-ledger-watch", daemon=True),
         ]
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What of finished steps waits for the store, as `store.backlog` counts it."""
+        return self._waiting
 
     @property
     def outages(self) -> list[float]:
@@ -300,6 +314,10 @@ class Ledger:
             self._changed.notify_all()
         with self._over:
             self._over.notify_all()
+
+    def leave_soon(self) -> None:
+        """As `leave`, but what was settled is made durable first, if the store answers in time."""
+        self._leave_at = Monotonic(monotonic() + LEAVE_SECONDS)
 
     def close(self) -> None:
         """Commit nothing more; a commit that is under way ends first."""
@@ -408,8 +426,10 @@ class Ledger:
 
     def _sent(self, record: CommitRecord) -> None:
         """Send a record until the store has it."""
-        self._sent_at = monotonic()
+        self._sent_at = began = monotonic()
         self.talking.answered(lambda: self._store.commit(self._fence, record))
+        if self._times is not None:
+            self._times.add(monotonic() - began)
         with self._over:
             self._sent_at = None
 
@@ -417,6 +437,10 @@ class Ledger:
         """Say of a store that hangs that it does, before its call fails, if it ever does."""
         with self._over:
             while not self._over.wait_for(lambda: self._closed, PATIENCE_SECONDS / 2):
+                if self._leave_at is not None and (
+                    self.talking.away or monotonic() >= self._leave_at
+                ):
+                    self.leave()
                 if self._sent_at is not None:
                     seconds = monotonic() - self._sent_at
                     if seconds > PATIENCE_SECONDS:

@@ -23,13 +23,15 @@ def test_a_standby_says_whom_it_waits_for_until_there_are_days(
     on_day = Advance(shown)
     said = StringIO()
     monkeypatch.setattr("sys.stderr", said)
-    wait = _standby(on_day)
+    holders: list[str] = []
+    wait = _standby(on_day, holders.append)
 
     for _ in range(2):
         wait(LeaseHeld("process 7 on elsewhere", "redis://here: process 7 holds the lease"))
 
     (task,) = shown.tasks
     assert task.description == "standby for process 7 on elsewhere"
+    assert holders == ["process 7 on elsewhere"] * 2
     assert said.getvalue().splitlines() == [
         "openbell: waiting: redis://here: process 7 holds the lease"
     ]

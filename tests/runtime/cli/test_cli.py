@@ -878,14 +878,16 @@ def test_a_configuration_that_can_not_be_run_is_refused(
 @pytest.mark.usefixtures("indian_minutes")
 def test_a_check_says_of_each_key_that_is_set_what_it_does(openbell: Command) -> None:
     with Path("config.yaml").open("a") as file:
-        file.write("feed: {speed: 60}\nday: {auto_roll: false}\nweb: {port: 9000}\n")
+        file.write(
+            "feed: {speed: 60}\nday: {auto_roll: false}\nupkeep: {check_interval_seconds: 5}\n"
+        )
 
     ran = openbell("config", "check", "config.yaml")
 
     assert ran.code == 0
     keys = {row[0]: row[1:] for row in cells(ran.out) if len(row) == 3}
     assert keys["day.auto_roll"][1] == "Whether the next day follows by itself."
-    assert keys["web.port"] == ["9000", "nothing in this version"]
+    assert keys["upkeep.check_interval_seconds"] == ["5s", "nothing in this version"]
     assert keys["feed.speed"][1].startswith("In a run that keeps its state. Replay: market time")
     assert keys["exchange"][0] == "XNSE"
 

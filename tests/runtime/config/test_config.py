@@ -157,8 +157,14 @@ DEFAULTS = {
     },
     "snapshot": {"every": "1m", "keep": 5},
     "lease": {"ttl": "5s"},
-    "supervision": {"restarts": 3, "within": "1m"},
-    "web": {"host": "127.0.0.1", "port": 8700},
+    "supervision": {
+        "restarts": 3,
+        "within": "1m",
+        "unready_exit": None,
+        "deadman": {"url": None, "every": "1m"},
+    },
+    "web": {"enabled": False, "host": "127.0.0.1", "port": 8700, "token": None},
+    "log": {"level": None},
 }
 
 SESSION = {"name": "Opening", "start": "09:30", "end": "09:35"}
@@ -973,6 +979,7 @@ def test_the_digest_does_not_change_with_how_a_run_is_operated() -> None:
         "lease.ttl": "9s",
         "supervision.restarts": 9,
         "web.port": 9,
+        "log.level": "debug",
     }
     assert {key.split(".")[0] for key in overrides} == set(DIGEST_LEAVES_OUT)
 

@@ -1,0 +1,1 @@
+"""HTTP: what a process answers, and what it asks."""

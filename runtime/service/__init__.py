@@ -1,0 +1,1 @@
+"""A run as a process that others look after: a service manager, a health check, Prometheus."""
