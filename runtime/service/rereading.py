@@ -29,7 +29,10 @@ def changes(
     said : list of str
         What was taken, and what was not.
     """
-    before, after = dict(_leaves(config.model_dump())), dict(_leaves(again.model_dump()))
+    before, after = (
+        dict(_leaves(config.model_dump(mode="json"))),
+        dict(_leaves(again.model_dump(mode="json"))),
+    )
     changed = sorted(
         key for key in before.keys() | after.keys() if before.get(key) != after.get(key)
     )
