@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from openbell.errors import ConfigError
+from openbell.hidden import hide
+
+FILE = "file:"
+"""Begins a text that stands for a file's as a whole."""
 
 FILE = "file:"
 """Begins a text that stands for a file's as a whole."""
@@ -45,6 +49,7 @@ def filled_in(
 
     def one(found: re.Match[str]) -> str:
         value = looked_up(found)
+        hide(value)
         if used is not None and value:
             used.add(value)
         return value

@@ -10,6 +10,7 @@ from loguru import logger
 
 from openbell.adapters.feeds.base import Door, FeedOptions, Rewind
 from openbell.adapters.feeds.entries import UNITS_NS, Decoder, End, Entry
+from openbell.adapters.secrets import filled_in
 from openbell.adapters.stores.redis import connect, location
 from openbell.errors import ConfigError, DataError, way_out
 
@@ -35,7 +36,7 @@ def open_redis_feed(options: FeedOptions) -> RedisFeed:
     openbell.errors.ConfigError
         If an option is missing, unknown, or can't be used.
     """
-    given = options.given
+    given = filled_in(options.given, "feed.options")
     for key in given:
         if key not in OPTIONS:
             raise ConfigError(

@@ -106,6 +106,8 @@ def test_a_run_tells_how_it_is_from_its_start_to_its_end(
             changed(config, log={"level": "debug"}, snapshot={"every": "9s"})
             process.send(signal.SIGHUP)
             wait_until(lambda: manager.heard.count("READY=1") > 1)
+            process.ask("/healthz")
+            wait_until(lambda: "DEBUG" in process.told)
             process.send(signal.SIGTERM)
             began = time.monotonic()
             code = process.ended()
@@ -118,7 +120,6 @@ def test_a_run_tells_how_it_is_from_its_start_to_its_end(
     assert documented_metrics() == told_metrics(metrics) | {"openbell_feed_age_seconds"}
     assert "SIGHUP: taken: log.level\n" in process.told
     assert "SIGHUP: needs a restart: snapshot.every\n" in process.told
-    assert "DEBUG" in process.told
     assert manager.heard.index("STOPPING=1") > manager.heard.index("RELOADING=1")
     assert any(line.startswith("STATUS=") and "ACTIVE, step" in line for line in manager.heard)
 
