@@ -54,6 +54,19 @@ from openbell.runtime.results.recording import DaySink, Recorder, WholeDays
 from openbell.runtime.results.summary import summary, timing
 
 
+class _StoodBy:
+    """Notes whose lease was waited for."""
+
+    def __init__(self, standby: Callable[[LeaseHeld], None] | None) -> None:
+        self._standby = standby
+        self.holder: str | None = None
+
+    def __call__(self, held: LeaseHeld) -> None:
+        self.holder = held.holder
+        if self._standby is not None:
+            self._standby(held)
+
+
 class DurableRun:
     """A replay of stored data, or a live run, that can be killed at any instant and started again.
 
@@ -143,8 +156,12 @@ class DurableRun:
             keep_signals=False,
         )
         self._began = wall()
-        self.fence = acquired(store, config.lease.ttl, standby)
+        stood_by = _StoodBy(standby)
+        self.fence = acquired(store, config.lease.ttl, stood_by if standby is not None else None)
         self.telling.fence = self.fence
+        if stood_by.holder is not None:
+            had = stood_by.holder
+            self.telling.tell("run.takeover", f"has the lease, which {had} had", before=had)
         self.heartbeat = Heartbeat(store, self.fence, config.lease.ttl, self._fail, self.telling)
         self._ended = threading.Event()
         self._stopped = False

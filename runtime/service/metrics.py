@@ -114,6 +114,8 @@ class Metrics:
 
 
 def _of_run(run: DurableRun, health: Health) -> Iterator[Any]:
+    from prometheus_client.core import CounterMetricFamily
+
     of_clock: clock.State = run.engine.cells[clock.NAME].state
     ledger = run.engine.ledger
     away = run.talking.away or (ledger is not None and ledger.talking.away)
@@ -134,6 +136,10 @@ def _of_run(run: DurableRun, health: Health) -> Iterator[Any]:
     yield _gauge("openbell_backlog_bytes", "Finished steps that wait for the store.", waiting)
     limit = run.config.store.backlog.bytes
     yield _gauge("openbell_backlog_limit_bytes", "`store.backlog`.", limit)
+    events = CounterMetricFamily("openbell_events", "What was told, by kind.", labels=["kind"])
+    for kind, count in dict(run.telling.counts).items():
+        events.add_metric([kind], count)
+    yield events
     late = run.engine.cells[upkeep.NAME].state.today
     if late is not None and late.late is not None:
         yield _gauge(

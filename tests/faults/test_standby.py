@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import yaml
 from faults.crashing import Child, Nursery, wait_until
@@ -46,6 +47,16 @@ def holder_of(store: Store) -> int | None:
     return held.holder.pid if held is not None and held.holder is not None else None
 
 
+def wait_for_a_step(store: Store, by: int | None = None) -> None:
+    """Wait for a step after those that there are; `by`: by that process."""
+    step = store.head().step
+    wait_until(lambda: store.head().step > step and by in (None, holder_of(store)))
+
+
+def wait_until_it_waits(child: Child) -> None:
+    wait_until(lambda: "waiting" in child.err)
+
+
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_standby_takes_over_from_each_leader_that_is_killed(
     children: Nursery, server: RedisServer, tmp_path: Path, kills: int
@@ -76,23 +87,17 @@ def test_a_standby_takes_over_from_each_leader_that_is_killed(
         running = {child.pid: child for child in (start(), start())}
         for _ in range(kills):
             place.write(*entries[written : written + a_kill // 2])
-            step = store.head().step
-            wait_until(lambda step=step: store.head().step > step)
+            wait_for_a_step(store)
             leader = holder_of(store)
             assert leader in running
             other = next(child for pid, child in running.items() if pid != leader)
-            wait_until(lambda other=other: "waiting" in other.err)
+            wait_until_it_waits(other)
 
             os.kill(leader, signal.SIGKILL)
             began = time.monotonic()
             place.write(*entries[written + a_kill // 2 : written + a_kill])
             written += a_kill
-            step = store.head().step
-            wait_until(
-                lambda step=step, other=other: (
-                    holder_of(store) == other.pid and store.head().step > step
-                )
-            )
+            wait_for_a_step(store, by=other.pid)
             seconds.append(time.monotonic() - began)
             children.ended(running.pop(leader))
             child = start()
@@ -100,13 +105,15 @@ def test_a_standby_takes_over_from_each_leader_that_is_killed(
         place.write(*entries[written:], {"end": str(DAYS[-1])})
         for child in running.values():
             assert children.ended(child) == 0, child.err
-        found = [signal.id for _, signal in store.signals()]
+        found = [of.id for _, of in store.signals()]
+        told = [orjson.loads(line) for _, line in store.audit()]
 
     stored = {key: of for key, of in made.items() if key not in ("feed", "store", "snapshot")}
     stored["data"] = {**made["data"], "order": "arrival"}
     expected = [of["id"] for of in openbell.backtest(stored, came).signals.to_pylist()]
     assert len(found) > 10
     assert found == expected
+    assert sum(entry.get("kind") == "run.takeover" for entry in told) >= kills
     if not busy():
         assert statistics.median(seconds) < TTL_SECONDS + 1, seconds
     print(f"taken over after {min(seconds):.2f} to {max(seconds):.2f} s")
