@@ -8,7 +8,7 @@ EXIT_SILENT = 5
 """A feed that stays silent, where `feed.silent` says so: a supervisor starts the run again."""
 EXIT_DIFFERS = EXIT_FAILURE
 """A replay that came to something else than was committed."""
-EXIT_UNREADY = 5
+EXIT_UNREADY = 6
 """A run that was not ready for longer than it may be."""
 
 

@@ -958,7 +958,7 @@ class SupervisionConfig(Section):
     )
     unready_exit: Wait | None = Field(
         default=None,
-        description="How long `openbell run` may be not ready before it ends with exit code 5; a "
+        description="How long `openbell run` may be not ready before it ends with exit code 6; a "
         "bare number is minutes. null: for ever.",
     )
     deadman: DeadmanConfig = DeadmanConfig()

@@ -195,7 +195,7 @@ def test_a_run_that_is_not_ready_for_too_long_ends_with_a_code_of_its_own(
             wait_until(lambda: "feed can't be reached" in process.ask("/readyz").text)
             health = run("health", "--config", config, cwd=tmp_path)
 
-            assert process.ended() == 5, process.told
+            assert process.ended() == 6, process.told
 
     assert asked_for.asked == 0
     assert health.code in (1,), health
