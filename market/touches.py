@@ -20,13 +20,18 @@ from openbell.market.results import HIGH_BREAK, LOW_BREAK
 Break = Literal["HIGH_BREAK", "LOW_BREAK"]
 _NAMES: tuple[Break, Break] = ("HIGH_BREAK", "LOW_BREAK")
 
-Rule = Literal["symbols", "sides", "once", "strict", "buffer", "close", "reported", "rearm", "max"]
+Rule = Literal[
+    "symbols", "sides", "once", "strict", "buffer", "close", "reported", "rearm", "max", "history"
+]
 """Why a touch is no signal. `symbols`: nobody follows this symbol's breaks, it is a companion;
 `sides`: nor this side's; `once`: only the first price after the session counts; `strict`: equal to
 the level is not beyond it; `buffer`: beyond the level, not beyond the buffer too; `close`: beyond
 during the bar, not at its close; `reported`: the side has had its one signal; `rearm`: too few
 closes in a row came back inside since the last one; `max`: it was watched again as often as may
-be."""
+be; `history`: rows of before had not come when this one was looked at."""
+
+
+Reported = tuple[Mask, Mask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,6 @@ class Side:
     level: float | None
     threshold: float | None
     """What a price has to be beyond: the level with its buffer."""
-    breaks: tuple[int, ...]
-    """Which of the rows given broke it."""
     refused: tuple[Refused, ...]
     """In the order of their first rows."""
     nearest: Miss | None
@@ -82,7 +85,9 @@ class Side:
     """Rows after the session."""
 
 
-def sides(state: Armed, rows: RowBatch, rules: BreakRules) -> tuple[Side, Side]:
+def sides(
+    state: Armed, rows: RowBatch, rules: BreakRules, reported: Reported | None = None
+) -> tuple[Side, Side]:
     """What came of a symbol's levels.
 
     Parameters
@@ -91,30 +96,51 @@ def sides(state: Armed, rows: RowBatch, rules: BreakRules) -> tuple[Side, Side]:
         Of one symbol, as it stood when the session was over.
     rows : RowBatch
         The symbol's rows since then in the order in which they came, none of them `by_time`.
+    reported : pair of (n,) bool, optional
+        Which of these rows were reported as breaks, high side first; None: those that break by the
+        rules. They may be others where rows of before came late and nothing was decided again.
     """
-    _, found = find_breaks(state, rows, rules)
-    return _side(state, rows, rules, HIGH_BREAK, found), _side(state, rows, rules, LOW_BREAK, found)
+    if reported is None:
+        _, found = find_breaks(state, rows, rules)
+        reported = _breaks(rows, HIGH_BREAK, found), _breaks(rows, LOW_BREAK, found)
+    high, low = (
+        _side(state, rows, rules, side, reported[side]) for side in (HIGH_BREAK, LOW_BREAK)
+    )
+    return high, low
 
 
-def _side(state: Armed, rows: RowBatch, rules: BreakRules, side: int, found: Breaks | None) -> Side:
+def _breaks(rows: RowBatch, side: int, found: Breaks | None) -> Mask:
+    broke = np.zeros(len(rows), np.bool_)
+    if found is not None:
+        # Turns count over all of the rows given, also those before the session's end.
+        broke[found.turn[found.side == side]] = True
+    return broke
+
+
+def _side(state: Armed, rows: RowBatch, rules: BreakRules, side: int, reported: Mask) -> Side:
     since = np.flatnonzero(rows.ts >= state.from_ns)
-    # `find_breaks` counts turns over the rows given, of which those before the end are left out.
-    turns = np.empty(0, np.int64) if found is None else np.sort(found.turn[found.side == side])
     level, threshold = float(state.level[side, 0]), float(state.threshold[side, 0])
     if np.isnan(level):
-        return Side(_NAMES[side], None, None, (), (), None, len(since))
+        return Side(_NAMES[side], None, None, (), None, len(since))
     extreme = (rows.high if side == HIGH_BREAK else rows.low)[since]
     confirming = rows.close[since] if rules.confirm == "close" else extreme
-    broke = np.isin(since, turns)
+    broke = reported[since]
     refused = _refused(state, rows, rules, side, since, broke)
     nearest = None
     if state.watched[side, 0] and not broke.any() and len(since):
         counted = confirming[:1] if rules.check == "once" else confirming
-        at = int(counted.argmax() if side == HIGH_BREAK else counted.argmin())
-        distance = _lacking(float(counted[at]), threshold, side)
-        percent = 100 * distance / abs(threshold) if threshold else None
-        nearest = Miss(_point(rows, int(since[at]), float(counted[at])), distance, percent)
-    return Side(_NAMES[side], level, threshold, tuple(turns.tolist()), refused, nearest, len(since))
+        limit = limit_of(state, rules)[side, 0]
+        short = np.flatnonzero(~_beyond(counted, limit, side))
+        if len(short):
+            at = short[counted[short].argmax() if side == HIGH_BREAK else counted[short].argmin()]
+            distance = _lacking(float(counted[at]), threshold, side)
+            percent = 100 * distance / abs(threshold) if threshold else None
+            nearest = Miss(_point(rows, int(since[at]), float(counted[at])), distance, percent)
+    return Side(_NAMES[side], level, threshold, refused, nearest, len(since))
+
+
+def _beyond(price: Prices, bound: float, side: int) -> Mask:
+    return price > bound if side == HIGH_BREAK else price < bound
 
 
 def _lacking(price: float, threshold: float, side: int) -> float:
@@ -144,12 +170,9 @@ def _refused(
     least = limits(level, np.array([-outward]), rules.tick)[0]
     most = limits(level, np.array([outward]), rules.tick)[0]
 
-    def beyond(price: Prices, bound: float) -> Mask:
-        return price > bound if side == HIGH_BREAK else price < bound
-
     touched = (extreme >= least if side == HIGH_BREAK else extreme <= least) & ~broke
     over = np.cumsum(broke)
-    confirmed = beyond(close if rules.confirm == "close" else extreme, limit)
+    confirmed = _beyond(close if rules.confirm == "close" else extreme, limit, side)
     always = np.ones(len(extreme), np.bool_)
     # A touch is refused by the first of these that applies.
     by_rule: list[tuple[Rule, Mask]] = []
@@ -165,9 +188,10 @@ def _refused(
         if rules.rearms_max is not None:
             by_rule.append(("max", over > rules.rearms_max))
         by_rule.append(("rearm", _waiting(state, rows, rules, side, since, broke)))
-    by_rule.append(("strict", ~beyond(extreme, most)))
-    by_rule.append(("buffer", ~beyond(extreme, limit)))
+    by_rule.append(("strict", ~_beyond(extreme, most, side)))
+    by_rule.append(("buffer", ~_beyond(extreme, limit, side)))
     by_rule.append(("close", ~confirmed))
+    by_rule.append(("history", always))
 
     found = []
     left = touched

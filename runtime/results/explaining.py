@@ -186,6 +186,8 @@ def _refusal(of: Refused, side: Side, config: Config, place: int) -> Refusal:
         "reported": "the side has had its one signal of the day (breakout.rearm is never)",
         "rearm": f"not watched again yet: that takes {closes} back inside since the last signal, "
         f"and before the last touch there were {of.inside} (breakout.rearm)",
+        "history": "rows of before came later, from history, and what was looked at by then is not "
+        "decided again",
         "max": f"the side was watched again {rules.rearm.max} times, as often as may be "
         "(breakout.rearm.max)",
     }[of.rule]
