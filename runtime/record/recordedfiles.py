@@ -127,7 +127,7 @@ class _replacing:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._made = path.with_name(f".{path.name}.{os.getpid()}")
+        self._made = path.with_name(f".{path.name}.new")
 
     def __enter__(self) -> Path:
         return self._made

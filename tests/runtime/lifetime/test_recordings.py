@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import shutil
 import time
-from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from openbell.runtime.lifetime.eras import era_on
 from openbell.runtime.lifetime.keeping import Recording
 from openbell.runtime.lifetime.parity import Parity, parity
 from openbell.runtime.record.recordings import read_day, recorded_days
+from openbell.testing.faults import Killed
 
 DAY, NEXT = date(2024, 7, 1), date(2024, 7, 2)
 
@@ -291,7 +293,7 @@ def test_a_day_that_was_begun_anew_is_recorded_from_there(tmp_path: Path) -> Non
     day = read_day(folder, DAY)
     assert day.about.first > before
     assert len(day.raw_rows()) == 20
-    with closing(open_store(made["store"]["url"], "default")) as store:
+    with contextlib.closing(open_store(made["store"]["url"], "default")) as store:
         assert parity(config_from(other), store, DAY, folder).recording.first is None
 
 
@@ -314,11 +316,40 @@ def test_bars_are_recorded_too(tmp_path: Path, clock: str) -> None:
                 values = dict.fromkeys(("open", "high", "low", "close"), price)
                 runtime.push_bars(symbol, int(ts * 1e9), **values, volume=1.0)
             durable(runtime, runtime.end_day(DAY))
-        with closing(open_store(made["store"]["url"], "default")) as store:
+        with contextlib.closing(open_store(made["store"]["url"], "default")) as store:
             found = parity(config_from(made), store, DAY, tmp_path)
 
     assert found.recording.first is None
     assert found.rows == 121
+
+
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_kill_at_any_moment_of_writing_loses_nothing_and_doubles_nothing(
+    tmp_path: Path, whole: Lived, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    run, folder = whole
+    replaced, left = os.replace, 0
+
+    def dies(*paths: Any) -> None:
+        """Before or after a file takes its place."""
+        nonlocal left
+        left -= 1
+        if left or after:
+            replaced(*paths)
+        if not left:
+            raise Killed
+
+    monkeypatch.setattr(os, "replace", dies)
+    for nth in range(1, 8):  # of two files a part, and two of the day
+        there, left = tmp_path / str(nth), nth
+        with contextlib.suppress(Killed):
+            record(run, there)
+        left = 0
+        record(run, there)
+
+        assert rows_of(there) == rows_of(folder)
+        assert len(read_day(there, DAY).steps) == len(read_day(folder, DAY).steps)
+        assert {p.name for p in (there / ".parts").iterdir()} == {str(NEXT)}
 
 
 def test_another_runs_recording_of_a_day_is_left_alone(tmp_path: Path) -> None:
