@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,12 +12,19 @@ from openbell.runtime.cli.exits import EXIT_DIFFERS
 from openbell.runtime.cli.options import ConfigFile, given_day
 from openbell.runtime.cli.stored import nothing_run
 
+if TYPE_CHECKING:
+    from openbell.runtime.lifetime.replaying import Replayed
+
 
 def replay(
     day: Annotated[str, typer.Option("--date", help="A trading day that was run.", metavar="DATE")],
     config: ConfigFile = None,
     until: Annotated[
         str | None, typer.Option(help="Stop at this local time.", metavar="HH:MM")
+    ] = None,
+    recording: Annotated[
+        str | None,
+        typer.Option(help="Recorded days, instead of what the store has.", metavar="DIR"),
     ] = None,
     show: Annotated[
         str | None, typer.Option(help="Print an actor's state there; `levels`: the levels.")
@@ -30,17 +37,25 @@ def replay(
     asked = given_day("--date", day)
     assert asked is not None
     made = stored_configuration(config)
+    if recording is not None:
+        from openbell.runtime.lifetime.rerunning import replay_recorded
+
+        _print(replay_recorded(made, recording, asked, until), show)
+        return
     store = open_configured_store(made)
     try:
         if not store.head().commit:
             raise InputError(f"{nothing_run(made.name, store)}; run it first, with `openbell run`")
-        found = replay_day(made, store, asked, until=until)
-        if show is None:
-            print(found.verdict)
-            if found.differs is not None:
-                raise typer.Exit(EXIT_DIFFERS)
-        else:
-            for line in found.show(show):
-                print(line)
+        _print(replay_day(made, store, asked, until=until), show)
     finally:
         store.close()
+
+
+def _print(found: Replayed, show: str | None) -> None:
+    if show is None:
+        print(found.verdict)
+        if found.differs is not None:
+            raise typer.Exit(EXIT_DIFFERS)
+    else:
+        for line in found.show(show):
+            print(line)

@@ -67,11 +67,15 @@ class Replayed:
     """Market time that was reached."""
     differs: str | None
     """The first difference from what was committed, in words; None: there is none."""
+    compared: bool = True
+    """Whether it was known what was committed."""
 
     @property
     def verdict(self) -> str:
         if self.differs is not None:
             return self.differs
+        if not self.compared:
+            return f"{self.trading_date}: {self.steps} steps, gone through as they were recorded"
         return f"{self.trading_date}: {self.steps} steps, equal to what was committed"
 
     def show(self, what: str) -> Iterator[str]:
@@ -204,34 +208,64 @@ def replay_day(
         planned = plan_over(planned, eras_of(head, planned.symbols))
         recorder = recorder or Recorder(())
         engine = Engine(planned, source, recorder)
-        prepared = restore(engine, planned, found)
-        grants: tuple[Any, ...] = prepared.grants
-        lag: int | None = None
-        if until is not None:
-            instant = _instant(planned_days(found), day, until)
-            fed = planned.settings.fed
-            lag = (
-                lag_ns(planned.settings.lateness_ns, planned.settings.interval_ns) if fed else None
-            )
-            grants = _known_up_to(grants, instant) if fed else _up_to(grants, instant)
-        if not grants or (grants[-1].step < first):
-            raise InputError(f"{day}: nothing was run before {until}; ask for a later time")
-        comparing = _Comparing(
-            engine,
-            {step.number: step for step in found.steps},
-            found.chain,
-            grants[-1].step,
-            partial(recorder.commit, seen_before=True),
-            lag if grants[-1].step == CUT_STEP else None,
-        )
-        engine.ledger = comparing
-        if beside is not None:
-            beside(engine)
-        engine.run(Prepared(grants=grants))
-        count = sum(first <= grant.step < CUT_STEP for grant in grants)
-        return Replayed(engine, day, count, comparing.reached_ns, comparing.differs)
+        seen = partial(recorder.commit, seen_before=True)
+        return gone_through(engine, planned, found, day, first, until, seen=seen, beside=beside)
     finally:
         source.close()
+
+
+def gone_through(
+    engine: Engine,
+    planned: Plan,
+    found: Restored,
+    day: date,
+    first: int,
+    until: str | None,
+    *,
+    seen: Callable[[Commit], None] = lambda commit: None,
+    beside: Callable[[Engine], object] | None = None,
+    compares: bool = True,
+) -> Replayed:
+    """A day's steps given again to an engine, all of them or up to a local time.
+
+    Parameters
+    ----------
+    first : int
+        The day's first step.
+    seen : callable
+        Gets what each step brought.
+    compares : bool
+        Whether it is known what each step has to come to.
+
+    Raises
+    ------
+    InputError
+        If nothing was run before that time.
+    """
+    prepared = restore(engine, planned, found)
+    grants: tuple[Any, ...] = prepared.grants
+    lag: int | None = None
+    if until is not None:
+        instant = _instant(planned_days(found), day, until)
+        fed = planned.settings.fed
+        lag = lag_ns(planned.settings.lateness_ns, planned.settings.interval_ns) if fed else None
+        grants = _known_up_to(grants, instant) if fed else _up_to(grants, instant)
+    if not grants or (grants[-1].step < first):
+        raise InputError(f"{day}: nothing was run before {until}; ask for a later time")
+    comparing = _Comparing(
+        engine,
+        {step.number: step for step in found.steps} if compares else {},
+        found.chain,
+        grants[-1].step,
+        seen,
+        lag if grants[-1].step == CUT_STEP else None,
+    )
+    engine.ledger = comparing
+    if beside is not None:
+        beside(engine)
+    engine.run(Prepared(grants=grants))
+    count = sum(first <= grant.step < CUT_STEP for grant in grants)
+    return Replayed(engine, day, count, comparing.reached_ns, comparing.differs, compares)
 
 
 def states_after(

@@ -10,7 +10,7 @@ from typing import Any
 from openbell.actors.effects import Commit, Settled
 from openbell.adapters.sources import FileIdentity, Source, SourceInfo
 from openbell.adapters.sources.parquet import footer_digest
-from openbell.errors import DataError
+from openbell.errors import ConfigError, DataError, InputError, way_out
 from openbell.market.days import DAY_NS, EPOCH, MarketTime, TradingDay
 from openbell.market.indicators import Indicator
 from openbell.messages.control import DayOver, Woke
@@ -21,6 +21,7 @@ from openbell.runtime.intake.planning import Plan, recorded_plan
 from openbell.runtime.lifetime.eras import Era, differences, plan_over
 from openbell.runtime.lifetime.keeping import CARRIED
 from openbell.runtime.lifetime.recovery import Restored, restore
+from openbell.runtime.lifetime.replaying import Replayed, gone_through
 from openbell.runtime.record import journal
 from openbell.runtime.record.codec import decode
 from openbell.runtime.record.journal import NotHere
@@ -107,6 +108,50 @@ def as_restored(recorded: RecordedDay) -> Restored:
     found.journal = journal.days(recorded.kept)
     found.came = dict(recorded.came)
     return found
+
+
+def replay_recorded(
+    config: Config, path: Path | str, day: date, until: str | None = None
+) -> Replayed:
+    """Run a recorded day again, to look at it; no store is needed.
+
+    Parameters
+    ----------
+    until : str, optional
+        Local time of the day to stop at, "10:42"; what was known then is in the actors.
+
+    Raises
+    ------
+    InputError
+        If there is no such day, or it was recorded under another configuration.
+    """
+    days = recorded_days(path)
+    if day not in days:
+        kept = _span(days) if days else "none"
+        raise InputError(f"{path}: has no recording of {day}; it has {kept}")
+    recorded = read_day(days[day], day)
+    about = recorded.about
+    if others := not_as_recorded(config, about):
+        raise ConfigError(
+            f"{path}: {day} was recorded under another configuration: {'; '.join(others)}; "
+            f"{way_out('name that one with --config', 'pass that one')}"
+        )
+    planned = planned_as_recorded(config, about, about.day)
+    engine = Engine(planned, _Files({day: days[day]}, (about,)), Recorder(()))
+    found = as_restored(recorded)
+    return gone_through(engine, planned, found, day, about.first, until, compares=False)
+
+
+def planned_as_recorded(
+    config: Config,
+    about: About,
+    *days: TradingDay,
+    indicators: Mapping[str, Indicator] | None = None,
+) -> Plan:
+    """A plan over recorded days, with the symbols that they were recorded with."""
+    made = as_recorded(config, about)
+    planned = recorded_plan(made, days, about.symbols, indicators=indicators)
+    return plan_over(planned, (Era(date.min, about.config, about.symbols),))
 
 
 class _Files(NotHere):
@@ -262,9 +307,7 @@ class RecordedRun:
             engine.run(prepared)
 
     def _planned(self, about: About, *days: TradingDay) -> Plan:
-        config = as_recorded(self._config, about)
-        planned = recorded_plan(config, days, about.symbols, indicators=self._indicators)
-        return plan_over(planned, (Era(date.min, about.config, about.symbols),))
+        return planned_as_recorded(self._config, about, *days, indicators=self._indicators)
 
     def _engine(self, planned: Plan, recorder: Recorder) -> Engine:
         return Engine(planned, self.source, recorder, telling=self.telling)

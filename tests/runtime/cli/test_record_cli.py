@@ -79,6 +79,24 @@ def test_a_run_that_is_recorded_is_backtested_and_held_against_it(
     assert sum(about.not_used["refused"].values()) == 1
 
 
+def test_a_recorded_day_is_replayed_without_its_store(
+    openbell: Command, config: dict[str, Any]
+) -> None:
+    openbell("run", "--record", "days")
+    asked = ("replay", "--date", "2024-07-01", "--until", "09:33", "--show", "levels")
+    stored = openbell(*asked)
+    Path("state.db").rename("elsewhere.db")
+
+    recorded = openbell(*asked, "--recording", "days")
+    whole = openbell("replay", "--date", "2024-07-01", "--recording", "days")
+    unknown = openbell("replay", "--date", "2024-07-02", "--recording", "days")
+
+    assert recorded.out == stored.out != ""
+    assert "gone through as they were recorded" in whole.out
+    assert unknown.code == 2
+    assert "it has 2024-07-01 to 2024-07-01" in unknown.err
+
+
 def test_parity_makes_a_recording_of_the_store_where_there_is_none(
     openbell: Command, config: dict[str, Any]
 ) -> None:
