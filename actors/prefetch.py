@@ -16,6 +16,7 @@ from openbell.market.arrivals import Came, added, nothing_came, taken_in
 from openbell.market.assembly import as_came, no_raw_rows
 from openbell.market.bars import BadRow, BarBlock, RowBatch, RowCounts, Rows, joined
 from openbell.market.results import NO_TIME
+from openbell.market.rules import NO_RULES, RowRules
 from openbell.market.watermark import belongs_before, passed
 from openbell.messages.base import Message
 from openbell.messages.control import Arrived, Loaded, LoadFailed, LoadTimedOut, Rang
@@ -30,6 +31,8 @@ NAME = "prefetch"
 class Settings:
     lag_ns: int = 0
     """How far the watermark stays behind rows that are handed out as they came."""
+    rules: RowRules = NO_RULES
+    """What a feed's rows mean."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                         continue  # of a day that is over, come late
                     state = changed(state, rows=entered.data.rows, handed_out=0, waiting=None)
                 elif isinstance(entered, Arrived):
-                    state, more = _arrived(state, entered)
+                    state, more = _arrived(settings, state, entered)
                     counts = more if counts is None else added(counts, more)
                     bad = (*bad, *entered.bad)
                 elif isinstance(entered, Rang):
@@ -121,11 +124,11 @@ def _none_came(rows: Rows) -> RowBatch:
     return none
 
 
-def _arrived(state: State, arrived: Arrived) -> tuple[State, RowCounts]:
+def _arrived(settings: Settings, state: State, arrived: Arrived) -> tuple[State, RowCounts]:
     """What came is held against what came before it, and waits behind it."""
     rows = arrived.rows
     came = state.came or nothing_came(rows.day, len(rows.symbols), rows.interval_ns)
-    came, rows, counts = taken_in(came, rows)
+    came, rows, counts = taken_in(came, rows, settings.rules)
     if state.arrived is not None and len(state.arrived):
         rows = joined((state.arrived, rows))
     return changed(state, came=came, arrived=rows), added(arrived.counts, counts)

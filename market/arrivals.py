@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 
-from openbell.market.bars import Codes, Mask, RowBatch, RowCounts, grouped
+from openbell.market.bars import IF_SET, Codes, Mask, Prices, RowBatch, RowCounts, grouped
 from openbell.market.days import MarketTime, Nanoseconds, TradingDay
 from openbell.market.results import NO_TIME, Counts
+from openbell.market.rules import (
+    NO_RULES,
+    NOTHING_RECENT,
+    Recent,
+    RowRules,
+    from_totals,
+    repeated,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +30,10 @@ class Came:
     """(s,) each symbol's latest `ts`, NO_TIME where it has none."""
     seen: Mask | None
     """(m, s) bars that came, None for ticks."""
+    totals: Prices | None = field(default=None, metadata=IF_SET)
+    """(s,) the highest total of each symbol, where sizes are totals of the day."""
+    recent: Recent | None = field(default=None, metadata=IF_SET)
+    """The last rows, where those that come again don't count."""
 
 
 def nothing_came(day: TradingDay, symbols: int, interval_ns: int | None) -> Came:
@@ -61,10 +73,22 @@ def added(one: RowCounts, other: RowCounts) -> RowCounts:
         duplicates=both(one.duplicates, other.duplicates),
         bad_rows=both(one.bad_rows, other.bad_rows),
         ohlc_outside=both(one.ohlc_outside, other.ohlc_outside),
+        by_rule=_added_by_rule(one, other),
     )
 
 
-def taken_in(came: Came, rows: RowBatch) -> tuple[Came, RowBatch, RowCounts]:
+def _added_by_rule(one: RowCounts, other: RowCounts) -> tuple[tuple[str, Counts], ...]:
+    if not (one.by_rule and other.by_rule):
+        return one.by_rule or other.by_rule
+    sums = dict(one.by_rule)
+    for name, counts in other.by_rule:
+        sums[name] = sums[name] + counts if name in sums else counts
+    return tuple(sorted(sums.items()))
+
+
+def taken_in(
+    came: Came, rows: RowBatch, rules: RowRules = NO_RULES
+) -> tuple[Came, RowBatch, RowCounts]:
     """Further rows, after those that came before them.
 
     Parameters
@@ -77,15 +101,30 @@ def taken_in(came: Came, rows: RowBatch) -> tuple[Came, RowBatch, RowCounts]:
     came : Came
     rows : RowBatch
         Those that are acted on, with the time when each could first be: of bars with the same
-        symbol and time the first that came.
+        symbol and time the first that came, and what the rules leave, as of the sizes they make.
     counts : RowCounts
         Those out of order, those not acted on, and bars whose open or close lies outside their range.
     """
     s = len(rows.symbols)
     if len(rows) == 0:
         return came, rows, no_counts(s)
-    out_of_order = behind(came.newest, rows.code, rows.ts)
+    # Rows that are not acted on move time too: the clock has seen them when they came.
+    known = np.maximum(np.maximum.accumulate(rows.ends), came.known_ns)
+    known.flags.writeable = False
+    came, rows = replace(came, known_ns=MarketTime(int(known[-1]))), rows.known_at(known)
+    by_rule: tuple[tuple[str, Counts], ...] = ()
+    if rules.dedupe != "none":
+        again, recent = repeated(rules, came.recent or NOTHING_RECENT, rows)
+        came = replace(came, recent=recent)
+        if again.any():
+            by_rule = (("repeated", np.bincount(rows.code[again], minlength=s)),)
+            rows = rows.taken(~again)
+    if rows.ids is not None:
+        rows = replace(rows, ids=None)
     duplicates = ohlc_outside = none = none_counted(s)
+    if len(rows) == 0:
+        return came, rows, RowCounts(none, none, none, none, none, none, by_rule)
+    out_of_order = behind(came.newest, rows.code, rows.ts)
     newest = came.newest.copy()
     np.maximum.at(newest, rows.code, rows.ts)
     seen = came.seen
@@ -105,12 +144,16 @@ def taken_in(came: Came, rows: RowBatch) -> tuple[Came, RowBatch, RowCounts]:
         odd = (highest > rows.high) | (lowest < rows.low)
         if odd.any():
             ohlc_outside = np.bincount(rows.code[odd], minlength=s)
-    counts = RowCounts(none, none, out_of_order, duplicates, none, ohlc_outside)
-    if len(rows) == 0:
-        return Came(came.known_ns, newest, seen), rows, counts
-    known = np.maximum(np.maximum.accumulate(rows.ends), came.known_ns)
-    known.flags.writeable = False
-    return Came(MarketTime(int(known[-1])), newest, seen), rows.known_at(known), counts
+    came = replace(came, newest=newest, seen=seen)
+    if rules.day_totals:
+        before = np.zeros(s) if came.totals is None else came.totals
+        sizes, fell, totals = from_totals(before, rows.code, rows.volume)
+        came, rows = replace(came, totals=totals), replace(rows, volume=sizes)
+        if fell.any():
+            counted = np.bincount(rows.code[fell], minlength=s)
+            by_rule = (*by_rule, ("total_fell", counted))
+    counts = RowCounts(none, none, out_of_order, duplicates, none, ohlc_outside, by_rule)
+    return came, rows, counts
 
 
 def behind(newest: Nanoseconds, code: Codes, ts: Nanoseconds) -> Counts:

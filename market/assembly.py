@@ -27,12 +27,17 @@ from openbell.market.bars import (
 )
 from openbell.market.days import Nanoseconds, TradingDay
 from openbell.market.results import NO_TIME
+from openbell.market.rules import NO_RULES, RowRules
 
 T = TypeVar("T", bound=np.generic)
 
 
 def assemble(
-    raw: RawRows, day: TradingDay, interval_ns: int | None, order: Order = "time"
+    raw: RawRows,
+    day: TradingDay,
+    interval_ns: int | None,
+    order: Order = "time",
+    rules: RowRules = NO_RULES,
 ) -> DayData:
     """A trading day's rows, cleaned, with an account of the rest.
 
@@ -46,9 +51,11 @@ def assemble(
     ----------
     interval_ns : int or None
         Bar length, None for ticks.
+    rules : RowRules
+        What rows in the order `arrival` mean.
     """
     if order == "arrival":
-        return _as_arrived(raw, day, interval_ns)
+        return _as_arrived(raw, day, interval_ns, rules)
     whole = None if interval_ns is None else _whole_day(raw, day, interval_ns)
     return whole or _sorted_out(raw, day, interval_ns)
 
@@ -175,12 +182,21 @@ def _sorted_out(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayDa
     return DayData(day=day, rows=rows, counts=counts, bad=found.bad)
 
 
-def as_came(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
+def as_came(
+    raw: RawRows, day: TradingDay, interval_ns: int | None, rules: RowRules = NO_RULES
+) -> DayData:
     """Rows that count, in the order in which they came, and an account of the others.
 
     What they are held against of earlier rows is for `market.arrivals.taken_in`: bars that were
     told before are still there, and rows are known at their own ends.
     """
+    partial = raw.columns.get("partial") if interval_ns is not None else None
+    left_out = none_counted(len(raw.symbols))
+    if partial is not None and rules.drops_partial:
+        dropped = (partial > 0) & _inside(raw.ts, day)
+        if dropped.any():
+            left_out = np.bincount(raw.code[dropped], minlength=len(raw.symbols))
+            raw = raw.taken(np.flatnonzero(~dropped))
     found = _usable(raw, day, interval_ns)
     names = ("price",) * 4 + ("size",) if interval_ns is None else BAR_COLUMNS
     columns = {name: _read_only(found.columns[name]) for name in set(names)}
@@ -199,16 +215,29 @@ def as_came(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
         low,
         close,
         volume,
+        partial=_marked(found.columns.get("partial")) if interval_ns is not None else None,
+        ids=_identified(found.columns.get("trade_id")) if rules.dedupe == "trade_id" else None,
     )
-    return DayData(day=day, rows=rows, counts=found.counts, bad=found.bad)
+    counts = found.counts
+    if left_out.any():
+        counts = replace(counts, rows=counts.rows + left_out, by_rule=(("partial", left_out),))
+    return DayData(day=day, rows=rows, counts=counts, bad=found.bad)
 
 
-def _as_arrived(raw: RawRows, day: TradingDay, interval_ns: int | None) -> DayData:
+def _marked(partial: Prices | None) -> Mask | None:
+    return _read_only(partial > 0) if partial is not None and (partial > 0).any() else None
+
+
+def _identified(ids: Prices | None) -> Prices | None:
+    return _read_only(ids) if ids is not None and not np.isnan(ids).all() else None
+
+
+def _as_arrived(raw: RawRows, day: TradingDay, interval_ns: int | None, rules: RowRules) -> DayData:
     """A whole day's rows in the order in which they came."""
-    data = as_came(raw, day, interval_ns)
+    data = as_came(raw, day, interval_ns, rules)
     assert isinstance(data.rows, RowBatch)
     nothing = nothing_came(day, len(raw.symbols), interval_ns)
-    _, rows, counts = taken_in(nothing, data.rows)
+    _, rows, counts = taken_in(nothing, data.rows, rules)
     return replace(data, rows=rows, counts=added(data.counts, counts))
 
 

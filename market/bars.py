@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ Codes = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 Positions = NDArray[np.intp]
 
+T = TypeVar("T", bound=np.generic)
+
 Kind = Literal["bars", "ticks"]
 
 Order = Literal["time", "arrival"]
@@ -25,6 +27,13 @@ Order = Literal["time", "arrival"]
 
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 TICK_COLUMNS = ("price", "size")
+EXTRAS: dict[Kind, tuple[str, ...]] = {"ticks": ("trade_id",), "bars": ("partial",)}
+"""Columns that rows may have besides, at which only rules of a feed look."""
+
+
+IF_SET = {"written": "if set"}
+"""Of fields that are no part of what is written of states and digests while they have their default,
+so that what was written before there were such fields goes on to hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +50,9 @@ class RawRows:
     ts: Nanoseconds
     """Bar start or tick time, ns UTC."""
     columns: dict[str, Prices]
-    """`open, high, low, close, volume` for bars, `price, size` for ticks; (n,) float64."""
+    """`open, high, low, close, volume` for bars, `price, size` for ticks; (n,) float64. Ticks may
+    have a `trade_id`, a whole number that tells one trade from others, NaN where there is none; bars
+    `partial`, 1 where a bar is known not to be whole."""
     locate: Callable[[int], tuple[str, int]] = field(repr=False)
     """File and 1-based data row of the row at a position, for messages and `bad_rows.csv`."""
     signed: bool = False
@@ -49,6 +60,17 @@ class RawRows:
 
     def __len__(self) -> int:
         return len(self.ts)
+
+    def taken(self, which: Positions) -> Self:
+        """Some of the rows, in the order of their positions."""
+        locate = self.locate
+        return replace(
+            self,
+            code=self.code[which],
+            ts=self.ts[which],
+            columns={name: column[which] for name, column in self.columns.items()},
+            locate=lambda i: locate(int(which[i])),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +148,10 @@ class RowBatch:
     by_time: bool = False
     """Whether rows stand in time order and those of equal time count as having come together; else
     each came by itself, in this order."""
+    partial: Mask | None = field(default=None, metadata=IF_SET)
+    """Bars that are known not to be whole; None: there are none."""
+    ids: Prices | None = field(default=None, metadata=IF_SET)
+    """Numbers that tell trades apart, as in RawRows, until that is done; None: there are none."""
 
     @classmethod
     def ticks(
@@ -225,6 +251,8 @@ class RowBatch:
             self.close,
             self.volume,
             by_time=self.by_time,
+            partial=self.partial,
+            ids=self.ids,
         )
 
     def rows(self, start: int, stop: int) -> Self:
@@ -250,7 +278,14 @@ class RowBatch:
             open_ if one else self.close[which],
             self.volume[which],
             by_time=self.by_time,
+            partial=None if self.partial is None else self.partial[which],
+            ids=None if self.ids is None else self.ids[which],
         )
+
+    @property
+    def entire(self) -> Self:
+        """Without bars that are known not to be whole: what shows that a slot was seen."""
+        return self if self.partial is None else self.taken(~self.partial)
 
 
 def grouped(numbers: Codes | Nanoseconds, count: int) -> Positions:
@@ -285,6 +320,22 @@ def joined(parts: Sequence[RowBatch]) -> RowBatch:
         column("close"),
         np.concatenate([part.volume for part in parts]),
         by_time=first.by_time,
+        partial=_joined_if_any([part.partial for part in parts], [len(part) for part in parts], 0),
+        ids=_joined_if_any([part.ids for part in parts], [len(part) for part in parts], np.nan),
+    )
+
+
+def _joined_if_any(
+    parts: Sequence[NDArray[T] | None], lengths: Sequence[int], missing: float
+) -> NDArray[T] | None:
+    known = next((part for part in parts if part is not None), None)
+    if known is None:
+        return None
+    return np.concatenate(
+        [
+            np.full(length, missing, known.dtype) if part is None else part
+            for part, length in zip(parts, lengths, strict=True)
+        ]
     )
 
 
@@ -306,6 +357,9 @@ class RowCounts:
     """Unusable rows inside the hours."""
     ohlc_outside: NDArray[np.int64]
     """Bars used although open or close lie outside [low, high]."""
+    by_rule: tuple[tuple[str, NDArray[np.int64]], ...] = field(default=(), metadata=IF_SET)
+    """What the rules of a feed did, by name where there is any: `partial` and `repeated` rows were not
+    used, `total_fell` were, as of size 0."""
 
 
 @dataclass(frozen=True, slots=True)

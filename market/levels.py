@@ -118,6 +118,7 @@ def _with_rows(seen: Extremes, rows: RowBatch, window: Window) -> Extremes:
     first[who] = np.where(first[who] == NO_TIME, earliest, np.minimum(first[who], earliest))
     last[who] = np.maximum(last[who], np.maximum.reduceat(ts, starts))
     slots = seen.seen.copy()
+    rows = rows.entire
     slots[np.searchsorted(window.slots, rows.ts, side="right") - 1, rows.code] = True
     return Extremes(high, low, count, first, last, slots)
 
@@ -141,5 +142,6 @@ def minutes_seen(seen: Mask, rows: Rows, starts: Nanoseconds) -> Mask:
         else:
             np.logical_or.at(after, slot, rows.present)
     else:
+        rows = rows.entire
         after[np.searchsorted(starts, rows.ts, side="right") - 1, rows.code] = True
     return after

@@ -56,4 +56,5 @@ def day_quality(
         duplicates=counts.duplicates,
         outside_hours=counts.outside_hours,
         bad_rows=counts.bad_rows,
+        by_rule=counts.by_rule,
     )

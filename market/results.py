@@ -6,7 +6,7 @@ sessions are positions in the tuples that the value carries. Instants are int64 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
@@ -126,6 +126,8 @@ class Quality:
     duplicates: Counts
     outside_hours: Counts
     bad_rows: Counts
+    by_rule: tuple[tuple[str, Counts], ...] = field(default=(), metadata={"written": "if set"})
+    """As in `market.bars.RowCounts`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import threading
 import time
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 from loguru import logger
 
-from openbell.actors import clock
+from openbell.actors import clock, upkeep
 from openbell.adapters.sinks.files import DayResult, RunFiles
 from openbell.adapters.sinks.tally import Tally
-from openbell.adapters.sources import Source
+from openbell.adapters.sources import DataOptions, Source
 from openbell.errors import ConfigError, DataError, DayFailed, InputError, RunError
 from openbell.hosttime import wall
 from openbell.market.bars import Kind
@@ -32,7 +33,7 @@ from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.pushed import is_pushed_table, pushed_columns, pushed_table
-from openbell.runtime.intake.settings import data_options, settings
+from openbell.runtime.intake.settings import data_options, row_rules, settings
 from openbell.runtime.record.ledger import STORE_TOKEN
 from openbell.runtime.record.writing import market_time
 from openbell.runtime.results.collecting import Collected, Counted, Strict
@@ -555,6 +556,7 @@ class Runtime:
         price: Any = None,
         *,
         size: Any = 0.0,
+        trade_id: Any = None,
         position: int | None = None,
     ) -> int:
         """Ticks that came, in the order in which they came; from any thread.
@@ -570,6 +572,8 @@ class Runtime:
         ts : aware datetime, ISO 8601 text with a zone, integer ns UTC, or a sequence or array
             numpy's datetime64 is UTC.
         price, size : float, sequence or array
+        trade_id : int, str, sequence or array, optional
+            The vendor's number of each trade, for `feed.dedupe: trade_id`.
         position : int, optional
             Of the first row; None: it follows what was pushed last. After a restart, push again from
             `durable_position()` on, or from before it with this: what the run has is ignored.
@@ -584,7 +588,8 @@ class Runtime:
             If the columns don't go together, or a time has no zone.
         FeedFull, RunError
         """
-        return self._push("ticks", symbols, ts, {"price": price, "size": size}, position)
+        values = {"price": price, "size": size, "trade_id": trade_id}
+        return self._push("ticks", symbols, ts, values, position)
 
     def push_bars(
         self,
@@ -596,10 +601,15 @@ class Runtime:
         close: Any = None,
         volume: Any = 0.0,
         *,
+        partial: Any = None,
         position: int | None = None,
     ) -> int:
-        """Bars that have ended, by their starts, in the order in which they came; as `push_ticks`."""
+        """Bars that have ended, by their starts, in the order in which they came; as `push_ticks`.
+
+        `partial` marks bars that are known not to be whole (`feed.on_partial`).
+        """
         values = {"open": open, "high": high, "low": low, "close": close, "volume": volume}
+        values["partial"] = partial
         return self._push("bars", symbols, ts, values, position)
 
     async def apush_ticks(self, *args: Any, **kwargs: Any) -> int:
@@ -677,7 +687,7 @@ class Runtime:
         if self.config.data.kind != kind:
             raise DataError(f"this run takes {self.config.data.kind}; data.kind says so")
         if is_pushed_table(symbols):
-            rows = pushed_table(symbols, data_options(self.config))
+            rows = pushed_table(symbols, _pushed_options(self.config))
         else:
             rows = pushed_columns(kind, symbols, ts, values)
         return feed.take(rows, position)
@@ -726,7 +736,14 @@ class Runtime:
             **self._run.liveliness(),
             **({} if self._run.feed is None else {"feed": self._run.feed.status()}),
             **({"sinks": sinks} if sinks else {}),
+            **({} if self._run.feed is None else {"row_rules": self._by_rule()}),
         }
+
+    def _by_rule(self) -> dict[str, int]:
+        """What the rules of the feed did with rows of the day under way."""
+        of: upkeep.State = self._run.engine.cells[upkeep.NAME].state
+        counts = None if of.today is None else of.today.counts
+        return {} if counts is None else {name: int(n.sum()) for name, n in counts.by_rule}
 
     def why(
         self, what: str, day: date | str | None = None, session: str | None = None
@@ -1009,3 +1026,9 @@ def run_backtest(
         taking.settle()
         if files is not None:
             files.abandon()
+
+
+def _pushed_options(config: Config) -> DataOptions:
+    """How pushed tables are read: with what the rules of the feed look at."""
+    extras = row_rules(config).extras(config.data.kind)
+    return dataclasses.replace(data_options(config), extras=extras)

@@ -111,6 +111,7 @@ class Engine:
             took=partial(self._metrics.add, "history"),
             journals=journals,
             order=plan.settings.order,
+            rules=plan.settings.row_rules,
             fed=plan.settings.fed,
         )
         self._feed = feed

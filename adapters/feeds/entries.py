@@ -15,7 +15,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows
+from openbell.adapters.marks import is_partial, trade_number
+from openbell.market.bars import BAR_COLUMNS, EXTRAS, TICK_COLUMNS, Kind, RawRows
 
 Entry = tuple[str, Mapping[bytes, bytes]]
 """Its id, and its fields."""
@@ -138,9 +139,12 @@ class Decoder:
         return (
             _symbol(fields.get(spelled["symbol"])),
             self._instant(ts),
-            tuple(
-                _number(name, fields.get(spelled[name]), self.kind)
-                for name in columns_of(self.kind)
+            (
+                *(
+                    _number(name, fields.get(spelled[name]), self.kind)
+                    for name in columns_of(self.kind)
+                ),
+                _mark(self.kind, fields.get(spelled[EXTRAS[self.kind][0]])),
             ),
         )
 
@@ -204,6 +208,10 @@ class Decoder:
                 else np.zeros(table.num_rows)
                 for name in columns_of(self.kind)
             ]
+            extra = EXTRAS[self.kind][0]
+            marks = table.column(extra).to_pylist() if extra in table.column_names else [None]
+            told = np.array([_mark(self.kind, mark) for mark in marks])
+            values.append(np.broadcast_to(told, table.num_rows))
             symbols = table.column("symbol").cast(pa.string()).to_pylist()
         except (pa.ArrowException, ValueError) as error:
             raise Unusable("rows can't be read", f"a column can't be used: {error}") from None
@@ -312,7 +320,7 @@ class Decoder:
 
 
 Row = tuple[str, int, tuple[float, ...]]
-"""Symbol, ts and the columns."""
+"""Symbol, ts and the columns, at last the one of `EXTRAS`."""
 
 
 class _Table(NamedTuple):
@@ -345,7 +353,7 @@ class _Part(NamedTuple):
     code: NDArray[np.int32]
     ts: NDArray[np.int64]
     values: NDArray[np.float64]
-    """(n, columns)"""
+    """(n, columns), at last the one of `EXTRAS`."""
     entries: Sequence[str]
     numbers: Sequence[int]
     """Of each within its entry, from 1."""
@@ -413,15 +421,15 @@ class Gathered:
             return f"{source} {part.entries[at]}", part.numbers[at]
 
         columns = np.concatenate([part.values for part in parts])
+        names, marks = columns_of(self.kind), columns[:, -1]
+        if ((marks > 0) if self.kind == "bars" else ~np.isnan(marks)).any():
+            names = (*names, *EXTRAS[self.kind])
         return RawRows(
             kind=self.kind,
             symbols=tuple(self.place),
             code=np.concatenate([part.code for part in parts]),
             ts=np.concatenate([part.ts for part in parts]),
-            columns={
-                name: np.ascontiguousarray(columns[:, n])
-                for n, name in enumerate(columns_of(self.kind))
-            },
+            columns={name: np.ascontiguousarray(columns[:, n]) for n, name in enumerate(names)},
             locate=locate,
         )
 
@@ -430,8 +438,16 @@ def columns_of(kind: Kind) -> tuple[str, ...]:
     return TICK_COLUMNS if kind == "ticks" else BAR_COLUMNS
 
 
-_TEXT = {name: name for name in ("symbol", "ts", *TICK_COLUMNS, *BAR_COLUMNS)}
+_NAMES = ("symbol", "ts", *TICK_COLUMNS, *BAR_COLUMNS, *EXTRAS["ticks"], *EXTRAS["bars"])
+_TEXT = {name: name for name in _NAMES}
 _BYTES = {name: name.encode() for name in _TEXT}
+
+
+def _mark(kind: Kind, given: Any) -> float:
+    """The number of a trade, or whether a bar is marked as partial."""
+    if isinstance(given, bytes):
+        given = given.decode(errors="backslashreplace")
+    return trade_number(given) if kind == "ticks" else float(is_partial(given))
 
 
 def _coded(symbols: Iterable[str | None]) -> tuple[list[str], NDArray[np.int32]]:

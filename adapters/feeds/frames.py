@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from openbell.adapters.feeds.entries import Decoder, Gathered, Refuse, Unusable
+from openbell.adapters.marks import is_partial
 from openbell.market.bars import RawRows
 
 _MISSING = object()
@@ -237,6 +238,8 @@ class Frames:
             found = path.of(row, message)
             if found is not _MISSING and found is not None:
                 values[name] = found
+        if "closed" in self.fields:  # the other way round
+            values["partial"] = not is_partial(values.pop("closed", True))
         symbol = values.get("symbol")
         if isinstance(symbol, int) and not isinstance(symbol, bool):
             symbol = values["symbol"] = str(symbol)  # an instrument's number

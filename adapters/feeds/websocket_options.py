@@ -14,7 +14,7 @@ from openbell.adapters.feeds.entries import UNITS_NS
 from openbell.adapters.feeds.frames import Path, Where
 from openbell.adapters.secrets import has_secrets
 from openbell.errors import ConfigError
-from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind
+from openbell.market.bars import BAR_COLUMNS, EXTRAS, TICK_COLUMNS, Kind
 
 KEY = "feed.options"
 
@@ -164,7 +164,7 @@ def options_of(given: Mapping[str, Any], kind: Kind) -> Options:
     except ValidationError as error:
         raise ConfigError("\n".join(dict.fromkeys(map(_line, error.errors())))) from None
     columns = TICK_COLUMNS if kind == "ticks" else BAR_COLUMNS
-    known = ("symbol", "ts", *columns)
+    known = ("symbol", "ts", *columns, *EXTRAS[kind], *(("closed",) if kind == "bars" else ()))
     problems = [
         f"{KEY}.fields.{name} is unknown; of {kind} there are {', '.join(known)}"
         for name in options.fields
@@ -173,7 +173,7 @@ def options_of(given: Mapping[str, Any], kind: Kind) -> Options:
     problems += [
         f"{KEY}.fields.{name} is missing; name where it stands in a row, e.g. {name[0]}"
         for name in known
-        if name not in options.fields and name not in ("size", "volume")
+        if name not in (*options.fields, *_NOT_NEEDED)
     ]
     if options.ts_format is not None and not problems:
         from openbell.adapters.sources.timetexts import compiled
@@ -197,6 +197,8 @@ def options_of(given: Mapping[str, Any], kind: Kind) -> Options:
         raise ConfigError("\n".join(problems))
     return options
 
+
+_NOT_NEEDED = ("size", "volume", *EXTRAS["ticks"], *EXTRAS["bars"], "closed")
 
 _EXAMPLES = {
     "url": "wss://stream.example.com/v1",

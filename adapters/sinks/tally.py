@@ -97,6 +97,9 @@ def _row_counts(report: QualityReport) -> dict[str, int]:
     for name in ("outside_hours", "duplicates", "out_of_order", "late", "bad_rows"):
         counts[name] = int(getattr(report.quality, name).sum())
     dropped = sum(counts[name] for name in ("outside_hours", "duplicates", "bad_rows"))
+    # Only where a feed's rules did something: other runs have no such counts.
+    counts |= {name: int(of.sum()) for name, of in report.quality.by_rule}
+    dropped += counts.get("partial", 0) + counts.get("repeated", 0)
     return {
         **counts,
         "rows": report.rows,

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from openbell.errors import DataError
-from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows
+from openbell.market.bars import BAR_COLUMNS, EXTRAS, TICK_COLUMNS, Kind, RawRows
 from openbell.market.days import MINUTE_NS
 
 
@@ -74,6 +74,9 @@ class DataOptions:
     """Which files of a folder are read, and where their symbol stands, e.g.
     `("{symbol}/{date}.csv",)`; none: all, and where the symbol stands is guessed."""
 
+    extras: tuple[str, ...] = ()
+    """Columns that rules look at: `trade_id` of ticks, which has to be there, `partial` of bars."""
+
     def __post_init__(self) -> None:
         if self.kind not in ("bars", "ticks"):
             raise DataError(f'data.kind is "{self.kind}"; write bars or ticks')
@@ -83,7 +86,7 @@ class DataOptions:
             raise DataError("data.interval is missing or not positive; bars need one, e.g. 1m")
         if not 0.0 < self.price_scale < float("inf"):
             raise DataError(f"data.price_scale is {self.price_scale}; write a positive number")
-        known = ("symbol", "ts", *self.value_columns)
+        known = ("symbol", "ts", *self.number_columns, *EXTRAS[self.kind])
         for name in self.columns:
             if name not in known:
                 raise DataError(
@@ -100,9 +103,14 @@ class DataOptions:
                 ) from None
 
     @property
-    def value_columns(self) -> tuple[str, ...]:
+    def number_columns(self) -> tuple[str, ...]:
         """The columns of numbers that this kind of row has, in our names."""
         return BAR_COLUMNS if self.kind == "bars" else TICK_COLUMNS
+
+    @property
+    def value_columns(self) -> tuple[str, ...]:
+        """All columns beside symbol and time that are read, in our names."""
+        return (*self.number_columns, *self.extras)
 
     @property
     def label_shift_ns(self) -> int:

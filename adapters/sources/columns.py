@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from openbell.adapters.marks import is_partial, trade_number
 from openbell.adapters.sources.base import DataOptions
 from openbell.adapters.sources.clockchange import RepeatedTimeError, instants_in_order
 from openbell.adapters.sources.names import taken_apart
@@ -196,7 +197,7 @@ def plan_columns(
             names.update({ours: column} if column else {})
         if ours in names or (ours == "ts" and parts) or (ours == "symbol" and symbol is not None):
             continue
-        if ours not in _OPTIONAL or mapped:
+        if ours not in (*_OPTIONAL, "partial") or mapped:
             _missing(file, ours, theirs, existing, options)
     return Plan(
         file,
@@ -298,6 +299,8 @@ def check_types(plan: Plan, types: Mapping[str, Any]) -> None:
             good = pa.types.is_timestamp(kind) or pa.types.is_date(kind) or _is_text(kind)
             good = good or pa.types.is_integer(kind) or pa.types.is_floating(kind)
             needed = "a timestamp, a date or epoch counts"
+        elif ours in plan.options.extras:
+            continue
         else:
             good = pa.types.is_floating(kind) or pa.types.is_integer(kind) or _is_text(kind)
             good, needed = good or pa.types.is_decimal(kind), "a number"
@@ -398,6 +401,11 @@ def decode(plan: Plan, table: Any, first_row: int = 1) -> Decoded:
     for ours in plan.options.value_columns:
         if ours not in plan.names:
             columns[ours] = _read_only(np.zeros(len(ts)))
+            continue
+        if ours in plan.options.extras:
+            values = _plain(plan, table, plan.names[ours]).to_pylist()
+            told = trade_number if ours == "trade_id" else is_partial
+            columns[ours] = _read_only(np.array([told(value) for value in values], np.float64))
             continue
         column = _number_column(plan, table, ours, first_row)
         columns[ours] = _read_only(_floats(column) if ours in _OPTIONAL else _prices(plan, column))
@@ -692,7 +700,7 @@ def _numbers(texts: Any) -> NDArray[Any] | None:
 
 def refuse_text_numbers(plan: Plan, table: Any, first_row: int = 1) -> None:
     """Name the row because of which a column that should hold numbers was read as text."""
-    for ours in plan.options.value_columns:
+    for ours in plan.options.number_columns:
         column = table[plan.names[ours]] if ours in plan.names else None
         if column is None or not _is_text(column.type):
             continue

@@ -265,7 +265,7 @@ class CsvFile:
             ours[dialect.times[0]] = "ts"
         left: Iterator[str] = iter(
             name
-            for name in ("ts", *self.options.value_columns)
+            for name in ("ts", *self.options.number_columns)
             if name not in ours.values() and not (name == "ts" and dialect.times)
         )
         named = []
@@ -288,7 +288,8 @@ class CsvFile:
         form = self.options.csv.time_format
         if form is not None and not form.startswith("epoch"):
             texts |= dict.fromkeys(plan.needed(["ts"]), pa.string())
-        numbers = dict.fromkeys(plan.needed(self.options.value_columns), pa.float64())
+        texts |= dict.fromkeys(plan.needed(self.options.extras), pa.string())
+        numbers = dict.fromkeys(plan.needed(self.options.number_columns), pa.float64())
         if not self.dialect.plain_numbers:
             table = self._read(plan, texts | dict.fromkeys(numbers, pa.string()))
             table = self._numbers(plan, table)
@@ -318,7 +319,7 @@ class CsvFile:
         import pyarrow.compute as pc
 
         dialect = self.dialect
-        for name in plan.needed(self.options.value_columns):
+        for name in plan.needed(self.options.number_columns):
             texts = pc.utf8_trim_whitespace(table[name])
             if dialect.currency:
                 texts = pc.replace_substring_regex(texts, "[$€£₹]", "")

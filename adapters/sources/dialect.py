@@ -541,7 +541,7 @@ def _with_numbers(
 ) -> Dialect:
     """How numbers are written: the sign of decimals, and of thousands."""
     wanted = {name for _, name in dialect.roles} | {
-        name for ours in options.value_columns if (name := _value_column(ours, dialect, options))
+        name for ours in options.number_columns if (name := _value_column(ours, dialect, options))
     }
     places = [i for i, name in enumerate(dialect.names) if name in wanted]
     cells = [row[i] for row in sample for i in places if _is_number(row[i])]

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 
 from openbell.adapters.feeds import ConnectionState, Feed
-from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows
+from openbell.market.bars import BAR_COLUMNS, EXTRAS, TICK_COLUMNS, Kind, RawRows
 from openbell.market.days import MarketTime
 
 
@@ -145,7 +145,8 @@ class _Door:
     def take(self, rows: RawRows, position: int | None = None, mark: str = "") -> int:
         n = len(rows)
         assert rows.kind == self._kind, f"rows.kind is {rows.kind!r}, the run takes {self._kind}"
-        assert set(rows.columns) == set(self._columns), f"rows.columns has {sorted(rows.columns)}"
+        named = set(rows.columns) - set(EXTRAS[self._kind])
+        assert named == set(self._columns), f"rows.columns has {sorted(rows.columns)}"
         lengths = {name: len(column) for name, column in rows.columns.items()}
         for name, length in {"code": len(rows.code), **lengths}.items():
             assert length == n, f"{name} has {length} values, ts has {n}"

@@ -70,6 +70,10 @@ OF_LIVE_DAYS: dict[str, frozenset[str]] = {
 """Keys that are part of what determines the answers where a feed is live: what came too late, or not
 at all, is no input of such a day."""
 
+ROW_RULES = ("revisions", "size_is", "dedupe", "on_partial")
+"""Keys of `feed` that say what rows mean that are taken in the order in which they came; part of what
+determines the answers where they are not at their default."""
+
 READ_AGAIN = frozenset({"special_sessions", "closures", "early_closes"})
 """Keys of `calendar` that are read for each day where days follow each other by the host's clock: the
 record has each day's hours, and keeps them."""
@@ -426,6 +430,12 @@ class DataColumns(Section):
     volume: Text | None = Field(default=None, description="Column of the bar's volume.")
     price: Text | None = Field(default=None, description="Column of the tick's price.")
     size: Text | None = Field(default=None, description="Column of the tick's size.")
+    trade_id: Text | None = Field(
+        default=None, description="Column of the vendor's number of the trade, for `feed.dedupe`."
+    )
+    partial: Text | None = Field(
+        default=None, description="Column that is true, or not 0, where a bar is not whole."
+    )
 
     def given(self) -> dict[str, str]:
         """Our name → the file's, only where it was set."""
@@ -627,6 +637,26 @@ class FeedConfig(Section):
         description="A folder into which what a live feed brings is recorded, a day a file, to be "
         "backtested as it was lived.",
     )
+    revisions: Literal["freeze", "amend"] = Field(
+        default="freeze",
+        description="Of bars with the same symbol and time from a feed: `freeze`, the first counts and "
+        "later ones are counted; `amend` is not there yet.",
+    )
+    size_is: Literal["trade", "day_total"] = Field(
+        default="trade",
+        description="What a feed's `size` or `volume` is: `trade`, of the row; `day_total`, of the day "
+        "up to it, of which the difference counts.",
+    )
+    dedupe: Literal["none", "trade_id", "same"] = Field(
+        default="none",
+        description="Which rows of a feed came before and don't count again: `trade_id`, those with "
+        "the number of an earlier trade of their symbol; `same`, those equal to an earlier one.",
+    )
+    on_partial: Literal["flag", "drop"] = Field(
+        default="flag",
+        description="What becomes of bars that a feed marks as `partial`: `flag`, they count and their "
+        "minutes don't; `drop`, they are left out.",
+    )
     options: Options = Field(default={}, description="What the feed's type needs beyond that.")
 
     def pace(self) -> Pace:
@@ -635,6 +665,11 @@ class FeedConfig(Section):
 
     def _contradictions(self) -> Iterator[Problem]:
         yield from _days_in_order(self.start, self.end)
+        if self.revisions == "amend":
+            yield (
+                ("revisions",),
+                "write freeze; that a later bar takes an earlier one's place is not there yet",
+            )
 
 
 class ClockConfig(Section):
@@ -1097,8 +1132,14 @@ class Config(Section):
             for key in LIVE_FEED_DECIDES:
                 if getattr(self.feed, key) != FeedConfig.model_fields[key].default:
                     kept["feed"][key] = whole["feed"][key]
+            kept["feed"] |= self._row_rules()
             for section, keys in OF_LIVE_DAYS.items():
                 kept[section] = {key: whole[section][key] for key in keys}
+        elif self.data.order == "arrival" and (rules := self._row_rules()):
+            kept["feed"] = rules
+        for column in ("trade_id", "partial"):
+            if kept["data"]["columns"][column] is None:
+                del kept["data"]["columns"][column]
         del kept["clock"]["time"]
         if self.by_the_wall:
             kept["clock"]["time"] = "wall"
@@ -1106,16 +1147,24 @@ class Config(Section):
                 del kept["calendar"][key]
         return kept
 
+    def _row_rules(self) -> dict[str, str]:
+        return {
+            key: getattr(self.feed, key)
+            for key in ROW_RULES
+            if getattr(self.feed, key) != FeedConfig.model_fields[key].default
+        }
+
     def with_determining(self, kept: Mapping[str, Any]) -> Config:
         """This one, but with other keys of those that determine the answers."""
         written: dict[str, Any] = self.model_dump(mode="json")
+        for key in ROW_RULES:
+            written["feed"][key] = FeedConfig.model_fields[key].default
         for key, value in kept.items():
             if key == "feed":
-                options = {**written[key]["options"], **value["options"]}
                 at_default = {of: FeedConfig.model_fields[of].default for of in LIVE_FEED_DECIDES}
                 kept_feed = {of: value.get(of, values.written(at_default[of])) for of in at_default}
-                written[key] = {**written[key], **kept_feed, "type": value["type"]}
-                written[key]["options"] = options
+                options = {**written[key]["options"], **value.get("options", {})}
+                written[key] = {**written[key], **kept_feed, **value, "options": options}
                 continue
             if key == "clock":
                 live = self.feed.type != "replay"
@@ -1155,6 +1204,16 @@ class Config(Section):
             if name in called[:place]:
                 first = called.index(name)
                 yield ("sinks", place, "name"), f"sinks[{first}] has that name; write another"
+        if self.feed.type == "replay" and self.data.order == "time":
+            for key in self._row_rules():
+                yield (
+                    ("feed", key),
+                    "set data.order: arrival too; rows put in time order don't tell what came first",
+                )
+        if self.feed.dedupe == "trade_id" and self.data.kind == "bars":
+            yield ("feed", "dedupe"), "write same or none; bars have no trade_id"
+        if self.feed.on_partial == "drop" and self.data.kind == "ticks":
+            yield ("feed", "on_partial"), "leave it out; ticks are never partial"
         for symbol, companion in self.companions.items():
             if symbol == companion:
                 yield ("companions", symbol), "name another symbol; it is its own companion"

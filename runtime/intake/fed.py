@@ -10,9 +10,11 @@ from datetime import date
 import numpy as np
 
 from openbell.adapters.sources import Source, SourceInfo
+from openbell.market.arrivals import nothing_came, taken_in
 from openbell.market.assembly import no_raw_rows
-from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows, RowBatch
+from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows, RowBatch, joined
 from openbell.market.days import TradingDay
+from openbell.market.rules import NO_RULES, RowRules
 from openbell.runtime.record.recordings import RecordedHistory
 
 Came = Callable[[date], Sequence[RowBatch]]
@@ -40,6 +42,7 @@ class RunRows:
         days: tuple[TradingDay, ...],
         interval_ns: int | None,
         keeps: bool,
+        rules: RowRules = NO_RULES,
         earlier: Came = lambda day: (),
         recorded: RecordedHistory | None = None,
     ) -> None:
@@ -49,6 +52,7 @@ class RunRows:
         self.days = days
         """Those that a run may come to, oldest first."""
         self._keeps = keeps
+        self._rules = rules
         self.earlier = earlier
         self._lock = threading.Lock()
         self._came: dict[date, list[RowBatch]] = {}
@@ -87,7 +91,7 @@ class RunRows:
             if begun is not None and begun[0] == day.date:
                 rows = (*begun[1](), *rows)
             if rows := rows or tuple(self.earlier(day.date)):
-                return _of(names, rows)
+                return _of(names, self._acted_on(rows))
         if self._recorded is not None:
             found = self._recorded.between(start_ns, end_ns)
             if found is not None:
@@ -98,6 +102,12 @@ class RunRows:
         return _among(
             names, self._stored.read(start_ns, end_ns, tuple(n for n in names if n in held))
         )
+
+    def _acted_on(self, parts: Sequence[RowBatch]) -> RowBatch:
+        """Of all that came of a day what the rules leave, as of the sizes they make."""
+        whole = joined(parts)
+        nothing = nothing_came(whole.day, len(whole.symbols), whole.interval_ns)
+        return taken_in(nothing, whole, self._rules)[1]
 
     def close(self) -> None:
         if self._stored is not None:
@@ -120,12 +130,11 @@ def _among(names: tuple[str, ...], raw: RawRows) -> RawRows:
     )
 
 
-def _of(names: tuple[str, ...], parts: Sequence[RowBatch]) -> RawRows:
+def _of(names: tuple[str, ...], of: RowBatch) -> RawRows:
     """Rows of some symbols, as a source has them."""
     place = {name: code for code, name in enumerate(names)}
-    of = parts[0]
     codes = np.array([place.get(symbol, -1) for symbol in of.symbols], np.int32)
-    code = codes[np.concatenate([part.code for part in parts])]
+    code = codes[of.code]
     kept = code >= 0
     ticks = of.interval_ns is None
     ours = ("close", "volume") if ticks else BAR_COLUMNS
@@ -134,11 +143,8 @@ def _of(names: tuple[str, ...], parts: Sequence[RowBatch]) -> RawRows:
         kind="ticks" if ticks else "bars",
         symbols=names,
         code=code[kept],
-        ts=np.concatenate([part.ts for part in parts])[kept],
-        columns={
-            name: np.concatenate([getattr(part, own) for part in parts])[kept]
-            for name, own in zip(theirs, ours, strict=True)
-        },
+        ts=of.ts[kept],
+        columns={name: getattr(of, own)[kept] for name, own in zip(theirs, ours, strict=True)},
         locate=lambda position: ("", position),
         signed=True,  # what could not be used is not among them
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -64,7 +65,8 @@ def fed(
     rows_max, blocks = check_options(config)
     stored: Source | None = None
     if config.data.path is not None:
-        stored = open_source(config.data.path, data_options(config))
+        # What was stored of the days before is not what a feed's rules are about.
+        stored = open_source(config.data.path, replace(data_options(config), extras=()))
     recorded = None if config.feed.record is None else RecordedHistory(config.feed.record)
     try:
         plan = fed_plan(
@@ -91,6 +93,7 @@ def fed(
         interval_ns=interval_ns,
         keeps=bool(plan.trailing.needs),
         recorded=recorded,
+        rules=plan.settings.row_rules,
     )
     feed = HandOver(
         symbols=plan.symbols,
@@ -103,6 +106,7 @@ def fed(
         name=config.feed.type,
         feed=delivers,
         by_the_wall=_by_the_wall(config, host),
+        rules=plan.settings.row_rules,
         refused=None if config.feed.refused is None else RefusedLines(config.feed.refused),
         tell=tell,
         lateness_ns=config.clock.lateness.ns,

@@ -20,9 +20,10 @@ from openbell.errors import DataError, FeedFull, LoginRefused, OpenbellError, Ru
 from openbell.hosttime import HostClock, Monotonic, WallTime, monotonic, wall, wall_ns
 from openbell.market.arrivals import added, no_counts
 from openbell.market.assembly import as_came
-from openbell.market.bars import BadRow, Mask, RawRows, RowBatch, RowCounts
+from openbell.market.bars import BadRow, Mask, Prices, RawRows, RowBatch, RowCounts
 from openbell.market.days import EPOCH, MarketTime, TradingDay, local_instant, row_spans
 from openbell.market.prices import as_written
+from openbell.market.rules import NO_RULES, RowRules
 from openbell.messages.control import Arrived, DayOver, Halted
 from openbell.runtime.intake.connection import Connection, Gap
 from openbell.runtime.intake.ills import Ills
@@ -36,7 +37,7 @@ Positions = NDArray[np.intp]
 ROWS_MAX = 50_000
 """How many rows one step gets at most."""
 
-QUANTITIES = ("size", "volume")
+QUANTITIES = ("size", "volume", "trade_id", "partial")
 """Columns that hold no price."""
 
 REFUSED_KEPT_MAX = 1_000
@@ -154,6 +155,8 @@ class HandOver:
         How long boundaries wait for rows.
     token_expires : time, optional
         When the feed's login ends each day, where the exchange is.
+    rules : RowRules
+        What the rows mean.
     """
 
     def __init__(
@@ -174,7 +177,9 @@ class HandOver:
         tell: Tell = tell_log,
         lateness_ns: int = 0,
         token_expires: time | None = None,
+        rules: RowRules = NO_RULES,
     ) -> None:
+        self._rules = rules
         self.account = Account()
         self.connection = Connection(name, tell)
         self._refused = refused
@@ -678,6 +683,13 @@ class HandOver:
 
     def _ahead_of_host(self, rows: RawRows) -> Mask:
         """(n,) which lie further beyond this host's clock than rows may."""
+        ahead = self._beyond(rows)
+        partial = rows.columns.get("partial")
+        if partial is not None and self._rules.drops_partial:
+            ahead &= ~(partial > 0)  # it is not used anyway
+        return ahead
+
+    def _beyond(self, rows: RawRows) -> Mask:
         if self._by_the_wall is not None:
             now_ns = self._by_the_wall.host()
             return rows.ts + (self._interval_ns or 0) > now_ns + self._ahead_max_ns
@@ -725,7 +737,7 @@ class HandOver:
         account.day_over += int(late.sum())
         kept &= ~late
         which = np.flatnonzero(kept)
-        return which, replace(_picked(rows, which), symbols=self._symbols, code=code[which])
+        return which, replace(rows.taken(which), symbols=self._symbols, code=code[which])
 
     def _lay_down(
         self, ours: RawRows, which: Positions, place: Positions, ahead: Mask, first: int
@@ -743,7 +755,7 @@ class HandOver:
             self._queue.append(
                 _Waiting(
                     self._days[self._newest],
-                    _picked(ours, np.arange(start, stop)),
+                    ours.taken(np.arange(start, stop)),
                     ahead[start:stop] if ahead[start:stop].any() else None,
                     position,
                     came_ns=came_ns,
@@ -849,8 +861,8 @@ class HandOver:
             beyond = tuple(self._ahead(raw, int(i)) for i in np.flatnonzero(ahead))
             count = np.bincount(raw.code[ahead], minlength=len(self._symbols))
             more = replace(more, rows=count, bad_rows=count)
-            raw = _picked(raw, np.flatnonzero(~ahead))
-        data = as_came(raw, day, self._interval_ns)
+            raw = raw.taken(np.flatnonzero(~ahead))
+        data = as_came(raw, day, self._interval_ns, self._rules)
         assert isinstance(data.rows, RowBatch)
         self.account.bad_rows += int(data.counts.bad_rows.sum()) + len(beyond)
         return data.rows, added(data.counts, more), (*data.bad, *beyond)
@@ -872,16 +884,6 @@ class HandOver:
         if not self._days:
             return "none"
         return f"{self._days[0].date} to {self._days[-1].date}"
-
-
-def _picked(rows: RawRows, which: Positions) -> RawRows:
-    return replace(
-        rows,
-        code=rows.code[which],
-        ts=rows.ts[which],
-        columns={name: column[which] for name, column in rows.columns.items()},
-        locate=lambda i: rows.locate(int(which[i])),
-    )
 
 
 def _decimals(rows: RawRows) -> RawRows:
@@ -907,9 +909,16 @@ def _joined(parts: list[RawRows]) -> RawRows:
         code=np.concatenate([part.code for part in parts]),
         ts=np.concatenate([part.ts for part in parts]),
         columns={
-            name: np.concatenate([part.columns[name] for part in parts])
-            for name in parts[0].columns
+            name: np.concatenate([_column(part, name) for part in parts])
+            for name in dict.fromkeys(name for part in parts for name in part.columns)
         },
         locate=locate,
         signed=any(part.signed for part in parts),
     )
+
+
+def _column(rows: RawRows, name: str) -> Prices:
+    """A column that rows may lack, as those of before have no number, or are whole."""
+    if name in rows.columns:
+        return rows.columns[name]
+    return np.full(len(rows), np.nan if name == "trade_id" else 0.0)

@@ -17,6 +17,7 @@ from openbell.errors import InputError
 from openbell.market.assembly import assemble, no_raw_rows, no_rows
 from openbell.market.bars import DayData, Order, RawRows
 from openbell.market.days import TradingDay, row_spans
+from openbell.market.rules import NO_RULES, RowRules
 from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
 from openbell.runtime.intake.trailing import Trailing, TrailingSettings
 from openbell.runtime.record import journal
@@ -88,6 +89,8 @@ class Loader:
         Whether what is read goes along as bytes for the journal.
     order : str
         In which order rows are acted on.
+    rules : RowRules
+        What rows in the order in which they came mean; a feed's are none of the source's.
     fed : bool
         Whether the days' rows come from a feed; the source has those of days before.
     """
@@ -103,8 +106,10 @@ class Loader:
         registers: Sequence[tuple[date, tuple[str, ...]]] = (),
         journals: bool = False,
         order: Order = "time",
+        rules: RowRules = NO_RULES,
         fed: bool = False,
     ) -> None:
+        self._rules = NO_RULES if fed else rules
         self._fed = fed
         self.journals = journals
         self._order = order
@@ -121,6 +126,7 @@ class Loader:
             read=self._rows,
             took=took,
             order=order,
+            rules=self._rules,
         )
         self._trailing: Trailing | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="openbell-prefetch")
@@ -251,7 +257,9 @@ class Loader:
         # What a feed brings of the day comes while it is under way.
         raw = no_raw_rows(symbols, self._interval_ns) if self._fed else self._rows(day, symbols)
         places: dict[int, tuple[str, int]] = {}
-        data = assemble(journal.noted(raw, places), day, self._interval_ns, self._order)
+        data = assemble(
+            journal.noted(raw, places), day, self._interval_ns, self._order, self._rules
+        )
         if not self._fed:
             trailing.over(data)
         logger.debug("prefetch completed: {}, {} rows", day.date, len(raw))
@@ -260,7 +268,7 @@ class Loader:
 
     def _read_again(self, known: journal.DayRead) -> Loaded:
         raw = known.rows()
-        data = assemble(raw, known.day, self._interval_ns, self._order)
+        data = assemble(raw, known.day, self._interval_ns, self._order, self._rules)
         trailing = self._trailing_of(known.symbols)
         trailing.given(known.history)
         if not self._fed:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from openbell.adapters.marks import is_partial, trade_number
 from openbell.adapters.sources import DataOptions, open_source
 from openbell.adapters.sources.asarrow import is_table
 from openbell.errors import DataError
-from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, Prices, RawRows
+from openbell.market.bars import BAR_COLUMNS, EXTRAS, TICK_COLUMNS, Kind, Prices, RawRows
 from openbell.market.days import Nanoseconds
 
 NAME = "push"
@@ -51,7 +52,7 @@ def pushed_columns(kind: Kind, symbols: Any, ts: Any, values: dict[str, Any]) ->
     ts : aware datetime, ISO 8601 text with a zone, integer ns UTC, or a sequence or array of those
         numpy's datetime64 is UTC, as it has no zone.
     values : mapping
-        `price, size` or `open, high, low, close, volume`.
+        `price, size` or `open, high, low, close, volume`; `trade_id` or `partial` where given.
 
     Raises
     ------
@@ -63,6 +64,9 @@ def pushed_columns(kind: Kind, symbols: Any, ts: Any, values: dict[str, Any]) ->
     columns: dict[str, Prices] = {}
     for name in TICK_COLUMNS if kind == "ticks" else BAR_COLUMNS:
         columns[name] = _numbers(name, values[name], n)
+    for name in EXTRAS[kind]:
+        if values.get(name) is not None:
+            columns[name] = _extra(name, values[name], n)
     names, code = _codes(symbols, n)
     return RawRows(
         kind=kind,
@@ -120,6 +124,15 @@ def _numbers(name: str, values: Any, n: int) -> Prices:
     if column.ndim == 1 and len(column) == 1:
         return np.full(n, column[0])
     raise DataError(f"{name} has {column.size} values, ts has {n}; push as many of each")
+
+
+def _extra(name: str, given: Any, n: int) -> Prices:
+    one = isinstance(given, str | int | float) or np.ndim(given) == 0
+    values = [given] * n if one else list(given)
+    if len(values) != n:
+        raise DataError(f"{name} has {len(values)} values, ts has {n}; push as many of each")
+    told = trade_number if name == "trade_id" else is_partial
+    return np.array([told(getattr(value, "item", lambda v=value: v)()) for value in values], float)
 
 
 def _codes(

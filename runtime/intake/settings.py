@@ -13,6 +13,7 @@ from openbell.market.breakouts import BreakRules
 from openbell.market.calendar import timezone
 from openbell.market.days import MINUTE_NS
 from openbell.market.prices import product
+from openbell.market.rules import RowRules
 from openbell.market.silence import SilenceRules
 from openbell.market.watermark import WallRules
 from openbell.market.windows import SessionSpec
@@ -39,6 +40,7 @@ def data_options(config: Config) -> DataOptions:
         allow_negative_prices=data.allow_negative_prices,
         time_shift_ns=data.time_shift.ns,
         files=data.files,
+        extras=row_rules(config).extras(data.kind) if data.order == "arrival" else (),
         exchange_zone=_zone(config.exchange),
     )
 
@@ -48,6 +50,12 @@ def _zone(exchange: str) -> str | None:
         return timezone(exchange)
     except CalendarError:  # said where it matters
         return None
+
+
+def row_rules(config: Config) -> RowRules:
+    """What rows in the order in which they came mean."""
+    feed = config.feed
+    return RowRules(feed.dedupe, feed.size_is == "day_total", feed.on_partial == "drop")
 
 
 def settings(config: Config, *, paced: bool = False, days_at_once: bool = False) -> Settings:
@@ -92,6 +100,7 @@ def settings(config: Config, *, paced: bool = False, days_at_once: bool = False)
         ),
         measures_quality=config.history.enable_quality,
         order=config.data.order,
+        row_rules=row_rules(config),
         lateness_ns=config.clock.lateness.ns,
     )
 

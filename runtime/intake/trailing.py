@@ -22,6 +22,7 @@ from openbell.market.history import (
     wanted_days,
 )
 from openbell.market.indicators import IndicatorSpec
+from openbell.market.rules import NO_RULES, RowRules
 from openbell.messages.data import HistoryReady
 from openbell.runtime.config import Config
 
@@ -88,8 +89,9 @@ class Trailing:
         read: Read,
         took: Callable[[float], None],
         order: Order = "time",
+        rules: RowRules = NO_RULES,
     ) -> None:
-        self._order = order
+        self._order, self._rules = order, rules
         self._settings = settings
         self.symbols = symbols
         self._interval_ns = interval_ns
@@ -120,8 +122,8 @@ class Trailing:
                 asked = missing.symbols
                 names = tuple(s for s in self.symbols if asked is None or s in asked)
                 raw = among(self.symbols, self._read(past, names))
-                rows = assemble(raw, past, self._interval_ns, self._order).rows
-                came.append(history_day(rows, keep_rows=missing.rows))
+                data = assemble(raw, past, self._interval_ns, self._order, self._rules)
+                came.append(history_day(data.rows, keep_rows=missing.rows))
         self._history = rolled(self._history, wanted, came)
         periods = tuple(
             tuple(

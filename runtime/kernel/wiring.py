@@ -19,6 +19,7 @@ from openbell.actors.effects import Actor
 from openbell.market.bars import Order
 from openbell.market.breakouts import BreakRules
 from openbell.market.indicators import Indicator, IndicatorSpec
+from openbell.market.rules import NO_RULES, RowRules
 from openbell.market.watermark import WallRules, lag_ns
 from openbell.market.windows import SessionSpec
 
@@ -47,6 +48,8 @@ class Settings:
     """As of the breakout's actor."""
     order: Order = "time"
     """In which order stored rows are acted on."""
+    row_rules: RowRules = NO_RULES
+    """What rows in the order in which they came mean."""
     lateness_ns: int = 0
     """How long a boundary waits for rows that are still on their way, where they come as they do."""
     fed: bool = False
@@ -79,7 +82,7 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
                 settings.wall_day,
             )
         ),
-        prefetch.prefetch(prefetch.Settings(lag)),
+        prefetch.prefetch(prefetch.Settings(lag, settings.row_rules)),
         *(session.session(spec) for spec in settings.sessions),
         upkeep.upkeep(
             upkeep.Settings(

@@ -202,7 +202,7 @@ def left_out(cells: Mapping[str, Cell], plan: Plan, source: Source) -> str | Non
         rows = source.read(*window, symbols)
     except (OSError, InputError):  # nothing more is run, so it does no harm
         return None
-    data = assemble(rows, ended, interval_ns, plan.settings.order)
+    data = assemble(rows, ended, interval_ns, plan.settings.order, plan.settings.row_rules)
     starts, _ = ended.grid(interval_ns or MINUTE_NS)
     now = minutes_seen(np.zeros_like(today.seen), data.rows, starts)
     came = int((now & ~today.seen).sum())

@@ -36,6 +36,7 @@ _MODULES = (
     "market.indicators",
     "market.levels",
     "market.results",
+    "market.rules",
     "market.silence",
     "market.windows",
     "messages.control",
@@ -155,6 +156,9 @@ def _packed(value: Any) -> Any:
     if tag is None:
         raise TypeError(f"{type(value).__name__} is no part of a state")
     fields = {name: _packed(getattr(value, name)) for name in _kept_fields(tag)}
+    for name, default in _left_out(tag):
+        if fields[name] == default:
+            del fields[name]
     return {_TYPE: [tag, fields]}
 
 
@@ -222,4 +226,17 @@ def _kept_fields(tag: str) -> tuple[str, ...]:
         return tuple(kind.model_fields)
     return tuple(
         field.name for field in dataclasses.fields(kind) if field.metadata.get("snapshot", True)
+    )
+
+
+@cache
+def _left_out(tag: str) -> tuple[tuple[str, Any], ...]:
+    """Fields that are kept only where they are set, with what they are else."""
+    kind: Any = _types()[tag]
+    if issubclass(kind, Message):
+        return ()
+    return tuple(
+        (field.name, _packed(field.default))
+        for field in dataclasses.fields(kind)
+        if field.metadata.get("written") == "if set"
     )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from openbell.adapters.stores import JournalEntry
 from openbell.market.arrivals import no_counts
 from openbell.market.bars import BAR_COLUMNS, BadRow, Prices, RowBatch, RowCounts
+from openbell.market.bars import joined as joined_rows
 from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.control import Arrived
 from openbell.runtime.record.codec import Undecodable
@@ -51,11 +52,13 @@ class Came:
     code: NDArray[np.int32]
     ts: NDArray[np.int64]
     columns: Mapping[str, Prices]
-    """`close, volume` of ticks, all five of bars."""
+    """`close, volume` of ticks, all five of bars; `trade_id` and `partial` where there are any."""
     outside: Sequence[tuple[int, int]]
     """Symbols and how many of their rows lay outside the hours."""
     bad: tuple[BadRow, ...]
     host_ns: MarketTime = EPOCH
+    left_out: Sequence[tuple[int, int]] = ()
+    """Symbols and how many of their bars were marked as partial, and so not used."""
 
     def arrived(
         self, day: TradingDay, symbols: tuple[str, ...], interval_ns: int | None
@@ -78,6 +81,8 @@ class Came:
             self.columns.get("low", close),
             close,
             self.columns["volume"],
+            partial=self.columns["partial"] > 0 if _any_partial(self.columns) else None,
+            ids=self.columns["trade_id"] if _any_ids(self.columns) else None,
         )
         s = len(symbols)
         outside, bad_rows = np.zeros(s, np.int64), np.zeros(s, np.int64)
@@ -87,13 +92,17 @@ class Came:
         for row in self.bad:
             bad_rows[place[row.symbol]] += 1
         used = np.bincount(self.code, minlength=s)
+        left_out = np.zeros(s, np.int64)
+        for code, count in self.left_out:
+            left_out[code] = count
         counts = RowCounts(
-            rows=used + outside + bad_rows,
+            rows=used + outside + bad_rows + left_out,
             outside_hours=outside,
             out_of_order=no_counts(s).out_of_order,
             duplicates=no_counts(s).duplicates,
             bad_rows=bad_rows,
             ohlc_outside=no_counts(s).ohlc_outside,
+            by_rule=(("partial", left_out),) if self.left_out else (),
         )
         return Arrived(
             date=self.date,
@@ -109,7 +118,6 @@ class Came:
 def entry(of: date, came: Sequence[tuple[int, Arrived]]) -> JournalEntry:
     """What came with some steps of a trading day, oldest first."""
     rows = [arrived.rows for _, arrived in came]
-    names = ("close", "volume") if rows[0].interval_ns is None else BAR_COLUMNS
     return _entry(
         of,
         _Block(
@@ -118,16 +126,34 @@ def entry(of: date, came: Sequence[tuple[int, Arrived]]) -> JournalEntry:
             dates=[arrived.date.isoformat() for _, arrived in came],
             read_on=[list(arrived.read_on) for _, arrived in came],
             rows=[len(part) for part in rows],
-            outside=[_outside(arrived.counts) for _, arrived in came],
+            outside=[_counted(arrived.counts.outside_hours) for _, arrived in came],
             bad=[[_bad(row) for row in arrived.bad] for _, arrived in came],
             host_ns=[arrived.host_ns for _, arrived in came],
             code=np.concatenate([part.code for part in rows]),
             ts=np.concatenate([part.ts for part in rows]),
-            columns={
-                name: np.concatenate([getattr(part, name) for part in rows]) for name in names
-            },
+            columns=_columns(rows),
+            left_out=[_counted(dict(arrived.counts.by_rule).get("partial")) for _, arrived in came],
         ),
     )
+
+
+def _columns(rows: Sequence[RowBatch]) -> dict[str, Prices]:
+    names = ("close", "volume") if rows[0].interval_ns is None else BAR_COLUMNS
+    columns = {name: np.concatenate([getattr(part, name) for part in rows]) for name in names}
+    whole = joined_rows(rows)
+    if whole.ids is not None:
+        columns["trade_id"] = whole.ids
+    if whole.partial is not None:
+        columns["partial"] = whole.partial.astype(np.float64)
+    return columns
+
+
+def _any_ids(columns: Mapping[str, Prices]) -> bool:
+    return "trade_id" in columns and not np.isnan(columns["trade_id"]).all()
+
+
+def _any_partial(columns: Mapping[str, Prices]) -> bool:
+    return "partial" in columns and bool((columns["partial"] > 0).any())
 
 
 def joined(entries: Sequence[JournalEntry]) -> JournalEntry:
@@ -149,8 +175,8 @@ def joined(entries: Sequence[JournalEntry]) -> JournalEntry:
             code=np.concatenate([block.code for block in blocks]),
             ts=np.concatenate([block.ts for block in blocks]),
             columns={
-                name: np.concatenate([block.columns[name] for block in blocks])
-                for name in blocks[0].columns
+                name: np.concatenate([column_or_none(block.columns, name, len(block.code)) for block in blocks])
+                for name in dict.fromkeys(name for block in blocks for name in block.columns)
             },
         ),
     )
@@ -196,15 +222,27 @@ class _Block:
     code: NDArray[np.int32]
     ts: NDArray[np.int64]
     columns: dict[str, Prices]
+    left_out: list[Any]
+    """Not written where no rule left anything out."""
 
 
-_BY_STEP = ("steps", "positions", "dates", "read_on", "rows", "outside", "bad", "host_ns")
+_BY_STEP = (
+    "steps", "positions", "dates", "read_on", "rows", "outside", "bad", "host_ns", "left_out"
+)  # fmt: skip
+
+
+def column_or_none(columns: Mapping[str, Prices], name: str, count: int) -> Prices:
+    """A column that rows of some steps may lack."""
+    if name in columns:
+        return columns[name]
+    return np.full(count, np.nan if name == "trade_id" else 0.0)
 
 
 def _entry(of: date, block: _Block) -> JournalEntry:
     head: dict[str, Any] = {name: getattr(block, name) for name in _BY_STEP}
-    if not any(block.host_ns):
-        del head["host_ns"]
+    for name in ("host_ns", "left_out"):
+        if not any(head[name]):
+            del head[name]
     head["code"] = split(block.code.astype("<i4"))
     if len(block.ts) < PACKED_FROM:
         # Times follow each other closely: their differences are small.
@@ -232,6 +270,7 @@ def _block(body: bytes) -> _Block:
         plain = _CODEC.decompress(body[8:], int.from_bytes(body[:8], "big"), asbytes=True)
         head = msgpack.unpackb(plain, raw=False)
         head.setdefault("host_ns", [EPOCH] * len(head["rows"]))
+        head.setdefault("left_out", [()] * len(head["rows"]))
         code = whole(head["code"], "<i4")
         columns: dict[str, Prices] = {}
         if "instants" in head:
@@ -267,6 +306,7 @@ def _read(body: bytes) -> list[tuple[int, Came]]:
                     [(which, count) for which, count in block.outside[n]],
                     tuple(BadRow(*row) for row in block.bad[n]),
                     block.host_ns[n],
+                    [(which, count) for which, count in block.left_out[n]],
                 ),
             )
             for n, step in enumerate(block.steps)
@@ -275,9 +315,10 @@ def _read(body: bytes) -> list[tuple[int, Came]]:
         raise Undecodable(f"an entry of the journal can't be read: {error}") from error
 
 
-def _outside(counts: RowCounts) -> list[tuple[int, int]]:
-    which = np.flatnonzero(counts.outside_hours)
-    return [(int(code), int(counts.outside_hours[code])) for code in which]
+def _counted(of: NDArray[np.int64] | None) -> list[tuple[int, int]]:
+    if of is None:
+        return []
+    return [(int(code), int(of[code])) for code in np.flatnonzero(of)]
 
 
 def _bad(row: BadRow) -> list[Any]:

@@ -18,12 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openbell.adapters.stores import JournalEntry
-from openbell.market.bars import BadRow
+from openbell.market.bars import EXTRAS, BadRow
 from openbell.market.days import EPOCH, MarketTime
 from openbell.messages.control import Rang
 from openbell.runtime.record import steplog
 from openbell.runtime.record.codec import decode
 from openbell.runtime.record.recordings import (
+    extras_of,
     ABOUT,
     AT,
     MARKS,
@@ -161,6 +162,12 @@ def _rows_table(day: RecordedDay) -> pa.Table:
     }
     for name, own in zip(names, theirs, strict=True):
         columns[name] = pa.array(joined([part.columns[own] for part in parts], np.float64))
+    # There in all files of a recording, so that its parts are alike; null where a row has none.
+    marked = extras_of([(len(part.ts), part.columns) for part in parts], day.about.kind)
+    for name in EXTRAS[day.about.kind]:
+        values = marked.get(name, np.full(len(code), np.nan))
+        values = np.where(values > 0, values, np.nan) if name == "partial" else values
+        columns[name] = pa.array(values, from_pandas=True)
     columns["arrived"] = pa.array(host, AT, mask=host == EPOCH)
     columns["step"] = pa.array(np.repeat(np.array(order, np.int64), counts))
     return pa.table(columns)
@@ -187,6 +194,10 @@ def _marks_table(day: RecordedDay) -> pa.Table:
         outside = () if came is None else came.outside
         lines["outside"].append(
             [{"symbol": day.about.symbols[of], "rows": n} for of, n in outside] or None
+        )
+        left_out = () if came is None else came.left_out
+        lines["partial"].append(
+            [{"symbol": day.about.symbols[of], "rows": n} for of, n in left_out] or None
         )
         bad = () if came is None else came.bad
         lines["bad"].append([_bad(row) for row in bad] or None)

@@ -27,6 +27,7 @@ from openbell.adapters.stores import JournalEntry, Step
 from openbell.errors import DataError, InputError
 from openbell.market.bars import (
     BAR_COLUMNS,
+    EXTRAS,
     TICK_COLUMNS,
     BadRow,
     Codes,
@@ -36,7 +37,7 @@ from openbell.market.bars import (
 )
 from openbell.market.days import EPOCH, MarketTime, Nanoseconds, Segment, TradingDay
 from openbell.runtime.record import journal
-from openbell.runtime.record.feedlog import Came
+from openbell.runtime.record.feedlog import Came, column_or_none
 
 ROWS, MARKS, PARTS = ".parquet", ".marks", ".parts"
 
@@ -72,6 +73,7 @@ MARKS_SCHEMA = pa.schema(
                 )
             ),
         ),
+        pa.field("partial", pa.list_(pa.struct({"symbol": pa.string(), "rows": pa.int64()}))),
         pa.field("inputs", pa.binary()),
         pa.field(
             "kept",
@@ -165,7 +167,8 @@ def _raw_rows(about: About, parts: Sequence[_Columns]) -> RawRows:
         columns={
             name: joined([columns[own] for _, _, columns in parts], np.float64)
             for name, own in zip(names, theirs, strict=True)
-        },
+        }
+        | extras_of([(len(ts), columns) for _, ts, columns in parts], about.kind),
         locate=lambda row: (f"{about.trading_date}{ROWS}", row),
         signed=True,  # what could not be used is not among them
     )
@@ -372,18 +375,22 @@ def _columns_of(stem: Path, about: About, count: int) -> _Columns:
     path = with_suffix(stem, ROWS)
     names, theirs = names_of(about.kind)
     try:
-        rows = pq.read_table(path, columns=["symbol", "ts", *names], partitioning=None)
+        held = set(pq.read_schema(path).names)
+        extras = [name for name in EXTRAS[about.kind] if name in held]
+        wanted = ["symbol", "ts", *names, *extras]
+        rows = pq.read_table(path, columns=wanted, partitioning=None)
         if len(rows) < count or count != about.rows:
             raise DataError(
                 f"{path}: has {len(rows):,} rows, and the marks say {max(about.rows, count):,}; put "
                 "both files back as they were recorded"
             )
         rows = rows.slice(0, count)
-        return (
-            _codes(about, rows["symbol"]),
-            rows["ts"].cast(pa.int64()).to_numpy(),
-            {own: rows[name].to_numpy() for name, own in zip(names, theirs, strict=True)},
-        )
+        columns = {own: rows[name].to_numpy() for name, own in zip(names, theirs, strict=True)}
+        for name in extras:
+            if rows[name].null_count < len(rows):
+                values = rows[name].to_numpy()
+                columns[name] = np.nan_to_num(values) if name == "partial" else values
+        return _codes(about, rows["symbol"]), rows["ts"].cast(pa.int64()).to_numpy(), columns
     except (KeyError, pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
 
@@ -399,7 +406,9 @@ def _lines(
             marks[name].cast(pa.int64()) if marks.schema.field(name).type == AT else marks[name]
         ).to_pylist()
         for name in MARKS_SCHEMA.names
+        if name in marks.column_names
     }
+    of.setdefault("partial", [None] * len(marks))
     steps: list[Step] = []
     came: dict[int, Came] = {}
     kept: list[JournalEntry] = []
@@ -442,6 +451,7 @@ def _lines(
                     for row in of["bad"][n] or ()
                 ),
                 host_ns=MarketTime(of["host"][n] or EPOCH),
+                left_out=[(place[item["symbol"]], item["rows"]) for item in of["partial"][n] or ()],
             )
         kept += [
             JournalEntry(about.date, item["name"], item["body"], item["step"])
@@ -473,6 +483,17 @@ def names_of(kind: Kind) -> tuple[Sequence[str], Sequence[str]]:
     if kind == "ticks":
         return TICK_COLUMNS, ("close", "volume")
     return BAR_COLUMNS, BAR_COLUMNS
+
+
+def extras_of(
+    parts: Sequence[tuple[int, Mapping[str, Prices]]], kind: Kind
+) -> dict[str, Prices]:
+    """What rules of the feed look at besides, where some rows have it."""
+    return {
+        name: joined([column_or_none(columns, name, count) for count, columns in parts], np.float64)
+        for name in EXTRAS[kind]
+        if any(name in columns for _, columns in parts)
+    }
 
 
 def joined(parts: Sequence[Any], kind: Any) -> Any:

@@ -20,6 +20,7 @@ import msgpack
 import numpy as np
 
 from openbell.actors.effects import Commit
+from openbell.market.results import Quality
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
@@ -91,12 +92,19 @@ def _wherever(report: QualityReport) -> QualityReport:
     return report.model_copy(update={"bad": bad})
 
 
+_ONLY_IF_SET = frozenset({(Quality, "by_rule")})
+"""Steps that were stored before there were such fields go on to have their digests."""
+
+
 def _digest(found: Parts, about: str, value: Any) -> None:
     kind: type = type(value)
     fields = _fields(kind, about)
     if fields is not None:
         for name, about_field in fields:
-            _digest(found, about_field, getattr(value, name))
+            of = getattr(value, name)
+            if (kind, name) in _ONLY_IF_SET and of == ():
+                continue
+            _digest(found, about_field, of)
         return
     while about in found:  # two of a name: neither may hide the other
         about += " again"

@@ -173,7 +173,8 @@ def _days(
         zip(planned.days, planned.row_spans.values(), strict=True), start=1
     ):
         raw = source.read(*window, planned.symbols)
-        data = assemble(raw, day, interval_ns, planned.settings.order)
+        made = planned.settings
+        data = assemble(raw, day, interval_ns, made.order, made.row_rules)
         rows += int(data.counts.rows.sum())
         starts, _ = day.grid(slot_ns)
         nothing = np.zeros((len(starts), len(data.symbols)), np.bool_)

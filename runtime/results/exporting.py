@@ -71,6 +71,7 @@ def _tables(config: Config, on_day: OnDay | None) -> Iterator[pa.Table]:
             windows=planned.row_spans,
             trailing=planned.trailing,
             order=planned.settings.order,
+            rules=planned.settings.row_rules,
         )
         rows = 0
         try:

@@ -89,7 +89,19 @@ DEFAULTS = {
         "order": "time",
         "timezone": None,
         "columns": dict.fromkeys(
-            ["symbol", "ts", "open", "high", "low", "close", "volume", "price", "size"]
+            [
+                "symbol",
+                "ts",
+                "open",
+                "high",
+                "low",
+                "close",
+                "volume",
+                "price",
+                "size",
+                "trade_id",
+                "partial",
+            ]
         ),
         "symbol": None,
         "price_scale": 1.0,
@@ -122,6 +134,10 @@ DEFAULTS = {
         "token_expires": None,
         "refused": None,
         "record": None,
+        "revisions": "freeze",
+        "size_is": "trade",
+        "dedupe": "none",
+        "on_partial": "flag",
         "options": {},
     },
     "clock": {"step": "boundary", "time": None, "lateness": "2s", "skew_max": "5s"},
@@ -1027,8 +1043,9 @@ def test_the_document_and_the_schema_name_the_same_keys_defaults_and_meanings() 
     "override",
     [
         {"feed.options": {"bar_label": "end"}},
-        {"feed.options": {"revisions": "amend"}},
-        {"feed.options": {"dedupe": "id"}},
+        {"feed.options": {"fields": {"price": "x"}}},
+        {"feed.options": {"where": {"T": "t"}}},
+        {"feed.size_is": "day_total"},
         {"day.timeout_seconds": 5},
         {"prefetch.timeout_seconds": 5},
         {"clock.lateness": "3s"},
