@@ -11,7 +11,7 @@ import numpy as np
 
 from openbell.adapters.sources import Source, SourceInfo
 from openbell.market.arrivals import nothing_came, taken_in
-from openbell.market.assembly import no_raw_rows
+from openbell.market.assembly import assemble, no_raw_rows
 from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows, RowBatch, joined
 from openbell.market.days import TradingDay
 from openbell.market.rules import NO_RULES, RowRules
@@ -91,11 +91,11 @@ class RunRows:
             if begun is not None and begun[0] == day.date:
                 rows = (*begun[1](), *rows)
             if rows := rows or tuple(self.earlier(day.date)):
-                return _of(names, self._acted_on(rows))
+                return raw_rows_of(names, self._acted_on(rows))
         if self._recorded is not None:
             found = self._recorded.between(start_ns, end_ns)
             if found is not None:
-                return _among(names, found)
+                return _among(names, self._ruled(*found))
         if self._stored is None:
             return no_raw_rows(names, self._interval_ns)
         held = set(self._stored.info().symbols)
@@ -108,6 +108,14 @@ class RunRows:
         whole = joined(parts)
         nothing = nothing_came(whole.day, len(whole.symbols), whole.interval_ns)
         return taken_in(nothing, whole, self._rules)[1]
+
+    def _ruled(self, day: TradingDay, recorded: RawRows) -> RawRows:
+        """The same of a day that was recorded as it came."""
+        if self._rules == NO_RULES:
+            return recorded
+        data = assemble(recorded, day, self._interval_ns, "arrival", self._rules)
+        assert isinstance(data.rows, RowBatch)
+        return raw_rows_of(recorded.symbols, data.rows)
 
     def close(self) -> None:
         if self._stored is not None:
@@ -130,7 +138,7 @@ def _among(names: tuple[str, ...], raw: RawRows) -> RawRows:
     )
 
 
-def _of(names: tuple[str, ...], of: RowBatch) -> RawRows:
+def raw_rows_of(names: tuple[str, ...], of: RowBatch) -> RawRows:
     """Rows of some symbols, as a source has them."""
     place = {name: code for code, name in enumerate(names)}
     codes = np.array([place.get(symbol, -1) for symbol in of.symbols], np.int32)

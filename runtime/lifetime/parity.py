@@ -16,11 +16,16 @@ from openbell.adapters.stores import Store
 from openbell.adapters.stores.columns import document_text, pack_document, signal_rows
 from openbell.adapters.tables import bars_table, decoded, levels_table, quality_table
 from openbell.errors import ConfigError, InputError, way_out
+from openbell.market.assembly import assemble
+from openbell.market.bars import RowBatch
+from openbell.market.rules import NO_RULES
 from openbell.messages.control import Start
 from openbell.runtime.config import Config
 from openbell.runtime.config.model import FeedConfig
 from openbell.runtime.engine import Engine
+from openbell.runtime.intake.fed import raw_rows_of
 from openbell.runtime.intake.planning import recorded_plan
+from openbell.runtime.intake.settings import row_rules
 from openbell.runtime.lifetime.eras import Era, counted, era_on, eras_of, plan_over
 from openbell.runtime.lifetime.keeping import Recording
 from openbell.runtime.lifetime.recovery import carried_over
@@ -260,6 +265,7 @@ def _sorted(config: Config, recorded: RecordedDay) -> Answers:
     """What its rows come to in time order, none of them late."""
     about = recorded.about
     made = as_recorded(config, about)
+    rules = row_rules(made)
     stored = made.data.model_copy(update={"order": "time"})
     made = made.model_copy(update={"feed": FeedConfig(), "data": stored})
     planned = plan_over(
@@ -275,6 +281,11 @@ def _sorted(config: Config, recorded: RecordedDay) -> Answers:
         if name != "clock":
             engine.cells[name].state = state
     raw = recorded.raw_rows()
+    if rules != NO_RULES:
+        # What they leave goes by the order in which rows came.
+        data = assemble(raw, about.day, about.interval_ns, "arrival", rules)
+        assert isinstance(data.rows, RowBatch)
+        raw = raw_rows_of(about.symbols, data.rows)
     engine.loader.remember(
         {
             of: replace(read, code=raw.code, ts=raw.ts, columns=raw.columns, signed=True)

@@ -298,8 +298,8 @@ class RecordedHistory:
         self._folder = folder
         self.dates = frozenset(recorded_days(folder))
 
-    def between(self, start_ns: int, end_ns: int) -> RawRows | None:
-        """The rows of the day that opens between two instants; None: it was not recorded.
+    def between(self, start_ns: int, end_ns: int) -> tuple[TradingDay, RawRows] | None:
+        """The day that opens between two instants, and its rows; None: it was not recorded.
 
         Raises
         ------
@@ -312,7 +312,7 @@ class RecordedHistory:
             if near in self.dates:
                 about = about_day(self._folder, near)
                 if start_ns <= about.day.open_ns < end_ns:
-                    return self._rows(about)
+                    return about.day, self._rows(about)
             near += timedelta(days=1)
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import closing
 from datetime import date, datetime
 from datetime import time as wall_time
 from functools import partial
@@ -18,6 +19,8 @@ import pytest
 import openbell
 from openbell.errors import ConfigError
 from openbell.runtime.config import config_from
+from openbell.runtime.lifetime.opening import open_configured_store
+from openbell.runtime.lifetime.parity import parity
 
 NEW_YORK = ZoneInfo("America/New_York")
 DAYS = (date(2024, 7, 1), date(2024, 7, 2))
@@ -114,6 +117,7 @@ def test_what_is_pushed_in_pieces_and_by_several_processes_is_what_a_backtest_ha
         store={"url": f"sqlite:///{tmp_path / 'state.db'}"},
         snapshot={"every": "10ms", "keep": 3},
     )
+    made["feed"]["record"] = str(tmp_path / "days")
     rng = random.Random(5)
     edges = [
         150,
@@ -162,6 +166,15 @@ def test_what_is_pushed_in_pieces_and_by_several_processes_is_what_a_backtest_ha
         volumes = runtime.day.indicators["volume"].values
     assert volumes.min() > 0
     assert day.indicators["volume"].values.tolist() == volumes.tolist()
+    # And so does what was recorded.
+    again = openbell.backtest(made, tmp_path / "days")
+    assert again.bars(5).to_pylist() == expected.bars(5).to_pylist()
+    assert again.signals["id"].to_pylist() == [of for of, _, _ in found]
+    checked = config_from(made)
+    with closing(open_configured_store(checked)) as store:
+        for of in DAYS:
+            held = parity(checked, store, of, tmp_path / "days")
+            assert held.recording.first is None
 
 
 def test_rules_are_checked() -> None:
