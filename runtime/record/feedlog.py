@@ -175,7 +175,9 @@ def joined(entries: Sequence[JournalEntry]) -> JournalEntry:
             code=np.concatenate([block.code for block in blocks]),
             ts=np.concatenate([block.ts for block in blocks]),
             columns={
-                name: np.concatenate([column_or_none(block.columns, name, len(block.code)) for block in blocks])
+                name: np.concatenate(
+                    [column_or_none(block.columns, name, len(block.code)) for block in blocks]
+                )
                 for name in dict.fromkeys(name for block in blocks for name in block.columns)
             },
         ),

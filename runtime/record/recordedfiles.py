@@ -24,7 +24,6 @@ from openbell.messages.control import Rang
 from openbell.runtime.record import steplog
 from openbell.runtime.record.codec import decode
 from openbell.runtime.record.recordings import (
-    extras_of,
     ABOUT,
     AT,
     MARKS,
@@ -35,6 +34,7 @@ from openbell.runtime.record.recordings import (
     RecordedDay,
     about_file,
     chosen,
+    extras_of,
     joined,
     names_in,
     names_of,

@@ -485,9 +485,7 @@ def names_of(kind: Kind) -> tuple[Sequence[str], Sequence[str]]:
     return BAR_COLUMNS, BAR_COLUMNS
 
 
-def extras_of(
-    parts: Sequence[tuple[int, Mapping[str, Prices]]], kind: Kind
-) -> dict[str, Prices]:
+def extras_of(parts: Sequence[tuple[int, Mapping[str, Prices]]], kind: Kind) -> dict[str, Prices]:
     """What rules of the feed look at besides, where some rows have it."""
     return {
         name: joined([column_or_none(columns, name, count) for count, columns in parts], np.float64)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -38,12 +40,64 @@ def shifter() -> Path | None:
     return found[0] if found else None
 
 
+class Socket:
+    """A vendor's WebSocket, in a process of its own."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).parents[1] / "ws_prices.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.port = int(self.told())
+        self.said: list[str] = []
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def told(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def _listen(self) -> None:
+        while said := self.told():
+            self.said.append(said)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        return {
+            "url": f"ws://127.0.0.1:{self.port}",
+            "subscribe": {"op": "subscribe", "symbols": "{symbols}"},
+            "fields": {"symbol": "symbol", "ts": "ts", "price": "price"},
+        }
+
+    def write(self, row: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(row) + "\n")
+        self.process.stdin.flush()
+
+    def subscribed(self, times: int) -> None:
+        """Wait until a run has subscribed so often."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while len(self.said) < times:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.kill()
+        self.process.wait()
+
+
 class Watched:
     """A run, what it is fed, and when its documents change by the clock that it follows."""
 
-    def __init__(self, folder: Path, place: Place, config: dict[str, Any], ahead: float) -> None:
+    def __init__(
+        self, folder: Path, place: Place | Socket, config: dict[str, Any], ahead: float
+    ) -> None:
         self.folder, self.place, self.ahead = folder, place, ahead
-        options = {"type": "redis", "options": place.given}
+        kind = "websocket" if isinstance(place, Socket) else "redis"
+        options = {"type": kind, "options": place.given}
         kept = {"store": {"url": f"sqlite:///{folder / 'state.db'}"}, "data": {"kind": "ticks"}}
         made = {"symbols": ["A", "B"], **kept, **config, "feed": options}
         (folder / "config.yaml").write_text(yaml.safe_dump(made))
@@ -169,3 +223,62 @@ def test_documents_change_within_a_second_of_each_boundary(
     assert end + lateness <= completed < end + lateness + 1
     with closing(open_configured_store(config_from(tmp_path / "config.yaml"))) as store:
         assert len(list(store.signals())) == with_rows
+
+
+@pytest.mark.slow
+def test_a_run_on_a_socket_is_killed_in_a_window_and_after_it(tmp_path: Path) -> None:
+    """What was signalled stays; what nobody read while it was down is a gap."""
+    now = datetime.now(UTC)
+    starts = now.replace(second=0, microsecond=0) + timedelta(minutes=1 + (now.second > 40))
+    lateness = 0.3
+    session = {"name": "Now", "start": f"{starts:%H:%M}", "end": f"{starts:%H:%M}"}
+    config = {
+        "exchange": "24/7",
+        "sessions": [session],
+        "clock": {"time": "wall", "lateness": f"{lateness}s"},
+    }
+    vendor = Socket()
+    run = Watched(tmp_path, vendor, config, 0.0)
+    begin, end = starts.timestamp(), starts.timestamp() + 60
+    first, second = (
+        f"24/7:{starts:%Y-%m-%d}:Now:A:{side}:1" for side in ("HIGH_BREAK", "LOW_BREAK")
+    )
+    try:
+        vendor.subscribed(1)
+        begun = run.wait("Now ACTIVE")
+        for n in range(20):
+            run.tick(100 + n % 3)
+            time.sleep(0.1)
+        run.kill()
+        vendor.subscribed(2)
+        run.tick(99)  # a lower level, after what was killed
+        completed = run.wait("Now COMPLETED")
+        run.tick(103)
+        run.wait(first)
+        before = signals(tmp_path)
+        run.kill()
+        vendor.subscribed(3)
+        run.tick(104)  # beyond what broke already
+        run.tick(98)
+        run.wait(second)
+        after = signals(tmp_path)
+        run.end()
+    finally:
+        run.process.kill()
+        vendor.end()
+
+    assert begin <= begun < begin + 1
+    assert end + lateness <= completed < end + lateness + 1
+    assert after[: len(before)] == before
+    assert [of.id for of in after] == [first, second]
+    with closing(open_configured_store(config_from(tmp_path / "config.yaml"))) as store:
+        assert b'"high":102.0,"low":99.0' in next(iter(store.documents())).body
+        told = [json.loads(entry) for _, entry in store.audit()]
+    gaps = [entry for entry in told if entry["what"] == "gap"]
+    assert len(gaps) == 2
+    assert all("this process was not there" in entry["why"] for entry in gaps)
+
+
+def signals(folder: Path) -> list[Any]:
+    with closing(open_configured_store(config_from(folder / "config.yaml"))) as store:
+        return [signal for _, signal in store.signals()]
