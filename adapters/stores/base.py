@@ -38,6 +38,10 @@ class Unavailable(StoreError):
     """
 
 
+class NoRoom(Unavailable):
+    """The store has no room, and has written nothing; once there is some, it goes on."""
+
+
 class LeaseHeld(StoreError):
     """Another process holds the lease."""
 

@@ -33,6 +33,7 @@ from openbell.adapters.stores.base import (
     Holder,
     Joins,
     JournalEntry,
+    NoRoom,
     Step,
     StoredSignal,
     Unavailable,
@@ -947,7 +948,7 @@ class RedisStore:
         except exceptions.ResponseError as error:
             text = str(error)
             if isinstance(error, exceptions.OutOfMemoryError) or re.search(r"\bOOM\b", text):
-                raise StoreError(
+                raise NoRoom(
                     f"{self._where}: the server's memory is full ({text}); nothing was committed; "
                     "raise maxmemory"
                 ) from error

@@ -170,6 +170,7 @@ class DurableRun:
             self.fence,
             rest=lambda seconds: self._rest(seconds),
             given_up=lambda: self._stopped,
+            waits_for_room=self.feed is not None,
             telling=self.telling,
         )
         self._supervision = Supervision(store, self.fence, self.talking, config.supervision)
@@ -661,6 +662,7 @@ class DurableRun:
             committed=self._retention.committed,
             gather=self.pace.gather_seconds(config.snapshot.every.seconds),
             keeps_results=self._keeps_results,
+            waits_for_room=self.feed is not None,
             telling=self.telling,
             times=self.observed.commit_times,
         )

@@ -121,6 +121,8 @@ class Ledger:
         Whether what steps bring to their day's results goes into the journal.
     telling : Telling, optional
         Told what became durable of what happened.
+    waits_for_room : bool
+        Whether a store that is full is asked again.
     gather : float
         Seconds for which the thread that settles steps gathers them, and then encodes them itself;
         0: the ledger's thread does both as soon as the commit before is durable. Where steps follow
@@ -149,6 +151,7 @@ class Ledger:
         committed: Callable[[bool], None] = lambda snapshot: None,
         durable: Callable[[int], None] = lambda position: None,
         keeps_results: bool = False,
+        waits_for_room: bool = False,
         telling: Telling | None = None,
         times: Buckets | None = None,
     ) -> None:
@@ -206,6 +209,7 @@ class Ledger:
             fence,
             rest=lambda seconds: self._wait(seconds),
             given_up=lambda: self._closed,
+            waits_for_room=waits_for_room,
             telling=self._telling,
         )
         self.now: Callable[[], Monotonic] = monotonic

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
-from openbell.adapters.stores import CommitRecord, Document, Snapshot, Store, Unavailable
+from openbell.adapters.stores import CommitRecord, Document, NoRoom, Snapshot, Store, Unavailable
 from openbell.hosttime import Monotonic, monotonic
 from openbell.messages.events import NoticeKind
 from openbell.runtime.record.telling import Telling, append_once
@@ -29,6 +29,8 @@ class Talking:
         Lets so many seconds go by between two tries.
     given_up : callable
         Whether nobody waits for the answer any more.
+    waits_for_room : bool
+        Whether a store that is full is asked again too: what a feed brings can't wait elsewhere.
     telling : Telling, optional
         Gives what is told its id, and counts it.
     """
@@ -40,12 +42,14 @@ class Talking:
         *,
         rest: Callable[[float], object],
         given_up: Callable[[], bool],
+        waits_for_room: bool = False,
         telling: Telling | None = None,
     ) -> None:
         self.telling = telling or Telling()
         self._store = store
         self._fence = fence
         self._rest, self._given_up = rest, given_up
+        self._waits_for_room = waits_for_room
         self._lock = threading.Lock()
         self.away = False
         """Whether it was said that the store does not answer."""
@@ -58,14 +62,15 @@ class Talking:
         Raises
         ------
         Unavailable
-            If nobody waits for it any more.
+            If nobody waits for it any more, or it is full and that is not waited for.
         """
         began, tries = monotonic(), 0
         while True:
             try:
                 found = call()
             except Unavailable as error:
-                if self._given_up():
+                full = isinstance(error, NoRoom)
+                if self._given_up() or (full and not self._waits_for_room):
                     raise
                 self.say_away(f"{error}; trying again")
                 self._rest(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])

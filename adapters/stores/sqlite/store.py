@@ -24,6 +24,7 @@ from openbell.adapters.stores.base import (
     Joins,
     JournalEntry,
     LeaseHeld,
+    NoRoom,
     Step,
     StoredSignal,
     Unavailable,
@@ -675,7 +676,7 @@ class SqliteStore:
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return Unavailable(f"{where}: the file is locked{self._locker()}")
         if code == sqlite3.SQLITE_FULL:
-            return StoreError(f"{where}: the disk is full; nothing was written; make room on it")
+            return NoRoom(f"{where}: the disk is full; nothing was written; make room on it")
         if code == sqlite3.SQLITE_NOTADB:
             return Corrupt(f"{where}: the file is no SQLite database; give store.url another file")
         if code == sqlite3.SQLITE_CORRUPT:
