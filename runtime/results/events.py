@@ -106,7 +106,7 @@ class StoredEvents:
 
     def __init__(self, store: Store, news: News | None = None) -> None:
         self._store = store
-        self.news = news or News()
+        self.news = News() if news is None else news  # one that is empty is false
         self._closed = False
 
     def page(self, after: str | None, limit: int = PAGE) -> list[Event]:

@@ -84,22 +84,21 @@ def brings_rows(client: Client) -> None:
 
 
 def test_a_vendor_that_only_beats_is_asked_anew_and_connected_to_anew(tmp_path: Path) -> None:
-    with vendor(beats_on, brings_rows) as of:
-        with openbell.Runtime.from_config(config(tmp_path, of.url)) as run:
-
-            def kinds() -> list[str]:
-                wanted = ["feed.silent", "feed.back"]
-                return [event.kind for event in run.events(kinds=wanted, follow=False)]
-
-            run.start()
-            wait_for(lambda: "feed.back" in kinds(), "rows came again")
-            told = kinds()
+    told: list[str] = []
+    with (
+        vendor(beats_on, brings_rows) as of,
+        openbell.Runtime.from_config(config(tmp_path, of.url)) as run,
+    ):
+        run.on_event(lambda event: told.append(event.kind), kinds=["feed.silent", "feed.back"])
+        run.start()
+        wait_for(lambda: "feed.back" in told, "rows came again")
 
     assert of.heard == [(0, {"sub": ["A", "B"]})]
     assert of.clients == 2
     assert told[:3] == ["feed.silent", "feed.silent", "feed.back"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_to_end_in_silence_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
     with vendor(beats_on) as of:
         made = config(tmp_path, of.url, feed={"silent": "exit"}, day={"timeout_seconds": "2s"})
