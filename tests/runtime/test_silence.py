@@ -3,18 +3,25 @@ and what the feed is asked for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
+import numpy as np
 import pytest
 from by_hand import ByHand, at, config, shown
 
+from openbell.actors import listening
 from openbell.errors import FeedSilent
+from openbell.market import silence
 from openbell.market.days import MarketTime
+from openbell.market.results import NO_TIME
+from openbell.market.silence import Listening
 from openbell.messages.control import Halted
 from openbell.runtime.config import config_from
 from openbell.runtime.lifetime.replaying import replay_day
+from openbell.runtime.record.ledger import Ledger
 
 LONG = {"timeout_seconds": "10m"}
 
@@ -119,7 +126,15 @@ def test_rows_that_say_nothing_new_are_no_sign_of_life() -> None:
 
 
 @pytest.mark.parametrize("back", ["09:35:20", "09:41"])
-def test_what_was_asked_before_a_kill_is_not_asked_again(back: str) -> None:
+def test_what_was_asked_before_a_kill_is_not_asked_again(
+    back: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = Ledger._states
+
+    def only_of_the_open(ledger: Ledger, settled: Any, commit: Any) -> Any:
+        return states(ledger, settled, commit) if commit and commit.opened else None
+
+    monkeypatch.setattr(Ledger, "_states", only_of_the_open)  # so that a restart gives all again
     run, vendor = fed()
     ticks(run, "A", "09:30", 300)
     run.kill(at("09:35:15"), at(back))
@@ -192,3 +207,52 @@ def test_trading_that_is_halted_explains_silence() -> None:
         ("2024-07-01T13:50:00Z", "halt.over A"),
         ("2024-07-01T13:51:00Z", "symbol.silent A"),
     ]
+
+
+# Bugs planted one at a time, each of which a test above finds
+
+
+def _frames_for_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = silence.heard
+
+    def heard(of: Listening, *rest: Any) -> Any:
+        return real(replace(of, newest=np.full_like(of.newest, NO_TIME)), *rest)
+
+    monkeypatch.setattr(listening, "heard", heard)
+
+
+def _asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ledger, "gives_again", lambda ledger, step: False)
+
+
+def _never_looks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "soon", lambda *given: None)
+
+
+def _takes_a_process_that_was_down_for_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "UNLOOKED_NS", 10**18)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("plant", "finds"),
+    [
+        (_frames_for_rows, test_rows_that_say_nothing_new_are_no_sign_of_life),
+        (_asks_again, test_what_was_asked_before_a_kill_is_not_asked_again),
+        (_never_looks_anew, test_a_symbol_that_is_silent_is_told_once_and_when_it_is_back),
+        (
+            _takes_a_process_that_was_down_for_silence,
+            test_a_run_that_was_not_there_takes_what_it_missed_for_no_silence,
+        ),
+    ],
+)
+def test_a_planted_bug_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+    plant: Callable[[pytest.MonkeyPatch], None],
+    finds: Callable[..., None],
+) -> None:
+    plant(monkeypatch)
+    more = ("09:35:20", monkeypatch) if plant is _asks_again else ()
+
+    with pytest.raises(AssertionError):
+        finds(*more)

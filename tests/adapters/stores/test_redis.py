@@ -30,6 +30,7 @@ from store_records import (
 from openbell.adapters.stores import (
     SCHEMA_VERSION,
     Corrupt,
+    NoRoom,
     Store,
     Unavailable,
     open_store,
@@ -337,7 +338,7 @@ def test_a_server_whose_memory_is_full_refuses_the_whole_commit(own_server: Redi
         with pytest.raises(StoreError, match=r"memory is full .*raise maxmemory") as refusal:
             store.commit(fence, a_full_record(2))
 
-        assert not isinstance(refusal.value, Unavailable)
+        assert isinstance(refusal.value, NoRoom)
         client.config_set("maxmemory", "0")
     check_everything(store, 1)
     assert store.commit(fence, a_full_record(2)) == "ok"

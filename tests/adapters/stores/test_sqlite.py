@@ -33,6 +33,7 @@ from openbell.adapters.stores import (
     SCHEMA_VERSION,
     Corrupt,
     LeaseHeld,
+    NoRoom,
     Store,
     Unavailable,
     open_store,
@@ -175,7 +176,7 @@ def test_a_full_disk_is_named_and_nothing_is_written(path: Path) -> None:
     with pytest.raises(StoreError, match=rf"{path} .*the disk is full") as refusal:
         store.commit(fence, large)
 
-    assert not isinstance(refusal.value, Unavailable)
+    assert isinstance(refusal.value, NoRoom)
     check_everything(store, 1)
     store.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, date, datetime, time
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from strategies import locate
 
 from openbell.adapters.feeds import Door, Feed, Rewind
+from openbell.errors import LoginRefused
 from openbell.market.bars import RawRows
 from openbell.market.days import (
     EPOCH,
@@ -228,3 +230,162 @@ def test_a_connection_s_state_is_told_once_a_change_and_each_gap_by_itself() -> 
         ("feed.reconnecting", "connected", "reconnecting"),
         ("gap", None, None),
     ]
+
+
+class Refused:
+    """A feed whose login is refused until somebody renews it."""
+
+    rewind: Rewind = "none"
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.accepted = threading.Event()
+        self.connected = threading.Event()
+
+    def run(self, door: Door, position: int, mark: str) -> None:
+        self.runs += 1
+        if not self.accepted.is_set():
+            raise LoginRefused("403 Forbidden")
+        door.said("connected", "at last")
+        self.connected.set()
+
+    def close(self) -> None:
+        return
+
+
+def walled(
+    clock: HandClock, feed: Feed | None = None, interval_ns: int | None = None, **more: Any
+) -> HandOver:
+    return HandOver(
+        symbols=("A", "B"),
+        days=DAYS,
+        spans=row_spans(DAYS),
+        interval_ns=interval_ns,
+        ahead_max_ns=5 * SECOND_NS,
+        feed=feed,
+        by_the_wall=ByTheWall(clock.host(), SECOND_NS, 30 * SECOND_NS),
+        **more,
+    )
+
+
+def test_a_feed_that_raises_that_its_login_is_refused_is_run_again_when_it_was_renewed() -> None:
+    of = Refused()
+    told: list[str] = []
+    feed = walled(
+        HandClock(DAYS[0].open_ns / 1e9), of, tell=lambda kind, why, **facts: told.append(kind)
+    )
+    feed.renew_with(lambda why: of.accepted.set())
+
+    feed.open(lambda entered: None)
+    assert of.connected.wait(60)
+    feed.close()
+
+    assert of.runs == 2
+    assert feed.connection.state == "connected"
+    assert told == ["feed.auth", "feed.renewed", "feed.connected"]
+
+
+def test_a_feed_whose_login_is_refused_is_asked_for_nothing() -> None:
+    asked: list[str] = []
+
+    class Asked(Refused):
+        def run(self, door: Door, position: int, mark: str) -> None:
+            return
+
+        def reconnect(self) -> None:
+            asked.append("reconnect")
+
+        def resubscribe(self, symbols: tuple[str, ...]) -> None:
+            asked.append(f"resubscribe {','.join(symbols)}")
+
+    feed = walled(HandClock(DAYS[0].open_ns / 1e9), Asked())
+    feed.open(lambda entered: None)
+
+    feed.ask("resubscribe", ("B",), "silence")
+    feed.ask("resubscribe", (), "silence")
+    feed.said("auth", "403")
+    feed.ask("reconnect", (), "silence")
+    feed.said("connected", "again")
+    feed.ask("reconnect", (), "silence")
+    feed.close()
+
+    assert asked == ["resubscribe B", "resubscribe A,B", "reconnect"]
+
+
+def test_what_a_feed_raises_when_it_is_asked_ends_nothing() -> None:
+    class Broken(Refused):
+        def run(self, door: Door, position: int, mark: str) -> None:
+            return
+
+        def reconnect(self) -> None:
+            raise OSError("no socket")
+
+    ended: list[Any] = []
+    feed = walled(HandClock(DAYS[0].open_ns / 1e9), Broken())
+    feed.open(ended.append)
+
+    feed.ask("reconnect", (), "silence")
+    feed.close()
+
+    assert ended == []
+
+
+def test_rows_of_a_clock_that_is_off_are_counted_and_not_listed_one_by_one() -> None:
+    clock = HandClock(DAYS[0].open_ns / 1e9 + 60)
+    told: list[str] = []
+    got: list[Any] = []
+    feed = walled(clock, tell=lambda kind, why, **facts: told.append(kind))
+    feed.open(got.append)
+
+    def taken() -> None:
+        while got and feed._outstanding is not None:
+            feed.taken(got[-1])
+
+    for _ in range(1000):
+        feed.take(ticks(round(clock.seconds * SECOND_NS) + 7 * SECOND_NS))
+        clock.advance(0.1)
+        taken()
+    listed = sum(len(entered.bad) for entered in got)
+    for _ in range(10):
+        feed.take(ticks(round(clock.seconds * SECOND_NS)))
+        clock.advance(0.1)
+        taken()
+
+    assert told == ["skew", "skew"]
+    assert listed + feed.status()["ahead_of_clock"] == 1000
+    assert listed < 20
+    assert sum(len(entered.rows) for entered in got) == 10
+    assert feed.status()["skewed"] is False
+
+
+def test_symbols_that_a_vendor_refuses_are_told_by_name_once_each() -> None:
+    told: list[tuple[str, Any]] = []
+    feed = walled(
+        HandClock(DAYS[0].open_ns / 1e9),
+        tell=lambda kind, why, **facts: told.append((kind, facts["symbols"])),
+    )
+
+    for symbol in ("B", "A", "B"):
+        feed.refuse("symbol refused", symbol, "not in your plan")
+
+    assert told == [("symbol.refused", ("B",)), ("symbol.refused", ("A",))]
+    assert feed.status()["refused_symbols"] == {"B": "not in your plan", "A": "not in your plan"}
+
+
+@pytest.mark.parametrize(("ends", "warned"), [(time(9, 30), True), (time(6), False), (None, False)])
+def test_a_login_that_ends_before_the_close_is_told_before_the_open(
+    ends: time | None, warned: bool
+) -> None:
+    told: list[str] = []
+    feed = walled(
+        HandClock(DAYS[0].open_ns / 1e9 - 3600),  # at 8:00, after the one has ended
+        tell=lambda kind, why, **facts: told.append(why),
+        token_expires=ends,
+    )
+    feed.open(lambda entered: None)
+    at_start = list(told)
+    feed.follow(DAYS[0].date, DAYS[1])
+    feed.close()
+
+    assert [("ends at" in why) for why in at_start] == [True] * warned
+    assert len(told) == (2 if warned else 1 if ends is not None else 0)
