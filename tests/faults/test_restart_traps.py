@@ -138,6 +138,9 @@ def test_what_broke_while_nobody_ran_is_sent(
         (f"{DAYS[0]}:Opening:A:HIGH_BREAK:1", 12.0),
         (f"{DAYS[0]}:Opening:A:LOW_BREAK:1", 9.0),
     ]
+    told = openbell.why(keys, "A", DAYS[0])
+    known = [signal.known_at for signal in told.signals]
+    assert known == [at("09:34"), at("09:36")]  # when it was, not when it was sent
 
 
 def test_a_stream_that_was_trimmed_is_refused_with_what_goes_on(
