@@ -5,7 +5,7 @@ FROM python:3.12-slim AS build
 WORKDIR /src
 COPY . /src
 RUN python -m venv /opt/openbell
-RUN /opt/openbell/bin/pip install --no-cache-dir --disable-pip-version-check '/src[redis,websocket,metrics]'
+RUN /opt/openbell/bin/pip install --no-cache-dir --disable-pip-version-check '/src[redis,websocket,webhook,apprise,metrics]'
 RUN /opt/openbell/bin/python -m compileall -q /opt/openbell/lib
 
 FROM python:3.12-slim

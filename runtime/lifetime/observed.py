@@ -22,6 +22,8 @@ class Observed:
     """How long the store took for commits, until it answered."""
     signals: int = 0
     """Signals that this process has made durable."""
+    logged: int = 0
+    """Signals in the log."""
     restarts: int = 0
     """How often an actor raised, so that all of them began again or the day went into ERROR."""
     in_error: str | None = None

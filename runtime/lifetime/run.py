@@ -25,6 +25,7 @@ from openbell.messages.control import Prepared, Recover
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
 from openbell.runtime.config.model import READ_AGAIN, SupervisionConfig
+from openbell.runtime.config.sinks import opened_sink
 from openbell.runtime.delivery.deliveries import Deliveries
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.fed import RunRows
@@ -176,6 +177,8 @@ class DurableRun:
         self._supervision = Supervision(store, self.fence, self.talking, config.supervision)
         self._retention = Retention(store, self.fence, config)
         self._controls = threading.Lock()
+        self._delivering = threading.Lock()
+        """Held while sinks are replaced: of theirs, one may be waited for that uses the controls."""
         self._held_by: set[str] = set()
         self._steps_asked = 0
         self._hears = False
@@ -200,14 +203,7 @@ class DurableRun:
                 self.source.earlier = lambda of: recovery.came_of(store, of, interval_ns, self.eras)
             self.recording = self._recording()
             self.engine = self._engine()
-            self.deliveries = Deliveries(
-                config,
-                self._store_of_a_sink,
-                self.fence,
-                (self.recorder.log, self.telling.news),
-                self.telling.tell,
-                live_from_ns=self.plan.live_from_ns,
-            )
+            self.deliveries = self._deliveries(config)
         except BaseException:
             store.release(self.fence)
             self.source.close()
@@ -272,6 +268,34 @@ class DurableRun:
         finally:
             self.close()
 
+    def _deliveries(self, config: Config) -> Deliveries:
+        return Deliveries(
+            config,
+            self._store_of_a_sink,
+            self.fence,
+            (self.recorder.log, self.telling.news),
+            self.telling.tell,
+            live_from_ns=self.plan.live_from_ns,
+        )
+
+    def deliver_to(self, config: Config) -> None:
+        """Have signals go to the sinks of another configuration from here on, each from where it is.
+
+        Raises
+        ------
+        ConfigError
+            If one of them can't be used; nothing has changed then.
+        """
+        for place in range(len(config.sinks)):
+            opened_sink(config, place).close()
+        with self._delivering:
+            if self._ended.is_set() or self._stopped:
+                return
+            if self.deliveries is not None:
+                self.deliveries.stop()
+            self.deliveries = self._deliveries(config)
+            self.deliveries.start()
+
     @property
     def outages(self) -> list[float]:
         """Seconds of each time that the store did not answer."""
@@ -288,8 +312,9 @@ class DurableRun:
         self._ended.set()
         if self.feed is not None:
             self.feed.close()
-        if self.deliveries is not None:
-            self.deliveries.stop()  # before the lease is given back
+        with self._delivering:
+            if self.deliveries is not None:
+                self.deliveries.stop()  # before the lease is given back
         self.engine.close()
         if self.recording is not None:
             self.recording.close()
@@ -475,6 +500,7 @@ class DurableRun:
 
     def _run_once(self) -> bool:
         self.head = self.talking.answered(self._store.head)
+        self.observed.logged = self.head.signals
         self._supervision.refuse_in_error(self.head)
         log = stretches(self._store, self.talking.answered)
         self._recorded = frozenset(of.trading_date for of in log)
@@ -674,7 +700,9 @@ class DurableRun:
         self.recorder.commit(commit, seen_before=commit.step <= self._shown)
         self._shown = max(self._shown, commit.step)
         if not before:
-            self.observed.signals += sum(len(batch) for batch in commit.signals)
+            found = sum(len(batch) for batch in commit.signals)
+            self.observed.signals += found
+            self.observed.logged += found
         if commit.closed is not None and not before:
             of_day: day.State = self.engine.cells[day.NAME].state
             # A table or feed.start may leave out the earlier ones by now, and so does a plan that

@@ -149,6 +149,32 @@ def _of_run(run: DurableRun, health: Health) -> Iterator[Any]:
         )
     if run.feed is not None:
         yield from _of_feed(run, health)
+    yield from _of_sinks(run)
+
+
+def _of_sinks(run: DurableRun) -> Iterator[Any]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    deliveries = run.deliveries
+    if deliveries is None or not deliveries.couriers:
+        return
+    waiting = GaugeMetricFamily(
+        "openbell_sink_waiting_signals", "Signals that a sink has not delivered.", labels=["sink"]
+    )
+    up = GaugeMetricFamily("openbell_sink_up", "Whether a sink delivers.", labels=["sink"])
+    delivered = CounterMetricFamily(
+        "openbell_sink_delivered_signals", "Signals that a sink has delivered.", labels=["sink"]
+    )
+    dead = GaugeMetricFamily(
+        "openbell_sink_dead_letters", "Messages that a sink has put aside.", labels=["sink"]
+    )
+    for sink in deliveries.status(run.observed.logged):
+        name = [sink["name"]]
+        waiting.add_metric(name, sink["waits"])
+        up.add_metric(name, float(sink["error"] is None and sink["state"] != "stopped"))
+        delivered.add_metric(name, sink["delivered"])
+        dead.add_metric(name, sink["dead_letters"])
+    yield from (waiting, up, delivered, dead)
 
 
 def _of_feed(run: DurableRun, health: Health) -> Iterator[Any]:

@@ -46,19 +46,17 @@ def changes(
         keys = [key for key in changed if key.startswith(begins)]
         if not keys:
             continue
-        section = begins.partition(".")[0]
         if (why := take(again)) is not None:
             said.append(f"{', '.join(keys)}: {why}")
         else:
             taken += keys
-            now = sections.get(section, getattr(config, section))
-            then = getattr(again, section)
-            names = {key.split(".")[1] for key in keys if "." in key}
-            sections[section] = (
-                now.model_copy(update={name: getattr(then, name) for name in names})
-                if names
-                else then
-            )
+            for key in keys:
+                section, _, rest = key.partition(".")
+                now = sections.get(section, getattr(config, section))
+                then = getattr(again, section)
+                if name := rest.partition(".")[0]:
+                    then = now.model_copy(update={name: getattr(then, name)})
+                sections[section] = then
         changed = [key for key in changed if key not in keys]
     for key in changed:
         of_days = key.startswith("calendar.") and key.split(".")[1] in READ_AGAIN

@@ -13,7 +13,7 @@ from loguru import logger
 from openbell.adapters.systemd import Notifier
 from openbell.adapters.web.asking import Unanswered, asked
 from openbell.adapters.web.server import Answer, Server
-from openbell.errors import ConfigError, InputError
+from openbell.errors import ConfigError, InputError, OpenbellError
 from openbell.hosttime import Monotonic, monotonic
 from openbell.runtime.config import Config
 from openbell.runtime.lifetime.observed import Observed
@@ -76,7 +76,12 @@ class Supervised:
         self.ended_unready: str | None = None
         """Why the run was ended, if it was not ready for too long."""
         self._read_again, self._say = read_again, say
-        self._takes = (("web.token", _nothing), ("supervision.", self._limit), *takes)
+        self._takes = (
+            ("web.token", _nothing),
+            ("supervision.", self._limit),
+            ("sinks", self._deliver),
+            *takes,
+        )
         self._notify = Notifier()
         watchdog = self._notify.watchdog_seconds
         self._tick = TICK_SECONDS if watchdog is None else min(TICK_SECONDS, watchdog / 4)
@@ -246,6 +251,15 @@ class Supervised:
     def _limit(self, config: Config) -> None:
         if self._watch.run is not None:
             self._watch.run.limit(config.supervision)
+
+    def _deliver(self, config: Config) -> str | None:
+        if (run := self._watch.run) is None:
+            return "the run has not begun"
+        try:
+            run.deliver_to(config)
+        except OpenbellError as error:
+            return str(error)
+        return None
 
     def _answers(self, families: Iterable[Families]) -> dict[str, Callable[[], Answer]]:
         try:

@@ -78,6 +78,10 @@ def told_metrics(text: str) -> set[str]:
     }
 
 
+def sink(folder: Path, name: str) -> dict[str, object]:
+    return {"type": "file", "name": name, "options": {"path": str(folder / f"{name}.jsonl")}}
+
+
 def changed(config: Path, **sections: object) -> None:
     keys = yaml.safe_load(config.read_text())
     config.write_text(yaml.safe_dump({**keys, **sections}))
@@ -93,6 +97,7 @@ def test_a_run_tells_how_it_is_from_its_start_to_its_end(
             server,
             supervision={"deadman": every},
             log={"level": "info"},
+            sinks=[sink(tmp_path, "first")],
         )
         env = {"WATCHDOG_USEC": "10000000"}
         with running(config, env=env, manager=manager) as process:
@@ -103,10 +108,15 @@ def test_a_run_tells_how_it_is_from_its_start_to_its_end(
             wait_until(lambda: asked_for.asked > 1)
             wait_until(lambda: len(manager.times("WATCHDOG=1")) > 1)
 
-            changed(config, log={"level": "debug"}, snapshot={"every": "9s"})
+            changed(
+                config,
+                log={"level": "debug"},
+                snapshot={"every": "9s"},
+                sinks=[sink(tmp_path, "second")],
+            )
             process.send(signal.SIGHUP)
             wait_until(lambda: manager.heard.count("READY=1") > 1)
-            process.ask("/healthz")
+            again = process.ask("/metrics").text
             wait_until(lambda: "DEBUG" in process.told)
             process.send(signal.SIGTERM)
             began = time.monotonic()
@@ -118,7 +128,9 @@ def test_a_run_tells_how_it_is_from_its_start_to_its_end(
     assert (health.code, health.out) == (0, "in order: running\n")
     assert "openbell_ready 1.0" in metrics
     assert documented_metrics() == told_metrics(metrics) | {"openbell_feed_age_seconds"}
-    assert "SIGHUP: taken: log.level\n" in process.told
+    assert "SIGHUP: taken: sinks, log.level\n" in process.told
+    assert 'sink="first"' in metrics
+    assert 'sink="second"' in again
     assert "SIGHUP: needs a restart: snapshot.every\n" in process.told
     assert manager.heard.index("STOPPING=1") > manager.heard.index("RELOADING=1")
     assert any(line.startswith("STATUS=") and "ACTIVE, step" in line for line in manager.heard)
