@@ -25,7 +25,7 @@ from openbell.runtime.service.rereading import Take, changes
 TICK_SECONDS = 0.25
 """How often the run is looked at."""
 
-LEAVE_SECONDS = 4.5
+LEAVE_SECONDS = 4.0
 """How long a run that was told to end may take; what it was about then, a restart does again."""
 
 SAID_SECONDS = 10.0

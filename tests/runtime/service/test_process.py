@@ -183,8 +183,8 @@ def test_a_hung_run_that_is_told_to_end_is_gone_in_time(
 
         assert process.ended() == 0, process.told
 
-    assert time.monotonic() - began < 30  # 4.5 s, on a machine with nothing else to do
-    assert "left after 4.5 s" in process.told
+    assert time.monotonic() - began < 30  # 4 s, on a machine with nothing else to do
+    assert "left after 4 s" in process.told
 
 
 def test_a_run_that_is_not_ready_for_too_long_ends_with_a_code_of_its_own(
