@@ -160,10 +160,10 @@ class DurableRun:
         stood_by = _StoodBy(standby)
         self.fence = acquired(store, config.lease.ttl, stood_by if standby is not None else None)
         self.telling.fence = self.fence
+        self.heartbeat = Heartbeat(store, self.fence, config.lease.ttl, self._fail, self.telling)
         if stood_by.holder is not None:
             had = stood_by.holder
             self.telling.tell("run.takeover", f"has the lease, which {had} had", before=had)
-        self.heartbeat = Heartbeat(store, self.fence, config.lease.ttl, self._fail, self.telling)
         self._ended = threading.Event()
         self._stopped = False
         self.talking = Talking(
