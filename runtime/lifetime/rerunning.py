@@ -10,7 +10,7 @@ from typing import Any
 from openbell.actors.effects import Commit, Settled
 from openbell.adapters.sources import FileIdentity, Source, SourceInfo
 from openbell.adapters.sources.parquet import footer_digest
-from openbell.errors import ConfigError, DataError, InputError, way_out
+from openbell.errors import ConfigError, DataError, DayFailed, InputError, way_out
 from openbell.market.days import DAY_NS, EPOCH, MarketTime, TradingDay
 from openbell.market.indicators import Indicator
 from openbell.messages.control import DayOver, Woke
@@ -197,7 +197,7 @@ class _Following(Ledger):
         self._engine, self._recorder, self._events = engine, recorder, events
         self._brought: Commit | None = None
         self._last, self._day = about.last, day
-        self._ended = self._told = False
+        self.ended = self._told = False
         self.reached = 0
 
     @property
@@ -206,8 +206,8 @@ class _Following(Ledger):
 
     def brought(self, commit: Commit) -> None:
         today = self._day.date
-        self._ended |= commit.closed == today
-        self._ended |= any(nothing.date == today for nothing in commit.without_data)
+        self.ended |= commit.closed == today
+        self.ended |= any(nothing.date == today for nothing in commit.without_data)
         self._recorder.commit(commit)
         self._brought = commit
 
@@ -218,7 +218,7 @@ class _Following(Ledger):
             self._events.settled(brought, settled.grant)
         if self.reached < self._last:
             return
-        if self._ended:
+        if self.ended:
             self._engine.dispatcher.finish()
         elif not self._told:
             self._told = True
@@ -302,9 +302,15 @@ class RecordedRun:
         self.beside(engine)
         prepared = restore(engine, planned, as_restored(recorded))
         about = recorded.about
-        engine.ledger = _Following(engine, about, about.day, self.recorder, self.events)
-        if not self._stopped:
+        following = _Following(engine, about, about.day, self.recorder, self.events)
+        engine.ledger = following
+        if self._stopped:
+            return
+        try:
             engine.run(prepared)
+        except DayFailed:
+            if not following.ended:  # else it was the roll to the next day that failed
+                raise
 
     def _planned(self, about: About, *days: TradingDay) -> Plan:
         return planned_as_recorded(self._config, about, *days, indicators=self._indicators)

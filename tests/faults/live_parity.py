@@ -3,7 +3,8 @@
 Rows in the order in which they were recorded are backtested (`data.order: arrival`); pushed in chunks
 drawn at random, from three threads; and written to a Redis Stream, as fast as it goes. The live runs
 are killed with `kill -9` at instants drawn at random, and so is the server that holds their stream or
-their store. Session documents, signals with their order, levels, bars and quality must be equal.
+their store. Session documents, signals with their order, levels, bars and quality must be equal; and
+so must be what the recording of each live run comes to.
 
 As a script it goes through all of it and prints each case with the seed that repeats it.
 """
@@ -39,6 +40,7 @@ from openbell.adapters.stores import Store, Unavailable
 from openbell.runtime.api import run_backtest
 from openbell.runtime.config import config_from
 from openbell.runtime.lifetime.opening import open_configured_store
+from openbell.runtime.lifetime.parity import parity
 from openbell.runtime.lifetime.replaying import replay_day
 from openbell.runtime.results.frames import Result
 from openbell.runtime.results.recording import Recorder
@@ -298,12 +300,15 @@ class Live:
                 for day in case.recorded.dates:
                     again = replay_day(made, store, day, recorder=Recorder((kept,)))
                     assert again.differs is None, f"{case}: {again.differs}"
+                    of_recording = parity(made, store, day, self._folder / "days").recording
+                    assert of_recording.first is None, f"{case}: {of_recording}"
                 return answers(store, kept.days)
 
     def _keys(self) -> dict[str, Any]:
         case, keys = self._case, self._of.keys(self._case.recorded)
         dates = case.recorded.dates
         feed: dict[str, Any] = {"type": case.way, "start": str(dates[0]), "end": str(dates[-1])}
+        feed["record"] = str(self._folder / "days")
         url = f"sqlite:///{self._folder / 'state.db'}"
         if case.killed == "server":
             assert self._server is not None

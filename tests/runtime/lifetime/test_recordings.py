@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ from by_hand import ByHand, at, config
 
 import openbell
 from openbell.adapters.stores import open_store
-from openbell.errors import ConfigError, DataError, InputError
+from openbell.errors import CalendarError, ConfigError, DataError, DayFailed, InputError
+from openbell.market.calendar import open_calendar
+from openbell.market.days import TradingDay
 from openbell.runtime.config import config_from
 from openbell.runtime.lifetime.eras import era_on
 from openbell.runtime.lifetime.keeping import Recording
 from openbell.runtime.lifetime.parity import Parity, parity
+from openbell.runtime.lifetime.supervision import RECOVER
 from openbell.runtime.record.recordings import read_day, recorded_days
 from openbell.testing.faults import Killed
 
@@ -350,6 +354,51 @@ def test_a_kill_at_any_moment_of_writing_loses_nothing_and_doubles_nothing(
         assert rows_of(there) == rows_of(folder)
         assert len(read_day(there, DAY).steps) == len(read_day(folder, DAY).steps)
         assert {p.name for p in (there / ".parts").iterdir()} == {str(NEXT)}
+
+
+@pytest.mark.parametrize("recovers", [False, True])
+def test_a_day_that_could_not_roll_is_recorded_as_it_was(tmp_path: Path, recovers: bool) -> None:
+    run = ByHand(config(day={"timeout_seconds": "1h"}), at("09:29")).tick(at("09:31"), "A", 100)
+    run.tick(at("09:40"), "A", 101)
+
+    def unknown(day: date) -> TradingDay:
+        raise CalendarError(f"the calendar ends with {day}")
+
+    run.follows = unknown
+    with pytest.raises(DayFailed):
+        run.until(at("17:00"))
+    if recovers:
+        run.follows = None
+        run.store.send_command(RECOVER)
+        run.until(at("09:31", str(NEXT)))
+    record(run, tmp_path)
+
+    assert held(run, tmp_path).recording.first is None
+    assert backtested(run, tmp_path / "2024-07-01.marks").summary["error"] is None
+
+
+def test_a_day_has_the_hours_in_its_recording_that_it_had_when_it_was_lived(tmp_path: Path) -> None:
+    run = ByHand(config(day={"timeout_seconds": "1d"}), at("15:50"))
+    (known,) = open_calendar("XNYS", NEXT, NEXT).days()
+    hour = replace(known.segments[0], close_ns=known.open_ns + 3600 * 10**9)
+    run.follows = lambda day: replace(known, segments=(hour,))
+    run.tick(at("09:31", str(NEXT)), "A", 100).tick(at("10:00", str(NEXT)), "A", 101)
+    run.until(at("10:45", str(NEXT)))
+
+    record(run, tmp_path)
+
+    assert run.sessions(str(NEXT))["Noon"]["status"] == "SKIPPED"
+    assert held(run, tmp_path, NEXT).recording.first is None
+
+
+def test_a_day_without_a_row_is_recorded_too(tmp_path: Path) -> None:
+    run = ByHand(config(day={"timeout_seconds": "30m"}), at("09:00")).until(at("17:00"))
+
+    record(run, tmp_path)
+
+    found = held(run, tmp_path)
+    assert (found.recording.first, found.rows) == (None, 0)
+    assert found.recording.of > 4
 
 
 def test_another_runs_recording_of_a_day_is_left_alone(tmp_path: Path) -> None:
