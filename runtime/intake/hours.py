@@ -50,11 +50,11 @@ def calendar_of(
 def around(config: Config, first: date, last: date) -> Calendar:
     """The calendar of a range, and of as many dates on either side as a day of it may reach."""
     earliest, latest = coverage(config.exchange)
-    return calendar_for(
-        config,
-        min(first, max(first - _BEFORE, earliest)),
-        max(last, min(max(first, last) + _AFTER, latest)),
-    )
+    end = max(first, last)
+    # Sums would leave what dates there are: people ask for the year 1 and the year 9999.
+    before = earliest if first - earliest <= _BEFORE else first - _BEFORE
+    after = latest if latest - end <= _AFTER else end + _AFTER
+    return calendar_for(config, min(first, before), max(last, after))
 
 
 def _median(dates: Mapping[date, int]) -> date:

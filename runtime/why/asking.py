@@ -83,6 +83,8 @@ def unknown(what: str, given: str, known: Iterable[str]) -> InputError:
 
 
 def unknown_day(config: Config, day: date, known: Sequence[date]) -> InputError:
+    if not known:
+        return InputError(f"{day}: nothing of it was run, nor of any other day so far")
     near = sorted(sorted(known, key=lambda of: abs((of - day).days))[:2])
     those = " and ".join(str(of) for of in near)
     closed = why_closed(config, day)

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from openbell.adapters.stores import Document, Store
-from openbell.errors import InputError, OpenbellError, ReplayError, StoreError, way_out
+from openbell.errors import InputError, OpenbellError, ReplayError, RunError, StoreError, way_out
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.engine import Engine
 from openbell.runtime.lifetime.eras import counted, era_on, eras_of
@@ -69,6 +69,9 @@ def from_store(config: Config | None, store: Store, question: Asked) -> Explanat
     ]
     events = tuple(_events(store, day, question.symbol))
     if isinstance(again, OpenbellError):
+        note = f"the day can't be run again, so that single rows are not known: {again}"
+        if config.feed.type != "replay" and not documents:
+            note = "the day has not opened: no row of it has come, and nothing was decided"
         return Explanation(
             exchange=config.exchange,
             symbol=question.symbol,
@@ -80,7 +83,7 @@ def from_store(config: Config | None, store: Store, question: Asked) -> Explanat
             sessions=_from_documents(config, documents, question, log),
             data=None,
             events=events,
-            notes=(f"the day can't be run again, so that single rows are not known: {again}",),
+            notes=(note,),
         )
     witness, reached_ns = again
     found = {signal.id for signal in witness.signals}
@@ -124,7 +127,7 @@ def _run_again(
         try:
             replayed = replay_day(config, store, question.trading_date, beside=listen)
             break
-        except InputError as error:
+        except (InputError, RunError) as error:
             return error
         except StoreError as error:
             # Whoever runs may have joined or dropped what was about to be read.

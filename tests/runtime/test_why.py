@@ -165,6 +165,9 @@ def test_what_is_not_known_is_an_error_that_names_the_nearest(
         symbol, "2024-07-05"
     )
     assert "has rows from 2024-07-01 to 2024-07-03" in refused(symbol, "2024-07-05", data=minutes)
+    for far in ("0001-01-01", "9999-12-31"):
+        assert "nothing of it was run" in refused(symbol, far)
+        assert "no calendar for" in refused(symbol, far, data=minutes)
     assert "is no id of a signal; write SYMBOL DATE" in refused(symbol)
     assert "write a date as YYYY-MM-DD" in refused(symbol, "1 July")
     nobody = {**ran, "name": "nobody"}
@@ -351,6 +354,18 @@ def test_a_live_day_is_told_while_it_is_under_way_and_across_a_restart(url: str)
     assert "restored" in [event.what for event in after.events]
     with closing(open_store(url, "live")) as store:
         assert len(list(store.signals())) == 2
+
+
+def test_a_live_day_that_has_not_opened_says_so(url: str) -> None:
+    keys = {**live(url), "name": "early"}
+    with openbell.Runtime.from_config(keys) as runtime:
+        runtime.start()
+        with closing(open_store(url, "early")) as store:
+            assert eventually(lambda: store.head().step > 0)
+        told = openbell.why(keys, "A", DAYS[0])
+
+    assert (told.sessions, told.signals) == ((), ())
+    assert "has not opened" in told.notes[0]
 
 
 @pytest.mark.slow
