@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ class AppriseSink:
 
         captured: Any = apprise.LogCapture
         text = "\n".join(map(in_words, messages))
-        with captured(level="WARNING") as said:
+        with captured(level=logging.WARNING) as said:
             taken = self._to.notify(body=text, title=self._title, body_format="text")
             lines = said.getvalue().strip().splitlines()
         if not taken:

@@ -170,7 +170,13 @@ class WebhookSink:
 
         began = monotonic()
         # The time-outs below are of single reads: who sends a byte now and then would pass them all.
-        late = threading.Timer(2 * self._timeout_seconds, self._let_go)
+        broken_off = threading.Event()
+
+        def break_off() -> None:
+            broken_off.set()
+            self._let_go()
+
+        late = threading.Timer(2 * self._timeout_seconds, break_off)
         late.daemon = True
         late.start()
         try:
@@ -187,6 +193,8 @@ class WebhookSink:
                 decode_content=False,
             )
             said = answer.read(ANSWER_BYTES)
+            if broken_off.is_set() or self._closed:
+                raise OSError("the answer took too long")  # half of it would look like a whole one
             if answer.length_remaining:
                 self._let_go()  # not worth reading to its end
             else:

@@ -260,8 +260,12 @@ class Courier:
         self._hurries = False
         self._save()
         self._idle_at = heard
+        self._hear_more(heard, ASK_SECONDS)
+
+    def _hear_more(self, heard: int, seconds: float) -> None:
+        """Wait until there is news, or somebody may want something."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._heard > heard, ASK_SECONDS)
+            self._changed.wait_for(lambda: self._ended or self._heard > heard, seconds)
 
     def _wake(self) -> None:
         with self._changed:
@@ -347,9 +351,7 @@ class Courier:
             self._first_waits_since = self._first_waits_since or monotonic()
             left = self._first_waits_since + config.digest.window.seconds - monotonic()
             if left > 0:
-                heard = self._heard
-                with self._changed:
-                    self._changed.wait_for(lambda: self._ended or self._heard > heard, left)
+                self._hear_more(self._heard, min(left, ASK_SECONDS))
                 raise _Interrupted
         self._first_waits_since = None
         fresh = takewhile(lambda message: not self._is_too_old(message), waiting)
