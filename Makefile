@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-elsewhere lint server soak soak-crash soak-live live-parity bench clean
+.PHONY: demo test test-elsewhere lint server soak soak-crash soak-sinks soak-live live-parity bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -71,3 +71,10 @@ soak-live: $(STAMP) server
 LIVE ?=
 live-parity: $(STAMP) server
 	$(BIN)/python tests/faults/live_parity.py $(LIVE)
+
+# Sinks that fail at random, MINUTES long, while the run and what receives are killed: every signal
+# comes to each, in order, once by its id. It prints its seed; SINKS="--seed 7" repeats it.
+MINUTES ?= 30
+SINKS ?=
+soak-sinks: $(STAMP) server
+	$(BIN)/python tests/faults/soak_sinks.py --minutes $(MINUTES) $(SINKS)

@@ -145,6 +145,8 @@ class Courier:
             target=self._go, name=f"openbell-sink-{self.name}", daemon=True
         )
         self.position = Position()
+        self.failures = 0
+        """Tries that failed, of this courier's."""
         self.failed: str | None = None
         """Why its thread has ended, if that was not asked for."""
 
@@ -426,6 +428,7 @@ class Courier:
             failed = error if isinstance(error, Failed) else Failed(repr(error))
             if failed is not error:
                 logger.opt(exception=error).debug("sink {}", self.name)
+            self.failures += 1
             before = self.position
             if before.failing_id != batch[0].id:
                 before = before.well()

@@ -59,7 +59,7 @@ def delivered_alone(config: Config, store: Store, name: str, *, delivers: bool) 
             signals = store.head().signals
             if delivers:
                 deliveries.start()
-                deliveries.drain(signals, lambda: bool(lost) or courier.position.tries > 1)
+                deliveries.drain(signals, lambda: bool(lost) or courier.failures > 1)
         finally:
             deliveries.stop()
             telling.bring_to(store)

@@ -1,0 +1,70 @@
+"""A run that is killed in mid-delivery: each signal comes at least once, in order, once by its id."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from faults.soak_sinks import (
+    Soak,
+    acted,
+    example_receiver,
+    free_port,
+    in_order,
+    lines,
+    soak,
+    streamed,
+    webhook,
+)
+from redis_server import RedisServer
+from store_places import server_binary
+
+
+@pytest.mark.parametrize(
+    ("state", "kills"),
+    [("sqlite", 2), pytest.param("redis", 8, marks=pytest.mark.slow)],
+)
+def test_who_is_killed_in_mid_delivery_delivers_all_in_order(
+    state: str, kills: int, tmp_path: Path
+) -> None:
+    rng, port = random.Random(kills), free_port()
+    with (
+        RedisServer(server_binary()) as server,
+        RedisServer(server_binary()) as of_state,
+        example_receiver(tmp_path, port),
+    ):
+        of = Soak(tmp_path, seed=kills)
+        if state == "redis":
+            of.url = of_state.url
+        of.sinks = [
+            webhook(f"http://127.0.0.1:{port}/", name="example", rate="60/s"),
+            {"type": "redis", "name": "redis", "options": {"url": server.url, "stream": "out"}},
+            {"type": "file", "name": "file", "options": {"path": "out.jsonl"}},
+        ]
+        of.write(days=2, speed=0, symbols=30)
+
+        while of.kills < kills:
+            process = of.started()
+            before, until = len(acted(tmp_path)), time.monotonic() + 120
+            while len(acted(tmp_path)) == before and process.poll() is None:
+                assert time.monotonic() < until, of.told()
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.3))
+            process.kill()
+            process.wait()
+            of.kills += 1
+        of.run(rng, (600, 600), 0)
+        of.flush()
+
+        log = of.log()
+        assert len(log) > 50
+        assert acted(tmp_path) == [body for _, body in log]
+        in_order("redis", streamed(server), log)
+        in_order("file", lines(tmp_path / "out.jsonl"), log)
+
+
+@pytest.mark.slow
+def test_sinks_that_fail_at_random_get_all_in_order() -> None:
+    soak(60.0, seed=random.SystemRandom().randrange(10**6))
