@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,12 @@ def test_who_is_killed_in_mid_delivery_delivers_all_in_order(
     state: str, kills: int, tmp_path: Path
 ) -> None:
     rng, port = random.Random(kills), free_port()
-    with (
-        RedisServer(server_binary()) as server,
-        RedisServer(server_binary()) as of_state,
-        example_receiver(tmp_path, port),
-    ):
+    with ExitStack() as stack:
+        server = stack.enter_context(RedisServer(server_binary()))
+        stack.enter_context(example_receiver(tmp_path, port))
         of = Soak(tmp_path, seed=kills)
         if state == "redis":
-            of.url = of_state.url
+            of.url = stack.enter_context(RedisServer(server_binary())).url
         of.sinks = [
             webhook(f"http://127.0.0.1:{port}/", name="example", rate="60/s"),
             {"type": "redis", "name": "redis", "options": {"url": server.url, "stream": "out"}},
@@ -55,8 +54,7 @@ def test_who_is_killed_in_mid_delivery_delivers_all_in_order(
             process.kill()
             process.wait()
             of.kills += 1
-        of.run(rng, (600, 600), 0)
-        of.flush()
+        of.run(rng, (600, 600), 0)  # which waits for its sinks
 
         log = of.log()
         assert len(log) > 50
