@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import environment
+from commands import Command, environment
 from managing import free_port, managed, running, wait_until
 from redis_server import RedisServer
 from store_places import server_binary
@@ -223,7 +223,9 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
     assert f"--uid {user} " in " ".join(steps("RUN"))
 
 
-def test_the_image_runs_and_checks_commands_that_there_are() -> None:
+def test_the_image_runs_and_checks_commands_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (health,), (entry,), (runs,) = steps("HEALTHCHECK"), steps("ENTRYPOINT"), steps("CMD")
     check = json.loads(health.partition("CMD ")[2])
     whole = [*json.loads(entry), *json.loads(runs)]
@@ -231,14 +233,8 @@ def test_the_image_runs_and_checks_commands_that_there_are() -> None:
     assert whole[-4:] == ["openbell", "run", "--config", "/etc/openbell/config.yaml"]
     assert check == ["openbell", "health", "--config", "/etc/openbell/config.yaml"]
     for command in (check, whole[-4:]):
-        ran = subprocess.run(
-            [sys.executable, "-m", *command[:2], "--help"],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stderr
+        ran = Command(monkeypatch, capsys)(command[1], "--help")
+        assert ran.code == 0, ran.err
 
 
 def test_the_image_gets_all_that_is_packaged_and_nothing_else() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import Command
 from managing import Manager, managed
 from redis_server import RedisServer
 from store_places import server_binary
@@ -21,3 +22,8 @@ def server() -> Iterator[RedisServer]:
 def manager(tmp_path: Path) -> Iterator[Manager]:
     with managed(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def openbell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from commands import environment, run
+from commands import Command, environment
 from managing import Manager, Process, free_port, live, running, wait_until
 from redis_server import RedisServer
 
@@ -88,7 +88,7 @@ def changed(config: Path, **sections: object) -> None:
 
 
 def test_a_run_tells_how_it_is_from_its_start_to_its_end(
-    tmp_path: Path, server: RedisServer, manager: Manager
+    tmp_path: Path, server: RedisServer, manager: Manager, openbell: Command
 ) -> None:
     with deadman() as asked_for:
         every = {"url": f"http://127.0.0.1:{asked_for.server_port}/beat", "every": "0.2s"}
@@ -103,7 +103,7 @@ def test_a_run_tells_how_it_is_from_its_start_to_its_end(
         with running(config, env=env, manager=manager) as process:
             manager.wait_for("READY=1")
             wait_until(lambda: process.ask("/readyz").status == 200)
-            health = run("health", "--config", config, cwd=tmp_path)
+            health = openbell("health", "--config", config)
             metrics = process.ask("/metrics").text
             wait_until(lambda: asked_for.asked > 1)
             wait_until(lambda: len(manager.times("WATCHDOG=1")) > 1)
@@ -141,7 +141,7 @@ def test_actors_that_hang_are_no_longer_said_to_live(
     tmp_path: Path, server: RedisServer, manager: Manager, dispatcher: str
 ) -> None:
     config = live(tmp_path, server)
-    env = {"WATCHDOG_USEC": "1500000"}
+    env = {"WATCHDOG_USEC": "800000"}
     threads = (
         "import dataclasses\nfrom openbell.runtime.config import pace\n"
         f"pace.Pace.dispatcher = {dispatcher!r}\n"
@@ -153,7 +153,7 @@ def test_actors_that_hang_are_no_longer_said_to_live(
         wait_until(lambda: process.ask("/healthz").status == 503)
         told = len(manager.times("WATCHDOG=1"))
         hung = json.loads(process.ask("/readyz").text)
-        time.sleep(1.6)  # a manager would wait for the next for 1.5 s
+        time.sleep(1)  # a manager would wait for the next for 0.8 s
         told_meanwhile = len(manager.times("WATCHDOG=1")) - told
         (tmp_path / "hang").unlink()
         wait_until(lambda: process.ask("/healthz").status == 200)
@@ -173,7 +173,7 @@ def test_a_hung_run_that_is_told_to_end_is_gone_in_time(
     tmp_path: Path, server: RedisServer, manager: Manager
 ) -> None:
     config = live(tmp_path, server)
-    env = {"WATCHDOG_USEC": "1500000"}
+    env = {"WATCHDOG_USEC": "800000"}
     with running(config, env=env, manager=manager, before=HANGS) as process:
         manager.wait_for("READY=1")
         (tmp_path / "hang").touch()
@@ -188,7 +188,7 @@ def test_a_hung_run_that_is_told_to_end_is_gone_in_time(
 
 
 def test_a_run_that_is_not_ready_for_too_long_ends_with_a_code_of_its_own(
-    tmp_path: Path, server: RedisServer, manager: Manager
+    tmp_path: Path, server: RedisServer, manager: Manager, openbell: Command
 ) -> None:
     with deadman() as asked_for:
         config = live(
@@ -199,19 +199,19 @@ def test_a_run_that_is_not_ready_for_too_long_ends_with_a_code_of_its_own(
                 "options": {"url": f"redis://127.0.0.1:{free_port()}", "stream": "ticks"},
             },
             supervision={
-                "unready_exit": "2s",
+                "unready_exit": "1s",
                 "deadman": {"url": f"http://127.0.0.1:{asked_for.server_port}", "every": "0.1s"},
             },
         )
         with running(config, manager=manager) as process:
             wait_until(lambda: "feed can't be reached" in process.ask("/readyz").text)
-            health = run("health", "--config", config, cwd=tmp_path)
+            health = openbell("health", "--config", config)
 
             assert process.ended() == 6, process.told
 
     assert asked_for.asked == 0
     assert health.code in (1,), health
-    assert "not ready for 2s" in process.told
+    assert "not ready for 1s" in process.told
     assert "the feed can't be reached" in process.told
 
 
@@ -268,10 +268,12 @@ def test_a_port_that_is_taken_is_said_and_nothing_begins(
     assert "web.port" in second.told
 
 
-def test_health_says_that_nobody_answers(tmp_path: Path, server: RedisServer) -> None:
+def test_health_says_that_nobody_answers(
+    tmp_path: Path, server: RedisServer, openbell: Command
+) -> None:
     config = live(tmp_path, server)
 
-    ran = run("health", "--config", config, cwd=tmp_path)
+    ran = openbell("health", "--config", config)
 
     assert ran.code == 1
     assert "nobody answers" in ran.err

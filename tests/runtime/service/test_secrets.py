@@ -54,10 +54,9 @@ def test_a_run_shows_and_keeps_no_secret(
     server: RedisServer,
     manager: Manager,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    openbell: Command,
 ) -> None:
     config, env = planted(tmp_path, server)
-    openbell = Command(monkeypatch, capsys)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     shown: dict[str, str] = {}
@@ -125,7 +124,7 @@ def test_an_error_shows_no_secret(
     value: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    openbell: Command,
 ) -> None:
     monkeypatch.setenv("PLANTED", "planted-" + "x" * 100 + "-secret")
     tree: dict[str, Any] = json.loads(json.dumps(MINIMAL))
@@ -141,7 +140,7 @@ def test_an_error_shows_no_secret(
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(tree))
 
-    ran = Command(monkeypatch, capsys)("run", "--config", path)
+    ran = openbell("run", "--config", path)
 
     assert ran.code in (1, 2), ran
     assert "Traceback" not in ran.err
