@@ -421,9 +421,11 @@ class HandOver:
             had = min(len(rows), self._position - first)
             ahead = self._ahead_of_host(rows)
             if self._ills is not None and self._by_the_wall is not None:
+                judged = ~self._not_whole(rows)
+                judged[:had] = False
                 self._ills.look(
-                    rows.ts[had:],
-                    ahead[had:],
+                    rows.ts[judged],
+                    ahead[judged],
                     self._by_the_wall.host(),
                     caught_up=self._caught_up,
                 )
@@ -683,11 +685,15 @@ class HandOver:
 
     def _ahead_of_host(self, rows: RawRows) -> Mask:
         """(n,) which lie further beyond this host's clock than rows may."""
-        ahead = self._beyond(rows)
+        return self._beyond(rows) & ~self._not_whole(rows)
+
+    def _not_whole(self, rows: RawRows) -> Mask:
+        """(n,) bars that are not used as they are not whole: they tell nothing of a clock."""
         partial = rows.columns.get("partial")
-        if partial is not None and self._rules.drops_partial:
-            ahead &= ~(partial > 0)  # it is not used anyway
-        return ahead
+        if partial is None or not self._rules.drops_partial:
+            return np.zeros(len(rows), np.bool_)
+        not_whole: Mask = partial > 0
+        return not_whole
 
     def _beyond(self, rows: RawRows) -> Mask:
         if self._by_the_wall is not None:

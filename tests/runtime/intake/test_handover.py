@@ -12,7 +12,7 @@ from strategies import locate
 
 from openbell.adapters.feeds import Door, Feed, Rewind
 from openbell.errors import LoginRefused
-from openbell.market.bars import RawRows
+from openbell.market.bars import BAR_COLUMNS, RawRows
 from openbell.market.days import (
     EPOCH,
     MINUTE_NS,
@@ -22,6 +22,7 @@ from openbell.market.days import (
     TradingDay,
     row_spans,
 )
+from openbell.market.rules import RowRules
 from openbell.messages.control import Arrived, DayOver
 from openbell.runtime.intake.connection import Connection
 from openbell.runtime.intake.handover import ByTheWall, HandOver
@@ -389,3 +390,34 @@ def test_a_login_that_ends_before_the_close_is_told_before_the_open(
 
     assert [("ends at" in why) for why in at_start] == [True] * warned
     assert len(told) == (2 if warned else 1 if ends is not None else 0)
+
+
+def test_bars_that_are_not_whole_and_so_not_used_tell_nothing_of_a_clock() -> None:
+    """A vendor tells of a bar from its start on, again and again, and at last of the whole."""
+    clock, told = HandClock(DAYS[0].open_ns / SECOND_NS), list[Any]()
+    got: list[Any] = []
+    feed = HandOver(
+        symbols=("A",),
+        days=DAYS,
+        spans=row_spans(DAYS),
+        interval_ns=MINUTE_NS,
+        ahead_max_ns=SECOND_NS,
+        by_the_wall=ByTheWall(clock.host(), SECOND_NS, 30 * SECOND_NS),
+        rules=RowRules(drops_partial=True),
+        tell=lambda *what, **more: told.append((what, more)),
+    )
+    feed.open(got.append)
+    for minute in range(8):
+        for second in (0, 20, 40, 60):
+            ts = DAYS[0].open_ns + minute * MINUTE_NS
+            bar = dict.fromkeys(BAR_COLUMNS, np.array([10.0]))
+            bar["partial"] = np.array([float(second < 60)])
+            feed.take(RawRows("bars", ("A",), np.zeros(1, np.int32), np.array([ts]), bar, locate))
+            feed.taken(got[-1])
+            if second < 60:
+                clock.advance(20)
+
+    assert sum(len(entered.rows) for entered in got) == 8
+    assert [row for entered in got for row in entered.bad] == []
+    assert sum(int(dict(of.counts.by_rule).get("partial", np.zeros(1))[0]) for of in got) == 24
+    assert told == []
