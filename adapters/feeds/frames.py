@@ -21,6 +21,9 @@ MESSAGE = "$"
 ROWS_MAX = 100_000
 """How many rows one message may hold."""
 
+OTHERS_TOLD = 5
+"""How many messages without a row are kept to be told."""
+
 _SEEN_MAX = 200
 """How much of a message is told at most."""
 
@@ -37,7 +40,7 @@ class Path:
     def __init__(self, text: str) -> None:
         whole = text == MESSAGE or text.startswith(f"{MESSAGE}.")
         left = text[2:] if whole else text
-        if left == "" and not whole:
+        if not left and text != MESSAGE:
             raise ValueError("write names and places with dots between, e.g. data.0.p")
         self.text = text
         self.of_message = whole
@@ -123,6 +126,7 @@ class Seen:
     others: int = 0
     """Those that are no rows, such as answers and heartbeats."""
     first_others: list[str] = field(default_factory=list)
+    """The first of them, as far as nobody has told them."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ class Frames:
                         break
             if not had:
                 seen.others += 1
-                if len(seen.first_others) < 5:
+                if seen.others <= OTHERS_TOLD:
                     seen.first_others.append(_told(frame))
         return (gathered.rows() if len(gathered) else None), login
 

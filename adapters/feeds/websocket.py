@@ -203,6 +203,10 @@ class WebSocketFeed:
                     cut = (last, part) if cut is None else (cut[0], f"{cut[1]}; {part}")
                 continue
             rows, login = self._frames.read(part, door.refuse, self.seen)
+            while self.seen.first_others:
+                # Who sets a feed up sees its vendor's answers, such as that a symbol is unknown.
+                other = self._hide(self.seen.first_others.pop(0))
+                logger.info("{}: a message without a row: {}", self.where, other)
             if login is not None:
                 self._refuse_login(login)
             if rows is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
@@ -191,8 +192,13 @@ def options_of(given: Mapping[str, Any], kind: Kind) -> Options:
             problems.append(
                 f'{KEY}.timezone is "{options.timezone}"; write a zone, e.g. Asia/Kolkata'
             )
-    if options.ca_file is not None and not options.ca_file.expanduser().is_file():
-        problems.append(f"{KEY}.ca_file: {options.ca_file} is no file; name one in PEM")
+    if options.ca_file is not None:
+        try:
+            ssl.create_default_context(cafile=options.ca_file.expanduser())
+        except OSError:  # one of ssl's is one too
+            problems.append(
+                f"{KEY}.ca_file: {options.ca_file} holds no certificates; name a file in PEM"
+            )
     if problems:
         raise ConfigError("\n".join(problems))
     return options

@@ -50,8 +50,8 @@ def config(folder: Path, url: str, **options: Any) -> dict[str, Any]:
     }
 
 
-def wait_for(until: Any) -> None:
-    ends = time.monotonic() + PATIENCE_SECONDS
+def wait_for(until: Any, seconds: float = PATIENCE_SECONDS) -> None:
+    ends = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < ends
         time.sleep(0.01)
@@ -121,3 +121,40 @@ def test_the_configuration_in_the_documents_is_in_order(monkeypatch: pytest.Monk
     monkeypatch.setenv("VENDOR_TOKEN", "t")
 
     check_options(config_from(yaml.safe_load(marked("docs/feeds.md", "a websocket"))))
+
+
+@pytest.mark.slow
+def test_a_socket_that_is_open_and_mute_is_subscribed_to_anew_and_then_made_anew(
+    tmp_path: Path,
+) -> None:
+    """Heartbeats go on: only rows tell that a feed lives."""
+
+    def script(client: Client) -> None:
+        client.vendor.heard.append((client.number, client.asked()))
+        client.say({"S": "A", "t": time.time_ns() // 10**6, "p": 10})
+        while not client.vendor.shut.is_set():
+            client.say({"heartbeat": 1})
+            try:
+                asked = client.socket.recv(timeout=0.1)
+            except TimeoutError:
+                continue
+            client.vendor.heard.append((client.number, orjson.loads(asked)))
+
+    with vendor(script) as of:
+        made = config(tmp_path, of.url, where={"S": "*"})
+        made |= {"exchange": "24/7", "clock": {"time": "wall"}, "day": {"timeout_seconds": 6}}
+        made["sessions"] = [{"name": "Day", "start": "00:00", "end": "23:58"}]
+        made["feed"] = {
+            "type": "websocket",
+            "suspect_seconds": "2s",
+            "options": made["feed"]["options"],
+        }
+        with openbell.Runtime.from_config(made) as runtime:
+            runtime.start()
+            wait_for(lambda: len(of.heard) >= 3, seconds=60)
+            wait_for(lambda: runtime.status()["feed"]["connection"] == "connected")
+            status = runtime.status()["feed"]
+
+    sub = {"sub": ["A", "B"]}
+    assert of.heard[:3] == [(0, sub), (0, sub), (1, sub)]
+    assert not status["refused"]
