@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Publish
-from openbell.market.bars import BarBlock, Mask, RowBatch, Rows
+from openbell.market.bars import BarBlock, Mask, RowBatch, Rows, joined
 from openbell.market.breakouts import (
     Armed,
     BreakRules,
@@ -20,6 +20,7 @@ from openbell.market.breakouts import (
     last_prices,
 )
 from openbell.market.days import MarketTime
+from openbell.market.merging import found_late, missed, releveled
 from openbell.market.results import NO_TIME, SIDES, SignalBatch
 from openbell.market.screening import Screen, concerned, rescreened, screen
 from openbell.messages.base import Message
@@ -28,6 +29,14 @@ from openbell.messages.session import DayCleared, DayOpened, SessionCompleted
 from openbell.messages.signal import BreakoutsChecked, Signals
 
 NAME = "breakout"
+
+ROWS_SINCE_MAX = 100_000
+"""So many rows are looked at again at most when levels come late: the latest."""
+
+PIECES_MAX = 500
+
+NEVER_NS = np.iinfo(np.int64).max
+"""Before this all is past."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,10 @@ class State:
     watches: tuple[Watch, ...] = ()
     last: tuple[tuple[str, float, int], ...] = ()
     """Each companion's last price and its row's time."""
+    since: tuple[RowBatch, ...] = ()
+    """Rows that were looked at while others of before are waited for from history."""
+    releveled: tuple[tuple[int, Mask], ...] = ()
+    """Sessions, and their sides (2, s) whose breaks are to be looked for anew, in this step."""
     screen: Screen | None = field(default=None, metadata={"snapshot": False})
     """Of these watches; None: to be made when rows come one after another."""
 
@@ -94,17 +107,30 @@ def _armed(
     settings: Settings, state: State, opened: DayOpened, completed: SessionCompleted
 ) -> tuple[State, Effects]:
     position = settings.sessions.index(completed.session)
+    rules = settings.rules[position]
     followed = _followed(settings, opened)
-    levels = armed(completed.levels, completed.at_ns, settings.rules[position], followed)
+    levels = armed(completed.levels, completed.at_ns, rules, followed)
+    if completed.again:
+        return _releveled(state, position, levels, rules), ()
     closed = completed.at_ns >= opened.day.close_ns
     watch = Watch(position, levels, checked=closed)
     # In the configured order, whichever of two sessions that end together was heard first.
     watches = tuple(sorted((*state.watches, watch), key=lambda w: w.session))
-    after = State(state.opened, watches, state.last)
+    after = State(state.opened, watches, state.last, state.since, state.releveled)
     if not closed:
         return after, ()
     checked = BreakoutsChecked(session=completed.session, at_ns=completed.at_ns)
     return after, (Publish(checked),)
+
+
+def _releveled(state: State, position: int, levels: Armed, rules: BreakRules) -> State:
+    watches, found = list(state.watches), list(state.releveled)
+    for place, watch in enumerate(watches):
+        if watch.session == position:
+            merged, anew = releveled(watch.armed, levels, rules)
+            watches[place] = Watch(position, merged, watch.checked)
+            found.append((position, anew))
+    return State(state.opened, tuple(watches), state.last, state.since, tuple(found))
 
 
 def _followed(settings: Settings, opened: DayOpened) -> Mask | None:
@@ -117,6 +143,9 @@ def _followed(settings: Settings, opened: DayOpened) -> Mask | None:
 def _watched(
     settings: Settings, state: State, opened: DayOpened, batch: Batch
 ) -> tuple[State, Effects]:
+    late: Effects = ()
+    if batch.backfilled is not None:
+        state, late = _merged(settings, state, opened, batch.backfilled)
     found: list[tuple[int, Breaks]] = []
     checked: list[BreakoutsChecked] = []
     closed = batch.watermark_ns >= opened.day.close_ns
@@ -141,10 +170,56 @@ def _watched(
         screened = rescreened(screened, changes, rules)
     said: list[Publish] = []
     if found:
-        said.append(Publish(Signals(batch=_signals(settings, state, opened, batch.rows, found))))
+        past_ns = max(opened.live_from_ns, batch.past_ns)
+        signals = _signals(settings, state, opened, batch.rows, found, past_ns)
+        said.append(Publish(Signals(batch=signals)))
     said.extend(Publish(message) for message in checked)
     last = _last(settings, state, batch.rows)
-    return State(opened, tuple(watches), last, screened), tuple(said)
+    since = _since(state, batch) if batch.lacking else ()
+    return State(opened, tuple(watches), last, since, (), screened), (*late, *said)
+
+
+def _since(state: State, batch: Batch) -> tuple[RowBatch, ...]:
+    """The rows looked at while history is waited for, the latest of many."""
+    since = state.since
+    if isinstance(batch.rows, RowBatch) and len(batch.rows):
+        since = (*since, batch.rows)
+        if len(since) > PIECES_MAX:
+            since = (joined(since),)
+        if (over := sum(map(len, since)) - ROWS_SINCE_MAX) > 0:
+            kept = joined(since)
+            since = (kept.rows(over, len(kept)),)
+    return since
+
+
+def _merged(
+    settings: Settings, state: State, opened: DayOpened, rows: RowBatch
+) -> tuple[State, Effects]:
+    """Breaks in rows of before that have come late; and, of levels that have come with them, in what
+    was looked at since. What was signalled stays."""
+    anew = dict(state.releveled)
+    said: list[Publish] = []
+    watches = list(state.watches)
+    for part, again in ((rows, False), *((part, True) for part in state.since)):
+        found: list[tuple[int, Breaks]] = []
+        for place, watch in enumerate(watches):
+            rules = settings.rules[watch.session]
+            sides = anew.get(watch.session, np.zeros_like(watch.armed.watched))
+            if not again:
+                sides = sides | missed(watch.armed, rules)
+            if not sides.any():
+                continue
+            levels, breaks = found_late(watch.armed, part, rules, sides)
+            watches[place] = Watch(watch.session, levels, watch.checked)
+            if breaks is not None:
+                found.append((watch.session, breaks))
+        if found:
+            # A companion's price is that of these rows: what is carried is newer.
+            before = State(opened) if not again else state
+            signals = _signals(settings, before, opened, part, found, NEVER_NS)
+            said.append(Publish(Signals(batch=signals)))
+    last = _last(settings, state, rows)
+    return State(opened, tuple(watches), last, state.since), tuple(said)
 
 
 def _screened(state: State, rules: Sequence[BreakRules], rows: Rows) -> Screen | None:
@@ -174,6 +249,7 @@ def _signals(
     opened: DayOpened,
     rows: Rows,
     found: list[tuple[int, Breaks]],
+    past_ns: int,
 ) -> SignalBatch:
     session = np.concatenate([np.full(len(b.ts), s, np.int32) for s, b in found])
     symbol = np.concatenate([b.symbol for _, b in found])
@@ -211,15 +287,15 @@ def _signals(
         gap=np.concatenate([b.gap for _, b in found])[order],
         ambiguous=np.concatenate([b.ambiguous for _, b in found])[order],
         complete=np.concatenate([b.complete for _, b in found])[order],
-        backfilled=_is_past(rows, known_at[order], opened.live_from_ns),
+        backfilled=_is_past(rows, known_at[order], past_ns),
     )
 
 
 def _is_past(
-    rows: Rows, known_at: np.ndarray[tuple[int], np.dtype[np.int64]], live_from_ns: int
+    rows: Rows, known_at: np.ndarray[tuple[int], np.dtype[np.int64]], past_ns: int
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Known before the run came to be live: a tick at that very instant belongs to what follows."""
-    past = known_at < live_from_ns if rows.interval_ns is None else known_at <= live_from_ns
+    past = known_at < past_ns if rows.interval_ns is None else known_at <= past_ns
     return np.asarray(past, np.bool_)
 
 

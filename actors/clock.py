@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -11,6 +12,7 @@ from openbell.actors.effects import (
     Anchor,
     Await,
     Effects,
+    Fill,
     Finish,
     GoOn,
     Halt,
@@ -21,17 +23,19 @@ from openbell.actors.effects import (
     WakeAt,
 )
 from openbell.actors.states import changed
-from openbell.market.days import EPOCH, MarketTime, TradingDay
+from openbell.market.days import EPOCH, SECOND_NS, MarketTime, TradingDay
 from openbell.market.watermark import Alarms, WallRules, by_rows, by_timer, set_for, without
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
+    Backfilled,
     DayOver,
     Halted,
     Input,
     Loaded,
     LoadFailed,
     LoadTimedOut,
+    NotFilled,
     Pause,
     Prepared,
     Rang,
@@ -57,6 +61,7 @@ HEARS: frozenset[type[Message]] = frozenset(
         Alarm,
         Arrived,
         AwaitLoad,
+        Backfilled,
         DayOpened,
         DayOver,
         DayWithoutData,
@@ -64,6 +69,7 @@ HEARS: frozenset[type[Message]] = frozenset(
         Loaded,
         LoadFailed,
         LoadTimedOut,
+        NotFilled,
         Pause,
         Prepared,
         Reached,
@@ -80,6 +86,14 @@ HEARS: frozenset[type[Message]] = frozenset(
 
 LOADS = (Loaded, LoadTimedOut, LoadFailed)
 FEED = (Arrived, DayOver)
+FILLS = (Backfilled, NotFilled)
+
+LATE_NS = SECOND_NS
+"""A day that opens later than this after its open, and after what rows may be late, is one that the
+run came to when it was under way."""
+
+Span = tuple[MarketTime, MarketTime, bool, tuple[str, ...] | None]
+"""From when until when rows of history are lacking, whether as a gap of a feed, and whose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +107,11 @@ class Settings:
     boundaries follow each other at once."""
     wall: WallRules | None = None
     """How the host's clock crosses boundaries, beside a feed's rows; None: it doesn't."""
+    fills_ns: int | None = None
+    """How long after its close a day is still filled from history, by the host's clock; None: there
+    is none."""
+    loses: bool = False
+    """Whether what a feed brings while nobody listens is gone: history is asked for it."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +170,12 @@ class State:
     holds_back: bool = False
     """Whether rows may wait that nothing is in the way of any more: a boundary was crossed by the
     host's clock, or the day opened, after they had come."""
+    lacks: tuple[Span, ...] = ()
+    """What history was asked for, of the day that is open, and has not come."""
+    asked_fill: bool = False
+    """Whether this process asked for what came of the day before it."""
+    awaits_fill: tuple[Span, ...] = ()
+    """What of history nothing goes on without."""
     restarted: bool = field(default=False, metadata={"snapshot": False})
     """Whether a process has just gone on from where another had come."""
     begun: bool = field(default=False, metadata={"snapshot": False})
@@ -175,7 +200,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case Arrived(host_ns=host):
             awake = max(state.awake_ns, host)
             state = changed(state, awake_ns=awake, inputs=(*state.inputs, message))
-        case DayOver():
+        case DayOver() | Backfilled() | NotFilled():
             state = changed(state, inputs=(*state.inputs, message))
         case (
             Recover() | Roll() | RollFailed() | Halted()
@@ -208,6 +233,9 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                     known_ns=EPOCH,
                     began_at=state.position,
                     began_on=state.read_on,
+                    lacks=(),
+                    asked_fill=False,
+                    awaits_fill=(),
                 )
             if _brings(state.inputs, day):  # while the step that asks for them was under way
                 return state, ()
@@ -290,7 +318,7 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
         return state, ()
     if settings.wall is not None or settings.lag_ns is not None:
         # A feed's rows, and what is loaded, wait for their day and for time; nothing else does.
-        others = tuple(i for i in state.inputs if not isinstance(i, (*FEED, Loaded)))
+        others = tuple(i for i in state.inputs if not isinstance(i, (*FEED, *FILLS, Loaded)))
         if others:
             return _grant(settings, state, state.now_ns, others)
         if state.ended is not None:
@@ -381,6 +409,14 @@ def _by_the_wall(settings: Settings, state: State, wall: WallRules) -> tuple[Sta
     came = next((i for i in state.inputs if isinstance(i, FEED)), None)
     begun = state.day is not None and state.day.date == today
     closed = not state.agenda if begun else state.over == today
+    stale = tuple(
+        i
+        for i in state.inputs
+        if isinstance(i, FILLS) and (i.date < today or (i.date == today and closed))
+    )
+    if stale:
+        after, effects = _by_the_wall(settings, _without(state, stale), wall)
+        return after, (*(TooLate(i) for i in stale if isinstance(i, Backfilled)), *effects)
     if came is not None and (came.date < today or (came.date == today and closed)):
         return _passed_over(settings, state, came)
     if state.restarted:
@@ -388,6 +424,8 @@ def _by_the_wall(settings: Settings, state: State, wall: WallRules) -> tuple[Sta
         rolls = closed and all(name != ROLL for _, name in state.alarms)
         alarms = set_for(state.alarms, ROLL, state.now_ns) if rolls else state.alarms
         state = changed(state, restarted=False, alarms=alarms)
+        if settings.fills_ns is not None and begun and not closed:
+            return _asks_again(settings, state, wall)
     if begun and not closed:
         return _walled(settings, state, wall, came)
     if closed:
@@ -417,17 +455,67 @@ def _to_be_opened(
     loaded = tuple(i for i in state.inputs if isinstance(i, Loaded) and i.date == today)
     if not loaded:
         return _awaits(state)
+    due = {name: at for at, name in state.alarms if at <= state.awake_ns}
+    if not state.asked_fill and _lacks_its_beginning(settings, state, wall, due):
+        until = MarketTime(min(state.awake_ns, due.get(OVER, state.awake_ns)))
+        return _asks(changed(state, asked_fill=True), today, ((due[OPEN], until, False, None),))
+    fills = _answers(state, today)
+    if fills is None:
+        return state, ()
+    ready = (*loaded, *fills)
     if came is not None:
         brought = came if came.date == today else DayOver(date=today)
-        return _grant(settings, state, state.now_ns, (*loaded, brought))
-    due = {name: at for at, name in state.alarms if at <= state.awake_ns}
-    if OVER in due:
+        return _grant(settings, state, state.now_ns, (*ready, brought))
+    has_rows = any(isinstance(i, Backfilled) and len(i.rows) for i in fills)
+    if OVER in due and not has_rows:
         if by_timer(state.awake_ns, state.complete_ns, wall, over=False) >= due[OVER]:
-            return _grant(settings, state, state.now_ns, (*loaded, DayOver(date=today)))
+            return _grant(settings, state, state.now_ns, (*ready, DayOver(date=today)))
     elif OPEN in due:
         rang = Rang(name=OPEN, at_ns=due[OPEN], host_ns=state.awake_ns)
-        return _grant(settings, state, state.now_ns, (*loaded, rang))
+        return _grant(settings, state, state.now_ns, (*ready, rang))
     return _waits(state)
+
+
+def _lacks_its_beginning(
+    settings: Settings, state: State, wall: WallRules, due: Mapping[str, MarketTime]
+) -> bool:
+    """Whether a day that is about to open has been under way for a while, and is not long past."""
+    if settings.fills_ns is None or OPEN not in due:
+        return False
+    after_close = state.awake_ns - due.get(OVER, state.awake_ns)
+    late_by = state.awake_ns - due[OPEN]
+    return late_by > LATE_NS + wall.lateness_ns and after_close < settings.fills_ns
+
+
+def _asks_again(settings: Settings, state: State, wall: WallRules) -> tuple[State, Effects]:
+    """After a restart inside a day: for what had not come, and for what nobody listened to."""
+    today, close = state.preparing, state.agenda[-1]
+    assert today is not None
+    assert settings.fills_ns is not None
+    if state.awake_ns == EPOCH:  # what time it is, is asked for first
+        return _waits(changed(state, restarted=True), state.now_ns)
+    spans = state.lacks
+    if settings.loses and state.awake_ns - close < settings.fills_ns:
+        begins = MarketTime(max(state.known_ns + 1, state.now_ns))
+        spans = (*spans, (begins, min(state.awake_ns, close), True, None))
+    return _asks(state, today, spans) if spans else _by_the_wall(settings, state, wall)
+
+
+def _asks(state: State, today: date, spans: tuple[Span, ...]) -> tuple[State, Effects]:
+    return changed(state, awaits_fill=spans), tuple(
+        Fill(today, from_ns, until_ns, gap, whose) for from_ns, until_ns, gap, whose in spans
+    )
+
+
+def _answers(state: State, today: date) -> tuple[Backfilled | NotFilled, ...] | None:
+    """What has come of history; None: what nothing goes on without is not all there."""
+    came = tuple(i for i in state.inputs if isinstance(i, FILLS) and i.date == today)
+    answered = {_span(i) for i in came}
+    return came if answered.issuperset(state.awaits_fill) else None
+
+
+def _span(of: Backfilled | NotFilled) -> Span:
+    return of.from_ns, of.until_ns, of.gap, of.symbols
 
 
 def _walled(
@@ -437,13 +525,20 @@ def _walled(
     today, boundary = state.preparing, state.agenda[0]
     assert today is not None
     assert settings.lag_ns is not None
-    inputs: tuple[Input, ...] = ()
     known, over = state.known_ns, state.over == today
     if came is not None and over and came.date == today:
         return _passed_over(settings, state, came)
+    fills = _answers(state, today)
+    if fills is None:
+        return state, ()
+    state, fills = _merged(state, fills)
+    inputs: tuple[Input, ...] = fills
+    for filled in fills:
+        if isinstance(filled, Backfilled) and not filled.late:
+            known = _newest(known, filled)
     if came is not None and not over:
         brought = came if came.date == today else DayOver(date=today)
-        inputs, over = (brought,), isinstance(brought, DayOver)
+        inputs, over = (*inputs, brought), isinstance(brought, DayOver)
         if isinstance(brought, Arrived):
             known = _newest(known, brought)
     host = state.awake_ns
@@ -464,6 +559,21 @@ def _walled(
     return _waits(state, MarketTime(boundary + (0 if over else wall.lateness_ns)))
 
 
+def _merged(
+    state: State, fills: tuple[Backfilled | NotFilled, ...]
+) -> tuple[State, tuple[Backfilled | NotFilled, ...]]:
+    """Rows of a gap that were waited for follow what came before it; all others come late."""
+    if not fills:
+        return state, fills
+    marked = tuple(
+        i.model_copy(update={"late": not (i.gap and _span(i) in state.awaits_fill)})
+        if isinstance(i, Backfilled)
+        else i
+        for i in fills
+    )
+    return _without(state, fills), marked
+
+
 def _waits(state: State, boundary_ns: MarketTime | None = None) -> tuple[State, Effects]:
     """Nothing can be granted before rows come, or the host's clock comes to what is next."""
     instants = [at for at, _ in state.alarms]
@@ -473,8 +583,8 @@ def _waits(state: State, boundary_ns: MarketTime | None = None) -> tuple[State, 
     return changed(state, asked_ns=following), (WakeAt(following),)
 
 
-def _newest(known_ns: MarketTime, arrived: Arrived) -> MarketTime:
-    ends = arrived.rows.ends
+def _newest(known_ns: MarketTime, came: Arrived | Backfilled) -> MarketTime:
+    ends = came.rows.ends
     return max(known_ns, MarketTime(int(ends.max()))) if len(ends) else known_ns
 
 
@@ -502,6 +612,13 @@ def _noted(state: State, inputs: tuple[Input, ...]) -> State:
                     position=max(state.position, position),
                     read_on=max(state.read_on, place),
                 )
+            case Backfilled(late=late):
+                known = state.known_ns if late else _newest(state.known_ns, entered)
+                state = _filled(changed(state, known_ns=known), entered)
+            case NotFilled():
+                span = _span(entered)
+                state = _filled(state, entered)
+                state = changed(state, lacks=(*state.lacks, span))
             case Loaded(date=loaded) if loaded == state.awaiting:
                 state = changed(state, awaiting=None, waiting=False)
             case Rang(name=name):
@@ -509,6 +626,15 @@ def _noted(state: State, inputs: tuple[Input, ...]) -> State:
             case Roll() | RollFailed():
                 state = changed(state, alarms=without(state.alarms, (ROLL,)), rolling=False)
     return state
+
+
+def _filled(state: State, by: Backfilled | NotFilled) -> State:
+    span = _span(by)
+    return changed(
+        state,
+        lacks=tuple(of for of in state.lacks if of != span),
+        awaits_fill=tuple(of for of in state.awaits_fill if of != span),
+    )
 
 
 def _brings(inputs: tuple[Input, ...], day: date | None) -> bool:
@@ -530,6 +656,8 @@ def _kept(state: State) -> State:
         complete_ns=EPOCH,
         rolling=False,
         restarted=False,
+        asked_fill=False,
+        awaits_fill=(),
     )
 
 

@@ -19,12 +19,14 @@ from openbell.market.windows import SessionSpec, Window, boundaries, holds, sess
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
+    Backfilled,
     DayOver,
     Halted,
     Input,
     Loaded,
     LoadFailed,
     LoadTimedOut,
+    NotFilled,
     Rang,
     Recover,
     Roll,
@@ -39,6 +41,7 @@ from openbell.messages.session import (
     DayOpened,
     DayState,
     DayWithoutData,
+    Noticed,
     Phase,
     PhaseEntered,
     RunEnded,
@@ -144,6 +147,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                         state = _halted(state, entered, asked)
                     case Loaded(date=date) if date == state.day.date and state.phase != "end":
                         state = _loaded(settings, state, grant, entered, said)
+                    case NotFilled(date=date) if date == state.day.date:
+                        said += _lacking(entered, grant)
                     case DayOver(date=date) if _never_opens(state, date):
                         state = _without_data(settings, state, entered.outside_hours, said)
                     case LoadTimedOut(date=date, data=data) if date == state.day.date:
@@ -236,6 +241,8 @@ def _opens(entered: Input, today: TradingDay) -> bool:
             return date == today.date
         case Rang(name=name):
             return name == OPEN
+        case Backfilled(date=date, rows=rows):
+            return date == today.date and len(rows) > 0
         case _:
             return False
 
@@ -289,6 +296,7 @@ def _opened(
             live_from_ns=live_from_ns,
             again=again,
             awaits_rows=state.without_rows,
+            may_be_filled=settings.wall is not None,
         )
     )
     if again:
@@ -382,6 +390,24 @@ def _halted(state: State, halt: Halted, asked: list[Effect]) -> State:
     )
     asked += told
     return replace(state, listening=heard)
+
+
+def _lacking(filled: NotFilled, grant: Grant) -> list[Message]:
+    """That rows of history are not there; a gap was told of when the feed did."""
+    if filled.gap and filled.comes:
+        return []
+    kind: Literal["backfill.late", "backfill.failed"]
+    kind = "backfill.late" if filled.comes else "backfill.failed"
+    why = f"{filled.date}: {filled.why}; the day goes on without"
+    noticed = Noticed(
+        kind=kind,
+        at_ns=grant.until_ns,
+        why=why,
+        date=filled.date,
+        symbols=filled.symbols or (),
+        facts={"from_ns": filled.from_ns, "until_ns": filled.until_ns},
+    )
+    return [noticed]
 
 
 def _failed(state: State, grant: Grant, reason: str, said: list[Message]) -> State:

@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 from openbell.market.days import MarketTime, TradingDay
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.base import Message
-from openbell.messages.control import Arrived
+from openbell.messages.control import Arrived, Backfilled
 from openbell.messages.data import IndicatorsReady, QualityReport
 from openbell.messages.session import (
     DayOpened,
@@ -67,7 +67,19 @@ class NextDay:
 class TooLate:
     """These rows came when their day was over, and are not used."""
 
-    arrived: Arrived
+    arrived: Arrived | Backfilled
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Have rows of the day under way read from history, and say Backfilled, or NotFilled."""
+
+    date: date
+    from_ns: MarketTime
+    until_ns: MarketTime
+    gap: bool
+    symbols: tuple[str, ...] | None = None
+    """These as of `Backfilled`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,8 @@ class Commit:
     """Documents that changed in this step."""
     signals: tuple[SignalBatch, ...] = ()
     bars: tuple[DerivedBars, ...] = ()
+    bars_again: tuple[DerivedBars, ...] = ()
+    """Those that take the place of others of the same symbol and time, if there are any."""
     quality: QualityReport | None = None
     indicators: IndicatorsReady | None = None
     transitions: tuple[StateChanged | PhaseEntered, ...] = ()
@@ -147,6 +161,7 @@ Effect = (
     | NextDay
     | TooLate
     | AskFeed
+    | Fill
     | Anchor
     | Halt
     | GoOn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 
@@ -12,14 +12,24 @@ import numpy as np
 from openbell.actors.clock import OPEN
 from openbell.actors.effects import Actor, Effects, Fetch, Publish
 from openbell.actors.states import changed
-from openbell.market.arrivals import Came, added, nothing_came, taken_in
+from openbell.market.arrivals import Came, added, brought_first, filled_in, nothing_came, taken_in
 from openbell.market.assembly import as_came, no_raw_rows
 from openbell.market.bars import BadRow, BarBlock, RowBatch, RowCounts, Rows, joined
+from openbell.market.days import MarketTime
 from openbell.market.results import NO_TIME
 from openbell.market.rules import NO_RULES, RowRules
 from openbell.market.watermark import belongs_before, passed
 from openbell.messages.base import Message
-from openbell.messages.control import Arrived, Loaded, LoadFailed, LoadTimedOut, Rang
+from openbell.messages.control import (
+    Arrived,
+    Backfilled,
+    Input,
+    Loaded,
+    LoadFailed,
+    LoadTimedOut,
+    NotFilled,
+    Rang,
+)
 from openbell.messages.data import Batch, Load
 from openbell.messages.session import DayCleared, DayOpened
 from openbell.messages.time import Grant
@@ -51,6 +61,10 @@ class State:
     """What has come of the day from a feed; None before its first row."""
     arrived: RowBatch | None = None
     """Rows of a feed that the watermark has not come to; nobody can be asked for them again."""
+    past_ns: int = 0
+    """As of a batch."""
+    lacks: tuple[tuple[int, int], ...] = ()
+    """From when until when pieces of history are waited for."""
     none_left: RowBatch | None = field(default=None, metadata={"snapshot": False})
     """What `arrived` is when it has come to all of them; None: it never has."""
 
@@ -74,6 +88,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return State(state.asked), ()
         case Grant() as grant:
             counts, bad, host_ns = None, tuple[BadRow, ...](), 0
+            late: RowBatch | None = None
             for entered in grant.inputs:
                 if isinstance(entered, Loaded | LoadTimedOut):
                     if entered.date != (state.asked or (entered.date,))[0]:
@@ -83,6 +98,18 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                     state, more = _arrived(settings, state, entered)
                     counts = more if counts is None else added(counts, more)
                     bad = (*bad, *entered.bad)
+                elif isinstance(entered, Backfilled):
+                    if entered.late:
+                        state, brought, more = _filled_late(settings, state, entered, grant)
+                        late = brought if late is None else joined((late, brought))
+                    else:
+                        state, more = _filled(settings, state, entered, grant.inputs)
+                    counts = more if counts is None else added(counts, more)
+                    bad = (*bad, *entered.bad)
+                elif isinstance(entered, NotFilled):
+                    span = (entered.from_ns, entered.until_ns)
+                    lacks = (*_others(state, entered), *([span] if entered.comes else []))
+                    state = changed(state, lacks=lacks)
                 elif isinstance(entered, Rang):
                     host_ns = entered.host_ns
                     if entered.name == OPEN and state.rows is not None and state.arrived is None:
@@ -91,7 +118,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                     left = tuple(day for day in state.asked if day != entered.date)
                     state = changed(state, asked=left)
             if state.arrived is not None:
-                return _handed_out_as_they_came(settings, state, grant, counts, bad, host_ns)
+                return _handed_out_as_they_came(settings, state, grant, counts, bad, host_ns, late)
             if state.rows is None or grant.until_ns <= grant.from_ns:
                 return state, ()
             if isinstance(state.rows, BarBlock) or state.rows.by_time:
@@ -134,6 +161,63 @@ def _arrived(settings: Settings, state: State, arrived: Arrived) -> tuple[State,
     return changed(state, came=came, arrived=rows), added(arrived.counts, counts)
 
 
+def _filled(
+    settings: Settings, state: State, filled: Backfilled, inputs: tuple[Input, ...]
+) -> tuple[State, RowCounts]:
+    """What history has goes before what comes next, but for what a feed has brought of it."""
+    rows = filled.rows
+    came = state.came or nothing_came(rows.day, len(rows.symbols), rows.interval_ns)
+    for entered in inputs:
+        if isinstance(entered, Arrived):
+            came = brought_first(came, entered.rows)
+    came, rows, counts = filled_in(
+        came, rows, filled.from_ns, settings.rules, gap=filled.gap, late=False
+    )
+    past_ns = state.past_ns
+    if len(rows):
+        past_ns = max(past_ns, int(rows.known[-1]) + (rows.interval_ns is None))
+    if state.arrived is not None and len(state.arrived):
+        rows = joined((state.arrived, rows))
+    state = changed(state, came=came, arrived=rows, past_ns=past_ns)
+    return state, added(filled.counts, counts)
+
+
+def _others(state: State, of: Backfilled | NotFilled) -> tuple[tuple[int, int], ...]:
+    return tuple(span for span in state.lacks if span != (of.from_ns, of.until_ns))
+
+
+def _filled_late(
+    settings: Settings, state: State, filled: Backfilled, grant: Grant
+) -> tuple[State, RowBatch, RowCounts]:
+    """What history has is merged into what was acted on; but what belongs after a boundary that is
+    not crossed yet waits for it as other rows do."""
+    came, rows = state.came, filled.rows
+    if came is None:
+        came = nothing_came(rows.day, len(rows.symbols), rows.interval_ns)
+    came, rows, counts = filled_in(
+        came, rows, filled.from_ns, settings.rules, gap=filled.gap, late=True
+    )
+    state = changed(state, came=came, lacks=_others(state, filled))
+    place = bisect_right(state.holds, grant.until_ns)
+    if place < len(state.holds) and len(rows):
+        hold_ns = state.holds[place]
+        before = rows.ts < hold_ns if rows.interval_ns is None else rows.ends <= hold_ns
+        if not before.all():
+            state = _behind_what_came(state, rows.taken(~before))
+            rows = rows.taken(before)
+    return state, rows, added(filled.counts, counts)
+
+
+def _behind_what_came(state: State, rows: RowBatch) -> State:
+    assert state.came is not None
+    known_ns = max(state.came.known_ns, int(rows.known[-1]))
+    came = replace(state.came, known_ns=MarketTime(known_ns))
+    rows = rows.known_at(np.full(len(rows), known_ns))
+    if state.arrived is not None and len(state.arrived):
+        rows = joined((state.arrived, rows))
+    return changed(state, came=came, arrived=rows)
+
+
 def _handed_out_as_they_came(
     settings: Settings,
     state: State,
@@ -141,6 +225,7 @@ def _handed_out_as_they_came(
     counts: RowCounts | None,
     bad: tuple[BadRow, ...],
     host_ns: int = 0,
+    late: RowBatch | None = None,
 ) -> tuple[State, Effects]:
     """What came until the watermark got there, but for rows that wait for a boundary."""
     lag = settings.lag_ns
@@ -168,7 +253,11 @@ def _handed_out_as_they_came(
             pool, waiting = pool.taken(now), pool.taken(~now)
     if waiting is not state.waiting:
         state = changed(state, waiting=waiting)
-    if not (len(pool) or host_ns) and counts is None and grant.until_ns <= grant.from_ns:
+    if (
+        not (len(pool) or host_ns or late is not None)
+        and counts is None
+        and grant.until_ns <= grant.from_ns
+    ):
         return state, ()
     batch = Batch(
         step=grant.step,
@@ -179,5 +268,8 @@ def _handed_out_as_they_came(
         counts=counts,
         bad=bad,
         host_ns=host_ns,
+        backfilled=late,
+        lacking=bool(state.lacks),
+        past_ns=state.past_ns,
     )
     return state, (Publish(batch),)

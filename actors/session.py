@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from openbell.actors.effects import Actor, Effects, Publish
@@ -30,7 +30,7 @@ BATCHES_WAIT_MAX = 250
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """No day is open, or the window has no part in it, or is over."""
+    """No day is open, or the window has no part in it, or is over for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Pending:
 
     symbols: tuple[str, ...]
     window: Window
+    may_be_filled: bool = False
+    """As of the opening."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,22 @@ class Active:
     symbols: tuple[str, ...]
     window: Window
     seen: Extremes
+    may_be_filled: bool = False
     waiting: tuple[RowBatch, ...] = field(default=(), metadata={"snapshot": False})
     """Rows one after another that were not looked at yet. They are when the state is written."""
     rows_waiting: int = field(default=0, metadata={"snapshot": False})
 
 
-State = Idle | Pending | Active
+@dataclass(frozen=True)
+class Over:
+    """The window is over, and rows of it may still come from history."""
+
+    symbols: tuple[str, ...]
+    window: Window
+    seen: Extremes
+
+
+State = Idle | Pending | Active | Over
 
 
 def name(spec: SessionSpec) -> str:
@@ -80,6 +92,8 @@ def update(spec: SessionSpec, state: State, message: Message) -> tuple[State, Ef
             return Idle(), ()
         case Pending() | Active(), Batch() as batch:
             return _advanced(spec, state, batch)
+        case Over(), Batch(backfilled=RowBatch() as rows):
+            return _filled(spec, state, rows)
         case _:
             return state, ()
 
@@ -100,7 +114,7 @@ def _planned(spec: SessionSpec, opened: DayOpened) -> tuple[State, Effects]:
     planned = SessionPlanned(
         session=spec.name, status="PENDING", at_ns=at_ns, reason=found.truncated
     )
-    pending = Pending(opened.symbols, found)
+    pending = Pending(opened.symbols, found, opened.may_be_filled)
     if found.start_ns > at_ns:
         return pending, (Publish(planned),)
     active, started = _started(spec, pending)
@@ -113,6 +127,9 @@ def _advanced(spec: SessionSpec, state: Pending | Active, batch: Batch) -> tuple
         if not _begins(state.window, batch):
             return state, ()
         state, said = _started(spec, state)
+    if batch.backfilled is not None:
+        state = _looked_at(state)
+        state = changed(state, seen=extended(state.seen, batch.backfilled, state.window))
     if isinstance(batch.rows, RowBatch):
         state = _looked_at_later(state, batch.rows)
     else:
@@ -123,7 +140,22 @@ def _advanced(spec: SessionSpec, state: Pending | Active, batch: Batch) -> tuple
     completed = SessionCompleted(
         session=spec.name, at_ns=state.window.end_ns, levels=levels(seen, state.symbols)
     )
-    return Idle(), (*said, Publish(completed))
+    over = Over(state.symbols, state.window, seen) if state.may_be_filled else Idle()
+    return over, (*said, Publish(completed))
+
+
+def _filled(spec: SessionSpec, state: Over, rows: RowBatch) -> tuple[State, Effects]:
+    """The levels, with rows of the window that came late."""
+    seen = extended(state.seen, rows, state.window)
+    if seen is state.seen:
+        return state, ()
+    completed = SessionCompleted(
+        session=spec.name,
+        at_ns=state.window.end_ns,
+        levels=levels(seen, state.symbols),
+        again=True,
+    )
+    return replace(state, seen=seen), (Publish(completed),)
 
 
 def _looked_at_later(state: Active, rows: RowBatch) -> Active:
@@ -158,4 +190,5 @@ def _begins(window: Window, batch: Batch) -> bool:
 def _started(spec: SessionSpec, state: Pending) -> tuple[Active, Effects]:
     seen = nothing_seen(len(state.symbols), len(state.window.slots))
     started = SessionStarted(session=spec.name, at_ns=state.window.start_ns)
-    return Active(state.symbols, state.window, seen), (Publish(started),)
+    active = Active(state.symbols, state.window, seen, state.may_be_filled)
+    return active, (Publish(started),)

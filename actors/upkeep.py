@@ -12,8 +12,17 @@ from openbell.actors.effects import Actor, Effects, Publish
 from openbell.actors.states import changed
 from openbell.market.arrivals import added
 from openbell.market.bars import BadRow, BarBlock, Mask, Prices, RowBatch, RowCounts, Rows, joined
-from openbell.market.days import MINUTE_NS, Nanoseconds
-from openbell.market.derived import Under, bucket_ends, derive, no_bucket
+from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, Nanoseconds
+from openbell.market.derived import (
+    Finished,
+    Under,
+    bucket_ends,
+    derive,
+    derive_and_keep,
+    no_bucket,
+    none_finished,
+    remade,
+)
 from openbell.market.indicators import Indicator, IndicatorSpec, indicator_values
 from openbell.market.levels import is_inside, minutes_seen
 from openbell.market.quality import day_quality
@@ -75,6 +84,8 @@ class Open:
     counts: RowCounts | None = None
     """What became of a feed's rows so far; None: the day was known when it opened."""
     bad: tuple[BadRow, ...] = ()
+    finished: tuple[Finished, ...] = ()
+    """What is kept of each derived interval's bars, where rows of them may still come."""
     windows: tuple[tuple[int, int], ...] = ()
     """Start and end of each session's window, ns UTC."""
     waiting: tuple[Batch, ...] = field(default=(), metadata={"snapshot": False})
@@ -144,8 +155,14 @@ def _opened(settings: Settings, opened: DayOpened) -> Open:
         buckets=tuple(no_bucket(s) for _ in settings.intervals_minutes),
         first_open=np.full(s, np.nan),
         last_close=np.full(s, np.nan),
+        finished=_none_finished(settings, opened) if opened.may_be_filled else (),
         windows=tuple((w.start_ns, w.end_ns) for w in windows if isinstance(w, Window)),
     )
+
+
+def _none_finished(settings: Settings, opened: DayOpened) -> tuple[Finished, ...]:
+    grids = (opened.day.grid(minutes * MINUTE_NS) for minutes in settings.intervals_minutes)
+    return tuple(none_finished(len(starts), len(opened.symbols)) for starts, _ in grids)
 
 
 def kept(settings: Settings, state: State) -> State:
@@ -165,10 +182,18 @@ def _kept_up(settings: Settings, today: Open, batch: Batch) -> tuple[Open, Effec
         today = changed(today, counts=_counts(today, batch), bad=bad)
     if not isinstance(batch.rows, RowBatch):
         return _with_rows(settings, today, batch.rows, batch, None)
+    if batch.backfilled is not None:
+        today, said = _filled(settings, today, batch.backfilled, batch.passed_ns)
+        after, more = _in_turn(settings, today, batch, batch.rows)
+        return after, (*said, *more)
+    return _in_turn(settings, today, batch, batch.rows)
+
+
+def _in_turn(settings: Settings, today: Open, batch: Batch, rows: RowBatch) -> tuple[Open, Effects]:
     due_ns = today.due_ns
     if due_ns is None:
         due_ns = _due_ns(settings, today, batch.passed_ns)
-    waiting, count = (*today.waiting, batch), today.rows_waiting + len(batch.rows)
+    waiting, count = (*today.waiting, batch), today.rows_waiting + len(rows)
     today = changed(today, waiting=waiting, rows_waiting=count, due_ns=due_ns)
     if batch.watermark_ns < due_ns and count < ROWS_WAIT_MAX and len(waiting) < BATCHES_WAIT_MAX:
         return today, ()
@@ -212,16 +237,25 @@ def _with_rows(
     """
     starts, _ = today.opened.day.grid(today.opened.interval_ns or MINUTE_NS)
     buckets: list[Under] = []
+    finished = list(today.finished)
     said: list[Publish] = []
     late: Mask | None = None
-    for minutes, before in zip(settings.intervals_minutes, today.buckets, strict=True):
+    for place, (minutes, before) in enumerate(
+        zip(settings.intervals_minutes, today.buckets, strict=True)
+    ):
         in_time = rows
         if passed is not None and isinstance(rows, RowBatch):
             over = bucket_ends(rows, minutes) <= passed
             if over.any():
                 late = over if late is None else late | over
                 in_time = rows.taken(~over)
-        bucket, bars = derive(before, in_time, today.opened.day, minutes, batch.watermark_ns)
+        day, until = today.opened.day, batch.watermark_ns
+        if finished and isinstance(in_time, RowBatch):
+            finished[place], bucket, bars = derive_and_keep(
+                finished[place], before, in_time, day, minutes, until
+            )
+        else:
+            bucket, bars = derive(before, in_time, day, minutes, until)
         buckets.append(bucket)
         if len(bars):
             said.append(Publish(BarsDerived(bars=bars)))
@@ -229,10 +263,48 @@ def _with_rows(
         _ends_seen(today, rows),
         seen=minutes_seen(today.seen, rows, starts),
         buckets=tuple(buckets),
+        finished=tuple(finished),
     )
     if passed is not None and isinstance(rows, RowBatch):
         after = changed(after, late=_late(today, rows, batch.passed_ns, late))
     return after, tuple(said)
+
+
+def _filled(
+    settings: Settings, today: Open, rows: RowBatch, passed_ns: int
+) -> tuple[Open, Effects]:
+    """Rows of history that come late: they are missing in bars that are finished, and in others."""
+    if today.waiting:
+        today, said = _taken_in(settings, today)
+        assert not said, "what waits finishes no bar"
+    if not len(rows):
+        return today, ()
+    day = today.opened.day
+    starts, _ = day.grid(today.opened.interval_ns or MINUTE_NS)
+    buckets, finished = list(today.buckets), list(today.finished)
+    again: list[Publish] = []
+    unused = np.zeros(len(rows), np.bool_)
+    for place, minutes in enumerate(settings.intervals_minutes):
+        over = bucket_ends(rows, minutes) <= passed_ns
+        buckets[place], none = derive(
+            buckets[place], rows.taken(~over), day, minutes, MarketTime(passed_ns)
+        )
+        assert not len(none), "what is not over finishes no bar"
+        if not over.any() or not finished:
+            continue
+        finished[place], bars, left_out = remade(finished[place], rows.taken(over), day, minutes)
+        unused[np.flatnonzero(over)[left_out]] = True
+        if len(bars):
+            again.append(Publish(BarsDerived(bars=bars, again=True)))
+    after = changed(
+        _ends_seen(today, rows),
+        seen=minutes_seen(today.seen, rows, starts),
+        buckets=tuple(buckets),
+        finished=tuple(finished),
+    )
+    if unused.any():
+        after = changed(after, late=_late(after, rows, EPOCH, unused))
+    return after, tuple(again)
 
 
 def _counts(today: Open, batch: Batch) -> RowCounts | None:

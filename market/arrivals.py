@@ -34,6 +34,11 @@ class Came:
     """(s,) the highest total of each symbol, where sizes are totals of the day."""
     recent: Recent | None = field(default=None, metadata=IF_SET)
     """The last rows, where those that come again don't count."""
+    first: Nanoseconds | None = field(default=None, metadata=IF_SET)
+    """(s,) of ticks each symbol's earliest `ts` that a feed brought, the latest instant there is where
+    it brought none; None: it brought nothing, or bars."""
+    filled: tuple[tuple[int, Nanoseconds], ...] = ()
+    """Of ticks that history brought: from when, and (s,) up to each symbol's last."""
 
 
 def nothing_came(day: TradingDay, symbols: int, interval_ns: int | None) -> Came:
@@ -47,6 +52,9 @@ def nothing_came(day: TradingDay, symbols: int, interval_ns: int | None) -> Came
 def no_counts(symbols: int) -> RowCounts:
     none = none_counted(symbols)
     return RowCounts(none, none, none, none, none, none)
+
+
+_NEVER = np.iinfo(np.int64).max
 
 
 @lru_cache(maxsize=8)
@@ -105,6 +113,111 @@ def taken_in(
     counts : RowCounts
         Those out of order, those not acted on, and bars whose open or close lies outside their range.
     """
+    if rows.interval_ns is not None or not len(rows):
+        return _taken_in(came, rows, rules)
+    came, ends = brought_first(came, rows), rows.ends
+    there = _is_filled(came, rows)
+    again = None
+    if there is not None and there.any():
+        again = np.bincount(rows.code[there], minlength=len(rows.symbols))
+        rows = rows.taken(~there)
+    came_all_ns = max(came.known_ns, int(ends.max()))  # as the clock has seen them
+    after, rows, counts = _taken_in(came, rows, rules)
+    if again is not None:
+        after = replace(after, known_ns=MarketTime(came_all_ns))
+        counts = replace(counts, duplicates=again)
+    return after, rows, counts
+
+
+def brought_first(came: Came, rows: RowBatch) -> Came:
+    """With the times from which on a feed has brought each symbol's ticks, given further ones."""
+    if rows.interval_ns is not None:
+        return came
+    first = np.full(len(rows.symbols), _NEVER) if came.first is None else came.first.copy()
+    np.minimum.at(first, rows.code, rows.ts)
+    return replace(came, first=first)
+
+
+def _is_filled(came: Came, rows: RowBatch) -> Mask | None:
+    """(n,) which ticks lie where history has brought those of their symbol."""
+    there: Mask | None = None
+    for from_ns, until in came.filled:
+        inside = (rows.ts >= from_ns) & (rows.ts <= until[rows.code])
+        there = inside if there is None else there | inside
+    return there
+
+
+def filled_in(
+    came: Came,
+    rows: RowBatch,
+    from_ns: int,
+    rules: RowRules = NO_RULES,
+    *,
+    gap: bool,
+    late: bool,
+) -> tuple[Came, RowBatch, RowCounts]:
+    """Rows of history, of which those count that are not there yet.
+
+    Bars are told by symbol and time. Ticks are by span: what a feed has brought of a symbol begins
+    with its first there, but for gaps.
+
+    Parameters
+    ----------
+    rows : RowBatch
+        Usable rows inside the hours, by time.
+    from_ns : int
+        From when on history was asked for.
+    rules : RowRules
+        Of the feed's rows. History has trades of their own size, each once; where the feed has
+        totals of the day, they hold it too.
+    gap : bool
+        Whether it was for a gap in what the feed brought.
+    late : bool
+        Whether what follows them was acted on before: then they are known as of their own times,
+        and not behind it.
+
+    Returns
+    -------
+    came, rows, counts
+        As of `taken_in`; those that are there already are its duplicates.
+    """
+    s = len(rows.symbols)
+    if not len(rows):
+        return came, rows, no_counts(s)
+    again, ends = none_counted(s), rows.ends
+    if rows.interval_ns is None:
+        there = np.zeros(len(rows), np.bool_)
+        if came.first is not None and not gap:
+            there |= rows.ts >= came.first[rows.code]
+        if (before := _is_filled(came, rows)) is not None:
+            there |= before
+        again = np.bincount(rows.code[there], minlength=s)
+        until = np.full(s, NO_TIME, np.int64)
+        np.maximum.at(until, rows.code, rows.ts)
+        came = replace(came, filled=(*came.filled, (from_ns, until)))
+        rows = rows.taken(~there)
+    known_ns = came.known_ns if late else MarketTime(max(came.known_ns, int(ends.max())))
+    came, rows, counts = _taken_in(came, rows, NO_RULES)
+    came = replace(came, known_ns=known_ns)
+    if late:
+        rows = rows.known_at(np.maximum.accumulate(rows.ends))
+    if rules.day_totals:
+        came, rows = _within_totals(came, rows, late=late)
+    none = none_counted(s)
+    return came, rows, replace(counts, out_of_order=none, duplicates=counts.duplicates + again)
+
+
+def _within_totals(came: Came, rows: RowBatch, *, late: bool) -> tuple[Came, RowBatch]:
+    """The totals that follow hold what history has, and those that came before late rows did."""
+    if late:
+        return came, replace(rows, volume=np.zeros(len(rows)))
+    s = len(rows.symbols)
+    before = np.zeros(s) if came.totals is None else came.totals
+    more = np.bincount(rows.code, weights=rows.volume, minlength=s)
+    return replace(came, totals=before + more), rows
+
+
+def _taken_in(came: Came, rows: RowBatch, rules: RowRules) -> tuple[Came, RowBatch, RowCounts]:
     s = len(rows.symbols)
     if len(rows) == 0:
         return came, rows, no_counts(s)

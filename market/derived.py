@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openbell.market.bars import BarBlock, Prices, RowBatch, Rows, grouped
+from openbell.market.bars import BarBlock, Mask, Prices, RowBatch, Rows, grouped
 from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
 from openbell.market.results import NO_TIME, DerivedBars
 
@@ -91,7 +92,8 @@ def derive(
     starts, ends = day.grid(interval_minutes * MINUTE_NS)
     finished = int(ends.searchsorted(watermark_ns, side="right"))
     if isinstance(rows, RowBatch):
-        return _of_rows(_several(state), rows, starts, finished, interval_minutes)
+        left, bars, _ = _of_rows(_several(state), rows, starts, finished, interval_minutes)
+        return left, bars
     if isinstance(state, Buckets):
         raise TypeError("a day's bars go on as a grid if they began as one")
     numbers = starts.searchsorted(rows.ts, side="right") - 1
@@ -258,22 +260,140 @@ def _several(state: Under) -> Buckets:
 
 def _of_rows(
     state: Buckets, rows: RowBatch, starts: Nanoseconds, finished: int, interval_minutes: int
-) -> tuple[Buckets, DerivedBars]:
+) -> tuple[Buckets, DerivedBars, Buckets]:
+    """What is open still, bars, and the buckets that these are of."""
     after = _with_rows(state, rows, starts) if len(rows) else state
     done = int(after.number.searchsorted(finished))
     grid = _Grid(after.number, after.open, after.high, after.low, after.close, after.volume)
     bars = _flat(grid, done, starts, interval_minutes, rows.symbols)
-    left = Buckets(
-        after.number[done:],
-        after.open[done:],
-        after.high[done:],
-        after.low[done:],
-        after.close[done:],
-        after.volume[done:],
-        after.first_ts[done:],
-        after.last_ts[done:],
+    return _cut(after, slice(done, None)), bars, _cut(after, slice(0, done))
+
+
+def _cut(of: Buckets, which: slice | Mask) -> Buckets:
+    return Buckets(
+        of.number[which],
+        of.open[which],
+        of.high[which],
+        of.low[which],
+        of.close[which],
+        of.volume[which],
+        of.first_ts[which],
+        of.last_ts[which],
     )
-    return left, bars
+
+
+KEPT_MAX = 4
+"""How many finished buckets are kept, to be made once more when rows of them come late."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What is kept of bars that were made, where rows of them may still come from history."""
+
+    made: Mask
+    """(m, s) buckets of the day's grid of which a symbol has a bar."""
+    latest: Buckets
+    """The latest that have a row."""
+
+
+def none_finished(buckets: int, symbols: int) -> Finished:
+    """Before a day's first bar, of a grid of so many."""
+    return Finished(np.zeros((buckets, symbols), np.bool_), no_buckets(symbols))
+
+
+def derive_and_keep(
+    kept: Finished,
+    state: Under,
+    rows: RowBatch,
+    day: TradingDay,
+    interval_minutes: int,
+    watermark_ns: int,
+) -> tuple[Finished, Under, DerivedBars]:
+    """As `derive`, and what is kept of what is finished."""
+    starts, ends = day.grid(interval_minutes * MINUTE_NS)
+    finished = int(ends.searchsorted(watermark_ns, side="right"))
+    left, bars, done = _of_rows(_several(state), rows, starts, finished, interval_minutes)
+    return (_kept(kept, done) if len(done.number) else kept), left, bars
+
+
+def remade(
+    kept: Finished, rows: RowBatch, day: TradingDay, interval_minutes: int
+) -> tuple[Finished, DerivedBars, Mask]:
+    """Bars of finished buckets, when rows of them have come from history.
+
+    Parameters
+    ----------
+    rows : RowBatch
+        All of them of buckets that are finished.
+
+    Returns
+    -------
+    kept : Finished
+    bars : DerivedBars
+        Those that are others than before, or that there was none of.
+    unused : (n,) bool
+        Rows of bars that were made, and are not kept any more: these stay as they are.
+    """
+    starts, _ = day.grid(interval_minutes * MINUTE_NS)
+    numbers = starts.searchsorted(rows.ts, side="right") - 1
+    unused: Mask = kept.made[numbers, rows.code] & ~np.isin(numbers, kept.latest.number)
+    if unused.any():
+        rows, numbers = rows.taken(~unused), numbers[~unused]
+    if not len(rows):
+        none = _of_open_bucket(no_bucket(len(rows.symbols)))
+        return kept, _flat(none, 0, starts, interval_minutes, rows.symbols), unused
+    after = _with_rows(kept.latest, rows, starts)
+    touched = np.zeros(after.open.shape, np.bool_)
+    touched[after.number.searchsorted(numbers), rows.code] = True
+
+    def only(column: Prices) -> Prices:
+        return np.where(touched, column, np.nan)
+
+    grid = _Grid(after.number, only(after.open), after.high, after.low, after.close, after.volume)
+    bars = _flat(grid, len(after.number), starts, interval_minutes, rows.symbols)
+    return _kept(Finished(kept.made, no_buckets(len(rows.symbols))), after), bars, unused
+
+
+def replaced(parts: Sequence[DerivedBars], again: Sequence[DerivedBars]) -> DerivedBars:
+    """A day's bars of one interval, of which some were made again; one or more of those.
+
+    Of equal symbol and time the last that was made again counts.
+    """
+    every = (*parts, *again)
+    ts = np.concatenate([part.ts for part in every])
+    symbol = np.concatenate([part.symbol for part in every])
+    made = np.arange(len(ts))
+    order = np.lexsort((made, symbol, ts))
+    last = np.append((np.diff(ts[order]) != 0) | (np.diff(symbol[order]) != 0), True)[: len(ts)]
+    order = order[last]
+
+    def column(name: str) -> Prices:
+        values: Prices = np.concatenate([getattr(part, name) for part in every])[order]
+        return values
+
+    return DerivedBars(
+        interval_minutes=every[0].interval_minutes,
+        symbols=every[0].symbols,
+        symbol=symbol[order],
+        ts=ts[order],
+        open=column("open"),
+        high=column("high"),
+        low=column("low"),
+        close=column("close"),
+        volume=column("volume"),
+    )
+
+
+def _kept(before: Finished, done: Buckets) -> Finished:
+    made = before.made.copy()
+    made[done.number] |= ~np.isnan(done.open)
+    latest = Buckets(
+        *(np.concatenate([getattr(before.latest, name), getattr(done, name)]) for name in _COLUMNS)
+    )
+    return Finished(made, _cut(latest, slice(-KEPT_MAX, None)))
+
+
+_COLUMNS = ("number", "open", "high", "low", "close", "volume", "first_ts", "last_ts")
 
 
 def _with_rows(state: Buckets, rows: RowBatch, starts: Nanoseconds) -> Buckets:

@@ -61,6 +61,39 @@ class DayOver(Input):
     read_on: tuple[int, str] = (0, "")
 
 
+class Backfilled(Input):
+    """Rows of the day under way that no feed brought, from history; those that are there already
+    are not counted twice, and nothing that was signalled is decided again."""
+
+    date: date
+    rows: RowBatch
+    """Usable ones inside the hours, by time."""
+    counts: RowCounts
+    bad: tuple[BadRow, ...] = ()
+    from_ns: MarketTime
+    until_ns: MarketTime
+    """What was asked for: rows from then until then."""
+    gap: bool = False
+    """Whether a feed had brought rows of before, and no more; else the run began inside the day."""
+    symbols: tuple[str, ...] | None = None
+    """Whose rows; None: of all."""
+    late: bool = False
+    """Whether time has gone on without them."""
+
+
+class NotFilled(Input):
+    """Rows of history are not there in time, or can't be had; the day goes on without them."""
+
+    date: date
+    from_ns: MarketTime
+    until_ns: MarketTime
+    gap: bool = False
+    symbols: tuple[str, ...] | None = None
+    why: str
+    comes: bool
+    """Whether they are still waited for; what comes is merged then."""
+
+
 class LoadTimedOut(Input):
     """A day's rows were not there in time; it opens without them."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from openbell.market.bars import BadRow, RowCounts, Rows
+from openbell.market.bars import BadRow, RowBatch, RowCounts, Rows
 from openbell.market.days import Nanoseconds, TradingDay
 from openbell.market.history import History
 from openbell.market.indicators import IndicatorValues
@@ -34,6 +34,13 @@ class Batch(Message):
     counts: RowCounts | None = None
     """What became of what came from a feed with this step."""
     bad: tuple[BadRow, ...] = ()
+    backfilled: RowBatch | None = None
+    """Rows of before these, by time, that come late from history."""
+    lacking: bool = False
+    """Whether such rows are waited for."""
+    past_ns: int = 0
+    """What is known before this was over when the run came to it: signals of it are marked as
+    backfilled, as those of what `DayOpened.live_from_ns` says."""
     host_ns: int = 0
     """How far the host's clock is known to have come, where that is what time goes by: a window
     begins by it, though rows of before may still come."""
@@ -43,6 +50,8 @@ class BarsDerived(Message):
     """Finished bars of a derived interval."""
 
     bars: DerivedBars
+    again: bool = False
+    """They take the place of those of the same symbol and time, if there are any."""
 
 
 class PossibleSplit(Message):

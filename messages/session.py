@@ -53,6 +53,8 @@ class DayOpened(Message):
     """The day is opened once more, from its open, because its rows came late."""
     awaits_rows: bool = False
     """Its rows have not come yet: it is opened once more when they do, or is without data."""
+    may_be_filled: bool = False
+    """Whether rows of before what was acted on may come from history."""
 
 
 class DayCleared(Message):
@@ -149,3 +151,5 @@ class SessionCompleted(Message):
     at_ns: MarketTime
     """The window's end: levels hold for rows from here on."""
     levels: Levels
+    again: bool = False
+    """They are known better now: rows of the window have come late."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal, assert_never
 
 from openbell.actors import clock
+from openbell.actors import day as day_actor
 from openbell.actors.effects import (
     Anchor,
     AskFeed,
@@ -15,6 +16,7 @@ from openbell.actors.effects import (
     Commit,
     Effect,
     Fetch,
+    Fill,
     Finish,
     GoOn,
     Halt,
@@ -27,12 +29,14 @@ from openbell.actors.effects import (
 from openbell.adapters.sources import Source
 from openbell.errors import DayFailed, FeedSilent, OpenbellError
 from openbell.hosttime import HostClock
-from openbell.market.days import TradingDay
+from openbell.market.days import MarketTime, TradingDay
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
+    Backfilled,
     DayOver,
     Loaded,
+    NotFilled,
     Pause,
     Prepared,
     Resume,
@@ -43,7 +47,9 @@ from openbell.messages.control import (
 )
 from openbell.messages.time import Grant
 from openbell.runtime.config.pace import AT_ONCE, Pace
+from openbell.runtime.intake.connection import Gap
 from openbell.runtime.intake.fed import RunRows
+from openbell.runtime.intake.filling import Filler
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
@@ -79,6 +85,7 @@ class Engine:
         delayed: tuple[str, str] | None = None,
         journals: bool = False,
         feed: HandOver | None = None,
+        filler: Filler | None = None,
         host: HostClock | None = None,
         check_seconds: float = 60.0,
         day_after: Callable[[date], TradingDay | None] | None = None,
@@ -116,6 +123,7 @@ class Engine:
         )
         self._feed = feed
         self._exits_in_silence = exits_in_silence
+        self.filler = filler
         self.came = source if isinstance(source, RunRows) else None
         """What was acted on of a feed's rows, where the days after may need it."""
         # A day that is fed opens without rows anyway, and not without the days before.
@@ -133,6 +141,10 @@ class Engine:
                 stopped=self._stood_still,
             )
             self.timekeeper, feed.handed_over = keeper, keeper.handed_over
+        self._listens_from: MarketTime | None = None
+        """Up to when history was asked for, before a feed that loses rows had brought one."""
+        if feed is not None and filler is not None:
+            feed.gap_said = self._fill_gap
         self._error: str | None = None
         self._gives_up: str | None = None
         """Why the run ends after the step under way: the feed stays silent."""
@@ -195,6 +207,8 @@ class Engine:
         """Let go of threads; what was committed stays."""
         if self.timekeeper is not None:
             self.timekeeper.close()
+        if self.filler is not None:
+            self.filler.close()
         if self.ledger is not None:
             self.ledger.close()
         self.loader.shutdown(_PATIENCE_SECONDS if self._stopped else None)
@@ -263,12 +277,61 @@ class Engine:
     def _took(self, feed: HandOver, grant: Grant) -> None:
         """What a feed brought with a step has been acted on."""
         for entered in grant.inputs:
-            if isinstance(entered, Arrived) and self.came is not None:
+            if isinstance(entered, Arrived | Backfilled) and self.came is not None:
                 self.came.add(entered.date, entered.rows)
+            if isinstance(entered, Arrived) and self._listens_from is not None:
+                self._listened(entered)
             if isinstance(entered, Arrived | DayOver):
                 feed.taken(entered)
                 if self.ledger is None:
                     feed.made_durable(entered.position)
+
+    def _fill(self, fill: Fill, *, awaited: bool = True) -> None:
+        """Have what is lacking of the day read from history."""
+        today = self._today()
+        if self.filler is None or today is None or today.date != fill.date:
+            return
+        if awaited and self._plan.settings.loses:
+            self._listens_from = fill.until_ns
+        symbols = self.loader.register(fill.date)
+        self.filler.ask(today, symbols, fill, self.tell_clock, awaited=awaited)
+
+    def _today(self) -> TradingDay | None:
+        of_day: day_actor.State = self.cells[day_actor.NAME].state
+        return of_day.day if of_day.position >= 0 else None
+
+    def _fill_gap(self, gap: Gap) -> None:
+        """What a feed has missed comes from history, and the day goes on meanwhile."""
+        today = self._today()
+        if today is None or self._plan.settings.fills_ns is None:
+            return
+        from_ns = MarketTime(max(gap.from_ns + 1, today.open_ns))
+        until_ns = MarketTime(min(gap.until_ns, today.close_ns))
+        whose = gap.symbols
+        if whose is not None:
+            register = set(self.loader.register(today.date))
+            whose = tuple(symbol for symbol in whose if symbol in register)
+        if from_ns >= until_ns or whose == ():
+            return
+        lacking = NotFilled(
+            date=today.date,
+            from_ns=from_ns,
+            until_ns=until_ns,
+            gap=True,
+            symbols=whose,
+            why=gap.why,
+            comes=True,
+        )
+        self.tell_clock(lacking)
+        self._fill(Fill(today.date, from_ns, until_ns, True, whose), awaited=False)
+
+    def _listened(self, arrived: Arrived) -> None:
+        """A feed that loses rows brought its first: what came since history was asked is lacking."""
+        from_ns, self._listens_from = self._listens_from, None
+        if from_ns is not None and len(arrived.rows):
+            first_ns = MarketTime(int(arrived.rows.ts.min()))
+            why = "the feed brought nothing before its first row"
+            self._fill_gap(Gap(MarketTime(from_ns - 1), first_ns, None, why))
 
     def _roll(self, after: date) -> Roll | RollFailed:
         """Which day follows, as the calendar has it by now."""
@@ -311,11 +374,16 @@ class Engine:
                 pass  # a replay goes no further than what it is given
             case NextDay(after=after):
                 self.tell_clock(self._roll(after))
+            case TooLate(arrived=Backfilled(date=day)):
+                why = f"{day}: what history has of it came when it was over, and is not used"
+                self.telling.tell("backfill.failed", why, trading_date=day)
             case TooLate(arrived=arrived):
-                if self._feed is not None:
+                if self._feed is not None and isinstance(arrived, Arrived):
                     self._feed.too_late(arrived)
             case AskFeed():
                 self._ask(effect)
+            case Fill():
+                self._fill(effect)
             case Anchor(traded_ns=traded) if self._pacer is not None:
                 self._pacer.anchor(traded)
             case Halt() if self._pacer is not None:

@@ -16,6 +16,7 @@ from openbell.runtime.config.effects import accept
 from openbell.runtime.config.pace import replay_at
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.feeding import fed
+from openbell.runtime.intake.filling import Filler
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.hours import day_after
 from openbell.runtime.intake.planning import plan
@@ -56,10 +57,11 @@ class InMemoryRun:
         host = HostClock()
         self.feed: HandOver | None = None
         self.source: Source
+        filler: Filler | None = None
         if pushed:
-            self.source, self.plan, self.feed = fed(
-                config, host=host, indicators=indicators, tell=self.telling.tell
-            )
+            live = fed(config, host=host, indicators=indicators, tell=self.telling.tell)
+            self.source, self.plan, self.feed = live.source, live.plan, live.feed
+            filler = live.filler
         else:
             self.source = open_source(where, data_options(config))
             try:
@@ -83,6 +85,7 @@ class InMemoryRun:
             pace=pace,
             load_timeout=config.prefetch.timeout_seconds.seconds,
             feed=self.feed,
+            filler=filler,
             host=host,
             check_seconds=config.day.boundary_check_interval.seconds,
             exits_in_silence=config.feed.silent == "exit",

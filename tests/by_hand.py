@@ -3,8 +3,8 @@ are the real ones, on one thread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,10 +12,15 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from openbell.actors import clock, day
+from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Store, open_store
+from openbell.market.bars import RawRows
 from openbell.market.days import TradingDay
 from openbell.runtime.config import config_from
+from openbell.runtime.intake.filling import Filler
+from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.pushed import pushed_columns
+from openbell.runtime.intake.settings import data_options
 from openbell.testing.clocks import HandClock
 from openbell.testing.faults import Killed
 from openbell.testing.inline import InlineRun
@@ -71,6 +76,12 @@ class ByHand:
     """Gets each process before it runs."""
     kills_at: frozenset[int] = frozenset()
     """Messages, counted over all processes, before which a process is killed and begun again."""
+    history: Callable[[Sequence[str], int, int], RawRows] | None = None
+    """A feed's own, beside what is under `data.path`."""
+    history_takes: float = 0.0
+    """Seconds until an answer of either is there."""
+    loses: bool = False
+    """Whether what nobody listened to is not sent again."""
     round_trips: bool = False
     """Whether each actor's state goes through its bytes after every step."""
 
@@ -83,7 +94,12 @@ class ByHand:
 
     def tick(self, came: float, symbol: str, price: float, ts: float | None = None) -> ByHand:
         """Have a tick come at a moment, of that moment or of another."""
-        return self.do(came, lambda of: of.push(symbol, came if ts is None else ts, price))
+
+        def push(of: ByHand) -> None:
+            if not (of.loses and of.clock.seconds > came + 1e-3):  # else nobody was there
+                of.push(symbol, came if ts is None else ts, price)
+
+        return self.do(came, push)
 
     def bar(self, came: float, symbol: str, ts: float, price: float) -> ByHand:
         """Have a bar come at a moment, whose open, high, low and close are one."""
@@ -143,6 +159,10 @@ class ByHand:
     def signals(self) -> list[tuple[str, bool]]:
         return [(signal.id, signal.backfilled) for signal in self._signals()]
 
+    def known_at(self) -> list[int]:
+        """When each signal's row was known, ns UTC."""
+        return [round(signal.known_at.timestamp() * 1e9) for signal in self._signals()]
+
     def audit(self, what: str) -> list[dict[str, Any]]:
         entries = (orjson.loads(entry) for _, entry in self.store.audit())
         return [entry for entry in entries if entry["what"] == what]
@@ -169,7 +189,8 @@ class ByHand:
             kind = self._running.config.data.kind
             ohlc = {"open": price, "high": price, "low": price, "close": price, "volume": 1.0}
             values = {"price": price, "size": 1.0} if kind == "ticks" else ohlc
-            feed.take(pushed_columns(kind, symbol, when, values), place)
+            rows = pushed_columns(kind, symbol, when, values)
+            feed.take(rows, None if self.loses else place)
 
     def _look(self) -> None:
         """Note what became durable, and when."""
@@ -189,6 +210,34 @@ class _Run(InlineRun):
         self._sent_again = False
         self.round_trips = of.round_trips
         super().__init__(config_from(of.config), of.store, of.clock)
+        if self.filler is not None:
+            self.filler.begin = lambda work: self._later(of.history_takes, work)
+            self.filler.later = self._later
+
+    def _opened(self) -> tuple[Source, Plan]:
+        source, plan = super()._opened()
+        of = self.of
+        if of.history is not None or self.filler is not None:
+            path = self.config.data.path
+            self.filler = Filler(
+                interval_ns=plan.settings.interval_ns,
+                stored=None
+                if path is None
+                else lambda: open_source(path, data_options(self.config)),
+                history=of.history,
+                timeout_seconds=self.config.prefetch.timeout_seconds.seconds,
+            )
+            fills_ns = self.config.day.post_market_roll_delay.ns
+            plan = replace(plan, settings=replace(plan.settings, fills_ns=fills_ns, loses=of.loses))
+        return source, plan
+
+    def _later(self, seconds: float, work: Callable[[], None]) -> None:
+        if not seconds:
+            work()
+            return
+        when = self.clock.seconds + seconds
+        self._acts.append((when, lambda of: work()))
+        self._acts.sort(key=lambda act: act[0])
 
     def before_letter(self) -> None:
         self.of.messages += 1
@@ -209,8 +258,9 @@ class _Run(InlineRun):
             return
         if not self._sent_again:
             self._sent_again = True
-            self.of._push(0)
-            return
+            if not self.of.loses:
+                self.of._push(0)
+                return
         keeper = self.engine.timekeeper
         assert keeper is not None
         left = keeper.left()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -185,4 +185,18 @@ class Feed(Protocol):
 
     def close(self) -> None:
         """Have `run` return; from any thread."""
+        ...
+
+
+@runtime_checkable
+class HasHistory(Protocol):
+    """What a feed may have besides: rows of before, for a run that begins inside a day."""
+
+    def history(self, symbols: Sequence[str], from_ns: int, until_ns: int) -> RawRows:
+        """Rows of these symbols with `from_ns <= ts < until_ns` (ns UTC), in any order.
+
+        Called on a thread of its own, while `run` is under way or before. It may take as long as it
+        takes: the day goes on after `prefetch.timeout_seconds`, and what comes then is merged. What
+        it raises is tried again a few times.
+        """
         ...

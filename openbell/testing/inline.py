@@ -243,6 +243,7 @@ class InlineRun(DurableRun):
             journals=self.journals,
             feed=self.feed,
             exits_in_silence=self.config.feed.silent == "exit",
+            filler=self.filler,
         )
         engine.dispatcher = InlineDispatcher(
             engine.cells,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
+from functools import partial
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from openbell.adapters.feeds import Feed, FeedOptions, open_feed
+from openbell.adapters.feeds import Feed, FeedOptions, HasHistory, open_feed
 from openbell.adapters.sources import Source, open_source
 from openbell.errors import ConfigError
 from openbell.hosttime import HostClock, wall
@@ -17,6 +18,7 @@ from openbell.market.days import EPOCH, SECOND_NS
 from openbell.market.indicators import Indicator
 from openbell.runtime.config import Config
 from openbell.runtime.intake.fed import RunRows
+from openbell.runtime.intake.filling import Filler
 from openbell.runtime.intake.handover import ByTheWall, HandOver
 from openbell.runtime.intake.planning import Plan, fed_plan
 from openbell.runtime.intake.refused import RefusedLines
@@ -37,6 +39,9 @@ class Fed(NamedTuple):
     source: RunRows
     plan: Plan
     feed: HandOver
+    filler: Filler | None
+    """Reads what is lacking of the day under way; None: there is no history, or rows alone move
+    time."""
 
 
 def fed(
@@ -114,7 +119,25 @@ def fed(
     )
     if config.feed.renew:
         feed.renew_with(by_command(config.feed.renew))
-    return Fed(source, plan, feed)
+    filler = _filler(config, delivers) if host is not None else None
+    if filler is not None:
+        loses = delivers is not None and delivers.rewind == "none"
+        fills_ns = config.day.post_market_roll_delay.ns
+        plan = replace(plan, settings=replace(plan.settings, fills_ns=fills_ns, loses=loses))
+    return Fed(source, plan, feed, filler)
+
+
+def _filler(config: Config, delivers: Feed | None) -> Filler | None:
+    history = delivers.history if isinstance(delivers, HasHistory) else None
+    path = config.data.path
+    if not config.by_the_wall or (path is None and history is None):
+        return None
+    return Filler(
+        interval_ns=config.data.interval.ns if config.data.kind == "bars" else None,
+        stored=None if path is None else partial(open_source, path, data_options(config)),
+        history=history,
+        timeout_seconds=config.prefetch.timeout_seconds.seconds,
+    )
 
 
 def _by_the_wall(config: Config, host: HostClock | None) -> ByTheWall | None:

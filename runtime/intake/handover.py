@@ -198,6 +198,8 @@ class HandOver:
         """How often a feed has to say so before that is believed."""
         self._heard_ns = EPOCH
         """When something came last, or was first waited for."""
+        self.gap_said: Callable[[Gap], None] = lambda gap: None
+        """Told where rows may be missing."""
         self.handed_over: Callable[[], None] = lambda: None
         """Told when more of what came has been, or when the feed has caught up."""
         self._symbols = symbols
@@ -501,7 +503,9 @@ class HandOver:
         if not any(of.open_ns <= until_ns and from_ns < of.close_ns for of in segments):
             logger.debug("{}: {}, outside the hours", self._name, why)
             return
-        self.connection.gap(Gap(from_ns, until_ns, symbols, why))
+        gap = Gap(from_ns, until_ns, symbols, why)
+        self.connection.gap(gap)
+        self.gap_said(gap)
 
     def halted(self, symbols: tuple[str, ...], on: bool, why: str = "") -> None:
         """Trading in symbols is halted, or goes on; see `adapters.feeds.Door`."""

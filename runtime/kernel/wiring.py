@@ -60,6 +60,9 @@ class Settings:
     """How the host's clock crosses boundaries, where rows come from a feed; None: it doesn't."""
     wall_day: day.Wall | None = None
     """What of a day's course goes by it then."""
+    fills_ns: int | None = None
+    """As of the clock."""
+    loses: bool = False
 
 
 def actors(settings: Settings) -> tuple[AnyActor, ...]:
@@ -69,7 +72,12 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
     return (
         clock.clock(
             clock.Settings(
-                frozenset(BACK), settings.paced, lag if settings.fed else None, settings.wall
+                frozenset(BACK),
+                settings.paced,
+                lag if settings.fed else None,
+                settings.wall,
+                settings.fills_ns,
+                settings.loses,
             )
         ),
         day.day(

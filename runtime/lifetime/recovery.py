@@ -22,6 +22,7 @@ from openbell.market.bars import RowBatch
 from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.control import (
     Arrived,
+    Backfilled,
     Loaded,
     LoadFailed,
     LoadTimedOut,
@@ -35,7 +36,7 @@ from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.lifetime.eras import Era, counted, era_at, given_up
-from openbell.runtime.record import brought, feedlog, journal, steplog
+from openbell.runtime.record import brought, feedlog, filled, journal, steplog
 from openbell.runtime.record.codec import Undecodable, decode
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.talking import Talking
@@ -57,6 +58,10 @@ class Restored:
         """What was journaled of the days that the states and the steps are about."""
         self.came: dict[int, feedlog.Came] = {}
         """What a feed brought with the steps, by step."""
+        self.filled: dict[int, tuple[Backfilled, ...]] = {}
+        """What history brought with the steps, by step."""
+        self.filled_before: Callable[[date], dict[int, tuple[Backfilled, ...]]] = lambda of: {}
+        """What it brought of a day before them."""
         self.came_before: Callable[[date], dict[int, feedlog.Came]] = lambda of: {}
         """What a feed brought of a day before them; read from the store when it is asked for."""
         self.results: list[Commit] = []
@@ -302,9 +307,17 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
             )
         return restored.came[step].arrived(*register(restored.came[step].date))
 
+    def filled_with(step: int) -> Sequence[Backfilled]:
+        if step not in restored.filled:
+            raise StoreError(
+                f"step {step}: what history brought with it is not in the journal; restore a copy "
+                "of the store that has it"
+            )
+        return restored.filled[step]
+
     def came_before(of: date) -> Sequence[RowBatch]:
         kept = restored.came_before(of)
-        return [kept[step].arrived(*register(of)).rows for step in sorted(kept)]
+        return _in_order(kept, restored.filled_before(of), register(of))
 
     def register(of: date) -> tuple[TradingDay, tuple[str, ...], int | None]:
         known = restored.journal[of]
@@ -318,7 +331,7 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
         opened = loader.timed_out(planned) if of_day.without_rows else again(planned.date)
         cells[prefetch.NAME].state = replace(handing, rows=opened.data.rows)
     grants = tuple(
-        steplog.granted(steplog.read(step.grant), again, without_rows, came)
+        steplog.granted(steplog.read(step.grant), again, without_rows, came, filled_with)
         for step in restored.steps
     )
     for asked in handing.asked:
@@ -434,11 +447,30 @@ def restored(
     found.came = feedlog.arrivals(
         kept, lambda step, of: step > found.step and not given_up(eras, step, of)
     )
-    found.came_before = lambda of: feedlog.arrivals(
-        store.journal(of, kind=feedlog.CAME),
-        lambda step, at: step <= found.step and not given_up(eras, step, at),
+    found.filled = filled.fills(
+        kept, lambda step, of: step > found.step and not given_up(eras, step, of)
     )
+
+    def before(step: int, of: date) -> bool:
+        return step <= found.step and not given_up(eras, step, of)
+
+    found.came_before = lambda of: feedlog.arrivals(store.journal(of, kind=feedlog.CAME), before)
+    found.filled_before = lambda of: filled.fills(store.journal(of, kind=filled.FILLED), before)
     return found
+
+
+def _in_order(
+    came: Mapping[int, feedlog.Came],
+    history: Mapping[int, Sequence[Backfilled]],
+    register: tuple[TradingDay, tuple[str, ...], int | None],
+) -> tuple[RowBatch, ...]:
+    """All rows that steps brought, those of history before those of a feed."""
+    rows: list[RowBatch] = []
+    for step in sorted(came.keys() | history.keys()):
+        rows += [brought.rows for brought in history.get(step, ())]
+        if step in came:
+            rows.append(came[step].arrived(*register).rows)
+    return tuple(rows)
 
 
 def came_of(
@@ -450,9 +482,8 @@ def came_of(
     if known is None:
         return ()
     came = feedlog.arrivals(kept, lambda step, of: not given_up(eras, step, of))
-    return tuple(
-        came[step].arrived(known.day, known.symbols, interval_ns).rows for step in sorted(came)
-    )
+    history = filled.fills(kept, lambda step, of: not given_up(eras, step, of))
+    return _in_order(came, history, (known.day, known.symbols, interval_ns))
 
 
 def recorded_steps(store: Store, day: date, eras: Sequence[Era] = ()) -> tuple[int, int]:

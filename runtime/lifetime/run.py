@@ -30,6 +30,7 @@ from openbell.runtime.delivery.deliveries import Deliveries
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.feeding import fed
+from openbell.runtime.intake.filling import Filler
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.hours import day_after
 from openbell.runtime.intake.planning import Plan, plan
@@ -142,6 +143,7 @@ class DurableRun:
         """Where whatever happens outside of the actors is told."""
         self._data = config.data.path if data is None else data
         self.feed: HandOver | None = None
+        self.filler: Filler | None = None
         self.left_out: str | None = None
         """What the data has got too late for a day that has ended, in words."""
         """Where rows are pushed, if they are."""
@@ -373,7 +375,7 @@ class DurableRun:
             first = next(iter(self._store.steps()), None)
             since = None if first is None else first.trading_date
             pushed = fed(config, since=since, host=self.host, tell=self.telling.tell)
-            self.feed = pushed.feed
+            self.feed, self.filler = pushed.feed, pushed.filler
             return pushed.source, pushed.plan
         assert self._data is not None, "that is refused"
         source = open_source(self._data, data_options(config))
@@ -405,6 +407,7 @@ class DurableRun:
             load_timeout=self.config.prefetch.timeout_seconds.seconds,
             journals=self.journals,
             feed=self.feed,
+            filler=self.filler,
             host=self.host,
             check_seconds=self.config.day.boundary_check_interval.seconds,
             day_after=self._day_after,

@@ -28,8 +28,9 @@ _FIELDS = (
     "without_data",
     "opened",
     "closed",
+    "bars_again",
 )
-"""What of a commit belongs to a day's results."""
+"""What of a commit belongs to a day's results; an older entry lacks the last ones."""
 
 _CODEC = pa.Codec("zstd", compression_level=1)
 _LENGTH = 8
@@ -74,7 +75,7 @@ def commits(entries: Iterable[JournalEntry], until: int) -> list[Commit]:
         for part in _parts(item.body):
             number, step, *fields = decode(part)
             if step <= until:
-                found[step] = Commit(number, step, **dict(zip(_FIELDS, fields, strict=True)))
+                found[step] = Commit(number, step, **dict(zip(_FIELDS, fields, strict=False)))
     return [found[step] for step in sorted(found)]
 
 

@@ -36,7 +36,7 @@ from openbell.messages.control import Arrived, DayOver
 from openbell.messages.time import Grant
 from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.kernel.metrics import Buckets
-from openbell.runtime.record import brought, feedlog, journal, steplog
+from openbell.runtime.record import brought, feedlog, filled, journal, steplog
 from openbell.runtime.record.codec import encode
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.telling import Telling
@@ -266,6 +266,8 @@ class Ledger:
             trading_date=days.day.date,
         )
         entries = journal.entries(grant, step.trading_date)
+        if (history := filled.entry(grant, step.trading_date)) is not None:
+            entries = (*entries, history)
         came = next((i for i in grant.inputs if isinstance(i, Arrived)), None)
         position = max((i.position for i in grant.inputs if isinstance(i, FED)), default=0)
         size = _size(commit) + sum(len(entry.body) for entry in entries)
@@ -543,5 +545,5 @@ def _size(commit: Commit | None) -> int:
     """Bytes of a step's columns, roughly: what the backlog counts."""
     if commit is None:
         return STATES_BYTES
-    bars = sum(8 * 6 * len(part) for part in commit.bars)
+    bars = sum(8 * 6 * len(part) for part in (*commit.bars, *commit.bars_again))
     return STATES_BYTES + bars + sum(120 * len(batch) for batch in commit.signals)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -24,12 +24,14 @@ from openbell.market.results import Quality
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
+    Backfilled,
     DayOver,
     Halted,
     Input,
     Loaded,
     LoadFailed,
     LoadTimedOut,
+    NotFilled,
     Rang,
     Recover,
     Roll,
@@ -69,6 +71,8 @@ def parts(commit: Commit | None) -> Parts:
         _digest(found, f"breakout: signals {number}", batch)
     for bars in commit.bars:
         _digest(found, f"upkeep: {bars.interval_minutes}-minute bars", bars)
+    for bars in commit.bars_again:
+        _digest(found, f"upkeep: {bars.interval_minutes}-minute bars once more", bars)
     if commit.quality is not None:
         _digest(found, "upkeep: quality", _wherever(commit.quality))
         if commit.quality.late is None:  # as in entries of before rows could come too late
@@ -232,16 +236,21 @@ def granted(
     load: Callable[[date], Loaded],
     late: Callable[[date], LoadTimedOut],
     came: Callable[[int], Arrived] | None = None,
+    filled: Callable[[int], Sequence[Backfilled]] = lambda step: (),
 ) -> Grant:
     """The grant of an entry; `load` gives a day's rows again, `late` a day without them, `came` what
-    a feed brought with a step."""
+    a feed brought with a step, `filled` what history did, in order."""
+    from_history: Iterator[Backfilled] = iter(())
+    if any(written[:1] == ["backfilled"] for written in entry.grant["inputs"]):
+        from_history = iter(filled(entry.grant["step"]))
     fields = entry.grant
     return Grant(
         step=fields["step"],
         from_ns=fields["from_ns"],
         until_ns=fields["until_ns"],
         inputs=tuple(
-            _read_input(fields["step"], written, load, late, came) for written in fields["inputs"]
+            _read_input(fields["step"], written, load, late, came, from_history)
+            for written in fields["inputs"]
         ),
     )
 
@@ -254,6 +263,8 @@ def _written_input(entered: Input) -> list[Any]:
             return ["timed_out", day.isoformat()]
         case Arrived(date=day):
             return ["arrived", day.isoformat()]
+        case Backfilled(date=day):
+            return ["backfilled", day.isoformat()]
         case (
             Start()
             | Roll()
@@ -263,6 +274,7 @@ def _written_input(entered: Input) -> list[Any]:
             | LoadFailed()
             | DayOver()
             | Halted()
+            | NotFilled()
         ):
             return ["message", encode(entered)]
     raise TypeError(f"{type(entered).__name__} can't be written to the step log")
@@ -274,6 +286,7 @@ def _read_input(
     load: Callable[[date], Loaded],
     late: Callable[[date], LoadTimedOut],
     came: Callable[[int], Arrived] | None,
+    filled: Iterator[Backfilled],
 ) -> Input:
     match entry:
         case ["message", bytes(content)] if isinstance(message := decode(content), Input):
@@ -284,4 +297,6 @@ def _read_input(
             return late(date.fromisoformat(day))
         case ["arrived", str()] if came is not None:
             return came(step)
+        case ["backfilled", str()] if (found := next(filled, None)) is not None:
+            return found
     raise Undecodable(f"the step log has an input that this program doesn't know, {entry!r:.80}")

@@ -14,6 +14,7 @@ from openbell.actors.day import ROWS_AWAITED
 from openbell.actors.effects import Commit
 from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sinks.tally import Account, Tally, day_tally
+from openbell.market.derived import replaced
 from openbell.market.indicators import IndicatorValues
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.data import QualityReport
@@ -139,6 +140,7 @@ class Recorder:
         self._documents: dict[str, SessionDocument] = {}
         self._signals: list[SignalBatch] = []
         self._bars: dict[int, list[DerivedBars]] = {}
+        self._bars_again: dict[int, list[DerivedBars]] = {}
 
     @property
     def taken(self) -> frozenset[date]:
@@ -162,7 +164,7 @@ class Recorder:
                 self._on_day_without_data(nothing.date, tally)
         if commit.opened is not None:
             self._opened = commit.opened
-            self._documents, self._signals, self._bars = {}, [], {}
+            self._documents, self._signals, self._bars, self._bars_again = {}, [], {}, {}
             self._indicators = ()
         for document in commit.documents:
             before = self._documents.get(document.session_name)
@@ -172,6 +174,8 @@ class Recorder:
             self._indicators = commit.indicators.values
         for bars in commit.bars:
             self._bars.setdefault(bars.interval_minutes, []).append(bars)
+        for bars in commit.bars_again:
+            self._bars_again.setdefault(bars.interval_minutes, []).append(bars)
         for batch in commit.signals:
             self._signals.append(batch)
             if not seen_before:
@@ -187,7 +191,7 @@ class Recorder:
                 symbols=self._opened.symbols,
                 documents=tuple(self._documents.values()),
                 signals=tuple(self._signals),
-                bars={minutes: tuple(parts) for minutes, parts in self._bars.items()},
+                bars=self._all_bars(),
                 quality=report.quality,
                 bad=report.bad,
                 tally=day_tally(
@@ -197,6 +201,14 @@ class Recorder:
             self.taking(partial(self._take, day))
             if self._on_day is not None:
                 self._on_day(day, self.tally)
+
+    def _all_bars(self) -> dict[int, tuple[DerivedBars, ...]]:
+        """The day's, those that were made once more in the place of others."""
+        found: dict[int, tuple[DerivedBars, ...]] = {}
+        for minutes in sorted({*self._bars, *self._bars_again}):
+            parts, again = self._bars.get(minutes, []), self._bars_again.get(minutes, [])
+            found[minutes] = (replaced(parts, again),) if again else tuple(parts)
+        return found
 
     def _take(self, day: DayResult) -> None:
         self.tally.add(day.tally)

@@ -25,12 +25,14 @@ from openbell.market.results import DerivedBars, SessionDocument
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
+    Backfilled,
     DayOver,
     Halted,
     Input,
     Loaded,
     LoadFailed,
     LoadTimedOut,
+    NotFilled,
     Rang,
     Recover,
     Roll,
@@ -145,7 +147,7 @@ def test_every_kind_of_input_can_be_written() -> None:
     kinds = {of for of in Input.__subclasses__() if of.__module__.startswith("openbell.")}
 
     of_feeds = {Arrived, DayOver}  # written and read back by the tests of pushed days
-    of_walls = {Rang, RollFailed}
+    of_walls = {Rang, RollFailed, NotFilled, Backfilled}
     stored = {Start, Loaded, LoadTimedOut, LoadFailed, Roll, Recover, Halted}
     assert kinds == stored | of_feeds | of_walls
 
@@ -159,6 +161,14 @@ def of_no_day(day: date) -> Any:
     [
         Rang(name="silence", at_ns=MarketTime(5), host_ns=MarketTime(7)),
         RollFailed(reason="no day follows"),
+        NotFilled(
+            date=date(2024, 7, 1),
+            from_ns=MarketTime(5),
+            until_ns=MarketTime(7),
+            symbols=("A",),
+            why="the vendor is away",
+            comes=True,
+        ),
         Roll(day=open_calendar("XNYS", date(2024, 7, 3), date(2024, 7, 3)).days()[0]),
     ],
 )
@@ -230,6 +240,7 @@ RECORDED = (
     "documents",
     "signals",
     "bars",
+    "bars_again",
     "quality",
     "indicators",
     "transitions",
@@ -258,6 +269,7 @@ COMMITS = st.builds(
     documents=some(SessionDocument, unique_by=lambda of: of.session_name),
     signals=st.lists(signal_batches(max_size=3), max_size=2).map(tuple),
     bars=some(DerivedBars, unique_by=lambda of: of.interval_minutes),
+    bars_again=some(DerivedBars, unique_by=lambda of: of.interval_minutes),
     quality=st.none() | instances(QualityReport),
     indicators=st.none() | instances(IndicatorsReady),
     transitions=st.lists(instances(StateChanged) | instances(PhaseEntered), max_size=2).map(tuple),

@@ -56,6 +56,7 @@ def test_a_state_is_told_with_all_that_it_consists_of() -> None:
         "    end_ns: 2024-07-01T13:35:00Z",
         "    slots: 2 int64: 5, 6",
         "    truncated: None",
+        "  may_be_filled: False",
     ]
 
 
