@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from openbell.market.bars import RowBatch
+from openbell.market.bars import Mask, RowBatch
 from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.market.levels import is_inside
 from openbell.market.touches import Point, Refused, Side, sides
@@ -83,9 +83,16 @@ def _session(
     else:
         status = "COMPLETED"
         since = witness.rows(completed.before)
-        found = sides(completed.armed, since, settings(config).rules[place])
         mine = [signal for signal in signals if signal.session == spec.name]
-        high, low = (_side(side, in_time, mine, config, place) for side in found)
+        reported = None
+        if witness.filled:
+            # Rows of before came late: breaks are not what the rules make of all rows in a row.
+            reported = _rows_of(mine, "HIGH_BREAK", since), _rows_of(mine, "LOW_BREAK", since)
+        found = sides(completed.armed, since, settings(config).rules[place], reported)
+        high, low = (
+            _side(side, now, in_time, mine, config, place)
+            for side, now in zip(found, completed.now, strict=True)
+        )
     late = rows.taken(inside & (passed >= window.end_ns))
     return SessionExplained(
         session=spec.name,
@@ -112,6 +119,19 @@ def _session(
         high=high,
         low=low,
     )
+
+
+def _rows_of(signals: Sequence[Signal], side: str, rows: RowBatch) -> Mask:
+    """(n,) which of the rows are those of a side's signals."""
+    known = {(s.ts, s.known_at) for s in signals if s.side == side}
+    found = np.zeros(len(rows), np.bool_)
+    if known:
+        for at, (ts, when) in enumerate(zip(rows.ts.tolist(), rows.known.tolist(), strict=True)):
+            key = moment(ts), moment(when)
+            if key in known:
+                known.remove(key)
+                found[at] = True
+    return found
 
 
 def rules_in_words(config: Config, place: int) -> dict[str, Any]:
@@ -143,7 +163,12 @@ def skipped(session: str, reason: str | None, ruled: Mapping[str, Any]) -> Sessi
 
 
 def _side(
-    of: Side, inside: RowBatch, signals: Sequence[Signal], config: Config, place: int
+    of: Side,
+    now: float,
+    inside: RowBatch,
+    signals: Sequence[Signal],
+    config: Config,
+    place: int,
 ) -> SideExplained:
     made = None
     if of.level is not None:
@@ -160,6 +185,7 @@ def _side(
         level=of.level,
         made=made,
         threshold=of.threshold,
+        since_filled=now if of.level is not None and now != of.level else None,
         signals=tuple(signal for signal in signals if signal.side == of.side),
         nearest=nearest,
         refused=tuple(_refusal(refused, of, config, place) for refused in of.refused),

@@ -59,6 +59,9 @@ class SideExplained:
     """The first row that had this price; None where rows are not kept."""
     threshold: float | None
     """What a price has to be beyond: the level with its buffer."""
+    since_filled: float | None
+    """The level by rows that came from history when this one had been broken: what was signalled
+    stays as it was."""
     signals: tuple[Signal, ...]
     nearest: NearMiss | None
     """None where there are signals, nobody watched this side, or no row came."""
@@ -297,6 +300,8 @@ def _side(
     if of.threshold is not None:
         needs = f"; to break it takes a {price} {beyond} {of.threshold}"
     yield f"  {name:<9} {of.level}{made}{held}{needs}"
+    if of.since_filled is not None:
+        yield f"  {'':<9} by rows that came from history later it is {of.since_filled}"
     for signal in of.signals[:LISTED]:
         yield f"  {'':<9} {signal.side}: {_signal(signal, local)}"
         yield f"  {'':<9}   {signal.id}"

@@ -33,7 +33,12 @@ class Completed:
     count: int
     """Rows used for them."""
     before: int
-    """Batches that had come."""
+    """Pieces of rows that had come."""
+    filled: bool = False
+    """Whether rows of the window came from history later; levels are as they stand since then, but
+    of a side that had broken."""
+    now: tuple[float, float] = (np.nan, np.nan)
+    """High and low by all rows of the window."""
 
 
 class Witness:
@@ -51,6 +56,8 @@ class Witness:
         self.completed: dict[str, Completed] = {}
         self.signals: list[Signal] = []
         self.watermark_ns = 0
+        self.filled = False
+        """Whether rows of before came from history when later ones had been looked at."""
         self.counts: list[RowCounts] = []
         self.bad: list[BadRow] = []
         self._rows: list[RowBatch] = []
@@ -101,7 +108,13 @@ class Witness:
                 self.opened, self.completed, self.signals = message, {}, []
                 self.counts, self.bad = [message.counts], list(message.bad)
                 self._rows, self._passed, self.watermark_ns = [], [], 0
+                self.filled = False
             case Batch() if self.knows:
+                if message.backfilled is not None:
+                    # They are merged into what is over: too late for nothing.
+                    self.filled = True
+                    self._rows.append(_of_symbol(message.backfilled, self.symbol))
+                    self._passed.append(0)
                 self._rows.append(_of_symbol(message.rows, self.symbol))
                 self._passed.append(message.passed_ns)
                 self.watermark_ns = max(self.watermark_ns, message.watermark_ns)
@@ -111,9 +124,22 @@ class Witness:
             case SessionCompleted(session=name, levels=levels) if self.knows:
                 position = self._sessions.index(name)
                 (armed,) = (w.armed for w in after.watches if w.session == position)
-                self.completed[name] = Completed(
-                    _armed_of(armed, self.place), int(levels.count[self.place]), len(self._rows)
-                )
+                mine = _armed_of(armed, self.place)
+                count = int(levels.count[self.place])
+                now = float(levels.high[self.place]), float(levels.low[self.place])
+                if (first := self.completed.get(name)) is not None:
+                    watched = mine.watched | first.armed.watched
+                    mine = replace(
+                        first.armed,
+                        level=mine.level,
+                        threshold=mine.threshold,
+                        limit=mine.limit,
+                        complete=mine.complete,
+                        watched=watched,
+                    )
+                    self.completed[name] = Completed(mine, count, first.before, True, now)
+                else:
+                    self.completed[name] = Completed(mine, count, len(self._rows), now=now)
             case _:
                 pass
 

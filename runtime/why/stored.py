@@ -197,7 +197,7 @@ def _from_documents(
             name: str, level: float | None, mine: Sequence[Signal] = tuple(mine)
         ) -> SideExplained:
             of_side = tuple(signal for signal in mine if signal.side == name)
-            return SideExplained(name, level, None, None, of_side, None, (), None)
+            return SideExplained(name, level, None, None, None, of_side, None, (), None)
 
         found.append(
             SessionExplained(
