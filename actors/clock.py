@@ -35,6 +35,7 @@ from openbell.messages.control import (
     Loaded,
     LoadFailed,
     LoadTimedOut,
+    Missed,
     NotFilled,
     Pause,
     Prepared,
@@ -69,6 +70,7 @@ HEARS: frozenset[type[Message]] = frozenset(
         Loaded,
         LoadFailed,
         LoadTimedOut,
+        Missed,
         NotFilled,
         Pause,
         Prepared,
@@ -203,7 +205,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case DayOver() | Backfilled() | NotFilled():
             state = changed(state, inputs=(*state.inputs, message))
         case (
-            Recover() | Roll() | RollFailed() | Halted()
+            Recover() | Roll() | RollFailed() | Halted() | Missed()
         ):  # a Recover may come before what failed is given again
             state = changed(state, inputs=(*state.inputs, message))
         case Alarm(name=name, at_ns=rings):

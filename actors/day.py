@@ -26,6 +26,7 @@ from openbell.messages.control import (
     Loaded,
     LoadFailed,
     LoadTimedOut,
+    Missed,
     NotFilled,
     Rang,
     Recover,
@@ -44,6 +45,7 @@ from openbell.messages.session import (
     Noticed,
     Phase,
     PhaseEntered,
+    RowsMissed,
     RunEnded,
     StateChanged,
 )
@@ -143,6 +145,10 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                             _await_start(settings, state, entered.at_ns, said)
                     case Arrived(date=date) if date == state.day.date and settings.wall is not None:
                         state = _heard(settings.wall, state, entered, said, asked)
+                    case Missed() if settings.interval_ns is None and state.phase == "stream":
+                        said.append(RowsMissed(**dict(entered)))
+                    case Backfilled(date=date) if date == state.day.date:
+                        said += _no_more_missed(entered)
                     case Halted():
                         state = _halted(state, entered, asked)
                     case Loaded(date=date) if date == state.day.date and state.phase != "end":
@@ -171,6 +177,14 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return state, (*(Publish(m) for m in said), *asked)
         case _:
             raise ValueError(f"day: unexpected {message!r}")
+
+
+def _no_more_missed(filled: Backfilled) -> list[Message]:
+    return [
+        RowsMissed(
+            from_ns=filled.from_ns, until_ns=filled.until_ns, symbols=filled.symbols, filled=True
+        )
+    ]
 
 
 def _begun(settings: Settings, state: State, said: list[Message]) -> State:

@@ -7,15 +7,16 @@ from functools import partial
 
 from openbell.actors.effects import Actor, Effects, Publish
 from openbell.actors.states import changed
-from openbell.market.bars import RowBatch, joined
+from openbell.market.bars import Mask, RowBatch, joined
 from openbell.market.days import MINUTE_NS
-from openbell.market.levels import Extremes, extended, is_inside, levels, nothing_seen
+from openbell.market.levels import Extremes, extended, is_inside, levels, nothing_seen, partly
 from openbell.market.windows import SessionSpec, Window, session_window
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
 from openbell.messages.session import (
     DayCleared,
     DayOpened,
+    RowsMissed,
     SessionCompleted,
     SessionPlanned,
     SessionStarted,
@@ -41,6 +42,8 @@ class Pending:
     window: Window
     may_be_filled: bool = False
     """As of the opening."""
+    partial: Mask | None = None
+    """(slots, s): of which minutes not all rows have come; None: of none."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Active:
     window: Window
     seen: Extremes
     may_be_filled: bool = False
+    partial: Mask | None = None
     waiting: tuple[RowBatch, ...] = field(default=(), metadata={"snapshot": False})
     """Rows one after another that were not looked at yet. They are when the state is written."""
     rows_waiting: int = field(default=0, metadata={"snapshot": False})
@@ -63,6 +67,7 @@ class Over:
     symbols: tuple[str, ...]
     window: Window
     seen: Extremes
+    partial: Mask | None = None
 
 
 State = Idle | Pending | Active | Over
@@ -79,7 +84,7 @@ def session(spec: SessionSpec) -> Actor[State]:
         name(spec),
         Idle(),
         partial(update, spec),
-        frozenset({DayOpened, DayCleared, Batch}),
+        frozenset({DayOpened, DayCleared, RowsMissed, Batch}),
         kept,
     )
 
@@ -90,6 +95,8 @@ def update(spec: SessionSpec, state: State, message: Message) -> tuple[State, Ef
             return _planned(spec, opened)
         case _, DayCleared():
             return Idle(), ()
+        case Pending() | Active() | Over(), RowsMissed() as missed:
+            return _with_missed(spec, state, missed)
         case Pending() | Active(), Batch() as batch:
             return _advanced(spec, state, batch)
         case Over(), Batch(backfilled=RowBatch() as rows):
@@ -138,10 +145,25 @@ def _advanced(spec: SessionSpec, state: Pending | Active, batch: Batch) -> tuple
         return state, said
     seen = _looked_at(state).seen
     completed = SessionCompleted(
-        session=spec.name, at_ns=state.window.end_ns, levels=levels(seen, state.symbols)
+        session=spec.name,
+        at_ns=state.window.end_ns,
+        levels=levels(seen, state.symbols, state.partial),
     )
-    over = Over(state.symbols, state.window, seen) if state.may_be_filled else Idle()
+    over: State = Idle()
+    if state.may_be_filled:
+        over = Over(state.symbols, state.window, seen, state.partial)
     return over, (*said, Publish(completed))
+
+
+def _with_missed(
+    spec: SessionSpec, state: Pending | Active | Over, missed: RowsMissed
+) -> tuple[State, Effects]:
+    """Of which of the window's minutes only a part has come."""
+    partial = partly(
+        state.partial, state.window, state.symbols, missed.from_ns, missed.until_ns, missed.symbols,
+        filled=missed.filled,
+    )  # fmt: skip
+    return replace(state, partial=partial), ()
 
 
 def _filled(spec: SessionSpec, state: Over, rows: RowBatch) -> tuple[State, Effects]:
@@ -152,7 +174,7 @@ def _filled(spec: SessionSpec, state: Over, rows: RowBatch) -> tuple[State, Effe
     completed = SessionCompleted(
         session=spec.name,
         at_ns=state.window.end_ns,
-        levels=levels(seen, state.symbols),
+        levels=levels(seen, state.symbols, state.partial),
         again=True,
     )
     return replace(state, seen=seen), (Publish(completed),)
@@ -190,5 +212,5 @@ def _begins(window: Window, batch: Batch) -> bool:
 def _started(spec: SessionSpec, state: Pending) -> tuple[Active, Effects]:
     seen = nothing_seen(len(state.symbols), len(state.window.slots))
     started = SessionStarted(session=spec.name, at_ns=state.window.start_ns)
-    active = Active(state.symbols, state.window, seen, state.may_be_filled)
+    active = Active(state.symbols, state.window, seen, state.may_be_filled, state.partial)
     return active, (Publish(started),)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from openbell.market.bars import BarBlock, Mask, Prices, RowBatch, Rows
-from openbell.market.days import Nanoseconds
+from openbell.market.days import MINUTE_NS, Nanoseconds
 from openbell.market.results import NO_TIME, Counts, Levels
 from openbell.market.windows import Window
 
@@ -66,8 +66,41 @@ def is_inside(rows: RowBatch, start_ns: int, end_ns: int) -> Mask:
     return inside
 
 
-def levels(seen: Extremes, symbols: tuple[str, ...]) -> Levels:
-    """The levels of a session that is over."""
+def partly(
+    partial: Mask | None,
+    window: Window,
+    symbols: tuple[str, ...],
+    from_ns: int,
+    until_ns: int,
+    of: tuple[str, ...] | None,
+    *,
+    filled: bool,
+) -> Mask | None:
+    """Of which of a window's minutes only a part of the ticks came, after a stretch was missed.
+
+    Parameters
+    ----------
+    partial : (slots, s) bool, optional
+        What was known of before; None: nothing.
+    from_ns, until_ns : int
+        The stretch, both ends included.
+    of : tuple of str, optional
+        Whose ticks; None: of all.
+    filled : bool
+        Whether they have come by now.
+    """
+    touched = (window.slots <= until_ns) & (window.slots + MINUTE_NS > from_ns)
+    if not touched.any() or (filled and partial is None):
+        return partial
+    whose = np.array([of is None or symbol in of for symbol in symbols], np.bool_)
+    after = np.zeros((len(touched), len(symbols)), np.bool_) if partial is None else partial.copy()
+    after[np.ix_(touched, whose)] = not filled
+    return after if after.any() else None
+
+
+def levels(seen: Extremes, symbols: tuple[str, ...], partial: Mask | None = None) -> Levels:
+    """The levels of a session that is over; `partial` as `partly` gives it."""
+    whole = seen.seen if partial is None else seen.seen & ~partial
     return Levels(
         symbols=symbols,
         high=seen.high,
@@ -75,7 +108,7 @@ def levels(seen: Extremes, symbols: tuple[str, ...]) -> Levels:
         count=seen.count,
         first_ts=seen.first_ts,
         last_ts=seen.last_ts,
-        complete=np.all(seen.seen, axis=0),
+        complete=np.all(whole, axis=0),
     )
 
 

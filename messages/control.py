@@ -133,6 +133,17 @@ class Rang(Input):
     """What the host's clock said, at least that."""
 
 
+class Missed(Input):
+    """Rows may be missing, as the feed says: what came of that time is a part only."""
+
+    from_ns: MarketTime
+    """Of the last row before, or when the connection changed."""
+    until_ns: MarketTime
+    """Of the first one after."""
+    symbols: tuple[str, ...] | None = None
+    """Whose rows; None: of all."""
+
+
 class Halted(Input):
     """Trading in symbols is halted, or goes on, as the feed or a program says."""
 

@@ -127,6 +127,17 @@ class Noticed(Message):
         return facts
 
 
+class RowsMissed(Message):
+    """Of a stretch of time not all rows have come: its minutes are partial, though some have come."""
+
+    from_ns: MarketTime
+    until_ns: MarketTime
+    symbols: tuple[str, ...] | None = None
+    """Whose rows; None: of all."""
+    filled: bool = False
+    """They have come by now, from history."""
+
+
 class SessionPlanned(Message):
     """A session stands for the day: PENDING, or SKIPPED with the reason."""
 

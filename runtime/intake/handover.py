@@ -24,7 +24,7 @@ from openbell.market.bars import BadRow, Mask, Prices, RawRows, RowBatch, RowCou
 from openbell.market.days import EPOCH, MarketTime, TradingDay, local_instant, row_spans
 from openbell.market.prices import as_written
 from openbell.market.rules import NO_RULES, RowRules
-from openbell.messages.control import Arrived, DayOver, Halted
+from openbell.messages.control import Arrived, DayOver, Halted, Missed
 from openbell.runtime.intake.connection import Connection, Gap
 from openbell.runtime.intake.ills import Ills
 from openbell.runtime.intake.refused import RefusedLines
@@ -208,9 +208,11 @@ class HandOver:
         self._laid_out(spans)
         self._interval_ns = interval_ns
         self._feed = feed
-        self._say: Callable[[Arrived | DayOver | Halted | OpenbellError], None] | None = None
+        self._say: Callable[[Arrived | DayOver | Halted | Missed | OpenbellError], None] | None = (
+            None
+        )
         """Gets what goes to the clock, once it takes something."""
-        self._halted_early: list[Halted] = []
+        self._early: list[Halted | Missed] = []
         """What was said before that."""
         self._rows_max, self._blocks = rows_max, blocks
         self._ahead_max_ns = ahead_max_ns
@@ -310,7 +312,7 @@ class HandOver:
 
     def open(
         self,
-        say: Callable[[Arrived | DayOver | Halted | OpenbellError], None],
+        say: Callable[[Arrived | DayOver | Halted | Missed | OpenbellError], None],
         position: int = 0,
         begun: date | None = None,
         over: date | None = None,
@@ -338,8 +340,8 @@ class HandOver:
             # Rows outside the hours that opened no day were done with when the day was over.
             position = max(position, read_on[0])
             first, self._say = self._say is None, say
-            while self._halted_early:
-                say(self._halted_early.pop(0))
+            while self._early:
+                say(self._early.pop(0))
             if self._by_the_wall is not None and first:
                 self._heard_ns = self._by_the_wall.host()
             self._position = max(self._position, position)
@@ -484,7 +486,12 @@ class HandOver:
         """What the feed's connection has come to; see `adapters.feeds.Door`."""
         if self._closed is not None:
             return
+        changed = state != self.connection.state
         self.connection.said(state, why)
+        if changed and self._by_the_wall is not None:
+            # Of the minute under way not all has come, or not all will.
+            now_ns = self._by_the_wall.host()
+            self._enter(Missed(from_ns=now_ns, until_ns=now_ns))
         if self._renewal is not None:
             if state == "auth":
                 self._renewal.refused(why)
@@ -505,6 +512,7 @@ class HandOver:
             return
         gap = Gap(from_ns, until_ns, symbols, why)
         self.connection.gap(gap)
+        self._enter(Missed(from_ns=from_ns, until_ns=until_ns, symbols=symbols))
         self.gap_said(gap)
 
     def halted(self, symbols: tuple[str, ...], on: bool, why: str = "") -> None:
@@ -514,14 +522,18 @@ class HandOver:
             logger.warning("{}: {} is not watched; nothing is halted there", self._name, unknown[0])
         known = tuple(symbol for symbol in symbols if symbol in self._code)
         host_ns = wall_ns() if self._by_the_wall is None else self._by_the_wall.host()
-        halted = Halted(symbols=known, on=on, host_ns=host_ns, why=why)
+        if known:
+            self._enter(Halted(symbols=known, on=on, host_ns=host_ns, why=why))
+
+    def _enter(self, entered: Halted | Missed) -> None:
+        """To the clock, which takes it in beside rows."""
         with self._room:
-            if not known or self._closed is not None:
+            if self._closed is not None:
                 return
             if self._say is None:
-                self._halted_early.append(halted)
+                self._early.append(entered)
             else:
-                self._say(halted)
+                self._say(entered)
 
     def ask(self, what: str, symbols: tuple[str, ...], why: str) -> None:
         """Have a feed subscribe anew, or connect anew, if it can; from any thread.

@@ -31,6 +31,7 @@ from openbell.messages.control import (
     Loaded,
     LoadFailed,
     LoadTimedOut,
+    Missed,
     NotFilled,
     Rang,
     Recover,
@@ -271,6 +272,7 @@ def _written_input(entered: Input) -> list[Any]:
             | RollFailed()
             | Rang()
             | Recover()
+            | Missed()
             | LoadFailed()
             | DayOver()
             | Halted()

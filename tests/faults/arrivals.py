@@ -42,7 +42,7 @@ from openbell.actors.effects import Commit
 from openbell.errors import FeedFull, OpenbellError
 from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, RawRows
 from openbell.market.days import MINUTE_NS, SECOND_NS, TradingDay
-from openbell.messages.control import Arrived, DayOver, Halted
+from openbell.messages.control import Arrived, DayOver, Halted, Missed
 from openbell.runtime.config import Config
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.handover import HandOver
@@ -244,7 +244,7 @@ class Door(HandOver):
 
     def open(
         self,
-        say: Callable[[Arrived | DayOver | Halted | OpenbellError], None],
+        say: Callable[[Arrived | DayOver | Halted | Missed | OpenbellError], None],
         position: int = 0,
         begun: date | None = None,
         over: date | None = None,

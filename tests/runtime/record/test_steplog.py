@@ -32,6 +32,7 @@ from openbell.messages.control import (
     Loaded,
     LoadFailed,
     LoadTimedOut,
+    Missed,
     NotFilled,
     Rang,
     Recover,
@@ -114,19 +115,20 @@ def test_rows_are_not_written_but_loaded_again(kind: str) -> None:
     days = loaded_days(kind)
     today, next_day = days.values()
     late = timed_out(next_day)
+    missed = Missed(from_ns=MarketTime(3), until_ns=MarketTime(4), symbols=("A",))
     halted = Halted(symbols=("A",), on=True, host_ns=MarketTime(5), why="news")
     grant = Grant(
         step=3,
         from_ns=MarketTime(1),
         until_ns=MarketTime(2),
-        inputs=(today, Roll(), halted, late, next_day),
+        inputs=(today, Roll(), halted, missed, late, next_day),
     )
 
     back, asked = through_the_log(grant, days)
 
     assert plain(back) == plain(grant)
     assert asked == [today.date, next_day.date]  # one without rows need not be read
-    assert len(written(grant, {})) < 300
+    assert len(written(grant, {})) < 400
 
 
 @pytest.mark.parametrize("kind", ["bars", "ticks"])
@@ -148,7 +150,7 @@ def test_every_kind_of_input_can_be_written() -> None:
 
     of_feeds = {Arrived, DayOver}  # written and read back by the tests of pushed days
     of_walls = {Rang, RollFailed, NotFilled, Backfilled}
-    stored = {Start, Loaded, LoadTimedOut, LoadFailed, Roll, Recover, Halted}
+    stored = {Start, Loaded, LoadTimedOut, LoadFailed, Roll, Recover, Halted, Missed}
     assert kinds == stored | of_feeds | of_walls
 
 
