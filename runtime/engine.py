@@ -148,7 +148,7 @@ class Engine:
         self._error: str | None = None
         self._gives_up: str | None = None
         """Why the run ends after the step under way: the feed stays silent."""
-        self._stopped = False
+        self.stopped = False
         self.ledger: Ledger | None = None
         """What makes steps durable before they can be seen; None: nothing does."""
         self.read_again: frozenset[date] = frozenset()
@@ -194,7 +194,7 @@ class Engine:
                     since=anew or of_clock.preparing,
                 )
             self.dispatcher.run()
-            if self._stopped and self.ledger is not None:
+            if self.stopped and self.ledger is not None:
                 self.ledger.drain()
         finally:
             self.close()
@@ -211,7 +211,7 @@ class Engine:
             self.filler.close()
         if self.ledger is not None:
             self.ledger.close()
-        self.loader.shutdown(_PATIENCE_SECONDS if self._stopped else None)
+        self.loader.shutdown(_PATIENCE_SECONDS if self.stopped else None)
         self.dispatcher.close()
 
     def stop(self) -> None:
@@ -220,7 +220,7 @@ class Engine:
         Where steps are made durable, the one under way ends first, and what was settled is
         committed if the store answers in time. Called again, neither is waited for.
         """
-        again, self._stopped = self._stopped, True
+        again, self.stopped = self.stopped, True
         if self.ledger is None or again:
             if self.ledger is not None:
                 self.ledger.leave()
@@ -409,7 +409,7 @@ class Engine:
                     self._took(self._feed, grant)
                 if self._gives_up is not None:
                     self._leave()
-                if self._stopped:
+                if self.stopped:
                     self.dispatcher.finish()
             case Finish(error=error):
                 self._error = error

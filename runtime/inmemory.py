@@ -100,7 +100,8 @@ class InMemoryRun:
 
     def run(self) -> None:
         self._ran = True
-        self.engine.run()
+        with self.telling.until_end(lambda: self.engine.stopped):
+            self.engine.run()
 
     def liveliness(self) -> dict[str, Any]:
         return {}

@@ -84,13 +84,14 @@ class Heartbeat:
         if self._thread.ident is None:
             self._thread.start()
 
-    def stop(self) -> None:
-        """Renew it no more; a renewal that is under way ends first, and what was noted is kept."""
+    def stop(self, *, brings: bool = True) -> None:
+        """Renew it no more; a renewal that is under way ends first. `brings`: what was told is
+        still brought to the audit trail, if the store answers."""
         self._ended = True
         self._woken.set()
         if self._thread.ident is not None:
             self._thread.join()
-            if self.telling.waits:
+            if brings and self.telling.waits:
                 self.beat()
 
     def _renew(self) -> None:

@@ -271,6 +271,10 @@ class RecordedRun:
         self._stopped = False
 
     def run(self) -> None:
+        with self.telling.until_end(lambda: self._stopped):
+            self._run()
+
+    def _run(self) -> None:
         for of, folder in self._days.items():
             if self._stopped:
                 return

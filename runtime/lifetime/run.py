@@ -228,38 +228,8 @@ class DurableRun:
         """
         self.keep_lease()
         try:
-            if self.deliveries is not None:
-                self.deliveries.start()
-            if not self.head.step and self.feed is None:
-                refuse_mostly_unusable(
-                    self.source, self.plan, str(self.config.data.path or "the data")
-                )
-            self._write_earlier()
-            self._take_change()
-            if self.recording is not None:
-                self.recording.start()
-            while True:
-                try:
-                    ran = self._run_supervised()
-                except DayFailed as error:
-                    self._supervision.error = str(error)
-                    self._put_together()
-                    if self._in_error is None:
-                        raise
-                    self.observed.in_error = str(error)
-                    self._in_error(error)
-                    if not self._recover_comes():
-                        return True
-                    self.observed.in_error = None
-                    self._let_go()
-                    self.engine = self._engine()
-                else:
-                    self._put_together(interrupted=self._stopped)
-                    if self.recording is not None:
-                        self.recording.run_ended = not self._stopped
-                    if self.deliveries is not None and not self._stopped:
-                        self.deliveries.drain(self.head.signals, lambda: self._stopped)
-                    return ran
+            with self.telling.until_end(lambda: self._stopped):
+                return self._run()
         except Fenced as error:
             raise LeaseLost(f"the lease was lost: {error}") from error
         except Unavailable:
@@ -269,6 +239,38 @@ class DurableRun:
             return True
         finally:
             self.close()
+
+    def _run(self) -> bool:
+        if self.deliveries is not None:
+            self.deliveries.start()
+        if not self.head.step and self.feed is None:
+            refuse_mostly_unusable(self.source, self.plan, str(self.config.data.path or "the data"))
+        self._write_earlier()
+        self._take_change()
+        if self.recording is not None:
+            self.recording.start()
+        while True:
+            try:
+                ran = self._run_supervised()
+            except DayFailed as error:
+                self._supervision.error = str(error)
+                self._put_together()
+                if self._in_error is None:
+                    raise
+                self.observed.in_error = str(error)
+                self._in_error(error)
+                if not self._recover_comes():
+                    return True
+                self.observed.in_error = None
+                self._let_go()
+                self.engine = self._engine()
+            else:
+                self._put_together(interrupted=self._stopped)
+                if self.recording is not None:
+                    self.recording.run_ended = not self._stopped
+                if self.deliveries is not None and not self._stopped:
+                    self.deliveries.drain(self.head.signals, lambda: self._stopped)
+                return ran
 
     def _deliveries(self, config: Config) -> Deliveries:
         return Deliveries(
@@ -320,7 +322,8 @@ class DurableRun:
         self.engine.close()
         if self.recording is not None:
             self.recording.close()
-        self.heartbeat.stop()
+        away = self.talking.away or (self.engine.ledger and self.engine.ledger.talking.away)
+        self.heartbeat.stop(brings=not away)
         try:
             self._store.release(self.fence)
         except StoreError as error:
@@ -440,11 +443,12 @@ class DurableRun:
         today = of_day.day
         now = next((planned for planned in self.plan.days if planned.date == today.date), None)
         if now is None or now.segments != today.segments:
-            logger.warning(
-                "{}: the calendar says {} by now; the day under way keeps the hours that it began "
-                "with, the next one has the calendar's",
-                today.date,
-                "that there is no trading" if now is None else hours_in_words(now),
+            says = "that there is no trading" if now is None else hours_in_words(now)
+            self.telling.tell(
+                "calendar.changed",
+                f"{today.date}: the calendar says {says} by now; the day under way keeps the hours "
+                "that it began with, the next one has the calendar's",
+                trading_date=today.date,
             )
 
     def _host_clock(self) -> HostClock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from loguru import logger
@@ -12,7 +13,7 @@ from loguru import logger
 from openbell.adapters.stores import CommitRecord, Document, NoRoom, Snapshot, Store, Unavailable
 from openbell.hosttime import Monotonic, monotonic
 from openbell.messages.events import NoticeKind
-from openbell.runtime.record.telling import Telling, append_once
+from openbell.runtime.record.telling import Telling
 
 T = TypeVar("T")
 
@@ -97,24 +98,14 @@ class Talking:
         self.outages.append(seconds)
         logger.warning("the store answers again after {:.1f} s", seconds)
         why = f"the store did not answer for {seconds:.1f} s"
-        line = self.telling.line("store.outage", why, seconds=round(seconds, 3))
-        try:
-            self._store.append_audit(line)
-            self.telling.news.came()
-        except Unavailable as error:
-            logger.warning("the audit trail lacks this outage: {}", error)
+        self.telling.put(self.telling.line("store.outage", why, seconds=round(seconds, 3)))
+        with suppress(Unavailable):  # who brings the rest brings this too
+            self.telling.bring_to(self._store)
 
     def tell(self, kind: NoticeKind, why: str, **more: Any) -> None:
         """Append to the audit trail, once, and wait until it is there; see `telling.Tell`."""
-        line, sent = self.telling.line(kind, why, **more), False
-
-        def append() -> None:
-            nonlocal sent
-            again, sent = sent, True
-            append_once(self._store, line, again=again)
-
-        self.answered(append)
-        self.telling.news.came()
+        self.telling.put(self.telling.line(kind, why, **more))
+        self.answered(lambda: self.telling.bring_to(self._store))
 
     def note(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ import orjson
 from loguru import logger
 
 from openbell.adapters.stores import Store
+from openbell.errors import OpenbellError
 from openbell.market.days import SECOND_NS, MarketTime
 from openbell.messages.events import KINDS, Fact, NoticeKind
 from openbell.runtime.record.news import News
@@ -115,7 +117,10 @@ class Telling:
     def tell(self, kind: NoticeKind, why: str, **more: Any) -> None:
         """See `Tell`."""
         tell_log(kind, why)
-        line = self.line(kind, why, **more)
+        self.put(self.line(kind, why, **more))
+
+    def put(self, line: bytes) -> None:
+        """Have an entry brought after all that waits; never waits itself."""
         self._waiting.append(line)
         self.woken()
 
@@ -197,18 +202,31 @@ class Telling:
 
         def append(line: bytes) -> None:
             again, self._sent = self._sent == line, line
-            append_once(store, line, again=again)
+            # An answer that was lost does not mean that it is not there.
+            if not again or not _has(store, line):
+                store.append_audit(line)
 
         self.bring(append)
 
+    @contextmanager
+    def until_end(self, is_stopped: Callable[[], bool]) -> Iterator[None]:
+        """Tell how the run that goes on meanwhile has ended."""
+        try:
+            yield
+        except Exception as error:
+            if not is_stopped():
+                why = str(error) if isinstance(error, OpenbellError) else repr(error)
+                self.tell("run.failed", why)
+            raise
+        finally:
+            if is_stopped():
+                self.tell("run.stopped", "it was stopped before its end")
+        if not is_stopped():
+            self.tell("run.ended", "the last day has ended")
 
-def append_once(store: Store, line: bytes, *, again: bool) -> None:
-    """Append to the audit trail; `again`: it was sent, and no answer does not mean that it is not
-    there."""
-    if again:
-        count = store.usage().counts["audit"]
-        # Others may have appended something meanwhile, but not much.
-        lately = store.audit(max(0, count - _LATELY))
-        if line in (entry for _, entry in lately):
-            return
-    store.append_audit(line)
+
+def _has(store: Store, line: bytes) -> bool:
+    """Whether a line was appended to the audit trail a moment ago."""
+    count = store.usage().counts["audit"]
+    # Others may have appended something meanwhile, but not much.
+    return line in (entry for _, entry in store.audit(max(0, count - _LATELY)))

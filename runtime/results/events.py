@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -163,8 +162,7 @@ class MemoryEvents:
         self._keep = keep
         self._kept: list[bytes] = []
         self._trail = Trail(None, ())
-        self._bringing = threading.Lock()
-        telling.woken = self._bring
+        telling.woken = lambda: telling.bring(self._append)
 
     def settled(self, commit: Commit, grant: Grant) -> None:
         """A step is over, and brought something."""
@@ -185,10 +183,6 @@ class MemoryEvents:
 
     def close(self) -> None:
         pass
-
-    def _bring(self) -> None:
-        with self._bringing:
-            self._telling.bring(self._append)
 
     def _append(self, entry: bytes) -> None:
         if self._keep:
