@@ -36,10 +36,9 @@ def delivered_alone(config: Config, store: Store, name: str, *, delivers: bool) 
         raise ConfigError(
             f'no sink is called "{name}" in the configuration; add it, or name another'
         )
-    fence = acquired(store, config.lease.ttl, standby=None)
-    lost: list[BaseException] = []
     telling = Telling()
-    telling.fence = fence
+    fence = acquired(store, config.lease.ttl, None, telling)
+    lost: list[BaseException] = []
     heartbeat = Heartbeat(store, fence, config.lease.ttl, lost.append, telling)
     in_memory = config.store.url == "memory://"
     try:

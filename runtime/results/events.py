@@ -19,7 +19,7 @@ from openbell.adapters.stores import Store, Unavailable
 from openbell.messages.events import KINDS, OWN_FIELDS
 from openbell.messages.time import Grant
 from openbell.runtime.record.news import News
-from openbell.runtime.record.telling import WHATS, Telling
+from openbell.runtime.record.telling import Telling
 from openbell.runtime.record.trail import Trail
 from openbell.runtime.record.writing import audit_entry, step_key
 
@@ -219,12 +219,17 @@ def _kind(fields: Mapping[str, Any]) -> str:
         return "run.paused" if after else "run.resumed"
     if what == "clock":
         return "clock.forward" if fields["seconds"] > 0 else "clock.back"
-    if what == "feed":
-        return f"feed.{after}"
     return _KINDS.get(what) or f"{what}.{str(after).lower()}"
 
 
-_KINDS = {what: kind for kind, what in WHATS.items()}
+_KINDS = {
+    "config": "run.config",
+    "outage": "store.outage",
+    "recover": "run.recovered",
+    "restart": "run.restarted",
+    "restored": "run.restored",
+}
+"""Of entries that have none, by what they call themselves."""
 
 
 def wanted(kinds: Iterable[str] | None) -> Callable[[Event], bool]:
