@@ -148,7 +148,7 @@ class Engine:
         self._error: str | None = None
         self._gives_up: str | None = None
         """Why the run ends after the step under way: the feed stays silent."""
-        self.stopped = False
+        self._stopped = False
         self.ledger: Ledger | None = None
         """What makes steps durable before they can be seen; None: nothing does."""
         self.read_again: frozenset[date] = frozenset()
@@ -194,7 +194,7 @@ class Engine:
                     since=anew or of_clock.preparing,
                 )
             self.dispatcher.run()
-            if self.stopped and self.ledger is not None:
+            if self._stopped and self.ledger is not None:
                 self.ledger.drain()
         finally:
             self.close()
@@ -211,7 +211,7 @@ class Engine:
             self.filler.close()
         if self.ledger is not None:
             self.ledger.close()
-        self.loader.shutdown(_PATIENCE_SECONDS if self.stopped else None)
+        self.loader.shutdown(_PATIENCE_SECONDS if self._stopped else None)
         self.dispatcher.close()
 
     def stop(self) -> None:
@@ -220,7 +220,7 @@ class Engine:
         Where steps are made durable, the one under way ends first, and what was settled is
         committed if the store answers in time. Called again, neither is waited for.
         """
-        again, self.stopped = self.stopped, True
+        again, self._stopped = self.stopped, True
         if self.ledger is None or again:
             if self.ledger is not None:
                 self.ledger.leave()
@@ -233,6 +233,11 @@ class Engine:
         state: clock.State = self.cells[clock.NAME].state
         if state.granted is None:
             self.dispatcher.finish()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to."""
+        return self._stopped
 
     def pause(self, token: str) -> None:
         self.tell_clock(Pause(token=token))
@@ -409,7 +414,7 @@ class Engine:
                     self._took(self._feed, grant)
                 if self._gives_up is not None:
                     self._leave()
-                if self.stopped:
+                if self._stopped:
                     self.dispatcher.finish()
             case Finish(error=error):
                 self._error = error

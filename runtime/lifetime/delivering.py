@@ -36,9 +36,10 @@ def delivered_alone(config: Config, store: Store, name: str, *, delivers: bool) 
         raise ConfigError(
             f'no sink is called "{name}" in the configuration; add it, or name another'
         )
-    telling = Telling()
-    fence = acquired(store, config.lease.ttl, None, telling)
+    fence = acquired(store, config.lease.ttl, standby=None)
     lost: list[BaseException] = []
+    telling = Telling()
+    telling.fence = fence
     heartbeat = Heartbeat(store, fence, config.lease.ttl, lost.append, telling)
     in_memory = config.store.url == "memory://"
     try:
