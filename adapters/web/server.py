@@ -6,6 +6,7 @@ import hmac
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ ASKED_AT_ONCE = 16
 """How many may be answered at a time; more are told to come again."""
 
 SECONDS = 5.0
-"""How long who asks may take over it."""
+"""How long who asks may take over it, all in all."""
 
 
 class Answer(NamedTuple):
@@ -51,12 +52,10 @@ class Server:
         token: Callable[[], str | None],
         answers: Mapping[str, Callable[[], Answer]],
     ) -> None:
-        room = threading.BoundedSemaphore(ASKED_AT_ONCE)
-
         class Handler(_Handler):
             pass
 
-        Handler.answers, Handler.token, Handler.room = answers, staticmethod(token), room
+        Handler.answers, Handler.token = answers, staticmethod(token)
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             listening = type("Listening", (_Listening,), {"address_family": family})
@@ -68,7 +67,7 @@ class Server:
             ) from None
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="openbell-web", daemon=True
+            target=self._server.serve_forever, args=(0.1,), name="openbell-web", daemon=True
         )
         self._thread.start()
 
@@ -82,6 +81,33 @@ class _Listening(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
+    def __init__(self, *given: Any) -> None:
+        self._room = threading.BoundedSemaphore(ASKED_AT_ONCE)
+        super().__init__(*given)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        with suppress(OSError):
+            request.setblocking(False)
+            request.send(b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\n\r\n")
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        def break_off() -> None:
+            with suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+
+        late = threading.Timer(SECONDS, break_off)
+        late.daemon = True
+        late.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            late.cancel()
+            self._room.release()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.opt(exception=True).debug("web: who asked from {} was not answered", client_address)
 
@@ -90,16 +116,9 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = SECONDS
     answers: Mapping[str, Callable[[], Answer]]
     token: Callable[[], str | None]
-    room: threading.BoundedSemaphore
 
     def do_GET(self) -> None:
-        if not self.room.acquire(blocking=False):
-            self._say(Answer(503, "text/plain", "too many ask at once; ask again\n"))
-            return
-        try:
-            self._say(self._answer())
-        finally:
-            self.room.release()
+        self._say(self._answer())
 
     do_HEAD = do_GET
 

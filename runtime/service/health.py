@@ -42,11 +42,6 @@ class Health:
     def ready(self) -> bool:
         return not self.reasons
 
-    @property
-    def in_order(self) -> bool:
-        """Whether nobody needs to look after it: a standby is, though it reports nothing."""
-        return self.alive and (self.ready or self.phase in ("standby", "stopping"))
-
     def document(self) -> dict[str, Any]:
         """As `/readyz` has it."""
         return {

@@ -18,9 +18,6 @@ DAY_STATES = (*("NOT_STARTED", "PRE_MARKET", "ACTIVE", "POST_MARKET", "ENDED", "
 
 KIND = "text/plain; version=0.0.4; charset=utf-8"
 
-Families = Callable[[], Iterable[Any]]
-"""Metric families of prometheus_client, made anew when they are asked for."""
-
 
 class Metrics:
     """All of them as text.
@@ -29,8 +26,6 @@ class Metrics:
     ----------
     name : str
         Of the run.
-    further : iterable of callable
-        What other parts of the process have to tell.
 
     Raises
     ------
@@ -44,7 +39,6 @@ class Metrics:
         observed: Observed,
         health: Callable[[], Health],
         run: Callable[[], DurableRun | None],
-        further: Iterable[Families] = (),
     ) -> None:
         try:
             from prometheus_client import CollectorRegistry
@@ -56,7 +50,7 @@ class Metrics:
                 "'openbell[metrics]'`"
             ) from None
         self._name, self._observed = name, observed
-        self._health, self._run, self._further = health, run, tuple(further)
+        self._health, self._run = health, run
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -93,8 +87,6 @@ class Metrics:
         )
         if run is not None:
             yield from _of_run(run, health)
-        for families in self._further:
-            yield from families()
 
     def _of_process(self, health: Health) -> Iterator[Any]:
         from prometheus_client.core import InfoMetricFamily, StateSetMetricFamily

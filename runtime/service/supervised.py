@@ -19,7 +19,7 @@ from openbell.runtime.config import Config
 from openbell.runtime.lifetime.observed import Observed
 from openbell.runtime.lifetime.run import DurableRun
 from openbell.runtime.service.health import STUCK_SECONDS, Health, Watch
-from openbell.runtime.service.metrics import KIND, Families, Metrics
+from openbell.runtime.service.metrics import KIND, Metrics
 from openbell.runtime.service.rereading import Take, changes
 
 TICK_SECONDS = 0.25
@@ -48,13 +48,8 @@ class Supervised:
         The exit code where the run was not ready for too long.
     takes : iterable
         Who takes a change of which keys while the run is on, by the beginning of their names.
-    families : iterable of callable
-        What other parts of the process have for `/metrics`.
 
-    Raises
-    ------
-    openbell.errors.RunError
-        If `web.port` can't be listened on.
+    Entering it raises RunError if `web.port` can't be listened on.
     """
 
     def __init__(
@@ -65,7 +60,6 @@ class Supervised:
         *,
         takes: Iterable[tuple[str, Take]] = (),
         unready_code: int = 1,
-        families: Iterable[Families] = (),
     ) -> None:
         self.config = config
         self.observed = Observed()
@@ -90,6 +84,7 @@ class Supervised:
         self._watch = Watch(self.observed, stuck)
         self.health: Health = self._watch.look()
         """As it was when last looked."""
+        self._looked_at = monotonic()
         self._shown_at: Monotonic | None = None
         self._watched_at = monotonic()
         self._said, self._said_at = "", monotonic()
@@ -99,25 +94,18 @@ class Supervised:
         self._reread_asked = False
         self._ended = threading.Event()
         self._server: Server | None = None
-        if config.web.enabled:
-            self._server = Server(
-                config.web.host,
-                config.web.port,
-                lambda: self.config.web.token,
-                self._answers(families),
-            )
-            logger.info("web: listens on {}:{}", config.web.host, self._server.port)
         self._threads = [
             threading.Thread(target=of, name=name, daemon=True)
             for name, of in (("openbell-watch", self._look_on), ("openbell-deadman", self._live))
         ]
 
-    @property
-    def port(self) -> int | None:
-        """Where it answers; None: nowhere."""
-        return None if self._server is None else self._server.port
-
     def __enter__(self) -> Self:
+        web = self.config.web
+        if web.enabled:
+            self._server = Server(
+                web.host, web.port, lambda: self.config.web.token, self._answers()
+            )
+            logger.info("web: listens on {}:{}", web.host, self._server.port)
         for thread in self._threads:
             thread.start()
         return self
@@ -153,6 +141,7 @@ class Supervised:
 
     def _look(self) -> None:
         self.health = health = self._watch.look()
+        self._looked_at = monotonic()
         if self._reread_asked:
             self._reread_asked = False
             self._reread()
@@ -261,14 +250,13 @@ class Supervised:
             return str(error)
         return None
 
-    def _answers(self, families: Iterable[Families]) -> dict[str, Callable[[], Answer]]:
+    def _answers(self) -> dict[str, Callable[[], Answer]]:
         try:
             metrics = Metrics(
                 self.config.name,
                 self.observed,
                 lambda: self.health,
                 lambda: self._watch.run,
-                families,
             )
         except InputError as error:
             missing = f"{error}"
@@ -281,16 +269,20 @@ class Supervised:
                 return Answer(200, KIND, metrics.text())
 
         return {
-            "/healthz": lambda: _json(200 if self.health.alive else 503, self.health),
-            "/readyz": lambda: _json(200 if self.health.ready else 503, self.health),
+            "/healthz": lambda: self._told(self.health.alive),
+            "/readyz": lambda: self._told(self.health.ready),
             "/metrics": told,
         }
+
+    def _told(self, well: bool) -> Answer:
+        # Who looks may be stuck as well, and then nobody knows how it is.
+        known = monotonic() - self._looked_at < STUCK_SECONDS
+        document: dict[str, Any] = self.health.document()
+        if not known:
+            document |= {"alive": False, "ready": False, "reasons": ["nobody looks at the run"]}
+        text = orjson.dumps(document).decode()
+        return Answer(200 if well and known else 503, "application/json", f"{text}\n")
 
 
 def _nothing(config: Config) -> None:
     """It is looked up where it is used."""
-
-
-def _json(status: int, health: Health) -> Answer:
-    document: dict[str, Any] = health.document()
-    return Answer(status, "application/json", orjson.dumps(document).decode() + "\n")

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -120,18 +122,22 @@ def test_a_port_that_is_taken_is_refused_in_one_line(server: Server) -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_many_at_once_are_told_to_come_again() -> None:
+def test_many_at_once_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openbell.adapters.web.server.SECONDS", 120.0)
     go_on = threading.Event()
 
     def waits() -> Answer:
-        go_on.wait(60)
+        go_on.wait(120)
         return Answer(200, "text/plain", "")
 
     server = Server("127.0.0.1", 0, lambda: None, {"/": waits})
     statuses: list[int] = []
 
     def one() -> None:
-        statuses.append(ask(server, "/")[0])
+        try:
+            statuses.append(ask(server, "/")[0])
+        except Unanswered:  # it was told so before it had asked
+            statuses.append(503)
 
     threads = [threading.Thread(target=one) for _ in range(2 * ASKED_AT_ONCE)]
     for thread in threads:
@@ -144,6 +150,18 @@ def test_many_at_once_are_told_to_come_again() -> None:
     server.close()
 
     assert statuses.count(503) == ASKED_AT_ONCE == statuses.count(200)
+
+
+@pytest.mark.slow
+def test_who_asks_too_slowly_is_not_waited_for(server: Server) -> None:
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    with connection, suppress(OSError):
+        for _ in range(60):
+            connection.sendall(b"G")
+            time.sleep(0.5)
+        pytest.fail("it is still waited for")
+
+    assert ask(server, "/here")[0] == 200
 
 
 def test_nobody_there_is_said() -> None:

@@ -125,6 +125,7 @@ def test_a_run_tells_how_it_is_from_its_start_to_its_end(
 
     assert code == 0, process.told
     assert took < 5
+    assert re.search(r"INFO +\[\S+ \d{4}-\d\d-\d\d #\d+\] .*session", process.told)
     assert (health.code, health.out) == (0, "in order: running\n")
     assert "openbell_ready 1.0" in metrics
     assert documented_metrics() == told_metrics(metrics) | {"openbell_feed_age_seconds"}
