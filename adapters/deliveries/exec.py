@@ -9,12 +9,13 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import IO
 
 from openbell.adapters.deliveries.base import Failed, Message, Refused, SinkOptions
 from openbell.errors import ConfigError
 
-REFUSES = os.EX_DATAERR
-"""The exit code of a command that will not take a message, however often it gets it."""
+REFUSES = 65
+"""EX_DATAERR of sysexits.h: the exit code of a command that will not take a message, however often it gets it."""
 
 TAIL_BYTES = 2_000
 
@@ -68,7 +69,7 @@ class ExecSink:
                 _end(child)
             code = child.returncode
             if code:
-                why = f"{program}: exit code {code}{_last_line(said.fileno())}"
+                why = f"{program}: exit code {code}{_last_line(said)}"
                 raise Refused(why) if code == REFUSES else Failed(why)
 
     def close(self) -> None:
@@ -87,11 +88,13 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
+        if hasattr(os, "killpg"):
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
 
 
-def _last_line(file: int) -> str:
-    size = os.fstat(file).st_size
-    tail = os.pread(file, TAIL_BYTES, max(0, size - TAIL_BYTES)).decode(errors="replace")
-    lines = tail.strip().splitlines()
+def _last_line(said: IO[bytes]) -> str:
+    said.seek(max(0, said.seek(0, os.SEEK_END) - TAIL_BYTES))
+    lines = said.read(TAIL_BYTES).decode(errors="replace").strip().splitlines()
     return f": {lines[-1]}" if lines else ""

@@ -65,9 +65,9 @@ class FileSink:
             self.close()
         if self._opened is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            self._opened = file
-            _cut_half_line(file)
+            _cut_half_line(self._path)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            self._opened = os.open(self._path, flags, 0o600)
         return self._opened
 
     def _is_in_place(self, file: int) -> bool:
@@ -89,15 +89,19 @@ class FileSink:
         return self._path.with_name(f"{self._path.name}.{number}")
 
 
-def _cut_half_line(file: int) -> None:
+def _cut_half_line(path: Path) -> None:
     """What a kill left of a line is no line: it comes again as a whole."""
-    end = os.fstat(file).st_size
-    while end:
-        begin = max(0, end - 65536)
-        newline = os.pread(file, end - begin, begin).rfind(b"\n")
-        if newline >= 0:
-            end = begin + newline + 1
-            break
-        end = begin
-    if end != os.fstat(file).st_size:
-        os.ftruncate(file, end)
+    if not path.is_file():
+        return
+    with path.open("r+b") as file:
+        end = size = file.seek(0, os.SEEK_END)
+        while end:
+            begin = max(0, end - 65536)
+            file.seek(begin)
+            newline = file.read(end - begin).rfind(b"\n")
+            if newline >= 0:
+                end = begin + newline + 1
+                break
+            end = begin
+        if end != size:
+            file.truncate(end)

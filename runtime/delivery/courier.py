@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice, takewhile
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from loguru import logger
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
@@ -16,9 +16,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 from openbell.adapters.deliveries import Failed, Message, Refused, Sink
 from openbell.adapters.stores import Fenced, Store, Unavailable
 from openbell.errors import StoreError
+from openbell.hidden import conceal
 from openbell.hosttime import Monotonic, monotonic, utc_now, wall
 from openbell.messages.events import NoticeKind
 from openbell.runtime.config.model import SinkConfig
+from openbell.runtime.delivery.callbacks import CallbackSink
 from openbell.runtime.delivery.limits import Paced
 from openbell.runtime.delivery.lines import Line, event_pages, last_event, signal_pages
 from openbell.runtime.delivery.positions import (
@@ -33,9 +35,9 @@ from openbell.runtime.delivery.positions import (
     encoded,
     position_of,
 )
+from openbell.runtime.record.news import News
 from openbell.runtime.record.telling import Tell
 from openbell.runtime.record.writing import wall_time
-from openbell.runtime.results.signals import Signal, signal_in
 
 SAVE_SECONDS = 0.2
 """How long a position may lag behind while deliveries go well: a kill has so much sent again."""
@@ -50,28 +52,6 @@ TOLD_TRIES = 3
 """A message that failed so often is told of: what is taken at the second try is no trouble."""
 
 T = TypeVar("T")
-
-
-class Listened(Protocol):
-    """What tells that there is more."""
-
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]: ...
-
-
-class CallbackSink:
-    """A function of the program's own."""
-
-    at_once = 1
-
-    def __init__(self, handler: Callable[[Signal], object]) -> None:
-        self._handler = handler
-
-    def deliver(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            self._handler(signal_in(message.fields, message.cursor))
-
-    def close(self) -> None:
-        """Does nothing: it is the program's."""
 
 
 class _Interrupted(Exception):
@@ -103,7 +83,7 @@ class Courier:
         sink: Sink,
         store: Store,
         fence: int,
-        news: Sequence[Listened],
+        news: Sequence[News],
         tell: Tell,
         *,
         age_seconds: Callable[[datetime], float],
@@ -439,7 +419,7 @@ class Courier:
                     failing_id=batch[0].id,
                     tries=before.tries + 1,
                     failing_since=wall() if since is None else since,
-                    error=str(failed),
+                    error=conceal(str(failed)),
                 )
             )
             raise failed from error
@@ -594,9 +574,3 @@ class Courier:
         changed = {at(self.name): encoded(self.position), **(more or {})}
         self._answered(lambda: self._store.keep(self._fence, changed))
         self._dirty, self._saved_at = False, monotonic()
-
-
-def age_by(now_ns: Callable[[], int]) -> Callable[[datetime], float]:
-    """How many seconds before an instant, ns UTC, another one was."""
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return lambda known: now_ns() / 1e9 - (known - epoch).total_seconds()

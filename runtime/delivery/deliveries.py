@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from loguru import logger
@@ -14,8 +15,10 @@ from openbell.hosttime import monotonic, wall_ns
 from openbell.runtime.config import Config
 from openbell.runtime.config.model import SinkConfig
 from openbell.runtime.config.sinks import opened_sink
-from openbell.runtime.delivery.courier import CallbackSink, Courier, Listened, age_by
+from openbell.runtime.delivery.callbacks import CallbackSink
+from openbell.runtime.delivery.courier import Courier
 from openbell.runtime.delivery.positions import status_of
+from openbell.runtime.record.news import News
 from openbell.runtime.record.telling import Tell
 from openbell.runtime.results.signals import Signal
 
@@ -49,7 +52,7 @@ class Deliveries:
         config: Config,
         opened: Callable[[], Store],
         fence: int,
-        news: Sequence[Listened],
+        news: Sequence[News],
         tell: Tell,
         *,
         live_from_ns: int,
@@ -59,7 +62,7 @@ class Deliveries:
         self._opened = opened
         self._fence = fence
         self._news, self._tell = news, tell
-        self._age = age_by(wall_ns if config.by_the_wall else lambda: live_from_ns)
+        self._now_ns: Callable[[], int] = wall_ns if config.by_the_wall else lambda: live_from_ns
         self.couriers: list[Courier] = []
         try:
             for place, of in enumerate(config.sinks):
@@ -95,13 +98,17 @@ class Deliveries:
             self._fence,
             self._news,
             self._tell,
-            age_seconds=self._age,
+            age_seconds=self._age_seconds,
             max_age_seconds=self._config.sinks_max_age.seconds,
             shares_store=shared,
         )
         self.couriers.append(courier)
         courier.register()
         return courier
+
+    def _age_seconds(self, known: datetime) -> float:
+        """How long ago an instant was; of days that are past, when they began late."""
+        return self._now_ns() / 1e9 - known.timestamp()
 
     def start(self) -> None:
         self._started = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import threading
 import time
 from collections.abc import Iterator
@@ -11,15 +12,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pyarrow.parquet as pq
 import pytest
 from observed import eventually
 from receivers import OK, Answer, Receiver, receiving
 
+import openbell
 from openbell.adapters.sample import write_sample
 from openbell.adapters.stores import open_store
-from openbell.runtime.api import Runtime
+from openbell.errors import ConfigError
+from openbell.runtime.api import Runtime, Signal
 from openbell.runtime.delivery import courier
 from openbell.runtime.delivery.positions import statuses
+
+RECEIVER = Path(__file__).parents[3] / "examples" / "webhook_receiver.py"
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +143,92 @@ def test_events_that_are_asked_for_are_sent_too_each_once(minutes: Path, tmp_pat
     assert {got.headers["X-Openbell-Kind"] for got in receiver.got} == {"event"}
     status = fares(keys)
     assert (status["events_delivered"], status["delivered"], status["waits"]) == (6, 0, 0)
+
+
+# A function of the program's own
+
+
+def test_a_function_gets_every_signal_again_until_it_takes_it_and_goes_on_after_a_restart(
+    minutes: Path, tmp_path: Path, quick: None
+) -> None:
+    keys = configured(minutes, tmp_path, feed={"end": "2024-07-02"})
+    got: list[str] = []
+
+    def fails_once(signal: Signal) -> None:
+        got.append(signal.id)
+        if len(got) == 2:
+            raise ValueError("not yet")
+
+    with Runtime.from_config(keys) as runtime:
+        runtime.add_sink("orders", fails_once)
+        runtime.run()
+        with pytest.raises(ConfigError, match="another name"):
+            runtime.add_sink("orders", print)
+    first = [key for key, _ in logged(keys)]
+    with Runtime.from_config({**keys, "feed": {}}) as runtime:
+        runtime.add_sink("orders", fails_once)
+        runtime.run()
+        (status,) = runtime.status()["sinks"]
+
+    assert len(first) > 5
+    assert got == [*first[:2], *[key for key, _ in logged(keys)][1:]]
+    assert status["state"] == "up to date"
+
+
+def test_a_function_that_is_at_work_is_waited_for_when_the_runtime_closes(
+    minutes: Path, tmp_path: Path
+) -> None:
+    begun, goes_on, done = threading.Event(), threading.Event(), []
+
+    def slow(signal: Signal) -> None:
+        begun.set()
+        goes_on.wait(60)
+        done.append(signal.id)
+
+    runtime = Runtime.from_config(configured(minutes, tmp_path))
+    runtime.add_sink("slow", slow)
+    runtime.start()
+    assert begun.wait(60)
+    threading.Timer(0.1, goes_on.set).start()
+    runtime.close()
+
+    assert len(done) == 1
+
+
+@pytest.mark.parametrize("durable", [False, None])
+def test_who_keeps_no_state_has_no_sinks(
+    minutes: Path, tmp_path: Path, durable: bool | None
+) -> None:
+    keys = configured(minutes, tmp_path)
+    data = None if durable is False else pq.read_table(minutes)
+    with (
+        Runtime.from_config(keys, data, durable=durable) as runtime,
+        pytest.raises(ConfigError, match="keeps no state"),
+    ):
+        runtime.add_sink("orders", print)
+
+    with pytest.raises(ConfigError, match="sends signals nowhere"):
+        Runtime.from_config({**keys, "sinks": [{"type": "stdout"}]}, data, durable=durable)
+    with pytest.raises(ConfigError, match="sends signals nowhere"):
+        openbell.backtest({**keys, "sinks": [{"type": "stdout"}]})
+
+
+def test_two_sinks_with_one_name_are_refused(minutes: Path, tmp_path: Path) -> None:
+    keys = configured(minutes, tmp_path, {"type": "stdout"}, {"type": "stdout"})
+
+    with pytest.raises(ConfigError, match=r"sinks\[0\] has that name"):
+        Runtime.from_config(keys)
+
+
+# The receiver of examples/
+
+
+def test_the_example_receiver_acts_once_and_refuses_an_id_with_other_bytes(tmp_path: Path) -> None:
+    names = runpy.run_path(str(RECEIVER))
+    opened, taken = names["opened"], names["taken"]
+    with closing(opened(str(tmp_path / "acted.db"))) as db:
+        answers = [taken(db, "a", b"1"), taken(db, "a", b"1"), taken(db, "a", b"2")]
+        acts = db.execute("SELECT what FROM acts").fetchall()
+
+    assert answers == [200, 200, 409]
+    assert acts == [(b"1",)]
