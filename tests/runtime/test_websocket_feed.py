@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from contextlib import closing
@@ -158,3 +159,23 @@ def test_a_socket_that_is_open_and_mute_is_subscribed_to_anew_and_then_made_anew
     sub = {"sub": ["A", "B"]}
     assert of.heard[:3] == [(0, sub), (0, sub), (1, sub)]
     assert not status["refused"]
+
+
+def test_a_token_that_is_renewed_in_a_file_is_used_for_the_next_connection(
+    tmp_path: Path,
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("old")
+    renews = tmp_path / "renew.py"
+    renews.write_text(f"open({str(token)!r}, 'w').write('new')")
+
+    with vendor(lambda client: client.stay(), answers=[401]) as of:
+        made = config(tmp_path, of.url, headers={"Authorization": f"Bearer ${{file:{token}}}"})
+        made["feed"]["renew"] = [sys.executable, str(renews)]
+        with openbell.Runtime.from_config(made) as runtime:
+            runtime.start()
+            wait_for(lambda: len(of.requests) == 2)
+            wait_for(lambda: runtime.status()["feed"]["connection"] == "connected")
+
+    used = [request.headers["Authorization"] for request in of.requests]
+    assert used == ["Bearer old", "Bearer new"]
