@@ -20,10 +20,10 @@ def main() -> None:
     """
     for number in _ENDING:
         signal.signal(number, _leave)
-    runs = sys.argv[1:2] == ["run"] and not (sys.stdin is not None and sys.stdin.isatty())
-    if runs:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_ENDING, signal.SIGHUP})
+    if sys.platform != "win32":
+        if sys.argv[1:2] == ["run"] and not (sys.stdin is not None and sys.stdin.isatty()):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_ENDING, signal.SIGHUP})
     from openbell.runtime.cli.app import main as run
 
     signal.signal(signal.SIGINT, signal.default_int_handler)

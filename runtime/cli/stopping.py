@@ -54,7 +54,7 @@ def interruptible() -> Iterator[Interruption]:
 @contextmanager
 def rereadable(reread: Callable[[], None]) -> Iterator[None]:
     """SIGHUP has the configuration read again; at a terminal it ends the process, as that is gone."""
-    if sys.stdin is not None and sys.stdin.isatty():
+    if sys.platform == "win32" or (sys.stdin is not None and sys.stdin.isatty()):
         yield
         return
     before = signal.signal(signal.SIGHUP, lambda number, frame: reread())

@@ -1017,8 +1017,8 @@ class WebConfig(Section):
     def _contradictions(self) -> Iterator[Problem]:
         if self.enabled and self.token is None and not values.is_loopback(self.host):
             yield (
-                ("token",),
-                f'others can reach "{self.host}"; set a token, or host: 127.0.0.1',
+                ("host",),
+                "others can reach it: set web.token too, or write 127.0.0.1",
             )
 
 

@@ -188,6 +188,9 @@ class Watch:
                 else "its rows can't be had"
             )
             reasons.append(f"the day is in {of_day.state}: {why}")
+        of_clock: clock.State = run.engine.cells[clock.NAME].state
+        if phase == "running" and of_clock.tokens:
+            reasons.append(f"the clock is held by {', '.join(sorted(of_clock.tokens))}")
         if run.feed is not None and run.feed.away:
             why = run.feed.connection.why
             reasons.append(f"the feed can't be reached{f': {why}' if why else ''}")

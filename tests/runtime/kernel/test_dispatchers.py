@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pykka
 import pytest
+from faults.crashing import wait_until
 from runs import Found, MemorySource, drained, of_cases, plain, plan_of, some_days
 
 from openbell.actors.effects import Actor, Effect, Effects, Finish, Publish
@@ -354,3 +355,32 @@ def test_a_step_that_can_never_end_is_an_error_and_says_who_waits_for_whom() -> 
 
     with pytest.raises(RunError, match="right waits for lost; last waits for right; "):
         inline.run()
+
+
+def test_who_asks_is_answered_on_each_thread_that_runs_actors(pair: Pair) -> None:
+    answered: list[str] = []
+
+    asked = pair.dispatcher.ask(None, lambda: answered.append(threading.current_thread().name))
+    pair.dispatcher.post("first", Go(number=1))
+    pair.dispatcher.post("first", End())
+    pair.dispatcher.run()
+    wait_until(lambda: len(answered) >= asked)
+
+    assert len(answered) == asked == (2 if isinstance(pair.dispatcher, Threads) else 1)
+    assert len(set(answered)) == asked
+    assert pair.seen == [1]
+
+
+def test_an_actor_that_hangs_does_not_answer(threaded: Pair) -> None:
+    answered: list[str] = []
+    threaded.gate.clear()
+    threaded.dispatcher.post("first", Go(number=1))
+    assert threaded.entered.wait(60)
+
+    threaded.dispatcher.ask("first", lambda: answered.append("first"))
+    threaded.dispatcher.ask("last", lambda: answered.append("last"))
+    wait_until(lambda: len(answered) > 0)
+
+    assert answered == ["last"]
+    threaded.gate.set()
+    wait_until(lambda: len(answered) == 2)
