@@ -625,6 +625,11 @@ def _noted(state: State, inputs: tuple[Input, ...]) -> State:
                 state = changed(state, awaiting=None, waiting=False)
             case Rang(name=name):
                 state = changed(state, alarms=without(state.alarms, (name,)))
+            case Roll(instead_of=waiting) if waiting is not None:
+                left = tuple(
+                    i for i in state.inputs if not (isinstance(i, Loaded) and i.date == waiting)
+                )
+                state = changed(state, inputs=left)  # of its hours before
             case Roll() | RollFailed():
                 state = changed(state, alarms=without(state.alarms, (ROLL,)), rolling=False)
     return state

@@ -15,7 +15,14 @@ from openbell.actors.effects import Actor, Effect, Effects, Publish
 from openbell.market.bars import DayData
 from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, TradingDay
 from openbell.market.silence import Listening, SilenceRules, begun, judged, usual_before
-from openbell.market.windows import SessionSpec, Window, boundaries, holds, session_window
+from openbell.market.windows import (
+    SessionSpec,
+    Window,
+    boundaries,
+    holds,
+    hours_in_words,
+    session_window,
+)
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
@@ -132,6 +139,10 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                 match entered:
                     case Start(days=days, live_from_ns=live_from):
                         state = _begun(settings, State(plan=days, live_from_ns=live_from), said)
+                    case Roll(day=following, instead_of=date) if date is not None:
+                        if following is not None and _waits_for_its_open(state, date):
+                            said.append(_other_hours(state, grant, following))
+                            state = _begun(settings, _followed_by(state, following), said)
                     case Roll(day=following):
                         if settings.wall is not None:
                             state = _followed_by(state, following)
@@ -404,6 +415,21 @@ def _halted(state: State, halt: Halted, asked: list[Effect]) -> State:
     )
     asked += told
     return replace(state, listening=heard)
+
+
+def _waits_for_its_open(state: State, of: date) -> bool:
+    return state.phase == "load" and state.state == "PRE_MARKET" and state.day.date == of
+
+
+def _other_hours(state: State, grant: Grant, now: TradingDay) -> Noticed:
+    today = state.day.date
+    hours = f"{now.date}, {hours_in_words(now)}"
+    return Noticed(
+        kind="calendar.changed",
+        at_ns=grant.until_ns,
+        why=f"{today} waited for its open; by the calendar of now it is {hours}",
+        date=today,
+    )
 
 
 def _lacking(filled: NotFilled, grant: Grant) -> list[Message]:

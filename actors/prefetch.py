@@ -29,6 +29,7 @@ from openbell.messages.control import (
     LoadTimedOut,
     NotFilled,
     Rang,
+    Roll,
 )
 from openbell.messages.data import Batch, Load
 from openbell.messages.session import DayCleared, DayOpened
@@ -114,6 +115,9 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                     host_ns = entered.host_ns
                     if entered.name == OPEN and state.rows is not None and state.arrived is None:
                         state = changed(state, arrived=_none_came(state.rows))
+                elif isinstance(entered, Roll) and entered.instead_of is not None:
+                    others = tuple(day for day in state.asked if day != entered.instead_of)
+                    state = changed(state, asked=others)
                 elif isinstance(entered, LoadFailed):
                     left = tuple(day for day in state.asked if day != entered.date)
                     state = changed(state, asked=left)

@@ -115,6 +115,9 @@ class Roll(Input):
     day: TradingDay | None = None
     """Which one, as the calendar has it by now, where time goes by the host's clock; None: none of
     the run's follows. Elsewhere the next of the plan, and this is None."""
+    instead_of: date | None = None
+    """The day that waits for its open, and has other hours by now, or is none; nothing where it does
+    not wait any more. None: the day that was open is over."""
 
 
 class RollFailed(Input):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
@@ -29,7 +30,7 @@ from openbell.actors.effects import (
 from openbell.adapters.sources import Source
 from openbell.errors import DayFailed, FeedSilent, OpenbellError
 from openbell.hosttime import HostClock
-from openbell.market.days import MarketTime, TradingDay
+from openbell.market.days import ONE_DAY, MarketTime, TradingDay
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
@@ -90,6 +91,7 @@ class Engine:
         check_seconds: float = 60.0,
         day_after: Callable[[date], TradingDay | None] | None = None,
         jumped: Callable[[int], None] = lambda by_ns: None,
+        checked: Callable[[], None] = lambda: None,
         telling: Telling | None = None,
         settled: Callable[[Commit, Grant], None] = lambda commit, grant: None,
         exits_in_silence: bool = False,
@@ -131,14 +133,18 @@ class Engine:
         self._pacer = Pacer(pace.speed, self.tell_clock) if pace.scaled else None
         self.timekeeper: Timekeeper | None = self._pacer
         self._day_after = day_after
+        self._jumped = jumped
+        self.elsewhere: Callable[[Callable[[], None]], None] = self._on_a_thread
+        """Does what takes seconds, and must not hold the actors' thread: a calendar's next year."""
         if pace.wall and feed is not None and host is not None:
             keeper = WallKeeper(
                 self.tell_clock,
                 feed.complete_ns,
                 host,
                 check_seconds=check_seconds,
-                jumped=jumped,
+                jumped=self.clock_set,
                 stopped=self._stood_still,
+                checked=checked,
             )
             self.timekeeper, feed.handed_over = keeper, keeper.handed_over
         self._listens_from: MarketTime | None = None
@@ -350,6 +356,30 @@ class Engine:
                 self.came.days = days
         return Roll(day=following)
 
+    def reopen(self, waiting: TradingDay, now: TradingDay) -> None:
+        """The day that waits for its open is another one by now."""
+        if self._feed is not None:
+            days = self._feed.follow(waiting.date - ONE_DAY, now)
+            if self.came is not None:
+                self.came.days = days
+        self.tell_clock(Roll(day=now, instead_of=waiting.date))
+
+    def _on_a_thread(self, work: Callable[[], None]) -> None:
+        def done() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 it ends the run, as it does on its own thread
+                self.dispatcher.fail(error)
+
+        threading.Thread(target=done, name="openbell-calendar", daemon=True).start()
+
+    def clock_set(self, by_ns: int) -> None:
+        """The host's clock was set: forward also where the whole host stood still, as a virtual
+        machine that was paused does, so that much may wait outside."""
+        self._jumped(by_ns)
+        if by_ns > 0 and self._feed is not None:
+            self._feed.fall_behind()
+
     def _stood_still(self, seconds: float) -> None:
         self.telling.tell(
             "clock.stopped",
@@ -378,7 +408,7 @@ class Engine:
             ):
                 pass  # a replay goes no further than what it is given
             case NextDay(after=after):
-                self.tell_clock(self._roll(after))
+                self.elsewhere(lambda: self.tell_clock(self._roll(after)))
             case TooLate(arrived=Backfilled(date=day)):
                 why = f"{day}: what history has of it came when it was over, and is not used"
                 self.telling.tell("backfill.failed", why, trading_date=day)

@@ -74,6 +74,8 @@ class ByHand:
     """Stands for the calendar when a day rolls."""
     starting: Callable[[_Run], None] = lambda made: None
     """Gets each process before it runs."""
+    read_again: Callable[[ByHand], dict[str, Any]] | None = None
+    """The configuration as it is written by now."""
     kills_at: frozenset[int] = frozenset()
     """Messages, counted over all processes, before which a process is killed and begun again."""
     history: Callable[[Sequence[str], int, int], RawRows] | None = None
@@ -209,7 +211,9 @@ class _Run(InlineRun):
         self.of, self._acts, self._until = of, acts, until
         self._sent_again = False
         self.round_trips = of.round_trips
-        super().__init__(config_from(of.config), of.store, of.clock)
+        written = of.read_again
+        again = None if written is None else lambda: config_from(written(of))
+        super().__init__(config_from(of.config), of.store, of.clock, read_again=again)
         if self.filler is not None:
             self.filler.begin = lambda work: self._later(of.history_takes, work)
             self.filler.later = self._later

@@ -274,10 +274,12 @@ class InlineRun(DurableRun):
                 self.feed.complete_ns,
                 self.host,
                 check_seconds=self.config.day.boundary_check_interval.seconds,
-                jumped=self.telling.jumped,
+                jumped=engine.clock_set,
+                checked=self._look_at_calendar,
             )
             engine.timekeeper, self.feed.handed_over = keeper, keeper.handed_over
-            engine._day_after = self._day_after
+            engine._day_after, engine._jumped = self._day_after, self.telling.jumped
+            engine.elsewhere = lambda work: work()
         return engine
 
     def _host_clock(self) -> HostClock:

@@ -67,6 +67,8 @@ class WallKeeper:
         Told by how many ns the host's clock was set forward, or back.
     stopped : callable
         Told for how many seconds nothing ran.
+    checked : callable
+        Told when the clock was woken for that.
     """
 
     def __init__(
@@ -78,17 +80,19 @@ class WallKeeper:
         check_seconds: float = 60.0,
         jumped: Callable[[int], None] = lambda by_ns: None,
         stopped: Callable[[float], None] = lambda seconds: None,
+        checked: Callable[[], None] = lambda: None,
         now: Callable[[], Monotonic] = running,
     ) -> None:
         self._deliver, self._complete, self._host = deliver, complete, host
         self._check_ns = round(check_seconds * SECOND_NS)
         self._jumped, self._stopped = jumped, stopped
+        self._checked = checked
         self._now = now
         self._changed = threading.Condition()
         self._wanted = EPOCH
         self._again_ns = EPOCH
         """When it is woken for that again; EPOCH: it was not yet."""
-        self._checked_ns = host()
+        self._checked_ns = self._looked_ns = host()
         self._turns = 0
         """How often something changed that a wait has to know of."""
         self._closed = False
@@ -125,11 +129,15 @@ class WallKeeper:
             due = wanted != EPOCH and host >= wakes
             if not due and host - self._checked_ns < self._check_ns:
                 return (wakes - host) / SECOND_NS if wanted != EPOCH else None
+            if checks := host - self._looked_ns >= self._check_ns:
+                self._looked_ns = host
             self._checked_ns = host
             if due:
                 self._again_ns = MarketTime(host + AGAIN_NS)
         if due and not woken:
             self.drift.add((host - wanted) / SECOND_NS)
+        if checks:
+            self._checked()
         self._deliver(Woke(at_ns=host, complete_ns=self._complete(host)))
         return AGAIN_NS / SECOND_NS if due else 0.0
 

@@ -17,9 +17,9 @@ from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable
-from openbell.errors import ConfigError, DayFailed, LeaseLost, StoreError
+from openbell.errors import CalendarError, ConfigError, DayFailed, LeaseLost, StoreError
 from openbell.hosttime import HostClock, wall
-from openbell.market.days import TradingDay
+from openbell.market.days import ONE_DAY, TradingDay
 from openbell.market.windows import hours_in_words
 from openbell.messages.control import Prepared, Recover
 from openbell.runtime.config import Config
@@ -125,6 +125,10 @@ class DurableRun:
         """What who looks after the process wants to know of the run."""
         self.config = config
         self._read_again = read_again
+        self._calendar_seen: object = tuple(
+            getattr(config.calendar, key) for key in sorted(READ_AGAIN)
+        )
+        """What of the configuration's calendar the days' hours were made from."""
         self._in_error = in_error
         self.pace = config.pace()
         self.host = self._host_clock()
@@ -415,6 +419,7 @@ class DurableRun:
             check_seconds=self.config.day.boundary_check_interval.seconds,
             day_after=self._day_after,
             jumped=self.telling.jumped,
+            checked=self._look_at_calendar,
             telling=self.telling,
             exits_in_silence=self.config.feed.silent == "exit",
             step_times=self.observed.step_times,
@@ -435,6 +440,47 @@ class DurableRun:
                 )
         return day_after(config, day)
 
+    def _look_at_calendar(self) -> None:
+        """Whether the calendar is written in another way by now: then the day's hours are looked up,
+        elsewhere, as a new span of years takes seconds."""
+        if self._read_again is None:
+            return
+        try:
+            calendar = self._read_again().calendar
+        except (ConfigError, OSError):  # told when the day rolls
+            return
+        written = tuple(getattr(calendar, key) for key in sorted(READ_AGAIN))
+        if written != self._calendar_seen:
+            self._calendar_seen = written
+            self.engine.elsewhere(self._compare_hours)
+
+    def _compare_hours(self) -> None:
+        """A day that waits for its open has the calendar's hours of now; one that is under way keeps
+        its own, which is told."""
+        of_day: day.State = self.engine.cells[day.NAME].state
+        if of_day.position < 0 or of_day.is_over:
+            return
+        today = of_day.day
+        try:
+            now = self._day_after(today.date - ONE_DAY)
+        except CalendarError:  # as when the day rolls
+            return
+        if now is None or (now.date, now.segments) == (today.date, today.segments):
+            return
+        if of_day.phase == "load":
+            self.engine.reopen(today, now)
+        else:
+            self._tell_other_hours(today, now if now.date == today.date else None)
+
+    def _tell_other_hours(self, today: TradingDay, now: TradingDay | None) -> None:
+        says = "that there is no trading" if now is None else hours_in_words(now)
+        self.telling.tell(
+            "calendar.changed",
+            f"{today.date}: the calendar says {says} by now; the day under way keeps the hours that "
+            "it began with, the next one has the calendar's",
+            trading_date=today.date,
+        )
+
     def _say_other_hours(self) -> None:
         """That the calendar has other hours by now for the day under way, which keeps its own."""
         of_day: day.State = self.engine.cells[day.NAME].state
@@ -443,13 +489,10 @@ class DurableRun:
         today = of_day.day
         now = next((planned for planned in self.plan.days if planned.date == today.date), None)
         if now is None or now.segments != today.segments:
-            says = "that there is no trading" if now is None else hours_in_words(now)
-            self.telling.tell(
-                "calendar.changed",
-                f"{today.date}: the calendar says {says} by now; the day under way keeps the hours "
-                "that it began with, the next one has the calendar's",
-                trading_date=today.date,
-            )
+            if of_day.phase == "load":
+                self._calendar_seen = None  # it is looked at soon: that day waits for its open
+            else:
+                self._tell_other_hours(today, now)
 
     def _host_clock(self) -> HostClock:
         """What moves time, where the configuration leaves it to the host."""

@@ -411,3 +411,75 @@ def test_bars_that_have_not_ended_are_from_ahead_of_the_clock() -> None:
 
     found = run.sessions()["Morning"]["symbols_data"]["A"]
     assert (found["tick_count"], found["high"]) == (2, 103)
+
+
+def edited(when: str, day: str, **calendar: Any) -> ByHand:
+    """A run whose configuration's calendar is written in another way from an instant on."""
+    made = config(day={"timeout_seconds": "1d"})
+    run = ByHand(made, at("12:00"))
+    changes = at(when, day)
+    run.read_again = lambda of: (
+        made | ({"calendar": calendar} if of.clock.seconds >= changes else {})
+    )
+    return run
+
+
+@pytest.mark.parametrize("killed", [None, "22:00"])
+def test_a_day_that_waits_for_its_open_takes_the_hours_that_are_written_by_then(
+    killed: str | None,
+) -> None:
+    run = edited("20:00", "2024-07-01", special_sessions={"2024-07-02": "10:00-11:00"})
+    for n in range(6):
+        run.tick(at("10:01", "2024-07-02") + 50 * n, "A", 90 + n)
+    if killed is not None:
+        run.kill(at(killed), at("09:00", "2024-07-02"))
+
+    run.until(at("12:30", "2024-07-02"))
+
+    of_second = [(when, what) for when, what in run.seen if when in ("10:00:00", "11:00:02")]
+    assert ("10:00:00", "ACTIVE") in of_second
+    assert ("11:00:02", "POST_MARKET") in of_second
+    assert ("09:30:00", "ACTIVE") not in run.seen
+    told = [entry for entry in run.audit("notice") if entry["kind"] == "calendar.changed"]
+    assert [entry["trading_date"] for entry in told] == ["2024-07-02"]
+    again = replay_day(config_from(run.config), run.store, date(2024, 7, 2))
+    assert again.differs is None
+
+
+def test_a_day_that_waits_and_is_a_closure_by_then_does_not_open() -> None:
+    run = edited("20:00", "2024-07-01", closures=["2024-07-02"])
+
+    run.until(at("12:30", "2024-07-03"))
+
+    opened = [entry["trading_date"] for entry in run.audit("day") if entry["to"] == "ACTIVE"]
+    assert opened == ["2024-07-01", "2024-07-03"]
+
+
+def test_a_change_of_the_day_under_way_is_told_and_applies_from_the_next() -> None:
+    run = edited("14:00", "2024-07-01", early_closes={"2024-07-01": "15:00"})
+
+    run.until(at("09:31", "2024-07-02"))
+
+    assert ("16:00:02", "POST_MARKET") in run.seen
+    told = [entry for entry in run.audit("notice") if entry["kind"] == "calendar.changed"]
+    assert [entry["trading_date"] for entry in told] == ["2024-07-01"]
+    assert "09:30–15:00" in told[0]["why"]
+
+
+def test_a_host_that_stood_still_as_a_whole_has_what_came_meanwhile_waited_for() -> None:
+    """The clocks of a virtual machine that is paused stand too; UTC is set forward when it goes on."""
+    run, behind = traded(), list[float]()
+
+    def paused(of: ByHand) -> None:
+        assert of.run is not None
+        assert of.run.feed is not None
+        of.run.feed.fall_behind = lambda: behind.append(of.clock.seconds)  # type: ignore[method-assign]
+        of.clock.set_ahead += 600
+
+    def set_back(of: ByHand) -> None:
+        of.clock.set_ahead -= 300
+
+    run.do(at("11:00"), paused).do(at("11:30"), set_back).until(at("11:40"))
+
+    assert [round(seconds - at("11:00")) <= 60 for seconds in behind] == [True]
+    assert [entry["kind"] for entry in run.audit("clock")] == ["clock.forward", "clock.back"]
