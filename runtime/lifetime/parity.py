@@ -38,7 +38,7 @@ from openbell.runtime.lifetime.rerunning import (
 from openbell.runtime.record import brought
 from openbell.runtime.record.journal import NotHere
 from openbell.runtime.record.recorded import stretches
-from openbell.runtime.record.recordings import RecordedDay, read_day, recorded_days
+from openbell.runtime.record.recordings import OpenDay, about_day, recorded_days
 from openbell.runtime.results.collecting import Collected
 from openbell.runtime.results.recording import Recorder
 
@@ -109,19 +109,20 @@ def parity(config: Config, store: Store, day: date, recording: Path | None = Non
         days = recorded_days(folder)
         if day not in days:
             raise InputError(f"{folder}: has no recording of {day}")
-        recorded = read_day(days[day], day)
-        if others := not_as_recorded(config, recorded.about):
+        about = about_day(days[day], day)
+        if others := not_as_recorded(config, about):
             raise ConfigError(
                 f"{folder}: {day} was recorded under another configuration: {'; '.join(others)}; "
                 f"{way_out('name that one with --config', 'pass that one')}"
             )
         again = _again(config, days[day], day)
+        in_order = _sorted(config, OpenDay(days[day], day))
     return Parity(
         day,
-        recorded.about.rows,
-        len(recorded.steps),
+        about.rows,
+        about.last - about.first + 1,
         compared(LIVE, live, RECORDED, again),
-        compared(LIVE, of_the_market(live), SORTED, of_the_market(_sorted(config, recorded))),
+        compared(LIVE, of_the_market(live), SORTED, of_the_market(in_order)),
     )
 
 
@@ -261,7 +262,7 @@ def _again(config: Config, folder: Path, day: date) -> Answers:
     return _of_run(kept, day)
 
 
-def _sorted(config: Config, recorded: RecordedDay) -> Answers:
+def _sorted(config: Config, recorded: OpenDay) -> Answers:
     """What its rows come to in time order, none of them late."""
     about = recorded.about
     made = as_recorded(config, about)

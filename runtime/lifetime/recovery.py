@@ -66,6 +66,8 @@ class Restored:
         """What a feed brought of a day before them; read from the store when it is asked for."""
         self.results: list[Commit] = []
         """What steps that the states hold brought to results that are still to be had."""
+        self.granted: Callable[[Step], Grant]
+        """Gives a step's grant again, once the states are put back."""
         self.anew: date | None = None
         """The trading day that follows from its beginning: of the states only what earlier days
         brought counts."""
@@ -330,10 +332,12 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
         planned = of_day.day
         opened = loader.timed_out(planned) if of_day.without_rows else again(planned.date)
         cells[prefetch.NAME].state = replace(handing, rows=opened.data.rows)
-    grants = tuple(
-        steplog.granted(steplog.read(step.grant), again, without_rows, came, filled_with)
-        for step in restored.steps
-    )
+
+    def granted(step: Step) -> Grant:
+        return steplog.granted(steplog.read(step.grant), again, without_rows, came, filled_with)
+
+    restored.granted = granted
+    grants = tuple(map(granted, restored.steps))
     for asked in handing.asked:
         if asked not in read:
             loader.start(days[asked])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from openbell.adapters.sources.parquet import footer_digest
 from openbell.errors import ConfigError, DataError, DayFailed, InputError, way_out
 from openbell.market.days import DAY_NS, EPOCH, MarketTime, TradingDay
 from openbell.market.indicators import Indicator
-from openbell.messages.control import DayOver, Woke
+from openbell.messages.control import DayOver, Prepared, Woke
 from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.handover import HandOver
@@ -22,7 +23,7 @@ from openbell.runtime.lifetime.eras import Era, differences, plan_over
 from openbell.runtime.lifetime.keeping import CARRIED
 from openbell.runtime.lifetime.recovery import Restored, restore
 from openbell.runtime.lifetime.replaying import Replayed, gone_through
-from openbell.runtime.record import journal
+from openbell.runtime.record import filled, journal
 from openbell.runtime.record.codec import decode
 from openbell.runtime.record.journal import NotHere
 from openbell.runtime.record.ledger import Ledger
@@ -30,14 +31,19 @@ from openbell.runtime.record.recordings import (
     MARKS,
     ROWS,
     About,
-    RecordedDay,
+    OpenDay,
     about_day,
-    read_day,
     recorded_days,
 )
 from openbell.runtime.record.telling import Telling
 from openbell.runtime.results.events import MemoryEvents
 from openbell.runtime.results.recording import Recorder
+
+TOKEN = "recording"
+"""What the clock is held by while a recorded day's steps are given to it."""
+
+GIVEN = 256
+"""So many at a time: each has its rows with it, and counts of all symbols."""
 
 LIVE = ("feed", "day", "prefetch")
 """Sections of what determines a live day's answers whose effect a recording has already."""
@@ -97,16 +103,16 @@ def _span(days: Mapping[date, Path]) -> str:
     return f"{min(days)} to {max(days)}"
 
 
-def as_restored(recorded: RecordedDay) -> Restored:
-    """A recorded day as a restart finds one that is to be gone through from its beginning."""
+def as_restored(recorded: OpenDay) -> Restored:
+    """A recorded day as a restart finds one that is to be gone through from its beginning; its
+    steps are still to be given."""
     found = Restored(0, recorded.about.first - 1, EPOCH)
     found.anew = recorded.about.date
     for entry in recorded.kept:
         if entry.name.startswith(f"{CARRIED} "):
             found.states = decode(entry.body)
-    found.steps = recorded.steps
     found.journal = journal.days(recorded.kept)
-    found.came = dict(recorded.came)
+    found.filled = filled.fills(recorded.kept, lambda step, of: True)
     return found
 
 
@@ -129,7 +135,7 @@ def replay_recorded(
     if day not in days:
         kept = _span(days) if days else "none"
         raise InputError(f"{path}: has no recording of {day}; it has {kept}")
-    recorded = read_day(days[day], day)
+    recorded = OpenDay(days[day], day)
     about = recorded.about
     if others := not_as_recorded(config, about):
         raise ConfigError(
@@ -138,7 +144,9 @@ def replay_recorded(
         )
     planned = planned_as_recorded(config, about, about.day)
     engine = Engine(planned, _Files({day: days[day]}, (about,)), Recorder(()))
-    found = as_restored(recorded)
+    found, lines = as_restored(recorded), list(recorded.lines())
+    found.steps = tuple(step for step, _ in lines)
+    found.came = {step.number: came for step, came in lines if came is not None}
     return gone_through(engine, planned, found, day, about.first, until, compares=False)
 
 
@@ -181,24 +189,35 @@ class _Files(NotHere):
 
 
 class _Following(Ledger):
-    """Hands on what a recorded day's steps bring, and ends with the day.
+    """Gives a recorded day's steps, some at a time, hands on what they bring, and ends with the day.
 
-    Where the recording ends before, no more rows of the day come: it is gone through to its close.
+    The clock is held meanwhile, so that it does nothing by itself. Where the recording ends before
+    the day, no more rows of it come: it is let go, and goes through it to its close.
     """
 
     def __init__(
         self,
         engine: Engine,
-        about: About,
-        day: TradingDay,
+        recorded: OpenDay,
+        found: Restored,
         recorder: Recorder,
         events: MemoryEvents,
     ) -> None:
         self._engine, self._recorder, self._events = engine, recorder, events
+        self._found, self._lines = found, recorded.lines()
         self._brought: Commit | None = None
-        self._last, self._day = about.last, day
+        self._day, self._last = recorded.about.day, recorded.about.last
+        self._until = 0
+        """The last step that was given."""
         self.ended = self._told = False
         self.reached = 0
+
+    def further(self) -> Prepared:
+        """The next steps."""
+        lines = list(islice(self._lines, GIVEN))
+        self._found.came = {step.number: came for step, came in lines if came is not None}
+        self._until = lines[-1][0].number
+        return Prepared(grants=tuple(self._found.granted(step) for step, _ in lines))
 
     @property
     def outages(self) -> list[float]:
@@ -216,12 +235,15 @@ class _Following(Ledger):
         if self._brought is not None:
             brought, self._brought = self._brought, None
             self._events.settled(brought, settled.grant)
-        if self.reached < self._last:
+        if self.reached < self._until:
             return
-        if self.ended:
+        if self.reached < self._last:
+            self._engine.tell_clock(self.further())
+        elif self.ended:
             self._engine.dispatcher.finish()
         elif not self._told:
             self._told = True
+            self._engine.resume(TOKEN)
             after = MarketTime(self._day.close_ns + DAY_NS)
             self._engine.tell_clock(Woke(at_ns=after, complete_ns=after))
             self._engine.tell_clock(DayOver(date=self._day.date))
@@ -278,7 +300,7 @@ class RecordedRun:
         for of, folder in self._days.items():
             if self._stopped:
                 return
-            self._run_day(read_day(folder, of))
+            self._run_day(OpenDay(folder, of))
 
     def stop(self) -> None:
         self._stopped = True
@@ -299,19 +321,20 @@ class RecordedRun:
     def liveliness(self) -> dict[str, Any]:
         return {}
 
-    def _run_day(self, recorded: RecordedDay) -> None:
+    def _run_day(self, recorded: OpenDay) -> None:
         planned = self._planned(recorded.about, recorded.about.day)
         self.engine.close()
         self.engine = engine = self._engine(planned, self.recorder)
         self.beside(engine)
-        prepared = restore(engine, planned, as_restored(recorded))
-        about = recorded.about
-        following = _Following(engine, about, about.day, self.recorder, self.events)
+        found = as_restored(recorded)
+        restore(engine, planned, found)
+        following = _Following(engine, recorded, found, self.recorder, self.events)
         engine.ledger = following
         if self._stopped:
             return
+        engine.pause(TOKEN)
         try:
-            engine.run(prepared)
+            engine.run(following.further())
         except DayFailed:
             if not following.ended:  # else it was the roll to the next day that failed
                 raise

@@ -21,7 +21,6 @@ import msgpack
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from openbell.adapters.stores import JournalEntry, Step
 from openbell.errors import DataError, InputError
@@ -46,6 +45,9 @@ VERSION = 1
 
 ABOUT = b"recording"
 """Under which the marks' file says what it is about, as JSON."""
+
+LINES = 4096
+"""Steps that are made of the marks at a time."""
 
 AT = pa.timestamp("ns", "UTC")
 
@@ -268,26 +270,55 @@ def together(pieces: Sequence[About], *, closed: bool) -> About:
     )
 
 
-def read_day(folder: Path, of: date) -> RecordedDay:
-    """A recorded day, as far as there is.
+class OpenDay:
+    """A recorded day that is read step by step: of one that has millions only the rows are held.
 
     Raises
     ------
     DataError
         If there is none, or the files don't belong together; the text names the file.
     """
-    about = about_day(folder, of)
-    pieces = written(folder, of)
-    parts = [
-        _read(stem, about) for stem, about in zip(chosen(folder, of, pieces), pieces, strict=True)
-    ]
-    if len(parts) == 1:
-        return parts[0]
+
+    def __init__(self, folder: Path, of: date) -> None:
+        self.about = about_day(folder, of)
+        pieces = written(folder, of)
+        self._pieces = [
+            _read(stem, about)
+            for stem, about in zip(chosen(folder, of, pieces), pieces, strict=True)
+        ]
+        self.kept = tuple(
+            JournalEntry(self.about.date, item["name"], item["body"], item["step"])
+            for piece in self._pieces
+            for items in piece.marks["kept"].to_pylist()
+            for item in items or ()
+        )
+        """As `RecordedDay.kept`."""
+
+    def lines(self) -> Iterator[tuple[Step, Came | None]]:
+        """Each step, with what a feed brought with it."""
+        for piece in self._pieces:
+            yield from _lines(piece)
+
+    def raw_rows(self) -> RawRows:
+        """All of its rows, as a source has them."""
+        return _raw_rows(self.about, [piece.rows for piece in self._pieces])
+
+
+def read_day(folder: Path, of: date) -> RecordedDay:
+    """A recorded day as a whole, as far as there is.
+
+    Raises
+    ------
+    DataError
+        If there is none, or the files don't belong together; the text names the file.
+    """
+    day = OpenDay(folder, of)
+    lines = list(day.lines())
     return RecordedDay(
-        about=about,
-        steps=tuple(step for part in parts for step in part.steps),
-        came={step: came for part in parts for step, came in part.came.items()},
-        kept=tuple(entry for part in parts for entry in part.kept),
+        about=day.about,
+        steps=tuple(step for step, _ in lines),
+        came={step.number: came for step, came in lines if came is not None},
+        kept=day.kept,
     )
 
 
@@ -350,24 +381,34 @@ def about_file(stem: Path) -> About | None:
         raise _unreadable(path, error) from error
 
 
-def _read(stem: Path, about: About) -> RecordedDay:
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Marks and rows of one pair of files."""
+
+    about: About
+    path: Path
+    marks: pa.Table
+    rows: _Columns
+    edges: list[int]
+    """Where the rows of each step begin, and those of the last end."""
+
+
+def _read(stem: Path, about: About) -> _Piece:
     path = with_suffix(stem, MARKS)
     try:
         marks = pq.read_table(path, partitioning=None)
-        numbers = marks["step"].to_pylist()
+        numbers = marks["step"].to_numpy()
         counts = marks["rows"].fill_null(0).to_numpy()
+        marks = marks.select([name for name in MARKS_SCHEMA.names if name in marks.column_names])
     except (KeyError, pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
-    if numbers != list(range(about.first, about.last + 1)):
+    if not np.array_equal(numbers, np.arange(about.first, about.last + 1)):
         raise DataError(
             f"{path}: a mark is missing: it has {len(numbers):,} of the steps {about.first:,} to "
             f"{about.last:,}; put the file back as it was recorded"
         )
     rows = _columns_of(stem, about, int(counts.sum()))
-    try:
-        return RecordedDay(about, *_lines(about, marks, rows, counts))
-    except (KeyError, TypeError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+    return _Piece(about, path, marks, rows, [0, *np.cumsum(counts).tolist()])
 
 
 def _columns_of(stem: Path, about: About, count: int) -> _Columns:
@@ -395,69 +436,67 @@ def _columns_of(stem: Path, about: About, count: int) -> _Columns:
         raise _unreadable(path, error) from error
 
 
-def _lines(
-    about: About, marks: pa.Table, rows: _Columns, counts: NDArray[np.int64]
-) -> tuple[tuple[Step, ...], dict[int, Came], tuple[JournalEntry, ...]]:
-    code, ts, columns = rows
+def _lines(piece: _Piece) -> Iterator[tuple[Step, Came | None]]:
+    about, marks = piece.about, piece.marks
     place = {symbol: number for number, symbol in enumerate(about.symbols)}
-    edges = np.concatenate([[0], np.cumsum(counts)]).tolist()
-    of = {
-        name: (
-            marks[name].cast(pa.int64()) if marks.schema.field(name).type == AT else marks[name]
-        ).to_pylist()
-        for name in MARKS_SCHEMA.names
-        if name in marks.column_names
+    for start in range(0, len(marks), LINES):
+        try:
+            for n, line in enumerate(_as_numbers(marks.slice(start, LINES)).to_pylist(), start):
+                here = slice(piece.edges[n], piece.edges[n + 1])
+                yield _step(about, line), _came(about, line, piece.rows, here, place)
+        except (KeyError, TypeError, pa.ArrowException) as error:
+            raise _unreadable(piece.path, error) from error
+
+
+def _as_numbers(marks: pa.Table) -> pa.Table:
+    """Instants as integers."""
+    fields = [f.with_type(pa.int64()) if f.type == AT else f for f in marks.schema]
+    return marks.cast(pa.schema(fields))
+
+
+def _step(about: About, line: Mapping[str, Any]) -> Step:
+    inputs = (
+        [["arrived", about.trading_date]] * (line["rows"] is not None)
+        if line["inputs"] is None
+        else msgpack.unpackb(line["inputs"], raw=False)
+    )
+    grant = {
+        "step": line["step"],
+        "from_ns": line["from"],
+        "until_ns": line["until"],
+        "inputs": inputs,
+        "parts": {},
     }
-    of.setdefault("partial", [None] * len(marks))
-    steps: list[Step] = []
-    came: dict[int, Came] = {}
-    kept: list[JournalEntry] = []
-    for n, step in enumerate(of["step"]):
-        arrived = of["rows"][n] is not None
-        packed = of["inputs"][n]
-        inputs = (
-            [["arrived", about.trading_date]] * arrived
-            if packed is None
-            else msgpack.unpackb(packed, raw=False)
-        )
-        grant = {
-            "step": step,
-            "from_ns": of["from"][n],
-            "until_ns": of["until"][n],
-            "inputs": inputs,
-            "parts": {},
-        }
-        steps.append(
-            Step(
-                number=step,
-                market_ns=MarketTime(of["until"][n]),
-                grant=msgpack.packb(grant, use_bin_type=True),
-                digest=b"",
-                trading_date=about.date,
-            )
-        )
-        if arrived:
-            here = slice(edges[n], edges[n + 1])
-            came[step] = Came(
-                date=about.date,
-                position=of["position"][n],
-                read_on=(0, ""),
-                code=code[here],
-                ts=ts[here],
-                columns={name: column[here] for name, column in columns.items()},
-                outside=[(place[item["symbol"]], item["rows"]) for item in of["outside"][n] or ()],
-                bad=tuple(
-                    BadRow(row["file"], row["row"], row["symbol"], row["ts"], row["reason"])
-                    for row in of["bad"][n] or ()
-                ),
-                host_ns=MarketTime(of["host"][n] or EPOCH),
-                left_out=[(place[item["symbol"]], item["rows"]) for item in of["partial"][n] or ()],
-            )
-        kept += [
-            JournalEntry(about.date, item["name"], item["body"], item["step"])
-            for item in of["kept"][n] or ()
-        ]
-    return tuple(steps), came, tuple(kept)
+    return Step(
+        number=line["step"],
+        market_ns=MarketTime(line["until"]),
+        grant=msgpack.packb(grant, use_bin_type=True),
+        digest=b"",
+        trading_date=about.date,
+    )
+
+
+def _came(
+    about: About, line: Mapping[str, Any], rows: _Columns, here: slice, place: Mapping[str, int]
+) -> Came | None:
+    if line["rows"] is None:
+        return None
+    code, ts, columns = rows
+    return Came(
+        date=about.date,
+        position=line["position"],
+        read_on=(0, ""),
+        code=code[here],
+        ts=ts[here],
+        columns={name: column[here] for name, column in columns.items()},
+        outside=[(place[item["symbol"]], item["rows"]) for item in line["outside"] or ()],
+        bad=tuple(
+            BadRow(row["file"], row["row"], row["symbol"], row["ts"], row["reason"])
+            for row in line["bad"] or ()
+        ),
+        host_ns=MarketTime(line["host"] or EPOCH),
+        left_out=[(place[item["symbol"]], item["rows"]) for item in line.get("partial") or ()],
+    )
 
 
 def _codes(about: About, column: pa.ChunkedArray) -> Any:
