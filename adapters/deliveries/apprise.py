@@ -8,6 +8,7 @@ from typing import Any
 
 from openbell.adapters.deliveries.base import Failed, Message, SinkOptions
 from openbell.errors import ConfigError
+from openbell.hidden import hide
 
 SIDES = {"HIGH_BREAK": "above", "LOW_BREAK": "below"}
 
@@ -23,6 +24,7 @@ def open_apprise(options: SinkOptions) -> AppriseSink:
     options.only("url", "title")
     url = options.text("url", example="${TELEGRAM_URL}")
     title = options.text("title", f"openbell {options.run}")
+    hide(url)  # most of these are a token as a whole
     # Nothing is loaded from files that a URL names, and nothing is kept on this host's disk.
     asset = apprise.AppriseAsset(secure_logging=True, storage_mode="memory")
     to = apprise.Apprise(asset=asset)

@@ -297,4 +297,5 @@ def _shown(said: bytes) -> str:
 def _first_line(error: BaseException) -> str:
     cause: BaseException = getattr(error, "reason", None) or error
     text = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-    return re.sub(r"<[^>]*object at 0x[0-9a-f]+>:? ?", "", text)
+    # Clients put their own names before it.
+    return re.sub(r"^(<[^>]*>|\w+\([^)]*\)):? ?", "", text)

@@ -212,6 +212,8 @@ def follow(
             say(f"This run had ended before: {come_to}")
         else:
             say(f"The last day has ended: {come_to}")
+        for undelivered in runner.undelivered:
+            complain(undelivered)
         if away := runner.outages:
             say(
                 f"Outages of the store: {len(away):,}, {sum(away):,.1f} s in all, "

@@ -63,7 +63,8 @@ def in_a_line(status: dict[str, Any]) -> str:
     """How a sink fares, for people."""
     parts = [f"{status['name']}: {status['state']}"]
     if status["waits"]:
-        parts.append(f"{counted(status['waits'], 'signal')} wait")
+        waits = status["waits"]
+        parts.append(f"{counted(waits, 'signal')} wait{'' if waits > 1 else 's'}")
     parts.append(f"{status['delivered']:,} delivered")
     if status["events_delivered"]:
         parts.append(counted(status["events_delivered"], "event"))
@@ -73,7 +74,8 @@ def in_a_line(status: dict[str, Any]) -> str:
     if status["dead_letters"]:
         parts.append(counted(status["dead_letters"], "dead letter"))
     if status["error"] is not None:
-        parts.append(f"{counted(status['tries'], 'failure')}: {status['error']}")
+        since = f" since {status['failing_since']}" if status["failing_since"] else ""
+        parts.append(f"{counted(status['tries'], 'failure')}{since}: {status['error']}")
     return ", ".join(parts)
 
 

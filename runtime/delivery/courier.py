@@ -454,7 +454,8 @@ class Courier:
     def _give_up(self, batch: Sequence[Message], error: Failed) -> None:
         position, one = self.position, batch[0].id
         what = one if len(batch) == 1 else f"{one} and {len(batch) - 1} more"
-        why = f"gave up {what} after {position.tries} tries: {error}"
+        tries = f"{position.tries} tries" if position.tries > 1 else "one try"
+        why = f"gave up {what} after {tries}: {error}"
         if self._config.on_give_up == "stop":
             self._put(replace(position, gave_up=True, next_try_at=None))
             self._save()

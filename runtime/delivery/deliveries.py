@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
 from loguru import logger
 
 from openbell.adapters.deliveries import Sink
 from openbell.adapters.stores import Store
-from openbell.errors import ConfigError
+from openbell.errors import ConfigError, way_out
 from openbell.hosttime import monotonic, wall_ns
 from openbell.runtime.config import Config
 from openbell.runtime.config.model import SinkConfig
 from openbell.runtime.config.sinks import opened_sink
 from openbell.runtime.delivery.callbacks import CallbackSink
 from openbell.runtime.delivery.courier import Courier
-from openbell.runtime.delivery.positions import status_of
+from openbell.runtime.delivery.positions import NAMES, status_of
 from openbell.runtime.record.news import News
 from openbell.runtime.record.telling import Tell
 from openbell.runtime.results.signals import Signal
@@ -61,6 +62,7 @@ class Deliveries:
         self._config = config
         self._opened = opened
         self._fence = fence
+        self._shares_store = config.store.url == "memory://"
         self._news, self._tell = news, tell
         self._now_ns: Callable[[], int] = wall_ns if config.by_the_wall else lambda: live_from_ns
         self.couriers: list[Courier] = []
@@ -68,6 +70,8 @@ class Deliveries:
             for place, of in enumerate(config.sinks):
                 if only in (None, of.called):
                     self._add(of, opened_sink(config, place))
+            if only is None:
+                self._keep_names()
         except BaseException:
             self.stop()
             raise
@@ -86,11 +90,11 @@ class Deliveries:
         if config.called in (courier.name for courier in self.couriers):
             raise ConfigError(f'there is a sink "{config.called}"; give this one another name')
         courier = self._add(config, CallbackSink(handler))
+        self._keep_names()
         if self._started:
             courier.start()
 
     def _add(self, config: SinkConfig, sink: Sink) -> Courier:
-        shared = self._config.store.url == "memory://"
         courier = Courier(
             config,
             sink,
@@ -100,11 +104,22 @@ class Deliveries:
             self._tell,
             age_seconds=self._age_seconds,
             max_age_seconds=self._config.sinks_max_age.seconds,
-            shares_store=shared,
+            shares_store=self._shares_store,
         )
         self.couriers.append(courier)
         courier.register()
         return courier
+
+    def _keep_names(self) -> None:
+        """For who looks on: of sinks that were taken out, positions stay."""
+        store = self._opened()
+        try:
+            names = orjson.dumps([courier.name for courier in self.couriers])
+            if store.kept(NAMES).get(NAMES, b"[]") != names:
+                store.keep(self._fence, {NAMES: names})
+        finally:
+            if not self._shares_store:
+                store.close()
 
     def _age_seconds(self, known: datetime) -> float:
         """How long ago an instant was; of days that are past, when they began late."""
@@ -115,8 +130,14 @@ class Deliveries:
         for courier in self.couriers:
             courier.start()
 
-    def drain(self, signals: int, given_up: Callable[[], bool]) -> None:
-        """Wait until the first signals of the log are delivered, or can't be for now."""
+    def drain(self, signals: int, given_up: Callable[[], bool]) -> list[str]:
+        """Wait until the first signals of the log are delivered, or can't be for now.
+
+        Returns
+        -------
+        What was not, in words.
+        """
+        undelivered = []
         for courier in self.couriers:
             courier.hurry()
             before, since = courier.position, monotonic()
@@ -128,13 +149,12 @@ class Deliveries:
                     break
                 courier.pause(0.02)
             if (left := courier.position.waits(signals)) and not given_up():
-                logger.warning(
-                    "sink {}: {} signals wait; `openbell sinks flush {}`, or the next run, "
-                    "delivers them",
-                    courier.name,
-                    left,
-                    courier.name,
+                name, many = courier.name, "s wait" if left > 1 else " waits"
+                flush = way_out(f"`openbell sinks flush {name}`, or the next run,", "the next run")
+                undelivered.append(
+                    f"sink {name}: {left:,} signal{many}; {flush} delivers what waits"
                 )
+        return undelivered
 
     def stop(self) -> None:
         """Deliver no more; what was not delivered waits for the next run."""

@@ -1,13 +1,14 @@
 """Where each sink is, as the store keeps it beside the commits.
 
-`sink NAME` has a sink's position, `dead NAME …` a message that was given up, `ask NAME` what
-somebody wants of it. Only the holder of the lease writes the first two.
+`sinks` has the names of those that the last run had, `sink NAME` a sink's position, `dead NAME …` a message that was given up, `ask NAME` what
+somebody wants of it. Only the holder of the lease writes all but the last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
@@ -15,7 +16,8 @@ import orjson
 from openbell.adapters.deliveries import Message
 from openbell.adapters.stores import Corrupt, Store
 
-State = Literal["up to date", "delivering", "failing", "stopped"]
+State = Literal["up to date", "delivering", "failing", "stopped", "left out"]
+"""`left out`: the configuration has no such sink any more."""
 
 Wish = Literal["retry", "flush", "skip"]
 
@@ -121,6 +123,9 @@ class DeadLetter:
         return Message(self.id, self.body.encode(), self.cursor, self.kind)
 
 
+NAMES = "sinks"
+
+
 def at(name: str) -> str:
     return f"sink {name}"
 
@@ -162,8 +167,12 @@ def dead_letters(store: Store, name: str) -> dict[str, DeadLetter]:
 
 def statuses(store: Store) -> list[dict[str, Any]]:
     """How all sinks fare, for people and programs."""
-    signals = store.head().signals
-    return [status_of(name, found, signals) for name, found in positions(store).items()]
+    signals, known = store.head().signals, store.kept(NAMES).get(NAMES)
+    names = None if known is None else orjson.loads(known)
+    found = [status_of(name, of, signals) for name, of in positions(store).items()]
+    return [
+        of if names is None or of["name"] in names else {**of, "state": "left out"} for of in found
+    ]
 
 
 def status_of(name: str, position: Position, signals: int) -> dict[str, Any]:
@@ -181,9 +190,17 @@ def status_of(name: str, position: Position, signals: int) -> dict[str, Any]:
         "last_id": position.last_id,
         "delivered_at": position.delivered_at,
         "tries": position.tries,
+        "failing_since": _instant(position.failing_since),
         "error": position.error,
         "next_try_at": position.next_try_at,
     }
+
+
+def _instant(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    then = datetime.fromtimestamp(seconds, UTC)
+    return then.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _read(kind: type[Any], body: bytes, store: Store) -> Any:

@@ -138,6 +138,8 @@ class DurableRun:
         self._whole_days = whole_days
         self._keeps_results = config.feed.type != "replay"
         """Whether a day may be so long that a restart must not run it again for its results."""
+        self.undelivered: list[str] = []
+        """What sinks had not taken when the last day had ended, in words."""
         self.deliveries: Deliveries | None = None
         """To sinks; None until it is known where they are."""
         self._since: date | None = None
@@ -273,7 +275,10 @@ class DurableRun:
                 if self.recording is not None:
                     self.recording.run_ended = not self._stopped
                 if self.deliveries is not None and not self._stopped:
-                    self.deliveries.drain(self.head.signals, lambda: self._stopped)
+                    signals = self.head.signals
+                    self.undelivered = self.deliveries.drain(signals, lambda: self._stopped)
+                    for said in self.undelivered:
+                        logger.warning("{}", said)
                 return ran
 
     def _deliveries(self, config: Config) -> Deliveries:

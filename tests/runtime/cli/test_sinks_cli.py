@@ -220,3 +220,38 @@ def test_kinds_of_events_that_there_are_not_are_refused(
     assert openbell("config", "check", "config.yaml").messages == [
         'config.yaml: sinks[0].events[0] is "day.eror", no kind of event; did you mean "day.error"?'
     ]
+
+
+def test_a_run_says_what_its_sinks_had_not_taken_in_the_end(
+    openbell: Command, minutes: Path, receiver: Receiver
+) -> None:
+    configured(minutes, receiver)
+    receiver.plan = lambda _: Answer(409)
+
+    ran = openbell("run")
+
+    assert ran.code == 0
+    assert (
+        f"sink hook: {len(logged())} signals wait; `openbell sinks flush hook`, or the next run, "
+        "delivers what waits"
+    ) in ran.messages
+
+
+def test_a_sink_that_was_taken_out_of_the_configuration_is_shown_so_and_goes_on_when_it_is_back(
+    openbell: Command, minutes: Path, receiver: Receiver
+) -> None:
+    configured(minutes, receiver, {"speed": 0, "end": "2024-07-01"})
+    openbell("run")
+    before = len(logged())
+    given = yaml.safe_load(Path("config.yaml").read_text())
+    Path("config.yaml").write_text(yaml.safe_dump({**given, "feed": {"speed": 0}, "sinks": []}))
+    openbell("run")
+
+    shown = openbell("sinks").out
+    Path("config.yaml").write_text(yaml.safe_dump({**given, "feed": {"speed": 0}}))
+    openbell("run")
+
+    left = len(logged()) - before
+    assert left > 0
+    assert shown == f"hook: left out, {left} signals wait, {before} delivered\n"
+    assert sent(receiver) == logged()
