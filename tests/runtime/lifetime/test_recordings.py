@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from by_hand import ByHand, at, config
+from histories import history
 
 import openbell
 from openbell.adapters.stores import open_store
@@ -400,6 +401,21 @@ def test_a_day_without_a_row_is_recorded_too(tmp_path: Path) -> None:
     found = held(run, tmp_path)
     assert (found.recording.first, found.rows) == (None, 0)
     assert found.recording.of > 4
+
+
+@pytest.mark.parametrize("takes", [1.0, 60.0])
+def test_what_history_brought_into_a_day_is_recorded_with_it(tmp_path: Path, takes: float) -> None:
+    """In time, and when the day had gone on without it."""
+    morning = [("AB"[n % 2], at("09:30:05") + 10 * n, 100.0 + n % 5) for n in range(40)]
+    run = ByHand(config(), at("09:40"), history=history(morning), history_takes=takes)
+    run.tick(at("09:41"), "A", 106.0).tick(at("09:50"), "A", 90.0)
+    run.until(at("17:00"))
+
+    record(run, tmp_path)
+
+    assert run.sessions(str(DAY))["Morning"]["symbols_data"]["A"]["high"] == 104.0
+    assert held(run, tmp_path).recording.first is None
+    assert held(run, tmp_path).rows == 2
 
 
 def test_another_runs_recording_of_a_day_is_left_alone(tmp_path: Path) -> None:
