@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 import openbell
-from openbell.errors import ConfigError
+from openbell.errors import ConfigError, DataError
 from openbell.runtime.config import config_from
 from openbell.runtime.lifetime.opening import open_configured_store
 from openbell.runtime.lifetime.parity import parity
@@ -202,3 +202,84 @@ def test_rules_decide_answers_and_leave_digests_of_others_as_they_were() -> None
         # Eras keep what determines: a day is run again with the rules that it was run with.
         assert plain.with_determining(ruled.determining()).digest() == ruled.digest()
         assert ruled.with_determining(plain.determining()).digest() == plain.digest()
+
+
+@pytest.mark.parametrize(
+    ("on_partial", "again", "high", "complete"),
+    [
+        ("flag", False, 50.0, False),  # it counts, and its minute is not seen
+        ("flag", True, 50.0, False),  # the first counts
+        ("drop", False, 12.0, False),
+        ("drop", True, 60.0, True),  # the whole one counts when it comes
+    ],
+)
+def test_a_session_with_a_bar_that_is_not_whole(
+    on_partial: str, again: bool, high: float, complete: bool
+) -> None:
+    rows = [(f"09:3{n}", 10.0 + n % 3, False) for n in range(6)]
+    rows[3] = ("09:33", 50.0, True)
+    if again:
+        rows.insert(4, ("09:33", 60.0, False))
+    rows.append(("09:40", 99.0, False))
+    table = pd.DataFrame(
+        {
+            "symbol": "A",
+            "ts": [f"2024-07-01T{wall}:00-04:00" for wall, _, _ in rows],
+            **{name: [price for _, price, _ in rows] for name in ("open", "high", "low", "close")},
+            "volume": 1.0,
+            "partial": [partial for _, _, partial in rows],
+        }
+    )
+    made = {
+        "exchange": "XNYS",
+        "sessions": [{"name": "Morning", "start": "09:30", "end": "09:35"}],
+        "data": {"kind": "bars", "order": "arrival"},
+        "feed": {"on_partial": on_partial},
+    }
+
+    (signal,) = openbell.backtest(made, table).signals.to_pylist()
+
+    assert (signal["level"], signal["complete"]) == (high, complete)
+
+
+@pytest.mark.parametrize("kind", ["ticks", "bars"])
+@pytest.mark.parametrize("form", ["csv", "parquet", "mapped"])
+def test_marks_are_read_from_files_as_from_tables(kind: str, form: str, tmp_path: Path) -> None:
+    rows = frame(kind, per_day=120)
+    given: dict[str, str] = {"dedupe": "trade_id"} if kind == "ticks" else {"on_partial": "drop"}
+    made = {
+        "exchange": "XNYS",
+        "sessions": [{"name": "Morning", "start": "09:30", "end": "09:40"}],
+        "data": {"kind": kind, "order": "arrival"},
+        "feed": given,
+    }
+    expected = openbell.backtest(made, rows)
+    path = tmp_path / f"rows.{'parquet' if form == 'parquet' else 'csv'}"
+    if form == "mapped":
+        rows = rows.rename(columns={"trade_id": "No", "partial": "Forming"})
+        named = {"trade_id": "No"} if kind == "ticks" else {"partial": "Forming"}
+        made["data"] = {"kind": kind, "order": "arrival", "columns": named}
+    if form == "parquet":
+        rows.to_parquet(path)
+    else:
+        rows.to_csv(path, index=False)
+
+    found = openbell.backtest(made, path)
+
+    assert found.summary["rows"] == expected.summary["rows"]
+    assert found.summary["rows"]["repeated" if kind == "ticks" else "partial"] > 5
+    assert found.bars(5).to_pylist() == expected.bars(5).to_pylist()
+
+
+def test_a_file_without_numbers_of_trades_is_refused_where_they_are_needed(tmp_path: Path) -> None:
+    rows = frame("ticks", per_day=20).drop(columns="trade_id")
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    made = {
+        "exchange": "XNYS",
+        "sessions": [{"name": "Morning", "start": "09:30", "end": "09:40"}],
+        "data": {"kind": "ticks", "order": "arrival"},
+        "feed": {"dedupe": "trade_id"},
+    }
+
+    with pytest.raises(DataError, match='no column "trade_id", which ticks need'):
+        openbell.backtest(made, tmp_path / "rows.csv")
