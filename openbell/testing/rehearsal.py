@@ -16,6 +16,7 @@ from openbell.errors import RunError
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.intake.planning import Plan, plan
 from openbell.runtime.intake.settings import data_options
+from openbell.runtime.results.events import Event, read
 from openbell.runtime.results.signals import Signal, signal_of
 from openbell.testing.clocks import HandClock
 from openbell.testing.faults import FailingSource, FailingStore, Killed
@@ -130,6 +131,16 @@ class Rehearsal:
             If that cursor is not one of this log's.
         """
         return [signal_of(stored, cursor) for cursor, stored in self.store.signals(after)]
+
+    def events(self, after: str | None = None) -> list[Event]:
+        """What happened beside signals, as `Runtime.events` yields it.
+
+        Raises
+        ------
+        ValueError
+            If the cursor is not one of this log's.
+        """
+        return list(read(self.store, after))
 
     def sessions(self) -> list[dict[str, Any]]:
         """The session documents, by date and name."""

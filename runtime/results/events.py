@@ -289,4 +289,5 @@ def _instant(text: str) -> datetime:
 def _text(instant: datetime | None) -> str | None:
     if instant is None:
         return None
-    return instant.isoformat().replace("+00:00", "Z")
+    text = instant.isoformat().removesuffix("+00:00")
+    return f"{text.rstrip('0') if '.' in text else text}Z"  # as outputs have instants

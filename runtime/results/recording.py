@@ -258,7 +258,8 @@ def _log_transition(step: int, transition: StateChanged | PhaseEntered) -> None:
         told.info("{}: market close reached", day)
         if transition.why == ROWS_AWAITED:
             told.warning("{}: closed without its rows, which are waited for", day)
-    told.debug("{}: {} → {}, {}", day, transition.before, transition.after, transition.why)
+    level = KINDS[f"day.{transition.after.lower()}"].level
+    told.log(level, "{}: {} → {}, {}", day, transition.before, transition.after, transition.why)
 
 
 def _log_notice(step: int, notice: Noticed) -> None:

@@ -30,6 +30,7 @@ import pytest
 import yaml
 
 from openbell.adapters.stores import open_store
+from openbell.runtime.results.events import read
 
 KILLED = -signal.SIGKILL
 
@@ -362,6 +363,7 @@ def left(of: Setting) -> dict[str, Any]:
                 for entry in (json.loads(entry) for _, entry in store.audit())
                 if entry["what"] in ("phase", "day", "session")
             ],
+            "events": [e.id for e in read(store) if e.trading_date is not None],
         }
     finally:
         store.close()
@@ -379,7 +381,7 @@ def left(of: Setting) -> dict[str, Any]:
 def assert_same(found: Mapping[str, Any], expected: Mapping[str, Any], about: str) -> None:
     """Says what is lost and what is repeated, not two walls of text."""
     lost = set(expected["ids"]) - set(found["ids"])
-    repeated = len(found["ids"]) - len(set(found["ids"]))
+    repeated = sum(len(found[of]) - len(set(found[of])) for of in ("ids", "events"))
     assert (lost, repeated) == (set(), 0), f"{about}: lost {lost}, {repeated} repeated"
     names = found.keys() | expected.keys()
     differing = [name for name in sorted(names) if found.get(name) != expected.get(name)]
