@@ -510,7 +510,9 @@ class Runtime:
         ConfigError
             If the runtime keeps no state, a sink has that name, or a key can't be used.
         """
-        made = config_from(self.config, overrides={"sinks": [{"type": name, **keys}]}).sinks[0]
+        made = config_from(
+            self.config, overrides={"sinks": [{"type": "function", "name": name, **keys}]}
+        ).sinks[0]
         if (deliveries := self._deliveries) is None:
             raise ConfigError(
                 "this runtime keeps no state, so that a sink could not go on where it was; pass "

@@ -47,6 +47,9 @@ class SqlPlace:
     def _connection(self) -> sqlite3.Connection:
         raise NotImplementedError
 
+    def execute(self, statement: str) -> None:
+        self._connection().execute(statement)
+
     def change_state(self, actor: str, change: Callable[[bytes], bytes | None]) -> None:
         db = self._connection()
         rowid, body = db.execute(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from openbell.adapters.deliveries.base import Failed, Message, SinkOptions
 from openbell.errors import ConfigError
 from openbell.hidden import hide
+
+BUSY_SECONDS = 30.0
+"""How long a service is left alone that says "too many": Apprise does not tell how long it wants."""
 
 SIDES = {"HIGH_BREAK": "above", "LOW_BREAK": "below"}
 
@@ -53,7 +57,9 @@ class AppriseSink:
             taken = self._to.notify(body=text, title=self._title, body_format="text")
             lines = said.getvalue().strip().splitlines()
         if not taken:
-            raise Failed(lines[-1][:300] if lines else "Apprise could not deliver it")
+            why = lines[-1][:300] if lines else "Apprise could not deliver it"
+            busy = re.search(r"\b429\b|too many requests", why, re.IGNORECASE)
+            raise Failed(why, after_seconds=BUSY_SECONDS if busy else None)
 
     def close(self) -> None:
         """Does nothing: Apprise connects for each notification."""

@@ -53,7 +53,8 @@ def open_webhook(options: SinkOptions) -> WebhookSink:
         port = parts.port
     except ValueError:
         port = -1
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
+    plain = re.fullmatch("[!-~]+", url) is not None
+    if not plain or parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
         raise ConfigError("options.url is no URL; write e.g. https://example.com/signals")
     if parts.username is not None:
         raise ConfigError("options.url holds a user; write an Authorization header under headers")

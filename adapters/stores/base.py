@@ -414,6 +414,16 @@ class Store(Protocol):
         """
         ...
 
+    def kept_at(self, key: str) -> bytes | None:
+        """What a key has of that; None: nothing.
+
+        Raises
+        ------
+        Corrupt
+            If it fails its checksum.
+        """
+        ...
+
     def keep(self, fence: int, changed: Mapping[str, bytes | None]) -> None:
         """Keep this beside the commits, all of it or nothing; None drops what a key has.
 

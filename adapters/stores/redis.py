@@ -668,13 +668,20 @@ class RedisStore:
 
     def kept(self, begin: str) -> Mapping[str, bytes]:
         (stored,) = self._together(("HGETALL", self._beside))
-        found = {}
-        for name, value in sorted(stored.items()):
-            if name.startswith(begin.encode()):
-                key = name.decode(errors="replace")
-                crc, _, body = value.partition(b":")
-                found[key] = self._reading.beside(key, body, int(crc) if crc.isdigit() else -1)
-        return found
+        found = {name.decode(errors="replace"): value for name, value in stored.items()}
+        return {
+            key: self._read_beside(key, found[key])
+            for key in sorted(found)
+            if key.startswith(begin)
+        }
+
+    def kept_at(self, key: str) -> bytes | None:
+        (value,) = self._together(("HGET", self._beside, key))
+        return None if value is None else self._read_beside(key, value)
+
+    def _read_beside(self, key: str, value: bytes) -> bytes:
+        crc, _, body = value.partition(b":")
+        return self._reading.beside(key, body, int(crc) if crc.isdigit() else -1)
 
     def keep(self, fence: int, changed: Mapping[str, bytes | None]) -> None:
         values = (

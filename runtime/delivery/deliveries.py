@@ -115,7 +115,7 @@ class Deliveries:
         store = self._opened()
         try:
             names = orjson.dumps([courier.name for courier in self.couriers])
-            if store.kept(NAMES).get(NAMES, b"[]") != names:
+            if (store.kept_at(NAMES) or b"[]") != names:
                 store.keep(self._fence, {NAMES: names})
         finally:
             if not self._shares_store:
@@ -137,10 +137,11 @@ class Deliveries:
         -------
         What was not, in words.
         """
-        undelivered = []
+        undelivered, began = [], monotonic()
         for courier in self.couriers:
             courier.hurry()
-            before, since = courier.position, monotonic()
+        for courier, before in [(of, of.position) for of in self.couriers]:
+            since = began
             while courier.lives and not courier.is_done(signals) and not given_up():
                 now = courier.position
                 if (now.cursor, now.event_cursor) != (before.cursor, before.event_cursor):

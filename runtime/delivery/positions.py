@@ -144,7 +144,7 @@ def encoded(value: Position | Ask | DeadLetter) -> bytes:
 
 def position_of(store: Store, name: str) -> Position | None:
     """None: this sink was never there."""
-    body = store.kept(at(name)).get(at(name))
+    body = store.kept_at(at(name))
     return None if body is None else _read(Position, body, store)
 
 
@@ -155,7 +155,7 @@ def positions(store: Store) -> dict[str, Position]:
 
 
 def ask_of(store: Store, name: str) -> Ask | None:
-    body = store.kept(asked(name)).get(asked(name))
+    body = store.kept_at(asked(name))
     return None if body is None else _read(Ask, body, store)
 
 
@@ -167,7 +167,7 @@ def dead_letters(store: Store, name: str) -> dict[str, DeadLetter]:
 
 def statuses(store: Store) -> list[dict[str, Any]]:
     """How all sinks fare, for people and programs."""
-    signals, known = store.head().signals, store.kept(NAMES).get(NAMES)
+    signals, known = store.head().signals, store.kept_at(NAMES)
     names = None if known is None else orjson.loads(known)
     found = [status_of(name, of, signals) for name, of in positions(store).items()]
     return [

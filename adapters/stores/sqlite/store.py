@@ -488,6 +488,9 @@ class SqliteStore:
             rows = self._rows(db, "beside", begin, begin + _LAST) if _has_beside(db) else []
         return {key: self._reading.beside(key, body, crc) for key, body, crc in rows}
 
+    def kept_at(self, key: str) -> bytes | None:
+        return self.kept(key).get(key)
+
     def keep(self, fence: int, changed: Mapping[str, bytes | None]) -> None:
         with self._writes() as db:
             self._check_fence(db, fence)

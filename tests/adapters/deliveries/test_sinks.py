@@ -295,11 +295,14 @@ def test_apprise_gets_a_line_for_each_signal_and_one_for_an_event() -> None:
 
 
 @pytest.mark.usefixtures("_old_modules")
-def test_apprise_says_why_it_could_not_deliver() -> None:
-    with receiving(lambda _: Answer(500)) as receiver:
+@pytest.mark.parametrize(("status", "after"), [(500, None), (429, 30.0)])
+def test_apprise_says_why_it_could_not_deliver(status: int, after: float | None) -> None:
+    with receiving(lambda _: Answer(status)) as receiver:
         sink = opened("apprise", url=receiver.url.replace("http", "json"))
-        with pytest.raises(Failed, match="500"):
+        with pytest.raises(Failed, match=str(status)) as raised:
             sink.deliver([signal(1)])
+
+    assert raised.value.after_seconds == after
 
 
 # What can't be used.

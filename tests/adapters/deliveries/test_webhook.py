@@ -332,6 +332,8 @@ def test_tls_goes_by_the_name_though_the_address_is_connected_to(
     [
         ({}, "options.url is missing"),
         ({"url": "ftp://a"}, "no URL"),
+        ({"url": "https://exämple.com"}, "no URL"),
+        ({"url": "https://example.com/a b"}, "no URL"),
         ({"url": "http://example.com"}, "allow_private"),
         ({"url": "https://u:p@example.com"}, "Authorization"),
         ({"url": "https://a:99999/"}, "no URL"),

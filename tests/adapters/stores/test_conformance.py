@@ -15,7 +15,7 @@ from signal import SIGCONT, SIGSTOP
 import numpy as np
 import pytest
 from drawn_results import document, some_signals
-from store_places import Place, writer
+from store_places import Place, RedisPlace, SqlPlace, writer
 from store_records import (
     DAY,
     NEXT_DAY,
@@ -1093,7 +1093,8 @@ def test_what_is_kept_beside_the_commits_is_found_by_how_its_key_begins(
 
     assert dict(place.open().kept("sink ")) == {"sink a": b"3"}
     assert list(place.open().kept("")) == ["ask a", "dead a 1", "sink a"]
-    assert store.kept("ask")["ask a"] == b"\x00\xff"
+    assert store.kept_at("ask a") == b"\x00\xff"
+    assert store.kept_at("ask") is None
     assert store.head().commit == 0, "it is no commit"
 
 
@@ -1129,3 +1130,17 @@ def test_the_last_signal_is_where_the_log_ends(store: Store) -> None:
     assert nothing is None
     assert [cursor for cursor, _ in store.signals()][-1] == store.last_signal()
     assert list(store.signals(after=store.last_signal())) == []
+
+
+def test_what_is_kept_beside_the_commits_is_checked(store: Store, place: Place) -> None:
+    store.keep(taken(store), {"sink a": b"1"})
+    if isinstance(place, SqlPlace):
+        place.execute("UPDATE beside SET body = x'32'")
+    else:
+        assert isinstance(place, RedisPlace)
+        value = place.client.hget("openbell:{bot}:beside", "sink a")
+        place.client.hset("openbell:{bot}:beside", "sink a", value[:-1] + b"2")
+
+    for read in (lambda: store.kept("sink "), lambda: store.kept_at("sink a")):
+        with pytest.raises(Corrupt, match="sink a"):
+            read()
