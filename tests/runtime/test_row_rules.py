@@ -106,7 +106,15 @@ def as_backtest(rules: str, rows: pd.DataFrame, since: str | None = None) -> ope
     return openbell.backtest(stored, rows)
 
 
-@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "totals and numbers",
+        pytest.param("the same", marks=pytest.mark.slow),
+        "totals, what is not whole left out",
+        pytest.param("what is not whole", marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_pushed_in_pieces_and_by_several_processes_is_what_a_backtest_has(
     rules: str, tmp_path: Path
 ) -> None:
