@@ -350,7 +350,7 @@ class WebSocketFeed:
             for symbol in (self._symbols if symbols is None else symbols)
         ]
         for message in secrets.subscribe:
-            for one in expanded(message, theirs):
+            for one in expanded(message, theirs, self._options.symbols_max):
                 self._send(socket, one)
 
     def _send(self, socket: ClientConnection, message: Any) -> None:

@@ -127,6 +127,8 @@ class Options(_Section):
     headers: Annotated[dict[str, str], AfterValidator(_is_header)] = {}
     subscribe: Messages = Field(default_factory=list)
     """Sent in this order after each connection."""
+    symbols_max: Annotated[int, Field(ge=1)] | None = None
+    """How many symbols one message that subscribes may name; None: all."""
     ping: Ping | None = None
     heartbeat: Seconds = 20.0
     """Between the protocol's own pings, and how long one may go unanswered; 0: there are none."""
@@ -229,13 +231,17 @@ def _line(error: Mapping[str, Any]) -> str:
     return f"{at}{value}; {said[:1].lower()}{said[1:]}"
 
 
-def expanded(message: Any, symbols: Sequence[str]) -> list[Any]:
-    """A message for these symbols, by the vendor's names.
+def expanded(message: Any, symbols: Sequence[str], symbols_max: int | None = None) -> list[Any]:
+    """A message for these symbols, by the vendor's names; several where one may not name all.
 
     `{symbols}` alone stands for the list of them, within a text for all with commas between. An item
     of a list with `{symbol}` in it is there once a symbol; so is the message, if it has `{symbol}`
     outside of a list. `{symbol:lower}` and `{symbol:upper}` spell it so.
     """
+    if symbols_max is not None and len(symbols) > symbols_max and _names_some(message):
+        starts = range(0, len(symbols), symbols_max)
+        parts = [symbols[start : start + symbols_max] for start in starts]
+        return [one for part in parts for one in expanded(message, part)]
     if _names_one(message):
         return [_with_one(_with_all(message, symbols), symbol) for symbol in symbols]
     return [_with_all(message, symbols)]
@@ -257,6 +263,15 @@ def _with_all(given: Any, symbols: Sequence[str]) -> Any:
                 made.append(_with_all(item, symbols))
         return made
     return given
+
+
+def _names_some(given: Any) -> bool:
+    """Whether symbols are named anywhere."""
+    if isinstance(given, str):
+        return _SYMBOLS in given or _SYMBOL.search(given) is not None
+    if isinstance(given, dict | list):
+        return any(map(_names_some, given.values() if isinstance(given, dict) else given))
+    return False
 
 
 def _names_one(given: Any) -> bool:

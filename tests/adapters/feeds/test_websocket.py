@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket as sockets
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -267,6 +268,23 @@ def test_what_subscribes_is_sent_again_after_each_connection_before_it_is_called
 )
 def test_symbols_stand_where_a_vendor_wants_them(message: Any, messages: list[Any]) -> None:
     assert expanded(message, ["X", "Y"]) == messages
+
+
+def test_a_message_names_no_more_symbols_than_a_vendor_takes() -> None:
+    subscribe = {"args": ["t.{symbol}"], "all": "{symbols}"}
+
+    assert expanded(subscribe, ["X", "Y", "Z"], 2) == [
+        {"args": ["t.X", "t.Y"], "all": ["X", "Y"]},
+        {"args": ["t.Z"], "all": ["Z"]},
+    ]
+    assert expanded({"op": "login"}, ["X", "Y", "Z"], 2) == [{"op": "login"}]
+
+
+def test_without_its_library_a_feed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "websockets", None)
+
+    with pytest.raises(ConfigError, match=r"pip install 'openbell\[websocket\]'"):
+        feed("ws://127.0.0.1:1")
 
 
 def test_symbols_are_asked_for_again_and_the_connection_made_anew_where_a_run_wants_it() -> None:
