@@ -14,9 +14,6 @@ from openbell.hidden import hide
 FILE = "file:"
 """Begins a text that stands for a file's as a whole."""
 
-FILE = "file:"
-"""Begins a text that stands for a file's as a whole."""
-
 _NAMED = re.compile(r"\$\{(?:file:(?P<file>[^}]+)|(?P<variable>[A-Za-z_][A-Za-z0-9_]*))\}")
 _BYTES_MAX = 64 * 1024
 
