@@ -40,6 +40,9 @@ RETRY_AFTER_MAX = 3600.0
 
 FRAMES_AT_ONCE = 1000
 
+DRAIN_SECONDS = 2.0
+"""How long a connection that has ended waits for what it brought to be looked at."""
+
 _AUTH_STATUS = (401, 403, 407)
 _AUTH_WORDS = ("auth", "token", "credential", "api key", "apikey", "forbidden", "permission")
 _POLICY = 1008
@@ -200,7 +203,7 @@ class WebSocketFeed:
         for part in self._waiting:
             if isinstance(part, str):
                 if last is not None:
-                    cut = (last, part) if cut is None else (cut[0], f"{cut[1]}; {part}")
+                    cut = (last, part) if cut is None else (cut[0], _both(cut[1], part))
                 continue
             rows, login = self._frames.read(part, door.refuse, self.seen)
             while self.seen.first_others:
@@ -296,6 +299,10 @@ class WebSocketFeed:
                 raise _Refused(self._words(error)) from None
             raise
         except ConnectionClosed as error:
+            # What was said last may be why.
+            self._waiting.read_by(DRAIN_SECONDS)
+            if self._login_refused is not None:
+                raise _Refused(f"it says {self._hide(self._login_refused)}") from None
             if self._is_refusal(error):
                 raise _Refused(self._words(error)) from None
             raise
@@ -391,6 +398,8 @@ class _Waiting:
         self._number = 0
         self._lost = 0
         self._ended = False
+        self._idle = False
+        """Whether who reads them has looked at all there was."""
 
     def put(self, frame: bytes) -> None:
         """A message; where there is no room it is not kept, which is told."""
@@ -414,6 +423,11 @@ class _Waiting:
             self._parts.append(why)
             self._news.notify_all()
 
+    def read_by(self, seconds: float) -> None:
+        """Wait until all that came was looked at, but no longer than that."""
+        with self._news:
+            self._news.wait_for(lambda: self._ended or (self._idle and not self._parts), seconds)
+
     def end(self) -> None:
         with self._news:
             self._ended = True
@@ -423,7 +437,10 @@ class _Waiting:
         """Messages that came together, or why some are missing; ends when the feed is closed."""
         while True:
             with self._news:
+                self._idle = True
+                self._news.notify_all()
                 self._news.wait_for(lambda: self._parts or self._ended)
+                self._idle = False
                 if self._ended:
                     return
                 part = self._together()
@@ -442,6 +459,11 @@ class _Waiting:
             gathered.append(part)
             self._bytes -= len(part[1])
         return gathered
+
+
+def _both(one: str, other: str) -> str:
+    """Two reasons in one line, which many reconnects do not make longer and longer."""
+    return one if other in one or len(one) > 200 else f"{one}; {other}"
 
 
 def _retry_after(error: BaseException | None) -> float:

@@ -356,14 +356,16 @@ def test_a_close_says_whether_it_is_the_login(code: int, reason: str, state: str
     assert [of for of, _ in found.said][:2] == ["connected", state]
 
 
-def test_a_message_may_say_that_the_login_is_refused() -> None:
-    with vendor(says([{"T": "error", "code": 402, "msg": "auth failed"}])) as of:
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_message_may_say_that_the_login_is_refused(stays: bool) -> None:
+    said = [{"T": "error", "code": 402, "msg": "auth failed"}]
+    with vendor(says(said, stays=stays)) as of:
         door = _Door("ticks", 0, 1)
         login = {"T": "error", "code": [401, 402]}
         with running(feed(of.url, where={"T": "t"}, refused_login=login), door):
             found = wait(door, lambda found: len(found.said) >= 2)
 
-    assert found.said[-1][0] == "auth"
+    assert [state for state, _ in found.said] == ["connected", "auth"]
     assert "auth failed" in found.said[-1][1]
 
 
