@@ -200,7 +200,16 @@ class Courier:
 
     def is_done(self, signals: int) -> bool:
         """Whether the first signals of the log are delivered, and all events there were."""
-        return self.position.waits(signals) == 0 and self._idle_at == self._heard
+        return self.position.waits(signals) == 0 and self.is_idle
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits of what it has heard of."""
+        return self._idle_at == self._heard
+
+    @property
+    def takes_events(self) -> bool:
+        return bool(self._config.events)
 
     @property
     def lives(self) -> bool:

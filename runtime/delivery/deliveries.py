@@ -157,6 +157,21 @@ class Deliveries:
                 )
         return undelivered
 
+    def hear_out(self, all_told: Callable[[], bool]) -> None:
+        """Let events that end the run be delivered, if that takes no more than a moment.
+
+        Parameters
+        ----------
+        all_told : callable
+            Whether all events are where they are read from.
+        """
+        takers = [of for of in self.couriers if of.takes_events and of.lives]
+        until = monotonic() + STOP_SECONDS
+        while takers and monotonic() < until:
+            if all_told() and all(courier.is_idle for courier in takers):
+                return
+            takers[0].pause(0.01)
+
     def stop(self) -> None:
         """Deliver no more; what was not delivered waits for the next run."""
         for courier in self.couriers:

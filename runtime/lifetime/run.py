@@ -327,6 +327,7 @@ class DurableRun:
             self.feed.close()
         with self._delivering:
             if self.deliveries is not None:
+                self.deliveries.hear_out(lambda: self.telling.is_brought)
                 self.deliveries.stop()  # before the lease is given back
         self.engine.close()
         if self.recording is not None:

@@ -114,6 +114,11 @@ class Telling:
         """Whether something is to be brought."""
         return bool(self._waiting)
 
+    @property
+    def is_brought(self) -> bool:
+        """Whether all that was told is where it is read from, and who follows has heard of it."""
+        return not self._waiting and not self._bringing.locked()
+
     def tell(self, kind: NoticeKind, why: str, **more: Any) -> None:
         """See `Tell`."""
         tell_log(kind, why)

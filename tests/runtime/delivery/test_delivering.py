@@ -145,6 +145,16 @@ def test_events_that_are_asked_for_are_sent_too_each_once(minutes: Path, tmp_pat
     assert (status["events_delivered"], status["delivered"], status["waits"]) == (6, 0, 0)
 
 
+def test_the_end_of_a_run_is_told_before_it_is_over(minutes: Path, tmp_path: Path) -> None:
+    with receiving() as receiver:
+        keys = configured(minutes, tmp_path, webhook(receiver, events=["run"], signals=False))
+
+        with Runtime.from_config(keys) as runtime:
+            runtime.run()
+
+    assert [got.fields["kind"] for got in receiver.got] == ["run.started", "run.ended"]
+
+
 # A function of the program's own
 
 
