@@ -144,12 +144,11 @@ class Runtime:
                 self._host(config, recorded, MemoryLog(recorder.log), recorded.events)
                 return
             if days:
-                moved = (
-                    "its rows are taken in the order in which they came, and move time themselves"
-                )
-                notes = (f"{where}: {why_not}; {moved}",)
                 if "order" not in config.data.model_fields_set:
                     config = config_from(config, overrides={"data.order": "arrival"})
+                came = "the order in which they came"
+                order = came if config.data.order == "arrival" else "time order"
+                notes = (f"{where}: {why_not}; its rows are taken in {order}, and move time",)
         run = InMemoryRun(
             config,
             data,

@@ -16,6 +16,7 @@ from openbell.market.days import DAY_NS, EPOCH, MarketTime, TradingDay
 from openbell.market.indicators import Indicator
 from openbell.messages.control import DayOver, Prepared, Woke
 from openbell.runtime.config import Config
+from openbell.runtime.config.model import ROW_RULES, FeedConfig
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.planning import Plan, recorded_plan
@@ -34,6 +35,7 @@ from openbell.runtime.record.recordings import (
     OpenDay,
     about_day,
     recorded_days,
+    without_marks,
 )
 from openbell.runtime.record.telling import Telling
 from openbell.runtime.results.events import MemoryEvents
@@ -50,12 +52,24 @@ LIVE = ("feed", "day", "prefetch")
 
 
 def as_recorded(config: Config, about: About) -> Config:
-    """A configuration, with what of a recording decided how its day went by."""
+    """A configuration, with what of a recording decided how its day went by.
+
+    What rows mean is the configuration's own word, where it has one.
+    """
     made = config.determining()
     for section in LIVE:
         made.pop(section, None)
         if section in about.config:
             made[section] = about.config[section]
+    if config.feed.type != "replay" or config.feed.model_fields_set & set(ROW_RULES):
+        rules = {key: getattr(config.feed, key) for key in ROW_RULES}
+        at_default = {key: FeedConfig.model_fields[key].default for key in ROW_RULES}
+        others = {key: of for key, of in made["feed"].items() if key not in ROW_RULES}
+        own = {key: rule for key, rule in rules.items() if rule != at_default[key]}
+        made["feed"] = {**others, **own}
+    made["data"].pop("order", None)  # rows are in the order in which they came
+    if "order" in about.config["data"]:
+        made["data"]["order"] = about.config["data"]["order"]
     made["clock"] = {**made["clock"], "time": about.config["clock"].get("time", "feed")}
     return config.with_determining(made)
 
@@ -79,9 +93,14 @@ def recording_of(
     The days, each with its folder, none where it is no recording; and why they can't be gone
     through as they were lived, in words.
     """
-    days = recorded_days(path)
+    found = recorded_days(path)
+    days = {of: folder for of, folder in found.items() if about_day(folder, of).begun}
     if not days:
         return {}, None
+    if bare := without_marks(path):
+        return days, f"{bare[0]} has no marks beside its rows"
+    if "order" in config.data.model_fields_set and config.data.order == "time":
+        return days, "it is to be gone through in time order"
     if isinstance(start, datetime):
         return days, "it is to begin inside a day"
     if speed > 0:
@@ -264,7 +283,7 @@ class RecordedRun:
     Parameters
     ----------
     days : mapping
-        The folder that each day is in, oldest first.
+        The folder that each day is in, oldest first; all of them have begun.
     """
 
     feed: HandOver | None = None
@@ -282,9 +301,7 @@ class RecordedRun:
         self.events = MemoryEvents(self.telling, keep=recorder.log.keep)
         self._config, self._indicators = config, indicators
         about = {of: about_day(folder, of) for of, folder in days.items()}
-        self._days = {of: folder for of, folder in days.items() if about[of].begun}
-        if not self._days:
-            raise DataError(f"{next(iter(days.values()))}: no day of the recording has begun")
+        self._days = dict(days)
         self.source: Source = _Files(self._days, tuple(about[of] for of in self._days))
         self.plan = self._planned(about[max(self._days)], *(about[of].day for of in self._days))
         self.engine = self._engine(self.plan, recorder)

@@ -187,6 +187,12 @@ def recorded_days(path: Path | str) -> dict[date, Path]:
     return {of: folder for of in sorted(found)}
 
 
+def without_marks(path: Path | str) -> list[date]:
+    """Days of which a folder has rows only."""
+    folder = Path(path)
+    return sorted(_dates(names_in(folder, ROWS)) - recorded_days(folder).keys())
+
+
 def about_day(folder: Path, of: date) -> About:
     """What there is of a day, all of it together.
 

@@ -118,6 +118,20 @@ def test_without_its_marks_a_recording_gives_other_answers(lived: Lived) -> None
     assert by_rows.levels.to_pylist() != as_lived.levels.to_pylist()
 
 
+def test_a_day_without_marks_among_others_is_told(tmp_path: Path) -> None:
+    run = traded(at("09:29")).tick(at("09:31", str(NEXT)), "A", 300).until(at("17:00", str(NEXT)))
+    record(run, tmp_path)
+
+    (tmp_path / "2024-07-01.marks").unlink()
+
+    with openbell.Runtime.from_config(
+        {**run.config, "feed": {"type": "replay"}, "clock": {}},
+        durable=False,
+        overrides={"data.path": str(tmp_path)},
+    ) as runtime:
+        assert any("2024-07-01 has no marks beside its rows" in note for note in runtime.notes)
+
+
 def rewritten(path: Path, keep: np.ndarray[Any, Any], **changed: Any) -> None:
     marks = pq.read_table(path)
     for name, values in changed.items():
@@ -253,6 +267,31 @@ def test_another_configuration_takes_the_rows_in_their_order_and_says_so(whole: 
     assert any("was recorded under another configuration: sessions" in note for note in notes)
     assert day is not None
     assert day.levels.to_pylist()[0]["session"] == "Other"
+
+
+def test_the_rows_of_a_recording_may_be_gone_through_in_time_order(whole: Lived) -> None:
+    run, folder = whole
+
+    by_time = backtested(run, folder, order="time").levels.to_pylist()
+
+    assert by_time[0]["high"] == 109.0
+    assert backtested(run, folder).levels.to_pylist()[0]["high"] == 104.7
+    assert backtested(run, folder, order="arrival").levels.to_pylist()[0]["high"] == 104.7
+
+
+def test_what_rows_mean_may_be_another_thing_in_a_backtest(whole: Lived) -> None:
+    run, folder = whole
+    data = {"data.path": str(folder), "data.order": "arrival"}
+    others = {**run.config, "feed": {"type": "replay", "dedupe": "same"}, "clock": {}}
+
+    with openbell.Runtime.from_config(others, durable=False, overrides=data) as runtime:
+        notes = runtime.notes
+    with openbell.Runtime.from_config(
+        {**others, "feed": {"type": "replay"}}, durable=False, overrides=data
+    ) as same:
+        assert same.notes == ()
+
+    assert any("another configuration: feed.dedupe" in note for note in notes)
 
 
 def pushed(folder: Path, **more: Any) -> dict[str, Any]:
