@@ -303,21 +303,26 @@ def judged(found: Soaked) -> list[str]:
     third = max(1, len(lives) // 3)
     first, last = set(lives[:third]), set(lives[-third:])
 
-    def at_most(what: str, of: set[int]) -> float:
-        """The middle of what the lives took at most each."""
-        most: dict[int, int] = {}
-        for taken in found.taken:
-            if taken.life in of:
-                most[taken.life] = max(most.get(taken.life, 0), getattr(taken, what))
-        return median(most.values())
+    def of_lives(what: str, which: set[int], of: Any) -> float:
+        """The middle of what lives took: each at most, or in the middle."""
+        taken: dict[int, list[int]] = {}
+        for one in found.taken:
+            if one.life in which:
+                taken.setdefault(one.life, []).append(getattr(one, what))
+        return float(median(of(values) for values in taken.values()))
 
-    for what, factor, more in (("memory", 1.25, 40 * MEBIBYTE), ("threads", 1, 1), ("files", 1, 3)):
-        before, after = at_most(what, first), at_most(what, last)
+    # Not the most of a life's memory: the last one writes the whole recording at its end.
+    for what, of, factor, more in (
+        ("memory", median, 1.25, 40 * MEBIBYTE),
+        ("threads", max, 1, 1),
+        ("files", max, 1, 3),
+    ):
+        before, after = of_lives(what, first, of), of_lives(what, last, of)
         if after > before * factor + more:
             problems.append(f"{what} grew over the day: {before:,.0f}, then {after:,.0f}")
     growth = [
         after.memory - before.memory
-        for life in lives
+        for life in lives[:-1]
         for before, after in _of_a_life([t for t in found.taken if t.life == life])
     ]
     if growth and median(growth) > 48 * MEBIBYTE:
