@@ -270,7 +270,7 @@ def _left_alone(headers: Mapping[str, str], said: bytes) -> float | None:
     given = headers.get("Retry-After", "").strip()
     seconds: float | None = None
     if given:
-        with suppress(ValueError):
+        with suppress(ValueError, TypeError):  # the other: a date without a zone
             seconds = float(given) if given.isdigit() else _until(given)
     if seconds is None:
         with suppress(orjson.JSONDecodeError):

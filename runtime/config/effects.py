@@ -81,7 +81,7 @@ def accept(
         for place, sink in enumerate(config.sinks):
             problems.append(
                 f'sinks[{place}] is "{sink.type}"; what keeps no state sends signals nowhere: leave '
-                f"it out, and read them {way_out(*_SIGNALS_ARE)}"
+                f"it out{way_out(' (--set sinks=[])', '')}, and read them {way_out(*_SIGNALS_ARE)}"
             )
     if problems:
         raise ConfigError("\n".join(problems))

@@ -934,9 +934,10 @@ def test_a_backtest_refuses_sinks_too(openbell: Command, command: str) -> None:
 
     assert (ran.code, ran.out) == (2, "")
     assert ran.messages == [
-        'config.yaml: sinks[0] is "stdout"; what keeps no state sends signals nowhere: leave it out, '
-        + "and read them in signals.jsonl of --out",
+        'config.yaml: sinks[0] is "stdout"; what keeps no state sends signals nowhere: leave it out '
+        + "(--set sinks=[]), and read them in signals.jsonl of --out",
     ]
+    assert openbell(*command.split(), "--set", "sinks=[]").code == 0
 
 
 def test_the_schema_knows_every_key_of_the_examples(openbell: Command) -> None:

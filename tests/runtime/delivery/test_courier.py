@@ -24,6 +24,7 @@ from openbell.runtime.config.model import SinkConfig
 from openbell.runtime.delivery import courier as couriers
 from openbell.runtime.delivery.courier import Courier
 from openbell.runtime.delivery.limits import Paced
+from openbell.runtime.delivery.lines import last_event
 from openbell.runtime.delivery.positions import (
     Ask,
     ask_of,
@@ -33,6 +34,7 @@ from openbell.runtime.delivery.positions import (
     position_of,
 )
 from openbell.runtime.record.news import News
+from openbell.runtime.results.events import read
 
 Plan = Callable[[int, Sequence[Message]], BaseException | None]
 
@@ -197,6 +199,18 @@ def test_a_sink_that_lost_its_lease_delivers_and_keeps_nothing_more(rig: Rig) ->
     assert kept is not None
     assert kept.count == 0
     assert made.failed is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 8, 9])
+def test_the_last_event_is_found_however_many_there_are(rig: Rig, count: int) -> None:
+    for number in range(count):
+        entry = {"what": "notice", "kind": "gap", "id": f"e{number}", "to": None}
+        rig.store.append_audit(orjson.dumps({**entry, "wall_time": "2025-08-26T10:00:00Z"}))
+
+    events = list(read(rig.store))
+
+    assert last_event(rig.store) == (events[-1].cursor if events else None)
+    assert list(read(rig.store, last_event(rig.store))) == []
 
 
 # Failures.
