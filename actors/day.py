@@ -161,7 +161,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                     case Backfilled(date=date) if date == state.day.date:
                         said += _no_more_missed(entered)
                     case Halted():
-                        state = _halted(state, entered, asked)
+                        state = _halted(settings.wall, state, entered, asked)
                     case Loaded(date=date) if date == state.day.date and state.phase != "end":
                         state = _loaded(settings, state, grant, entered, said)
                     case NotFilled(date=date) if date == state.day.date:
@@ -367,8 +367,13 @@ def _listens(
 def _heard(
     wall: Wall, state: State, arrived: Arrived, said: list[Message], asked: list[Effect]
 ) -> State:
-    if state.listening is None or state.phase != "stream":
+    if state.phase != "stream":
         return state
+    if state.listening is None:  # the day was opened by a program that knew of no such thing
+        symbols = arrived.rows.symbols
+        before = begun(len(symbols), None, arrived.host_ns)
+        state = replace(state, listening=before, symbols=symbols)
+    assert state.listening is not None
     heard, back, told = listening.with_rows(
         wall.silence, state.listening, arrived.rows, arrived.host_ns
     )
@@ -399,12 +404,13 @@ def _looked(
     return replace(state, listening=heard)
 
 
-def _halted(state: State, halt: Halted, asked: list[Effect]) -> State:
+def _halted(wall: Wall | None, state: State, halt: Halted, asked: list[Effect]) -> State:
     names = frozenset(halt.symbols)
     state = replace(state, halted=state.halted | names if halt.on else state.halted - names)
-    if state.listening is None or state.phase != "stream":
+    if wall is None or state.listening is None or state.phase != "stream":
         return state
     heard, told = listening.explained(
+        wall.silence,
         state.listening,
         state.day,
         state.symbols,

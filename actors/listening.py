@@ -47,11 +47,8 @@ def with_rows(
         names = [rows.symbols[code] for code in back.tolist()]
         why = f"rows come again of {_listed(names)}"
         said.append(_notice("symbol.back", day, host_ns, why, names))
-    at_ns = soon(listening, rules, host_ns)
-    if at_ns is not None:
-        listening = replace(listening, look_ns=at_ns)
-        said.append(Publish(Alarm(name=SILENCE, at_ns=at_ns)))
-    return listening, feed_is_back, said
+    listening, alarms = _look_soon(rules, listening, host_ns)
+    return listening, feed_is_back, [*said, *alarms]
 
 
 def looked(
@@ -76,6 +73,7 @@ def looked(
 
 
 def explained(
+    rules: SilenceRules,
     listening: Listening,
     day: TradingDay,
     symbols: Sequence[str],
@@ -93,7 +91,17 @@ def explained(
     listening = halted(listening, np.array([place[name] for name in new]), now_ns, on=on)
     kind = "halt" if on else "halt.over"
     default = f"trading in {_listed(new)} " + ("is halted" if on else "goes on")
-    return listening, [_notice(kind, day, now_ns, why or default, new)]
+    listening, alarms = _look_soon(rules, listening, now_ns)
+    return listening, [_notice(kind, day, now_ns, why or default, new), *alarms]
+
+
+def _look_soon(
+    rules: SilenceRules, listening: Listening, now_ns: MarketTime
+) -> tuple[Listening, list[Effect]]:
+    at_ns = soon(listening, rules, now_ns)
+    if at_ns is None:
+        return listening, []
+    return replace(listening, look_ns=at_ns), [Publish(Alarm(name=SILENCE, at_ns=at_ns))]
 
 
 def _of_feed(
@@ -105,10 +113,10 @@ def _of_feed(
     what = f"no row has come for {lasts}" + (", nor any before today" if never else "")
     for stage in verdict.stages:
         if stage == "suspect":
-            why = f"{what}, {_long(verdict.usual_ns)} are unusual: symbols are subscribed to anew"
+            why = f"{what}, longer than is usual"
             said.append(AskFeed(step, "resubscribe", (), why))
         elif stage == "reconnect":
-            why = f"{what}: the connection is made anew"
+            why = f"{what}; it is asked to connect anew"
             said.append(AskFeed(step, "reconnect", (), why))
         else:
             if stage == "give up":

@@ -118,8 +118,6 @@ class Verdict:
     """What is due by now of what follows from the feed's silence."""
     silent_since_ns: MarketTime
     """Of the feed."""
-    usual_ns: int
-    """After how long it is suspected."""
     symbols: Positions
     """Who of the symbols has turned silent."""
 
@@ -273,8 +271,7 @@ def judged(
                 silent[symbols] = True
                 listening = replace(listening, silent=silent)
     look_ns = _next_look(listening, rules, day, now_ns)
-    after_ns = next(after for after, stage in stages if stage == "suspect")
-    return replace(listening, look_ns=look_ns), Verdict(due, feed_base, after_ns, symbols)
+    return replace(listening, look_ns=look_ns), Verdict(due, feed_base, symbols)
 
 
 def patience(listening: Listening, rules: SilenceRules) -> Nanoseconds:

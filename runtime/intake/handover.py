@@ -549,11 +549,12 @@ class HandOver:
         """
         if self._closed is not None or self.connection.state == "auth":
             return
-        logger.info("{}: {}: {}", self._name, what, why)
         try:
             if what == "resubscribe" and isinstance(self._feed, Resubscribes):
+                logger.info("{}: subscribes anew: {}", self._name, why)
                 self._feed.resubscribe(symbols or self._symbols)
             elif what == "reconnect" and isinstance(self._feed, Reconnects):
+                logger.info("{}: connects anew: {}", self._name, why)
                 self._feed.reconnect()
         except Exception:  # noqa: BLE001 a plug-in may raise anything
             logger.exception("{}: {} has failed", self._name, what)

@@ -209,6 +209,19 @@ def test_trading_that_is_halted_explains_silence() -> None:
     ]
 
 
+def test_where_all_trading_was_halted_silence_counts_from_when_it_goes_on() -> None:
+    run, vendor = fed()
+    ticks(run, "A", "09:30", 300)
+
+    def halt(on: bool) -> Any:
+        return lambda of: of.run.feed.halted(("A", "B"), on)
+
+    run.do(at("09:35"), halt(True)).do(at("09:50"), halt(False)).until(at("09:50:16"))
+
+    assert vendor.asked == [("09:50:15", "resubscribe A,B")]
+    assert "TIMEOUT" not in run.states()
+
+
 # Bugs planted one at a time, each of which a test above finds
 
 
