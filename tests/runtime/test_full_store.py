@@ -91,6 +91,7 @@ def push(run: Runtime) -> None:
         run.push_ticks(["A"] * 100, times, [100.0 + of / 20_000 for of in range(n, n + 100)])
 
 
+@pytest.mark.slow
 def test_a_run_over_stored_rows_ends_on_a_full_disk(tmp_path: Path) -> None:
     from openbell.adapters.sample import write_sample
 

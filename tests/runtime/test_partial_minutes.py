@@ -69,12 +69,14 @@ def test_a_gap_of_one_symbol_is_no_other_s() -> None:
     assert complete(run.until(at("09:37"))) == [("A", True), ("B", False)]
 
 
+@pytest.mark.slow
 def test_a_change_of_the_connection_outside_the_window_leaves_it_complete() -> None:
     run = morning().do(*said("09:29:30", "connected")).do(*said("09:35:10", "reconnecting"))
 
     assert complete(run.until(at("09:37"))) == [("A", True), ("B", True)]
 
 
+@pytest.mark.slow
 def test_a_kill_does_not_forget_that_a_minute_is_partial() -> None:
     run = morning().do(*said("09:31:30", "connected")).kill(at("09:32:31"), at("09:32:35"))
 

@@ -100,18 +100,18 @@ def test_a_silent_feed_is_asked_anew_connected_anew_and_then_in_time_out() -> No
 
 def test_a_symbol_that_is_silent_is_told_once_and_when_it_is_back() -> None:
     run, vendor = fed()
-    ticks(run, "A", "09:30", 300)
-    ticks(run, "A", "09:40", 100)
-    ticks(run, "B", "09:30", 1200)
+    ticks(run, "A", "09:30", 300, 10)
+    ticks(run, "A", "09:40", 100, 10)
+    ticks(run, "B", "09:30", 1200, 10)
 
     run.until(at("09:45"))
 
     assert told(run, *SYMBOL, *FEED) == [
-        ("2024-07-01T13:35:55Z", "symbol.silent A"),
+        ("2024-07-01T13:35:50Z", "symbol.silent A"),
         ("2024-07-01T13:40:00Z", "symbol.back A"),
-        ("2024-07-01T13:43:35Z", "symbol.silent A"),
+        ("2024-07-01T13:43:30Z", "symbol.silent A"),
     ]
-    assert vendor.asked[0] == ("09:35:55", "resubscribe A")
+    assert vendor.asked[0] == ("09:35:50", "resubscribe A")
 
 
 def test_rows_that_say_nothing_new_are_no_sign_of_life() -> None:
@@ -145,12 +145,13 @@ def test_what_was_asked_before_a_kill_is_not_asked_again(
     assert vendor.asked == [("09:35:10", "resubscribe A,B")]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_not_there_takes_what_it_missed_for_no_silence() -> None:
     run, vendor = fed()
-    ticks(run, "A", "09:30", 600)
-    ticks(run, "B", "09:30", 600)
-    ticks(run, "A", "11:00", 120)
-    ticks(run, "B", "11:00", 120)
+    ticks(run, "A", "09:30", 600, 10)
+    ticks(run, "B", "09:30", 600, 10)
+    ticks(run, "A", "11:00", 120, 10)
+    ticks(run, "B", "11:00", 120, 10)
     run.kill(at("09:39:58"), at("11:00"))
 
     run.until(at("11:01:40"))
@@ -161,8 +162,8 @@ def test_a_run_that_was_not_there_takes_what_it_missed_for_no_silence() -> None:
 
 def test_a_replay_tells_the_same_and_asks_for_nothing() -> None:
     run, vendor = fed()
-    ticks(run, "A", "09:30", 600)
-    ticks(run, "B", "09:30", 1200)
+    ticks(run, "A", "09:30", 600, 10)
+    ticks(run, "B", "09:30", 1200, 10)
     run.until(at("17:00"))
     asked = list(vendor.asked)
 
@@ -189,8 +190,8 @@ def test_a_process_that_is_to_end_does_so_with_everything_committed_and_goes_on_
 
 def test_trading_that_is_halted_explains_silence() -> None:
     run, _ = fed()
-    ticks(run, "A", "09:30", 300)
-    ticks(run, "B", "09:30", 1500)
+    ticks(run, "A", "09:30", 300, 10)
+    ticks(run, "B", "09:30", 1500, 10)
 
     def halt(on: bool) -> Any:
         def act(of: ByHand) -> None:

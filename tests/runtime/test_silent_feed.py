@@ -83,6 +83,7 @@ def brings_rows(client: Client) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_vendor_that_only_beats_is_asked_anew_and_connected_to_anew(tmp_path: Path) -> None:
     told: list[str] = []
     with (
