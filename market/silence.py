@@ -226,6 +226,11 @@ def heard(
         total[first] += gap
         longest = longest.copy()
         longest[first] = np.maximum(longest[first], gap)
+    elif feed_is_back and listening.stages == 1:
+        # It came back by itself: it may be quiet by its nature, and is given half as long again.
+        longest = longest.copy()
+        believed = int(patience(listening, rules)[feed] / FEED_LONGEST_TIMES * 1.5)
+        longest[feed] = max(int(longest[feed]), believed)
     silent = listening.silent
     if len(back):
         silent = silent.copy()

@@ -224,6 +224,15 @@ def test_symbols_are_judged_again_from_when_the_feed_is_back() -> None:
     assert told[-1][0] == 760.0
 
 
+def test_a_feed_that_comes_back_by_itself_is_given_half_as_long_again() -> None:
+    fits = [*every(1, 0, 0, 600), *every(1, 0, 620, 700), *every(1, 0, 730, 800)]
+
+    told, _ = listened(fits, until=850, symbols=1)
+
+    suspected = [at for at, what in told if what == "feed suspect"]
+    assert suspected == [599.0 + 15, 699.0 + 22.5, 799.0 + 33.75]
+
+
 def test_who_comes_back_may_be_silent_for_twice_as_long() -> None:
     other = every(1, 1, 0, 2000)
     fits = [*every(1, 0, 0, 600), *every(1, 0, 700, 800)]
