@@ -48,6 +48,7 @@ from openbell.adapters.stores import (
     Gap,
     Holder,
     LeaseHeld,
+    NoRoom,
     Store,
     Unavailable,
     this_process,
@@ -583,6 +584,10 @@ class World:
             ended = True
         except Killed:
             ended = False
+        except NoRoom as error:
+            self.said.append(f"life {self.lives}: {error}")
+            assert self.drawn.disk_full
+            ended = False
         except Unavailable:
             assert self.drawn.unavailable or self.drawn.unanswered
             ended = False
@@ -598,10 +603,9 @@ class World:
             ended = False
         except StoreError as error:
             self.said.append(f"life {self.lives}: {error}")
-            full = self.drawn.disk_full and "the disk is full" in str(error)
             # A commit that it had may hold a snapshot that was cut short since.
             lags = self.drawn.stale and isinstance(error, Gap | Conflict | Corrupt)
-            if not (full or lags):
+            if not lags:
                 raise
             ended = False
         except RunError as error:

@@ -57,6 +57,7 @@ def test_a_state_is_told_with_all_that_it_consists_of() -> None:
         "    slots: 2 int64: 5, 6",
         "    truncated: None",
         "  may_be_filled: False",
+        "  partial: None",
     ]
 
 
