@@ -229,8 +229,8 @@ def heard(
     elif feed_is_back and listening.stages == 1:
         # It came back by itself: it may be quiet by its nature, and is given half as long again.
         longest = longest.copy()
-        believed = int(patience(listening, rules)[feed] / FEED_LONGEST_TIMES * 1.5)
-        longest[feed] = max(int(longest[feed]), believed)
+        half_again = int(patience(listening, rules)[feed] / FEED_LONGEST_TIMES * 1.5)
+        longest[feed] = max(int(longest[feed]), half_again)
     silent = listening.silent
     if len(back):
         silent = silent.copy()
