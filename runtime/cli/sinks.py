@@ -214,7 +214,7 @@ def _wish(
     all_waiting: bool = False,
 ) -> None:
     from openbell.runtime.cli.configured import stored_configuration
-    from openbell.runtime.delivery.lines import last_event
+    from openbell.runtime.delivery.lines import end_of_signals, last_event
     from openbell.runtime.delivery.positions import Ask, asked, encoded, status_of
     from openbell.runtime.record.writing import wall_time
 
@@ -223,10 +223,10 @@ def _wish(
         position = _known(opened, sink)
         ask = Ask(what, wall_time(), cause, id)
         if all_waiting:
-            count, events = opened.head().signals, position.takes_events
+            (until, count), events = end_of_signals(opened), position.takes_events
             ask = replace(
                 ask,
-                until=opened.last_signal(),
+                until=until,
                 until_count=count,
                 until_event=last_event(opened) if events else None,
             )

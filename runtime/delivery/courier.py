@@ -22,7 +22,13 @@ from openbell.messages.events import NoticeKind
 from openbell.runtime.config.model import SinkConfig
 from openbell.runtime.delivery.callbacks import CallbackSink
 from openbell.runtime.delivery.limits import Paced
-from openbell.runtime.delivery.lines import Line, event_pages, last_event, signal_pages
+from openbell.runtime.delivery.lines import (
+    Line,
+    end_of_signals,
+    event_pages,
+    last_event,
+    signal_pages,
+)
 from openbell.runtime.delivery.positions import (
     Ask,
     DeadLetter,
@@ -142,7 +148,8 @@ class Courier:
         begins_now = config.begin == "now" if found is None else not found.takes_signals
         position = found or Position()
         if not config.signals or begins_now:
-            position = replace(position, cursor=store.last_signal(), count=store.head().signals)
+            cursor, count = end_of_signals(store)
+            position = replace(position, cursor=cursor, count=count)
         if config.events and not position.takes_events and config.begin == "now":
             position = replace(position, event_cursor=last_event(store))
         position = replace(position, takes_signals=config.signals, takes_events=bool(config.events))

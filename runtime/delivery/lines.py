@@ -70,6 +70,14 @@ def signal_pages(store: Store) -> Callable[[str | None], Page]:
     return page
 
 
+def end_of_signals(store: Store) -> tuple[str | None, int]:
+    """The cursor of the last signal there is, and how many there are up to there."""
+    while True:
+        cursor, count = store.last_signal(), store.head().signals
+        if store.last_signal() == cursor:
+            return cursor, count
+
+
 def event_pages(store: Store, kinds: Collection[str], sink: str) -> Callable[[str | None], Page]:
     """The events of some kinds; of a sink's own troubles it is not told, which would go on for ever."""
     is_wanted = wanted(kinds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -66,3 +67,32 @@ def test_who_is_killed_in_mid_delivery_delivers_all_in_order(
 @pytest.mark.slow
 def test_sinks_that_fail_at_random_get_all_in_order() -> None:
     soak(60.0, seed=random.SystemRandom().randrange(10**6))
+
+
+@pytest.mark.slow
+def test_a_standby_goes_on_delivering_where_the_leader_was_killed(tmp_path: Path) -> None:
+    port = free_port()
+    with RedisServer(server_binary()) as state, example_receiver(tmp_path, port):
+        of = Soak(tmp_path, seed=3, url=state.url)
+        of.sinks = [webhook(f"http://127.0.0.1:{port}/", name="example")]
+        of.write(days=2, speed=4_000, symbols=12)
+        leader = of.started()
+        waits_until(lambda: len(acted(tmp_path)) > 0, of)
+        standby = of.started()
+        waits_until(lambda: "waiting: " in of.told(), of)
+        before = len(acted(tmp_path))
+
+        leader.kill()
+        leader.wait()
+        assert standby.wait(300) == 0, of.told()
+
+        log = of.log()
+        assert 0 < before < len(log)
+        assert acted(tmp_path) == [body for _, body in log]
+
+
+def waits_until(true: Callable[[], bool], of: Soak) -> None:
+    until = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < until, of.told()
+        time.sleep(0.01)

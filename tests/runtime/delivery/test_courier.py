@@ -378,6 +378,17 @@ def test_a_digest_waits_for_more_and_has_no_more_than_its_most(rig: Rig) -> None
     assert sink.took == [["s1", "s2", "s3"], ["s4", "s5", "s6"], ["s7"]]
 
 
+def test_five_hundred_at_once_reach_a_chat_that_takes_few_messages_in_few_of_them(rig: Rig) -> None:
+    sink = Scripted(lambda n, of: Failed("busy", after_seconds=0.01) if n % 6 == 5 else None)
+    made = rig.courier(sink, digest={"window": "5ms", "max": 20})
+
+    ids = rig.find(500)
+
+    assert eventually(lambda: made.is_done(500))
+    assert sink.ids == ids
+    assert len(sink.took) == 25
+
+
 def test_a_digest_goes_when_its_window_is_over(rig: Rig) -> None:
     sink = Scripted(takes_all)
     rig.courier(sink, digest={"window": "20ms", "max": 50})
