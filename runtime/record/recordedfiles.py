@@ -63,7 +63,7 @@ def put_together(folder: Path, of: date, *, closed: bool) -> None:
     pieces = written(folder, of)
     whole = folder / str(of)
     if not pieces or (len(pieces) == 1 and about_file(whole) == replace(pieces[0], closed=closed)):
-        _dropparts_of(folder, of)
+        _drop_parts(folder, of)
         return
     stems = chosen(folder, of, pieces)
     about = together(pieces, closed=closed)
@@ -71,17 +71,17 @@ def put_together(folder: Path, of: date, *, closed: bool) -> None:
         _copy([with_suffix(stem, ROWS) for stem in stems], path, None)
     with _replacing(with_suffix(whole, MARKS)) as path:
         _copy([with_suffix(stem, MARKS) for stem in stems], path, about)
-    _dropparts_of(folder, of)
+    _drop_parts(folder, of)
 
 
 def drop(folder: Path, of: date) -> None:
     """Take a day away: what it held was given up."""
     with_suffix(folder / str(of), MARKS).unlink(missing_ok=True)
     with_suffix(folder / str(of), ROWS).unlink(missing_ok=True)
-    _dropparts_of(folder, of)
+    _drop_parts(folder, of)
 
 
-def _dropparts_of(folder: Path, of: date) -> None:
+def _drop_parts(folder: Path, of: date) -> None:
     shutil.rmtree(folder / PARTS / str(of), ignore_errors=True)
     if not names_in(folder / PARTS, ""):
         shutil.rmtree(folder / PARTS, ignore_errors=True)
