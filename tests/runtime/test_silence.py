@@ -19,6 +19,7 @@ from openbell.market.days import MarketTime
 from openbell.market.results import NO_TIME
 from openbell.market.silence import Listening
 from openbell.messages.control import Halted
+from openbell.runtime.cli import stored
 from openbell.runtime.config import config_from
 from openbell.runtime.lifetime.replaying import replay_day
 from openbell.runtime.record.ledger import Ledger
@@ -112,6 +113,11 @@ def test_a_symbol_that_is_silent_is_told_once_and_when_it_is_back() -> None:
         ("2024-07-01T13:43:30Z", "symbol.silent A"),
     ]
     assert vendor.asked[0] == ("09:35:50", "resubscribe A")
+    assert stored.listening(run.store) == {
+        "feed_silent_since": None,
+        "silent": {"A": "2024-07-01T13:41:30Z"},
+        "halted": [],
+    }
 
 
 def test_rows_that_say_nothing_new_are_no_sign_of_life() -> None:
