@@ -56,6 +56,8 @@ class Recording:
         What a day is run with.
     account : callable
         What became of what the feed brought, in this process.
+    tell : callable
+        Gets why it can't be written, in words, once until it can.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class Recording:
         store: Store,
         config_on: Callable[[Sequence[Era], date], Config],
         account: Callable[[], Account | None] = lambda: None,
+        tell: Callable[[str], None] = lambda why: None,
         every: float = EVERY_SECONDS,
     ) -> None:
         self.folder = folder
         self._store = store
         self._config_on = config_on
         self._account = account
+        self._tell = tell
         self._noted: dict[str, Counter[str]] = {}
         self._every = every
         self._said: set[date] = set()
@@ -107,9 +111,12 @@ class Recording:
             self.catch_up()
             self.problem = None
         except Exception as error:  # noqa: BLE001 the run goes on without
+            before = self.problem
             self.problem = f"the recording in {self.folder} was not written: {error}"
-            known = isinstance(error, OpenbellError | OSError)
-            logger.opt(exception=not known).warning("{}", self.problem)
+            if not isinstance(error, OpenbellError | OSError):
+                logger.exception("{}", self.problem)
+            if self.problem != before:
+                self._tell(self.problem)
 
     def catch_up(self, only: date | None = None) -> None:
         """Write what the store has and the recording hasn't.

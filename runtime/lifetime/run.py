@@ -406,7 +406,13 @@ class DurableRun:
                 "feed.record is set, and feed.type is replay: those rows are stored already; leave "
                 "it out"
             )
-        made = Recording(folder, self._store, self._config_of, lambda: feed.account)
+        made = Recording(
+            folder,
+            self._store,
+            self._config_of,
+            lambda: feed.account,
+            lambda why: self.telling.tell("record.failed", why),
+        )
         made.check(self.plan)
         return made
 

@@ -480,13 +480,15 @@ def test_another_runs_recording_of_a_day_is_left_alone(tmp_path: Path) -> None:
 def test_what_can_not_be_written_does_not_end_the_run_and_is_told(tmp_path: Path) -> None:
     run = traded().until(at("09:40"))
     made = config_from(run.config)
-    kept = Recording(tmp_path / "days", run.store, lambda eras, of: made)
+    told: list[str] = []
+    kept = Recording(tmp_path / "days", run.store, lambda eras, of: made, tell=told.append)
     (tmp_path / "days").rmdir()
     (tmp_path / "days").write_text("a file")
 
     kept.close()
 
     assert kept.problem is not None
+    assert told == [kept.problem]
     assert "was not written" in kept.problem
     with pytest.raises(InputError, match="can't be written"):
         Recording(tmp_path / "days", run.store, lambda eras, of: made)
