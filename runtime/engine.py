@@ -224,7 +224,7 @@ class Engine:
         """Make `run` return; a slow read is not waited for long. A signal handler may call this.
 
         Where steps are made durable, the one under way ends first, and what was settled is
-        committed if the store answers in time. Called again, neither is waited for.
+        committed, if that does not take long. Called again, neither is waited for.
         """
         again, self._stopped = self.stopped, True
         if self.ledger is None or again:
@@ -232,7 +232,7 @@ class Engine:
                 self.ledger.leave()
             self.dispatcher.finish()
             return
-        self.ledger.leave_soon()
+        self.ledger.leave_soon(self.dispatcher.finish)
         self.dispatcher.ask(clock.NAME, self._finish_between_steps)
 
     def _finish_between_steps(self) -> None:

@@ -197,6 +197,7 @@ class Ledger:
         self._sent_at: float | None = None
         """Since when a commit is under way."""
         self._said_held = False
+        self._leave_then: Callable[[], object] = lambda: None
         self._leave_at: Monotonic | None = None
         """When what waits is given up, once the run was stopped."""
         self._error: BaseException | None = None
@@ -321,8 +322,15 @@ class Ledger:
         with self._over:
             self._over.notify_all()
 
-    def leave_soon(self) -> None:
-        """As `leave`, but what was settled is made durable first, if the store answers in time."""
+    def leave_soon(self, then: Callable[[], object]) -> None:
+        """As `leave`, but what was settled is made durable first, if the store answers in time.
+
+        Parameters
+        ----------
+        then : callable
+            Called where it does not, or the run has not ended by then.
+        """
+        self._leave_then = then
         self._leave_at = Monotonic(monotonic() + LEAVE_SECONDS)
 
     def close(self) -> None:
@@ -447,6 +455,7 @@ class Ledger:
                     self.talking.away or monotonic() >= self._leave_at
                 ):
                     self.leave()
+                    self._leave_then()
                 if self._sent_at is not None:
                     seconds = monotonic() - self._sent_at
                     if seconds > PATIENCE_SECONDS:
