@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from by_hand import ByHand, at, config
 from histories import Row, history
 
+import openbell
 from openbell.market.bars import RawRows
 from openbell.market.days import MarketTime
 from openbell.runtime.config import config_from
+from openbell.runtime.lifetime.eras import era_on
+from openbell.runtime.lifetime.keeping import Recording
+from openbell.runtime.lifetime.parity import parity
 from openbell.runtime.lifetime.replaying import replay_day
 
 MORNING: list[Row] = [
@@ -318,3 +324,53 @@ def test_a_gap_of_one_symbol_brings_no_row_of_another_again() -> None:
     run.until(at("12:30"))
 
     assert left(run)[1] == left(live_from_the_open().until(at("12:30")))[1]
+
+
+@pytest.mark.parametrize("takes", [0.0, 90.0])
+def test_a_recording_has_what_history_brought(takes: float, tmp_path: Path) -> None:
+    made = config()
+    run = ByHand(made, at("11:00"), history=history(MORNING), history_takes=takes)
+    run.tick(at("11:00:40"), "A", 90.0).tick(at("11:30"), "B", 120.0)
+    run.until(at("17:00"))
+
+    configured = config_from(made)
+    Recording(
+        tmp_path, run.store, lambda eras, of: configured.with_determining(era_on(eras, of).config)
+    ).catch_up()
+    again = openbell.backtest({**made, "data": {"kind": "ticks", "path": str(tmp_path)}})
+
+    signals = again.signals.to_pylist()
+    assert [(of["id"], of["backfilled"]) for of in signals] == run.signals()
+    found = parity(configured, run.store, date(2024, 7, 1), tmp_path)
+    assert found.recording.first is None
+
+
+def test_bars_that_are_there_already_are_told_by_symbol_and_time() -> None:
+    def bars(symbols: Sequence[str], from_ns: int, until_ns: int) -> RawRows:
+        ts = np.arange(round(at("09:30") * 1e9), round(at("11:00") * 1e9), 60_000_000_000)
+        inside = ts[(ts >= from_ns) & (ts < until_ns)]
+        price = (100 + inside // 60_000_000_000 % 7).astype(np.float64)
+        n = len(inside)
+        names = ("open", "high", "low", "close")
+        return RawRows(
+            kind="bars",
+            symbols=("A",),
+            code=np.zeros(n, np.int32),
+            ts=inside,
+            columns={**dict.fromkeys(names, price), "volume": np.ones(n)},
+            locate=lambda at: ("history", at + 1),
+        )
+
+    made = config(data={"kind": "bars"}, upkeep={"derived_intervals": ["5m"]})
+    run = ByHand(made, at("11:00:30"), history=bars, history_takes=100.0)
+    run.bar(at("11:00:40"), "A", at("10:58"), 50.0)  # the feed's own stays
+    run.bar(at("11:01:01"), "A", at("11:00"), 101.0).bar(at("12:30"), "A", at("12:29"), 100.0)
+
+    run.until(at("17:00"))
+
+    found = run.sessions("2024-07-01")["Morning"]["symbols_data"]["A"]
+    highest = max(100 + (round(at("09:30")) // 60 + n) % 7 for n in range(5))
+    assert (found["tick_count"], found["high"]) == (5, highest)
+    day = replay_results(run)
+    assert day.quality.actual.tolist() == [92, 0]
+    assert day.tally.counts["duplicates"] == 1
