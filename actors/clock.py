@@ -180,6 +180,8 @@ class State:
     """What of history nothing goes on without."""
     restarted: bool = field(default=False, metadata={"snapshot": False})
     """Whether a process has just gone on from where another had come."""
+    woken: bool = field(default=False, metadata={"snapshot": False})
+    """Whether this process has told what time it is."""
     begun: bool = field(default=False, metadata={"snapshot": False})
     """Whether it was said how to begin or go on; before that a command must not make it grant."""
 
@@ -213,6 +215,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case Woke(at_ns=at, complete_ns=complete):
             state = changed(
                 state,
+                woken=True,
                 awake_ns=max(state.awake_ns, at),
                 complete_ns=max(state.complete_ns, complete),
             )
@@ -494,12 +497,13 @@ def _asks_again(settings: Settings, state: State, wall: WallRules) -> tuple[Stat
     today, close = state.preparing, state.agenda[-1]
     assert today is not None
     assert settings.fills_ns is not None
-    if state.awake_ns == EPOCH:  # what time it is, is asked for first
+    if not state.woken:  # what time it is, is asked for first
         return _waits(changed(state, restarted=True), state.now_ns)
     spans = state.lacks
     if settings.loses and state.awake_ns - close < settings.fills_ns:
         begins = MarketTime(max(state.known_ns + 1, state.now_ns))
-        spans = (*spans, (begins, min(state.awake_ns, close), True, None))
+        until = min(state.awake_ns, close)
+        spans = (*spans, (begins, until, True, None)) if begins < until else spans
     return _asks(state, today, spans) if spans else _by_the_wall(settings, state, wall)
 
 

@@ -18,7 +18,7 @@ def history(rows: Sequence[Row], asked: list[tuple[int, int]] | None = None) -> 
     def answer(symbols: Sequence[str], from_ns: int, until_ns: int) -> RawRows:
         if asked is not None:
             asked.append((from_ns, until_ns))
-        ts = np.array([round(ts * 1e9) for _, ts, _ in rows], np.int64)
+        ts = np.array([round(ts * 1e6) * 1000 for _, ts, _ in rows], np.int64)
         inside = np.flatnonzero((ts >= from_ns) & (ts < until_ns))
         names = tuple(sorted({symbol for symbol, _, _ in rows}))
         code = np.array([names.index(symbol) for symbol, _, _ in rows], np.int32)

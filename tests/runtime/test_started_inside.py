@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from by_hand import ByHand
+from by_hand import ByHand, at
 from histories import Row, history
 from reference import Tick, Window, answer_as_arrived
 from starts import HOURS, STARTS, started
@@ -54,19 +54,19 @@ def walked(day: TradingDay, until: float, seed: str) -> list[Row]:
     price = {"A": 100.0, "B": 50.0}
     rows: list[Row] = []
     for segment in day.segments:
-        at = segment.open_ns / SECOND_NS + 1.5
-        while at < min(segment.close_ns / SECOND_NS, until):
+        ts = segment.open_ns / SECOND_NS + 1.5
+        while ts < min(segment.close_ns / SECOND_NS, until):
             symbol = rng.choice("AB")
             price[symbol] = round(price[symbol] + rng.choice((-0.25, -0.05, 0.05, 0.25)), 2)
-            rows.append((symbol, at, price[symbol]))
-            at += rng.choice((7.25, 31.5, 58.75))
+            rows.append((symbol, ts, price[symbol]))
+            ts += rng.choice((7.25, 31.5, 58.75))
     return rows
 
 
 def answer(day: TradingDay, rows: Sequence[Row], of: str) -> tuple[list[str], Levels]:
     """The reference's signals, in order, and levels."""
     _, _, morning, noon = HOURS[of]
-    ticks: list[Tick] = [(s, round(at * SECOND_NS), price, 1.0) for s, at, price in rows]
+    ticks: list[Tick] = [(s, round(ts * SECOND_NS), price, 1.0) for s, ts, price in rows]
     windows = [Window("M", *morning), Window("N", *noon)]
     found = answer_as_arrived(day, None, ticks, ("A", "B"), windows, lateness_ns=2 * SECOND_NS)
     signals = [f"{s['session']}:{s['symbol']}:{s['side']}:{s['number']}" for s in found["signals"]]
@@ -113,7 +113,7 @@ def with_rows(
         table = {
             "symbol": [symbol for symbol, _, _ in before],
             "ts": pa.array(
-                [round(at * SECOND_NS) for _, at, _ in before], pa.timestamp("ns", "UTC")
+                [round(ts * SECOND_NS) for _, ts, _ in before], pa.timestamp("ns", "UTC")
             ),
             "price": [price for _, _, price in before],
             "size": [1.0] * len(before),
@@ -121,9 +121,9 @@ def with_rows(
         pq.write_table(pa.table(table), tmp_path / "today.parquet")
     else:
         run.history = history(before)
-    for symbol, at, price in rows:
-        if at >= begins:
-            run.tick(at, symbol, price)
+    for symbol, ts, price in rows:
+        if ts >= begins:
+            run.tick(ts, symbol, price)
     return run, day, rows
 
 
@@ -145,7 +145,7 @@ def test_history_that_is_there_in_time_gives_what_a_run_from_the_open_has(
     assert found == signals
     assert completed == {name: levels[name] for name in completed}
     known = [known_at / SECOND_NS for known_at in run.known_at()]
-    assert [late for _, late in run.signals()] == [at < run.begins for at in known]
+    assert [late for _, late in run.signals()] == [ts < run.begins for ts in known]
 
 
 @pytest.mark.parametrize("case", cases())
@@ -188,3 +188,36 @@ def test_history_that_fails_leaves_what_the_feed_brings(case: Start, tmp_path: P
     assert found == signals
     if run.begins * SECOND_NS < day.close_ns:
         assert completed == {name: levels[name] for name in completed}
+
+
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[pytest.mark.slow] * (seed > 1)) for seed in range(40)]
+)
+def test_kills_of_a_run_whose_feed_loses_rows_leave_what_a_run_from_the_open_has(seed: int) -> None:
+    rng = random.Random(seed)
+    made, _ = started("XNYS", "2024-07-01 09:00")
+    made["prefetch"] = {"timeout_seconds": rng.choice([5, 30])}
+    begins = at("09:00") + rng.choice((0, 0, 1800 + rng.randint(1, 900), rng.randint(1800, 9000)))
+    end, day = at("12:15"), planned(made, "2024-07-01")
+    rows = walked(day, end, f"kills {seed}")
+    takes = rng.choice((0.0, 0.0, 3.0, 20.0, 100.0))
+    run = ByHand(made, begins, history=history(rows), history_takes=takes, loses=True)
+    for symbol, ts, price in rows:
+        if ts >= begins:
+            run.tick(ts, symbol, price)
+    killed = begins
+    for _ in range(rng.randint(1, 3)):
+        killed += rng.randint(60, 3000)
+        if killed < end - 200:
+            back = killed + rng.choice((1, 10, 120, 900))
+            run.kill(killed, back)
+            killed = back
+
+    run.until(at("12:20"))
+
+    signals, levels = answer(day, rows, "XNYS")
+    found, completed = came_to(run, told_by(levels))
+    assert completed == {name: levels[name] for name in completed}
+    assert len(found) == len(set(found))
+    if takes == 0:
+        assert set(found) == set(signals)
