@@ -24,7 +24,11 @@ def in_words(value: Any, key: str = "") -> Iterator[str]:
         names = (
             list(type(value).model_fields)
             if isinstance(value, Message)
-            else [f.name for f in dataclasses.fields(value)]
+            else [
+                f.name
+                for f in dataclasses.fields(value)
+                if f.metadata.get("written") != "if set" or _is_set(getattr(value, f.name))
+            ]
         )
         for name in names:
             for line in in_words(getattr(value, name), name):
@@ -46,6 +50,10 @@ def in_words(value: Any, key: str = "") -> Iterator[str]:
     else:
         text = " ".join(str(value).splitlines())
         yield lead + (text if len(text) <= TEXT_SHOWN else text[:TEXT_SHOWN] + " …")
+
+
+def _is_set(value: Any) -> bool:
+    return value is not None and not (isinstance(value, tuple) and not value)
 
 
 def _has_fields(value: Any) -> bool:
