@@ -18,6 +18,7 @@ configuration: a path, a mapping or a `Config`, with `overrides` on top.
 - `Signal`: a reported breakout; its `cursor` is where to go on after it
 - `Event`: what else happened: states of days and sessions, silence of a feed, restarts
 - `why`: why a symbol has the signals of a day, or none; gives an `Explanation`, which prints itself
+- `consume`: signals, each acted on exactly once in your own database's transactions
 - `load_config`: a `Config` from a file or a mapping; it holds the keys of docs/configuration.md
 
 Errors are in `openbell.errors`; what helps to test a program of your own in `openbell.testing`.
@@ -34,6 +35,7 @@ from loguru import logger
 if TYPE_CHECKING:
     from openbell.runtime.api import Event, Runtime, Signal, backtest, why
     from openbell.runtime.config import Config, load_config
+    from openbell.runtime.results.consuming import consume
     from openbell.runtime.results.explanation import Explanation
     from openbell.runtime.results.frames import Result
 
@@ -46,6 +48,7 @@ __all__ = [
     "Runtime",
     "Signal",
     "backtest",
+    "consume",
     "load_config",
     "why",
 ]
@@ -61,6 +64,10 @@ def __getattr__(name: str) -> Any:
         from openbell.runtime import config
 
         return getattr(config, name)
+    if name == "consume":
+        from openbell.runtime.results import consuming
+
+        return consuming.consume
     if name == "Explanation":
         from openbell.runtime.results import explanation
 

@@ -194,6 +194,7 @@ class Runtime:
         self._ran = False
         self._over = threading.Event()
         self._followers: list[threading.Thread] = []
+        self._handler_errors = 0
         self._tokens: set[str] = set()
         self._closed = False
         self._started_at = wall()
@@ -295,6 +296,17 @@ class Runtime:
     ) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.close)  # it waits for threads, and the loop must not
+
     def start(self) -> None:
         """Start the run in the background; does nothing if it was started."""
         with self._starting:
@@ -390,15 +402,25 @@ class Runtime:
         if self._error is not None:
             raise self._error
 
-    def on_signal(self, handler: Callable[[Signal], None], after: str | None = None) -> None:
+    def on_signal(
+        self,
+        handler: Callable[[Signal], object],
+        after: str | None = None,
+        *,
+        on_error: Callable[[Exception, Signal], object] | None = None,
+    ) -> None:
         """Call a function for each signal, on a thread of its own, in the log's order.
 
-        A slow handler delays nobody. What it raises ends its thread and is raised by `wait`.
+        A slow handler delays nobody, and one that raises stops nobody: it is called with the next
+        signal, and `status()` counts what it raised.
 
         Parameters
         ----------
         after : str, optional
             Cursor of a signal seen before: go on after it.
+        on_error : callable, optional
+            Gets what the handler raised, and with which signal; None: `threading.excepthook` does,
+            which prints it. To end the run, call `stop` there.
 
         Raises
         ------
@@ -406,7 +428,8 @@ class Runtime:
             If that cursor is not one of this log's.
         """
         self._log.page(after, limit=1)  # refuses what is no cursor
-        self._call(handler, followed(self._news, self._log.page, after), "openbell-on-signal")
+        signals = followed(self._news, self._log.page, after)
+        self._call(handler, signals, "openbell-on-signal", on_error)
 
     def events(
         self,
@@ -459,10 +482,11 @@ class Runtime:
 
     def on_event(
         self,
-        handler: Callable[[Event], None],
+        handler: Callable[[Event], object],
         after: str | None = None,
         *,
         kinds: Iterable[str] | None = None,
+        on_error: Callable[[Exception, Event], object] | None = None,
     ) -> None:
         """Call a function for each event, as `on_signal` does for signals.
 
@@ -474,15 +498,24 @@ class Runtime:
         is_wanted = wanted(kinds)
         self._events.page(after, limit=1)  # refuses what is no cursor
         events = followed(self._events.news, self._events.page, after)
-        self._call(handler, filter(is_wanted, events), "openbell-on-event")
+        self._call(handler, filter(is_wanted, events), "openbell-on-event", on_error)
 
-    def _call(self, handler: Callable[[T], None], entries: Iterator[T], name: str) -> None:
+    def _call(
+        self,
+        handler: Callable[[T], object],
+        entries: Iterator[T],
+        name: str,
+        on_error: Callable[[Exception, T], object] | None,
+    ) -> None:
         def follow() -> None:
             try:
                 for entry in entries:
                     if self._closed:
                         return
-                    handler(entry)
+                    try:
+                        handler(entry)
+                    except Exception as error:  # noqa: BLE001 it is the host's own
+                        self._report(error, entry, on_error)
             except BaseException as error:  # noqa: BLE001 it is raised by `wait`
                 self._error = self._error or error
                 self.stop()
@@ -490,6 +523,20 @@ class Runtime:
         follower = threading.Thread(target=follow, name=name, daemon=True)
         self._followers.append(follower)
         follower.start()
+
+    def _report(
+        self, error: Exception, entry: T, on_error: Callable[[Exception, T], object] | None
+    ) -> None:
+        self._handler_errors += 1
+        try:
+            if on_error is not None:
+                on_error(error, entry)
+                return
+        except Exception as raised:  # noqa: BLE001 as the handler's own
+            error = raised
+        thread = threading.current_thread()
+        told = threading.ExceptHookArgs((type(error), error, error.__traceback__, thread))
+        threading.excepthook(told)
 
     def add_sink(self, name: str, handler: Callable[[Signal], object], **keys: Any) -> None:
         """Have a function called for each signal, at least once and in the log's order, as a sink of
@@ -562,7 +609,7 @@ class Runtime:
     ) -> int:
         """Ticks that came, in the order in which they came; from any thread.
 
-        Waits while as many rows wait to be acted on as may (`feed.options.rows_max`), or, with
+        Waits while as many rows wait to be acted on as may (`rows_max` of `feed.options`), or, with
         `feed.options.full: raise`, raises FeedFull and takes none of these. What can't be used is
         counted, as in files. In asyncio, await `apush_ticks`.
 
@@ -734,6 +781,7 @@ class Runtime:
             "days_planned": len(self.plan.days),
             "last_day": str(over) if over else None,
             "signals": len(self._log),
+            **({"handler_errors": self._handler_errors} if self._handler_errors else {}),
             **self._run.liveliness(),
             **({} if self._run.feed is None else {"feed": self._run.feed.status()}),
             **({"sinks": sinks} if sinks else {}),

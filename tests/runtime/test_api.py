@@ -249,14 +249,41 @@ def test_a_handler_gets_each_signal_once_however_slow_it_is(walk: pa.Table) -> N
     assert got == expected_ids(walk)
 
 
-def test_what_a_handler_raises_is_raised_by_wait(walk: pa.Table) -> None:
+def test_what_a_handler_raises_is_told_and_stops_nobody(walk: pa.Table) -> None:
+    told: list[tuple[str, str]] = []
+
     def handle(signal: Signal) -> None:
         raise ZeroDivisionError(signal.id)
 
     with runtime(walk) as rt:
+        rt.on_signal(handle, on_error=lambda error, signal: told.append((str(error), signal.id)))
+        rt.wait()
+        state = rt.status()
+
+    assert told == [(of, of) for of in expected_ids(walk)]
+    assert (state["state"], state["handler_errors"]) == ("ended", len(told))
+
+
+def test_what_a_handler_raises_is_printed_where_nobody_asks_for_it(
+    walk: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+
+    def handle(signal: Signal) -> None:
+        raise ZeroDivisionError(signal.id)
+
+    def worse(error: Exception, signal: Signal) -> None:
+        raise KeyError(signal.id)
+
+    with runtime(walk) as rt:
         rt.on_signal(handle)
-        with pytest.raises(ZeroDivisionError, match="XNSE"):
-            rt.wait()
+        rt.on_signal(handle, on_error=worse)
+        rt.wait()
+
+    count = len(expected_ids(walk))
+    assert [of.exc_type for of in told].count(ZeroDivisionError) == count
+    assert [of.exc_type for of in told].count(KeyError) == count
 
 
 # Errors

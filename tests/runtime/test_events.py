@@ -202,15 +202,21 @@ def test_a_handler_and_a_coroutine_get_what_an_iteration_gets(keys: dict[str, An
     assert len(heard) > 8
 
 
-def test_what_a_handler_raises_ends_the_run(keys: dict[str, Any]) -> None:
+def test_what_a_handler_raises_is_told_with_the_event(keys: dict[str, Any]) -> None:
+    told: list[tuple[str, str]] = []
+
     def fail(event: Event) -> None:
         raise RuntimeError(event.kind)
 
+    def tell(error: Exception, event: Event) -> None:
+        told.append((str(error), event.kind))
+
     with Runtime.from_config(keys) as runtime:
-        runtime.on_event(fail, kinds="day.error")
-        runtime.on_event(fail, kinds="session.completed")
-        with pytest.raises(RuntimeError, match=r"session\.completed"):
-            runtime.wait()
+        runtime.on_event(fail, kinds="day.error", on_error=tell)
+        runtime.on_event(fail, kinds="session.completed", on_error=tell)
+        runtime.wait()
+
+    assert set(told) == {("session.completed", "session.completed")}
 
 
 def test_a_day_that_fails_is_an_event_of_its_own_and_of_the_run(minutes: Path) -> None:
