@@ -71,7 +71,7 @@ def test_rows_that_are_there_already_are_not_counted_twice() -> None:
     assert left(run) == left(live_from_the_open().until(at("12:30")))
 
 
-@pytest.mark.parametrize("takes", [0.0, 5.0, 29.0])
+@pytest.mark.parametrize("takes", [pytest.param(5.0, marks=pytest.mark.slow), 29.0])
 def test_nothing_is_crossed_before_history_is_there(takes: float) -> None:
     run = ByHand(config(), at("09:34:50"), history=history(MORNING), history_takes=takes)
 
@@ -107,7 +107,7 @@ def test_a_start_after_the_close_still_has_the_day() -> None:
 
 def test_a_kill_after_history_has_come_changes_nothing_and_a_replay_has_it() -> None:
     expected = left(live_from_the_open().until(at("12:30")))
-    for message in range(20, 300, 40):
+    for message in range(20, 300, 130):
         run = ByHand(config(), at("11:00"), history=history(MORNING), history_takes=3.0)
         run.kills_at = frozenset({message, message + 15})
 
@@ -222,7 +222,7 @@ def test_a_window_that_had_begun_has_its_first_half_and_what_was_signalled_stays
     ]
 
 
-@pytest.mark.parametrize("takes", [0.0, 90.0, 800.0])
+@pytest.mark.parametrize("takes", [pytest.param(0.0, marks=pytest.mark.slow), 90.0, 800.0])
 def test_bars_and_quality_have_what_came_late(takes: float) -> None:
     def results(run: ByHand) -> Any:
         day = replay_results(run)
@@ -326,7 +326,7 @@ def test_a_gap_of_one_symbol_brings_no_row_of_another_again() -> None:
     assert left(run)[1] == left(live_from_the_open().until(at("12:30")))[1]
 
 
-@pytest.mark.parametrize("takes", [0.0, 90.0])
+@pytest.mark.parametrize("takes", [pytest.param(0.0, marks=pytest.mark.slow), 90.0])
 def test_a_recording_has_what_history_brought(takes: float, tmp_path: Path) -> None:
     made = config()
     run = ByHand(made, at("11:00"), history=history(MORNING), history_takes=takes)

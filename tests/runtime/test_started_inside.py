@@ -29,7 +29,7 @@ Levels = dict[str, dict[str, tuple[Any, ...]]]
 INSIDE = [case for case in STARTS if case[3] != "PRE_MARKET"]
 """Starts when the day is under way, or is over and has not rolled."""
 
-FEW = ("2024-07-01 09:32", "2024-07-01 16:15", "2024-07-02 12:30", "2024-07-02 08:32")
+FEW = ("2024-07-01 16:15", "2024-07-02 12:30")
 
 LIVE_SECONDS = 300
 
@@ -191,7 +191,7 @@ def test_history_that_fails_leaves_what_the_feed_brings(case: Start, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=[pytest.mark.slow] * (seed > 1)) for seed in range(40)]
+    "seed", [pytest.param(seed, marks=[pytest.mark.slow] * (seed > 0)) for seed in range(40)]
 )
 def test_kills_of_a_run_whose_feed_loses_rows_leave_what_a_run_from_the_open_has(seed: int) -> None:
     rng = random.Random(seed)
