@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -102,22 +103,30 @@ class Soak:
     def told(self) -> str:
         return (self.folder / "told").read_text()[-3_000:]
 
-    def run(self, rng: random.Random, kill_after: tuple[float, float], until: float) -> None:
-        """To the end of the last day, killed at random until an instant of the monotonic clock."""
+    def run(self) -> None:
+        """To the end of the last day."""
+        process = self.started()
+        assert process.wait(600) == 0, self.told()
+
+    def run_and_kill(self, rng: random.Random, seconds: float) -> None:
+        """For so long, killed at random, and stopped in the end."""
+        until = time.monotonic() + seconds
         while True:
             process = self.started()
+            left = until - time.monotonic()
+            lives = rng.uniform(2.0, 30.0)
             try:
-                left = until - time.monotonic()
-                if left > 0:
-                    process.wait(min(rng.uniform(*kill_after), left))
-                else:
-                    process.wait(600)
+                process.wait(min(lives, max(left, 0.0)))
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                self.kills += 1
-                continue
-            assert process.returncode == 0, self.told()
+                if lives < left:
+                    process.kill()
+                    process.wait()
+                    self.kills += 1
+                    continue
+                process.terminate()
+                process.wait(60)
+            # Python that has hardly begun ends by the signal.
+            assert process.returncode in (0, -signal.SIGTERM), self.told()
             return
 
     def flush(self) -> None:
@@ -256,7 +265,7 @@ def soak(seconds: float, seed: int) -> str:
         thread = threading.Thread(target=trouble)
         thread.start()
         try:
-            of.run(rng, (2.0, 30.0), time.monotonic() + seconds)
+            of.run_and_kill(rng, seconds)
         finally:
             ends.set()
             thread.join()

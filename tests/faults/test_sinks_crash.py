@@ -55,7 +55,7 @@ def test_who_is_killed_in_mid_delivery_delivers_all_in_order(
             process.kill()
             process.wait()
             of.kills += 1
-        of.run(rng, (600, 600), 0)  # which waits for its sinks
+        of.run()  # which waits for its sinks
 
         log = of.log()
         assert len(log) > 50
