@@ -66,7 +66,8 @@ class Manager:
 
 @contextmanager
 def managed(folder: Path) -> Iterator[Manager]:
-    made = Manager(str(folder / "notify"))
+    # Abstract: the path of a socket's file may be no longer than some hundred bytes.
+    made = Manager(f"@openbell-test-{os.getpid()}-{folder.name}"[:90])
     try:
         yield made
     finally:

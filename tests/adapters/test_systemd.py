@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from loguru import logger
@@ -13,10 +14,16 @@ from openbell.hidden import hide
 
 
 @pytest.fixture(params=["a file", "abstract"])
-def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
-    address = str(tmp_path / "notify")
-    if request.param == "abstract":
-        address = f"@openbell-test-{os.getpid()}-{tmp_path.name}"
+def manager(request: pytest.FixtureRequest) -> Iterator[tuple[str, socket.socket]]:
+    # Not below tmp_path: the path of a socket may be no longer than some hundred bytes.
+    with TemporaryDirectory(prefix="openbell-") as folder:
+        address = f"{folder}/notify"
+        if request.param == "abstract":
+            address = f"@openbell-test-{os.getpid()}-{Path(folder).name}"
+        yield from listening_at(address)
+
+
+def listening_at(address: str) -> Iterator[tuple[str, socket.socket]]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(f"\0{address[1:]}" if address.startswith("@") else address)
         listening.settimeout(10)
