@@ -91,8 +91,8 @@ class Heartbeat:
         self._woken.set()
         if self._thread.ident is not None:
             self._thread.join()
-            if brings and self.telling.waits:
-                self.beat()
+        if brings and self.telling.waits:
+            self.beat()
 
     def _renew(self) -> None:
         is_ours, due = True, time.monotonic() + self._pause
