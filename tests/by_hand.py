@@ -253,8 +253,6 @@ class _Run(InlineRun):
         committed = super().commit_waiting()
         if committed:
             self.of._look()
-        if self.telling.waits:
-            self.heartbeat.beat()
         return committed
 
     def idle(self) -> None:

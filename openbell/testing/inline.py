@@ -22,6 +22,7 @@ from openbell.runtime.intake.loading import Delivery, Loader
 from openbell.runtime.kernel.dispatchers import Asked, Inline
 from openbell.runtime.kernel.pacing import Pacer
 from openbell.runtime.kernel.timekeeping import WallKeeper
+from openbell.runtime.lifetime.lease import Heartbeat
 from openbell.runtime.lifetime.recovery import Restored
 from openbell.runtime.lifetime.run import DurableRun
 from openbell.runtime.record.codec import decode, encode
@@ -98,6 +99,17 @@ class InlineLedger(Ledger):
 
     def _wait(self, seconds: float) -> bool:
         return self._closed
+
+
+class InlineHeartbeat(Heartbeat):
+    """Brings what was told when it is told to, in the thread that tells it."""
+
+    def start(self) -> None:
+        return
+
+    def stop(self, *, brings: bool = True) -> None:
+        if brings and self.telling.waits:
+            self.bring()
 
 
 def round_trip(cells: Mapping[str, Any], settled: Settled) -> None:
@@ -182,6 +194,7 @@ class InlineRun(DurableRun):
     """
 
     ledger_kind = InlineLedger
+    heartbeat_kind = InlineHeartbeat
     seed: int | None = None
     """Of the order in which messages are taken; None: as they were sent."""
     delayed: tuple[str, str] | None = None
@@ -216,7 +229,10 @@ class InlineRun(DurableRun):
 
     def commit_waiting(self) -> bool:
         ledger = self.engine.ledger
-        return ledger is not None and ledger.commit_waiting()
+        committed = ledger is not None and ledger.commit_waiting()
+        if self.telling.waits:
+            self.heartbeat.bring()
+        return committed
 
     def deliver_late(self) -> bool:
         """Deliver what came late; False if nothing did."""

@@ -103,6 +103,7 @@ class DurableRun:
     """
 
     ledger_kind: type[Ledger] = Ledger
+    heartbeat_kind: type[Heartbeat] = Heartbeat
 
     def __init__(
         self,
@@ -168,7 +169,9 @@ class DurableRun:
         stood_by = _StoodBy(standby)
         self.fence = acquired(store, config.lease.ttl, stood_by if standby is not None else None)
         self.telling.fence = self.fence
-        self.heartbeat = Heartbeat(store, self.fence, config.lease.ttl, self._fail, self.telling)
+        self.heartbeat = self.heartbeat_kind(
+            store, self.fence, config.lease.ttl, self._fail, self.telling
+        )
         if stood_by.holder is not None:
             had = stood_by.holder
             self.telling.tell("run.takeover", f"has the lease, which {had} had", before=had)
