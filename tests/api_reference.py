@@ -91,7 +91,8 @@ def _text(doc: str) -> str:
         found.append(line[4:] if in_code else line)
     if in_code:
         found.append("```")
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(found)).strip()
+    text = re.sub(r"\n+```\n", "\n```\n", "\n".join(found))
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
 def _code(line: str) -> str:
