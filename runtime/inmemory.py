@@ -95,13 +95,20 @@ class InMemoryRun:
             settled=self.events.settled,
         )
         self.stop, self.step = self.engine.stop, self.engine.step
-        self.pause, self.resume = self.engine.pause, self.engine.resume
         self._ran = False
 
     def run(self) -> None:
         self._ran = True
         with self.telling.until_end(lambda: self.engine.stopped):
             self.engine.run()
+
+    def pause(self, token: str) -> None:
+        self.telling.paused(None, token)
+        self.engine.pause(token)
+
+    def resume(self, token: str) -> None:
+        self.telling.paused(token, None)
+        self.engine.resume(token)
 
     def liveliness(self) -> dict[str, Any]:
         return {}

@@ -327,9 +327,11 @@ class RecordedRun:
         self.engine.close()
 
     def pause(self, token: str) -> None:
+        self.telling.paused(None, token)
         self.engine.pause(token)
 
     def resume(self, token: str) -> None:
+        self.telling.paused(token, None)
         self.engine.resume(token)
 
     def step(self) -> None:

@@ -347,7 +347,7 @@ class DurableRun:
         """Grant no further step until the token is given back, whatever is restarted meanwhile."""
         with self._controls:
             if token not in self._held_by:
-                self._note_pause(None, token)
+                self.telling.paused(None, token)
             self._held_by.add(token)
             if self._hears:
                 self.engine.pause(token)
@@ -356,19 +356,10 @@ class DurableRun:
         """Give a pause token back."""
         with self._controls:
             if token in self._held_by:
-                self._note_pause(token, None)
+                self.telling.paused(token, None)
             self._held_by.discard(token)
             if self._hears:
                 self.engine.resume(token)
-
-    def _note_pause(self, before: str | None, after: str | None) -> None:
-        why = "a pause was given back" if after is None else "a pause was asked for"
-        self.telling.tell(
-            "run.paused" if after else "run.resumed",
-            why,
-            before=before,
-            after=after,
-        )
 
     def step(self) -> None:
         """Grant one step although the run is paused."""

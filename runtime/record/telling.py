@@ -136,6 +136,11 @@ class Telling:
         why = f"the host's clock was set {abs(seconds):.1f} s {did}"
         self.tell("clock.forward" if by_ns > 0 else "clock.back", why, seconds=round(seconds, 3))
 
+    def paused(self, before: str | None, after: str | None) -> None:
+        """Tell that a token holds the clock, or that it was given back."""
+        why = "a pause was given back" if after is None else "a pause was asked for"
+        self.tell("run.paused" if after else "run.resumed", why, before=before, after=after)
+
     def key(self, kind: str) -> str:
         """An id that nothing else has."""
         return self._key(kind, wall_time())

@@ -202,6 +202,21 @@ def test_a_handler_and_a_coroutine_get_what_an_iteration_gets(keys: dict[str, An
     assert len(heard) > 8
 
 
+@pytest.mark.parametrize("is_durable", [False, True], ids=["in memory", "durable"])
+def test_a_run_that_is_held_and_stopped_says_so(keys: dict[str, Any], is_durable: bool) -> None:
+    with Runtime.from_config(keys, durable=is_durable) as runtime:
+        runtime.pause("dinner")
+        events = runtime.events(kinds=["run.paused", "run.resumed", "run.stopped"])
+        paused = next(events)
+        runtime.stop()
+        stopped = next(events)
+        with pytest.raises(StopIteration):
+            next(events)
+
+    assert (paused.kind, paused.before, paused.after) == ("run.paused", None, "dinner")
+    assert stopped.kind == "run.stopped"
+
+
 def test_what_a_handler_raises_is_told_with_the_event(keys: dict[str, Any]) -> None:
     told: list[tuple[str, str]] = []
 
