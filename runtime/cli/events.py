@@ -12,7 +12,7 @@ from openbell.errors import InputError, StoreError
 from openbell.runtime.cli.options import ConfigFile, Day, Json, Name, StoreUrl, given_day
 from openbell.runtime.cli.stored import reading
 from openbell.runtime.cli.times import Times, Utc, times_of
-from openbell.runtime.cli.words import complain, one_line
+from openbell.runtime.cli.words import complain, listed, one_line
 
 FOLLOW_SECONDS = 0.2
 """How often the store is asked for more."""
@@ -25,7 +25,9 @@ def events(
     day: Day = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="Only these: day.error, or day for all of them; may be repeated."),
+        typer.Option(
+            help="Only these: day.error, or day for all of them; may be repeated.", metavar="KIND"
+        ),
     ] = None,
     after: Annotated[
         str | None, typer.Option(help="Go on after this cursor.", metavar="CURSOR")
@@ -62,13 +64,13 @@ def events(
                         if not headed:
                             print(f"{times.header:<23}  {'kind':<18} {'day':<10} what")
                             headed = True
-                        at = times.of(fields["market_time"] or fields["wall_time"])
-                        about = ", ".join(
-                            [*([event.session] if event.session else ()), *event.symbols]
-                        )
+                        clock = "market_time" if event.trading_date else "wall_time"
+                        at = times.of(fields[clock] or fields["wall_time"])
+                        named = [*filter(None, [event.session]), *event.symbols]
+                        about = f"{listed(named)}: " if named else ""
                         print(
                             f"{at:<23}  {event.kind:<18} {fields['trading_date'] or '':<10} "
-                            f"{about}{': ' if about else ''}{event.why}"
+                            f"{about}{event.why}"
                         )
                     away = False
                 except Unavailable as error:

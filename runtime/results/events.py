@@ -245,11 +245,11 @@ def wanted(kinds: Iterable[str] | None) -> Callable[[Event], bool]:
     if isinstance(kinds, str):
         kinds = (kinds,)
     asked = frozenset(kinds)
-    groups = {kind.partition(".")[0] for kind in KINDS}
+    groups = dict.fromkeys(kind.partition(".")[0] for kind in KINDS)
     for name in sorted(asked):
         if name not in KINDS and name not in groups:
             near = get_close_matches(name, [*KINDS, *groups], n=1)
-            hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(KINDS)}"
+            hint = f'did you mean "{near[0]}"?' if near else f"they begin with {', '.join(groups)}"
             raise ValueError(f'"{name}" is no kind of event; {hint}')
     return lambda event: event.kind in asked or event.kind.partition(".")[0] in asked
 
