@@ -18,6 +18,7 @@ from openbell.messages.session import (
     DayClosed,
     DayOpened,
     DayWithoutData,
+    Noticed,
     PhaseEntered,
     SessionCompleted,
     SessionPlanned,
@@ -160,6 +161,18 @@ def test_the_days_end_and_what_happened_to_it_are_committed() -> None:
     assert commit.documents == ()
     assert [nothing.outside_hours for nothing in without.without_data] == [3]
     assert without.closed is None
+
+
+def test_what_is_noticed_is_committed_with_its_step_alone_too() -> None:
+    silent = Noticed(kind="symbol.silent", at_ns=AT, why="no row for 40 s", symbols=("A",))
+    halted = Noticed(kind="halt", at_ns=AT, why="news pending", facts={"code": 7})
+
+    state, (commit,) = stepped(opened(), 2, silent, halted)
+    _, nothing = stepped(state, 3)
+
+    assert commit.noticed == (silent, halted)
+    assert (commit.step, commit.documents, commit.transitions) == (2, (), ())
+    assert nothing == []
 
 
 def test_a_new_day_has_documents_of_its_own() -> None:

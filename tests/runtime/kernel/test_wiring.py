@@ -12,7 +12,7 @@ from openbell.actors import breakout, clock, day, keeper, prefetch, upkeep
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
 from openbell.messages.data import BarsDerived, Batch, QualityReport
-from openbell.messages.session import DayOpened, SessionCompleted
+from openbell.messages.session import DayOpened, Noticed, SessionCompleted
 from openbell.messages.signal import Signals
 from openbell.messages.time import Grant
 from openbell.runtime.kernel.wiring import Wiring, actors, edges, wiring
@@ -58,6 +58,16 @@ def test_every_actor_has_its_place() -> None:
 
     assert names == list(wiring(run.settings.sessions).downstream)
     assert len(names) == len(set(names)) == 6 + len(run.settings.sessions)
+
+
+def test_what_anyone_notices_comes_to_the_keeper() -> None:
+    run = of_cases([one_day(date(2021, 3, 1), "bars")])
+    made = actors(run.settings)
+    wires = wiring(run.settings.sessions)
+
+    assert Noticed in next(actor.hears for actor in made if actor.name == keeper.NAME)
+    for actor in made:
+        assert actor.name == keeper.NAME or keeper.NAME in wires.downstream[actor.name]
 
 
 @pytest.mark.parametrize(

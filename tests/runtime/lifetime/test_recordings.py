@@ -30,6 +30,7 @@ from openbell.runtime.lifetime.keeping import Recording
 from openbell.runtime.lifetime.parity import Parity, parity
 from openbell.runtime.lifetime.supervision import RECOVER
 from openbell.runtime.record.recordings import read_day, recorded_days
+from openbell.runtime.results.events import read
 from openbell.testing.faults import Killed
 
 DAY, NEXT = date(2024, 7, 1), date(2024, 7, 2)
@@ -106,6 +107,25 @@ def test_a_recording_gives_the_live_days_answers_with_rows_late_on_both_sides_of
     assert [of["id"] for of in signals] == [of for of, _ in run.signals()]
     assert found.rows == 52
     assert "109.0 in the day in time order" in str(found.in_order)
+
+
+def test_a_recording_gives_the_live_days_events_of_steps(whole: Lived) -> None:
+    run, folder = whole
+    keys = {**run.config, "data": {"kind": "ticks", "path": str(folder)}}
+
+    with openbell.Runtime(config_from(keys)) as runtime:
+        again = [event for event in runtime.events() if event.trading_date == DAY]
+
+    lived = [event for event in read(run.store) if event.trading_date == DAY]
+    assert of_market(again) == of_market(lived)[: len(again)]
+    # A recording ends with the close, a live day when the next one is due.
+    assert [event.kind for event in lived[len(again) :]] == ["day.ended"]
+    assert len(again) > 10
+
+
+def of_market(events: list[openbell.Event]) -> list[tuple[Any, ...]]:
+    """All of them but for the wall time."""
+    return [(e.id, e.kind, e.market_time, e.session, e.before, e.after, e.why) for e in events]
 
 
 def test_without_its_marks_a_recording_gives_other_answers(lived: Lived) -> None:

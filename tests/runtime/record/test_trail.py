@@ -9,7 +9,7 @@ from typing import Any
 from openbell.actors.effects import Commit
 from openbell.market.days import MarketTime
 from openbell.market.results import SessionDocument
-from openbell.messages.session import PhaseEntered, StateChanged
+from openbell.messages.session import Noticed, PhaseEntered, StateChanged
 from openbell.runtime.record.trail import Trail
 
 DAY = date(2024, 7, 1)
@@ -50,6 +50,23 @@ def test_what_one_step_brought_together_is_told_one_by_one() -> None:
         ("PENDING", "ACTIVE", 20),
         ("ACTIVE", "COMPLETED", 30),
     ]
+
+
+def test_what_was_noticed_stands_before_the_end_of_the_day() -> None:
+    noticed = Noticed(
+        kind="gap", at_ns=MarketTime(7), why="w", date=DAY, symbols=("A",), facts={"rows": 3}
+    )
+    ended = StateChanged(
+        date=DAY, before="POST_MARKET", after="ENDED", at_ns=MarketTime(99), why="the close"
+    )
+    commit = Commit(1, 5, documents=(PENDING,), transitions=(ended,), noticed=(noticed,))
+
+    midday = Trail(None, ()).of(commit, MarketTime(99))
+    at_close = Trail(None, ()).of(replace(commit, closed=DAY), MarketTime(99))
+
+    assert [change.kind for change in midday] == ["day.ended", "session.pending", "gap"]
+    assert [change.kind for change in at_close] == ["session.pending", "gap", "day.ended"]
+    assert (at_close[1].symbols, at_close[1].facts, at_close[1].at_ns) == (("A",), {"rows": 3}, 7)
 
 
 def test_a_session_that_has_no_part_in_a_day_says_why() -> None:
