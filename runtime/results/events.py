@@ -168,7 +168,7 @@ class MemoryEvents:
         """A step is over, and brought something."""
         changes = self._trail.of(commit, grant.until_ns)
         self._telling.stepped(changes)
-        for number, of in enumerate(changes):
+        for number, of in enumerate(changes if self._keep else ()):
             self._append(audit_entry(of, step_key(of, grant.step, number)))
         self.news.came(len(changes))
 
