@@ -35,6 +35,7 @@ from openbell.runtime.cli.exits import (
 )
 from openbell.runtime.cli.export import export
 from openbell.runtime.cli.health import health
+from openbell.runtime.cli.mcp import mcp
 from openbell.runtime.cli.options import example, settable
 from openbell.runtime.cli.parity import parity
 from openbell.runtime.cli.record import record
@@ -83,6 +84,7 @@ for _command, _shown in (
     (recover, "recover --config config.yaml"),
     (replay, "replay --config config.yaml --date 2024-07-01"),
     (why, "why SPY 2024-07-01 --config config.yaml"),
+    (mcp, "mcp --config config.yaml"),
     (parity, "parity --config config.yaml --date 2024-07-01"),
 ):
     app.command(epilog=example(f"openbell {_shown}"))(settable(_command))

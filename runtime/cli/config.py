@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from openbell.hidden import conceal
 from openbell.runtime.cli.configured import configuration, naming
 from openbell.runtime.cli.options import Json, example, settable
 from openbell.runtime.cli.words import one_line
@@ -51,7 +52,7 @@ def config_check(
             settings, first_date(settings.backtest.start) or today(), refuse=not has_data
         )
     if json:
-        print(one_line(settings.model_dump(mode="json")))
+        print(conceal(one_line(settings.model_dump(mode="json"))))
     else:
         print_config(settings, file, has_data=has_data, in_order=refused is None)
         print_windows(windows[:_DAYS_SHOWN])
