@@ -206,10 +206,6 @@ class InlineRun(DurableRun):
         self.clock = clock
         super().__init__(config, store, **kwargs)
 
-    def keep_lease(self) -> None:
-        """No thread does: what is told is brought with the next of what waits for it, or at the
-        end."""
-
     def before_letter(self) -> None:
         """Make durable what was settled."""
         self.commit_waiting()
