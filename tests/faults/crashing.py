@@ -13,6 +13,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -33,6 +34,9 @@ from openbell.adapters.stores import open_store
 from openbell.runtime.results.events import read
 
 KILLED = -signal.SIGKILL
+
+OF_A_STEP = re.compile(r"[a-z_.]+:\d{4}-\d\d-\d\d:\d+\.\d+")
+"""Ids of events that steps brought; those of what a process told have its wall time in them."""
 
 TABLE_BOT = Path(__file__).with_name("table_bot.py")
 """A program that embeds openbell with a table, to be given a configuration and a folder."""
@@ -363,7 +367,7 @@ def left(of: Setting) -> dict[str, Any]:
                 for entry in (json.loads(entry) for _, entry in store.audit())
                 if entry["what"] in ("phase", "day", "session")
             ],
-            "events": [e.id for e in read(store) if e.trading_date is not None],
+            "events": [e.id for e in read(store) if OF_A_STEP.fullmatch(e.id)],
         }
     finally:
         store.close()

@@ -107,7 +107,7 @@ def status(children: Nursery, of: Setting) -> dict[str, Any]:
 def assert_as_whole(of: Setting, expected: Any, about: str) -> None:
     """But for the steps and transitions of what was tried in vain."""
     kept = left(of)
-    for name in ("steps", "transitions"):
+    for name in ("steps", "transitions", "events"):
         kept[name] = expected[name]
     assert_same(kept, expected, about)
 
