@@ -73,9 +73,12 @@ class Over:
 State = Idle | Pending | Active | Over
 
 
+PREFIX = "session:"
+
+
 def name(spec: SessionSpec) -> str:
     """The address of a session's actor."""
-    return f"session:{spec.name}"
+    return f"{PREFIX}{spec.name}"
 
 
 def session(spec: SessionSpec) -> Actor[State]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from loguru import logger
 
@@ -73,6 +73,8 @@ class Heartbeat:
         self._fail = fail
         self.telling = telling or Telling()
         self.telling.woken = lambda: self._woken.set()
+        self.beside: Callable[[], Mapping[str, bytes]] | None = None
+        """What each heartbeat has the store keep beside the commits, by key."""
         self.beat_at = time.monotonic()
         """When the store last had a heartbeat, by the monotonic clock."""
         self._ended = False
@@ -121,6 +123,8 @@ class Heartbeat:
             self._store.renew(self._fence)
             self.beat_at = time.monotonic()
             self.telling.bring_to(self._store)
+            if self.beside is not None:
+                self._store.keep(self._fence, self.beside())
         except Fenced as error:
             self._fail(LeaseLost(f"the lease was lost: {error}"))
             return False

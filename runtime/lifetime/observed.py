@@ -28,6 +28,9 @@ class Observed:
     """How often an actor raised, so that all of them began again or the day went into ERROR."""
     in_error: str | None = None
     """Why the run waits in ERROR, while it does."""
+    not_ready: tuple[str, ...] | None = None
+    """Why a breakout would not be reported, as who looks after the process saw last; None: nobody
+    looks."""
     stopping: bool = False
     engine: Engine | None = None
     """What runs, once its actors were told to begin."""

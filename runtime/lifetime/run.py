@@ -9,6 +9,7 @@ from datetime import date
 from functools import partial
 from typing import Any, Literal
 
+import orjson
 from loguru import logger
 
 from openbell.actors import clock, day
@@ -36,7 +37,7 @@ from openbell.runtime.intake.hours import day_after
 from openbell.runtime.intake.planning import Plan, plan
 from openbell.runtime.intake.settings import data_options, settings
 from openbell.runtime.kernel.cells import ActorFailed
-from openbell.runtime.lifetime import changes, recovery
+from openbell.runtime.lifetime import changes, recovery, vitals
 from openbell.runtime.lifetime.eras import Era, begun, era_at, era_on, plan_over
 from openbell.runtime.lifetime.identity import check_files, identity
 from openbell.runtime.lifetime.keeping import Recording
@@ -319,6 +320,7 @@ class DurableRun:
 
     def keep_lease(self) -> None:
         """Renew the lease from now on until `close`; `run` does it by itself."""
+        self.heartbeat.beside = lambda: {vitals.KEY: orjson.dumps(vitals.vitals(self))}
         self.heartbeat.start()
 
     def close(self) -> None:

@@ -141,6 +141,7 @@ class Supervised:
 
     def _look(self) -> None:
         self.health = health = self._watch.look()
+        self.observed.not_ready = health.reasons
         self._looked_at = monotonic()
         if self._reread_asked:
             self._reread_asked = False
