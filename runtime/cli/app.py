@@ -24,6 +24,7 @@ from openbell.runtime.cli.backtest import backtest
 from openbell.runtime.cli.calendar import calendar
 from openbell.runtime.cli.config import config_app
 from openbell.runtime.cli.data import data_app
+from openbell.runtime.cli.doctor import doctor
 from openbell.runtime.cli.events import events
 from openbell.runtime.cli.exits import (
     EXIT_DAY_FAILED,
@@ -80,6 +81,7 @@ for _command, _shown in (
     (status, "status --config config.yaml"),
     (events, "events --config config.yaml --kind day.error --kind feed"),
     (health, "health --config config.yaml"),
+    (doctor, "doctor --config config.yaml"),
     (audit, "audit --config config.yaml --json"),
     (recover, "recover --config config.yaml"),
     (replay, "replay --config config.yaml --date 2024-07-01"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -17,7 +18,7 @@ from openbell.runtime.record.codec import Undecodable, decode
 from openbell.runtime.record.writing import market_time
 
 if TYPE_CHECKING:
-    from openbell.adapters.stores import Document, Held, Store
+    from openbell.adapters.stores import Held, Store
 
 SILENT_SECONDS = 5.0
 """Without a heartbeat for longer, a process is not said to be at work: it beats several times in
@@ -162,7 +163,7 @@ def _seen(opened: Store) -> dict[str, dict[str, tuple[float | None, float | None
         for actor, body in opened.states(newest.epoch).items():
             if actor.startswith(session.PREFIX) and isinstance(of := decode(body), session.Active):
                 ranges = zip(of.seen.high.tolist(), of.seen.low.tolist(), strict=True)
-                levels = [(high, low) if high == high else (None, None) for high, low in ranges]
+                levels = [(None, None) if isnan(high) else (high, low) for high, low in ranges]
                 found[actor.removeprefix(session.PREFIX)] = dict(
                     zip(of.symbols, levels, strict=True)
                 )

@@ -1,0 +1,179 @@
+"""Whether the configuration can be run, and what the calendar has for the next days."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from openbell.errors import InputError
+from openbell.market.calendar import coverage, timezone
+from openbell.market.windows import NoWindow, hours_in_words
+from openbell.runtime.config import Config
+from openbell.runtime.config.effects import accept
+from openbell.runtime.doctor.findings import Finding, fail, of_error, ok, warn
+from openbell.runtime.intake.checks import DayWindows, check_config, check_data
+from openbell.runtime.intake.feeding import check_options
+
+DAYS_SHOWN = 3
+
+REACH_WARN, REACH_FAIL = timedelta(days=45), timedelta(days=7)
+"""What a calendar has to reach ahead: a day that is not in it can't be rolled to."""
+
+
+def configuration(config: Config) -> Iterator[Finding]:
+    """Whether a run takes it, with its feed and its data."""
+    try:
+        accept(config, "run")
+        if config.feed.type != "replay":
+            check_options(config)
+        if (refused := check_data(config)) is not None:
+            raise refused
+    except InputError as error:
+        yield of_error("configuration", error)
+        return
+    symbols = "all" if config.symbols == "all" else str(len(config.symbols))
+    said = f"{config.name}: {config.exchange}, {len(config.sessions)} sessions, {symbols} symbols"
+    yield ok("configuration", f"{said}, feed {config.feed.type}")
+    unready, silent = config.supervision.unready_exit, config.day.timeout_seconds
+    if unready is not None and unready.seconds <= silent.seconds:
+        yield warn(
+            "supervision",
+            f"unready_exit is {unready}, and a feed may be silent for {silent} before the day is "
+            "in TIMEOUT",
+            "make supervision.unready_exit longer than your longest silence",
+        )
+
+
+def calendar(config: Config, today: date) -> Iterator[Finding]:
+    """The hours of the next days, what is unusual of them, and how far the calendar reaches."""
+    try:
+        days = check_config(config, today, refuse=False)
+        _, latest = coverage(config.exchange)
+    except InputError as error:
+        yield of_error("calendar", error)
+        return
+    if not days:
+        yield fail(
+            "calendar",
+            f"{config.exchange} has no trading day from {today} to {latest}",
+            "install newer exchange_calendars and pandas_market_calendars",
+        )
+    for of in days[:DAYS_SHOWN]:
+        day = of.day
+        kind = "" if day.kind == "regular" else f", {day.kind}"
+        yield ok("calendar", f"{day.date:%a %Y-%m-%d} {hours_in_words(day)} {day.tz}{kind}")
+    for of in days[DAYS_SHOWN:]:
+        if of.day.kind != "regular":
+            hours = hours_in_words(of.day)
+            yield ok("calendar", f"{of.day.date:%a %Y-%m-%d} {hours} {of.day.tz}, {of.day.kind}")
+    yield from _unusual(days)
+    reach = latest - today
+    said = f"reaches to {latest}, {reach.days} days ahead"
+    mend = "install newer exchange_calendars and pandas_market_calendars"
+    if reach < REACH_FAIL:
+        yield fail("calendar", said, mend)
+    elif reach < REACH_WARN:
+        yield warn("calendar", said, mend)
+    else:
+        yield ok("calendar", said)
+
+
+def _unusual(days: tuple[DayWindows, ...]) -> Iterator[Finding]:
+    """Sessions that the hours of a day cut, or leave out."""
+    for of in days:
+        for name, window in of.windows.items():
+            why = window.reason if isinstance(window, NoWindow) else window.truncated
+            if why is not None:
+                left_out = "is left out" if isinstance(window, NoWindow) else "is cut"
+                yield warn(
+                    "sessions",
+                    f"{name} {left_out} on {of.day.date}: {why}",
+                    "write its times from the open or the close, if that is not meant",
+                )
+
+
+def zones(config: Config) -> Iterator[Finding]:
+    """Whether the zones that are named are known here."""
+    try:
+        named = {config.calendar.timezone or timezone(config.exchange)}
+    except InputError as error:
+        yield of_error("time zones", error)
+        return
+    named |= {of.timezone for of in config.sessions if of.timezone is not None}
+    missing = []
+    for name in sorted(named):
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            missing.append(name)
+    if missing:
+        yield fail(
+            "time zones", f"{', '.join(missing)}: not known here", "pip install --upgrade tzdata"
+        )
+    else:
+        yield ok("time zones", f"{', '.join(sorted(named))}: known")
+
+
+def extras(config: Config) -> Iterator[Finding]:
+    """Whether the packages are there that the configuration needs beside openbell's own."""
+    needed = {
+        "redis": ("redis", _uses_redis(config)),
+        "websocket": ("websockets", config.feed.type == "websocket"),
+        "webhook": ("urllib3", any(of.type == "webhook" for of in config.sinks)),
+        "apprise": ("apprise", any(of.type == "apprise" for of in config.sinks)),
+        "metrics": ("prometheus_client", config.web.enabled),
+    }
+    used = sorted(extra for extra, (_, is_used) in needed.items() if is_used)
+    lacking = [extra for extra in used if find_spec(needed[extra][0]) is None]
+    for extra in lacking:
+        missing = f"{needed[extra][0]} is not installed"
+        mend = f"pip install 'openbell[{extra}]'"
+        if extra == "metrics":
+            yield warn("extras", f"{missing}: /metrics answers 501", mend)
+        else:
+            yield fail("extras", missing, mend)
+    if not lacking:
+        yield ok("extras", f"{', '.join(used)}: installed" if used else "none is needed")
+
+
+def _uses_redis(config: Config) -> bool:
+    schemes = urlsplit(config.store.url).scheme, config.feed.type
+    in_store = schemes[0] in ("redis", "rediss", "unix")
+    return in_store or schemes[1] == "redis" or any(of.type == "redis" for of in config.sinks)
+
+
+def units(
+    folders: tuple[str, ...] = ("/etc/systemd/system", "/usr/lib/systemd/system"),
+) -> Iterator[Finding]:
+    """What the unit of systemd says, where there is one."""
+    for folder in folders:
+        unit = Path(folder) / "openbell.service"
+        try:
+            text = unit.read_text(encoding="utf-8")
+        except OSError:
+            continue
+        keys = _keys(text)
+        if keys.get("Type") not in ("notify", "notify-reload"):
+            yield warn("systemd", f"{unit}: Type is not notify", "write Type=notify")
+        if "WatchdogSec" not in keys:
+            yield warn(
+                "systemd", f"{unit}: a run that hangs is not restarted", "write WatchdogSec=30"
+            )
+        if keys.get("Restart") in (None, "no"):
+            yield warn(
+                "systemd", f"{unit}: a run that fails stays down", "write Restart=on-failure"
+            )
+        yield ok("systemd", f"{unit} is read")
+        return
+    if os.path.isdir("/run/systemd/system"):
+        yield ok("systemd", "no openbell.service is installed; packaging/openbell.service is one")
+
+
+def _keys(text: str) -> Mapping[str, str]:
+    lines = (line.partition("=") for line in text.splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, _, value in lines}
