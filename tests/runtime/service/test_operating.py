@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,13 +27,14 @@ from openbell.runtime.doctor import host, plans, stores
 RUNNING = {"sessions": [{"name": "Whole Day", "start": "00:00", "end": "23:59"}]}
 
 
-def write(server: RedisServer, config: Path, *entries: dict[str, object]) -> None:
+def write(server: RedisServer, config: Path, *entries: Mapping[str, Any]) -> None:
     import redis
 
     stream = yaml.safe_load(config.read_text())["feed"]["options"]["stream"]
     with closing(redis.Redis.from_url(server.url)) as client:
         for entry in entries:
-            client.xadd(stream, {"ts": datetime.now(UTC).isoformat(), **entry})
+            fields: dict[Any, Any] = {"ts": datetime.now(UTC).isoformat(), **entry}
+            client.xadd(stream, fields)
 
 
 def status_of(openbell: Command, config: Path) -> dict[str, Any]:
