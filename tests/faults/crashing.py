@@ -363,7 +363,7 @@ def left(of: Setting) -> dict[str, Any]:
             "sessions": [document.body for document in store.documents()],
             "steps": [(step.number, step.market_ns, step.digest) for step in store.steps()],
             "transitions": [
-                {key: value for key, value in entry.items() if key != "wall_time"}
+                {k: v for k, v in entry.items() if k not in ("wall_time", "id", "fence")}
                 for entry in (json.loads(entry) for _, entry in store.audit())
                 if entry["what"] in ("phase", "day", "session")
             ],
