@@ -374,12 +374,13 @@ def _heard(
         before = begun(len(symbols), None, arrived.host_ns)
         state = replace(state, listening=before, symbols=symbols)
     assert state.listening is not None
+    timed_out = state.state == "TIMEOUT"
     heard, back, told = listening.with_rows(
-        wall.silence, state.listening, arrived.rows, arrived.host_ns
+        wall.silence, state.listening, arrived.rows, arrived.host_ns, timed_out=timed_out
     )
     asked += told
     state = replace(state, listening=heard)
-    if back and state.state == "TIMEOUT":
+    if back and timed_out:
         state = _state(state, "ACTIVE", arrived.host_ns, "rows came again", said)
     return state
 

@@ -34,11 +34,25 @@ NAMED_MAX = 5
 
 
 def with_rows(
-    rules: SilenceRules, listening: Listening, rows: RowBatch, host_ns: MarketTime
+    rules: SilenceRules,
+    listening: Listening,
+    rows: RowBatch,
+    host_ns: MarketTime,
+    *,
+    timed_out: bool,
 ) -> tuple[Listening, bool, list[Effect]]:
-    """Further rows; whether they end a silence of the feed, and what is told of it."""
-    day, since = rows.day, listening.begun_ns
+    """Further rows; whether they end a silence of the feed, and what is told of it.
+
+    Parameters
+    ----------
+    timed_out : bool
+        Whether the day is in TIMEOUT: it is until something newer comes, though where nobody looked
+        meanwhile silence has begun anew.
+    """
+    day, newest = rows.day, listening.newest[-1]
+    since = listening.begun_ns or max(int(listening.at_ns[-1]), day.open_ns)
     listening, back, feed_is_back = heard(listening, rules, day, rows.code, rows.ts, host_ns)
+    feed_is_back |= timed_out and bool(listening.newest[-1] > newest)
     said: list[Effect] = []
     if feed_is_back:
         why = f"rows come again after {_long(host_ns - since)}"

@@ -193,6 +193,7 @@ class Engine:
             if self._feed is not None:
                 grants = going_on.grants if isinstance(going_on, Prepared) else ()
                 of_clock: clock.State = self.cells[clock.NAME].state
+                self._keep_hours(self._feed, grants)
                 anew = going_on.days[0].date if isinstance(going_on, Start) else None
                 self._feed.open(
                     self.tell_clock,
@@ -343,6 +344,21 @@ class Engine:
             first_ns = MarketTime(int(arrived.rows.ts.min()))
             why = "the feed brought nothing before its first row"
             self._fill_gap(Gap(MarketTime(from_ns - 1), first_ns, None, why))
+
+    def _keep_hours(self, feed: HandOver, grants: Sequence[Message]) -> None:
+        """Where the host's clock rolls days, one that is under way has the hours of its roll."""
+        if self._plan.settings.wall is None:
+            return
+        today = self._today()
+        for entered in (e for g in grants if isinstance(g, Grant) for e in g.inputs):
+            if isinstance(entered, Start):
+                today = entered.days[0]
+            elif isinstance(entered, Roll):
+                today = entered.day or today
+        if today is not None:
+            days = feed.keep(today)
+            if self.came is not None:
+                self.came.days = days
 
     def _roll(self, after: date) -> Roll | RollFailed:
         """Which day follows, as the calendar has it by now."""

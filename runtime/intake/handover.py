@@ -590,6 +590,23 @@ class HandOver:
                     self._newest = place
             return self._days
 
+    def keep(self, today: TradingDay) -> tuple[TradingDay, ...]:
+        """The day under way has the hours that it began with, whatever the calendar says by now.
+
+        Returns
+        -------
+        Days that the run may come to.
+        """
+        with self._room:
+            if today not in self._days:
+                self._days = (
+                    *(day for day in self._days if day.date < today.date),
+                    today,
+                    *(day for day in self._days if day.date > today.date),
+                )
+                self._laid_out(row_spans(self._days))
+            return self._days
+
     def _warn_of_expiry(self, day: TradingDay | None) -> None:
         """Tell before the open of a day that the feed's login will not last until its close."""
         if self._by_the_wall is None or day is None:

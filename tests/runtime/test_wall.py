@@ -213,6 +213,17 @@ def test_silence_is_a_state_that_rows_end_and_that_holds_nothing() -> None:
     assert ("12:10:02", "Noon COMPLETED") in run.seen
 
 
+@pytest.mark.parametrize("back", ["09:36:30", "09:39:00", "09:50:00"])
+def test_rows_end_a_silence_in_which_the_process_was_killed(back: str) -> None:
+    run = ByHand(config(), at("09:00")).tick(at("09:31"), "A", 100)
+    run.kill(at("09:36:20"), at(back)).tick(at("09:50:10"), "A", 101)
+
+    run.until(at("09:50:20"))
+
+    assert run.states()[-2:] == ["TIMEOUT", "ACTIVE"]
+    assert "feed.back" in [told["kind"] for told in run.audit("notice")]
+
+
 def test_nobody_is_woken_at_lunch() -> None:
     of = config(exchange="XHKG", sessions=[{"name": "M", "start": "09:30", "end": "09:31"}])
     tz = "Asia/Hong_Kong"
@@ -294,6 +305,18 @@ def test_other_hours_for_the_day_under_way_are_told_and_not_taken() -> None:
 
     assert any("says 09:30–13:00 by now" in line for line in told)
     assert run.state == "ACTIVE"
+
+
+@pytest.mark.parametrize(
+    "calendar", [{"early_closes": {"2024-07-01": "13:00"}}, {"closures": ["2024-07-01"]}]
+)
+def test_rows_are_of_the_day_under_way_by_the_hours_that_it_began_with(calendar: Any) -> None:
+    run = traded().until(at("10:10"))
+    run.config |= {"calendar": calendar}
+
+    run.tick(at("13:30"), "A", 50).until(at("13:31"))
+
+    assert run.signals()[-1][0] == "XNYS:2024-07-01:Morning:A:LOW_BREAK:1"
 
 
 def test_a_day_that_became_a_holiday_is_left_out_and_its_rows_are_on_no_day() -> None:
