@@ -561,6 +561,26 @@ class Arrival(NamedTuple):
     row: Used
     known: int
     """When it could first be acted on: the latest end (of ticks: time) of all that came so far."""
+    place: int
+    """Among all that came."""
+
+
+class Crossed(NamedTuple):
+    """Time was moved to an instant by a clock, after so many rows had come."""
+
+    rows: int
+    instant: int
+
+
+class Lacking(NamedTuple):
+    """That ticks may be missing, both ends included, said after so many rows had come."""
+
+    rows: int
+    from_ns: int
+    until_ns: int
+
+
+Mark = Crossed | Lacking
 
 
 class ArrivedAnswer(Answer):
@@ -578,10 +598,11 @@ def answer_as_arrived(
     derived_minutes: Sequence[int] = (5, 15),
     lateness_ns: int = 0,
     followed: Sequence[str] | None = None,
+    marks: Sequence[Mark] = (),
 ) -> ArrivedAnswer:
     """What a day yields whose rows are acted on in the order in which they came.
 
-    `followed` as in `answer`.
+    `followed` as in `answer`; `marks` are what came to pass between rows, in its order.
     """
     came, counts, bad = arrivals(day, interval_ns, rows, symbols)
     unfolding = Unfolding(
@@ -595,8 +616,13 @@ def answer_as_arrived(
         lateness_ns,
         symbols if followed is None else followed,
     )
+    further = list(marks)
     for arrival in came:
+        while further and further[0].rows <= arrival.place:
+            unfolding.note(further.pop(0))
         unfolding.arrive(arrival)
+    for mark in further:
+        unfolding.note(mark)
     unfolding.close()
     of_symbol = {s: [a.row for a in came if a.symbol == s] for s in symbols}
     return {
@@ -633,7 +659,8 @@ def arrivals(
             held.add((given[0], row.ts))
         if not all(row.low <= price <= row.high for price in (row.open, row.close)):
             cleaned.counts[given[0]]["ohlc_outside"] += 1
-        came.append(Arrival(given[0], row, max(row.end, came[-1].known if came else row.end)))
+        known = max(row.end, came[-1].known if came else row.end)
+        came.append(Arrival(given[0], row, known, position))
     return came, cleaned.counts, cleaned.bad
 
 
@@ -674,6 +701,17 @@ class Unfolding:
         self.in_bars: list[tuple[int, Arrival]] = []
         """Minutes of a derived interval, and a row that counts in it."""
         self.late: dict[str, Late] = {s: {"rows": 0, "windows": 0, "bars": 0} for s in symbols}
+        self.reached = 0
+        """The latest instant that a clock has moved time to."""
+        self.lacking: list[Lacking] = []
+
+    def note(self, mark: Mark) -> None:
+        if isinstance(mark, Lacking):
+            self.lacking.append(mark)
+            return
+        self.reached = max(self.reached, mark.instant)
+        while self.holds and self.holds[0] <= mark.instant:
+            self.cross()
 
     def arrive(self, arrival: Arrival) -> None:
         while self.holds and self.has_passed(arrival.known, self.holds[0]):
@@ -718,19 +756,30 @@ class Unfolding:
         }
         session = session_levels(self.day, self.interval_ns, in_time_order, self.windows[name])
         self.sessions[name] = session
+        partial = self.interval_ns is None and self.lacks_part_of(session)
         for symbol, levels in session["levels"].items():
+            levels["complete"] &= not partial
             if symbol not in self.followed:
                 continue
             self.watches[name, symbol] = Watch(levels["high"], levels["low"], self.rules)
 
+    def lacks_part_of(self, session: SessionAnswer) -> bool:
+        return any(
+            minute <= lacking.until_ns and lacking.from_ns < minute + MINUTE_NS
+            for minute in minutes_of(self.day)
+            if session["start_ns"] <= minute and minute + MINUTE_NS <= session["end_ns"]
+            for lacking in self.lacking
+        )
+
     def use(self, arrival: Arrival) -> None:
-        symbol, row, known = arrival
+        symbol, row, known, _ = arrival
         late_windows = any(
             self.is_inside(row, session) for n, session in self.sessions.items() if self.is_over(n)
         )
         late_bars = False
         for minutes in self.derived_minutes:
-            if self.has_passed(known, self.bucket(row, minutes)[1]):
+            end = self.bucket(row, minutes)[1]
+            if self.has_passed(known, end) or self.reached >= end:
                 late_bars = True
             else:
                 self.in_bars.append((minutes, arrival))
@@ -750,7 +799,7 @@ class Unfolding:
         return row.ts < end if self.interval_ns is None else row.end <= end
 
     def signals_of(self, arrival: Arrival) -> list[Signal]:
-        symbol, row, known = arrival
+        symbol, row, known, _ = arrival
         found: list[Signal] = []
         for (name, of), watch in self.watches.items():
             if of != symbol or row.ts < self.sessions[name]["end_ns"]:
@@ -795,7 +844,7 @@ class Unfolding:
             n: {} for n in self.derived_minutes
         }
         rows: dict[tuple[int, int, str], list[Used]] = {}
-        for minutes, (symbol, row, _) in self.in_bars:
+        for minutes, (symbol, row, _, _) in self.in_bars:
             rows.setdefault((minutes, self.bucket(row, minutes)[0], symbol), []).append(row)
         for (minutes, start, symbol), came in rows.items():
             in_time_order = sorted(came, key=lambda row: row.ts)

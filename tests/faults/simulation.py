@@ -62,6 +62,7 @@ from openbell.market.bars import RawRows
 from openbell.market.days import EPOCH, MINUTE_NS
 from openbell.market.windows import Window, session_window
 from openbell.messages.base import Message
+from openbell.messages.time import Grant
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan
@@ -238,7 +239,7 @@ class Process(InlineRun):
         super().__init__(
             config or world.config,
             cast(Store, Handle(world, self.life)),
-            HandClock(),
+            world.hand_clock(),
             days=world if world.whole_days else None,
         )
 
@@ -248,7 +249,7 @@ class Process(InlineRun):
     def before_letter(self) -> None:
         world = self.world
         world.count_letter()
-        self.clock.advance(0.01)
+        self.clock.advance(world.letter_seconds)
         if world.happens("kill"):
             self.life.kill()
         if not self.rival and self.superseded is None and world.happens("rival"):
@@ -384,6 +385,9 @@ def written(day: DayResult) -> Any:
 class World:
     """What outlives the processes: the store, and the hand that lets things go wrong."""
 
+    letter_seconds = 0.01
+    """How long a message takes."""
+
     def __init__(
         self, seed: int, faults: Faults | None = None, without: Collection[str] = ()
     ) -> None:
@@ -436,6 +440,10 @@ class World:
     def plan(self, config: Config) -> Plan:
         """What a process runs."""
         return planned(self.scenario, config)
+
+    def hand_clock(self) -> HandClock:
+        """Of a process that begins."""
+        return HandClock()
 
     def process(self, **how: Any) -> Process:
         """One that is about to begin."""
@@ -670,8 +678,14 @@ class Given(Ledger):
         )
 
 
-def check_replay(world: World) -> list[Commit]:
-    """The step log alone, given to new actors, gives what the store holds; what its steps bring."""
+def check_replay(world: World, grants: list[Grant] | None = None) -> list[Commit]:
+    """The step log alone, given to new actors, gives what the store holds; what its steps bring.
+
+    Parameters
+    ----------
+    grants : list, optional
+        Gets all of them.
+    """
     store = world.connected()
     found = Restored(0, 0, EPOCH)
     found.steps = tuple(store.steps())
@@ -685,6 +699,8 @@ def check_replay(world: World) -> list[Commit]:
     engine = Engine(plan, source, Recorder(()), journals=not world.scenario.lasting)
     prepared = restore(engine, plan, found)
     engine.ledger = ledger = Given(engine, found.steps)
+    if grants is not None:
+        grants += [grant for grant in prepared.grants if isinstance(grant, Grant)]
     engine.run(prepared)
     batches = [batch for commit in ledger.found for batch in commit.signals]
     signals = [signal for batch in batches for signal in signal_rows(batch)]
