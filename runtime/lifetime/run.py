@@ -18,7 +18,14 @@ from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import Source, open_source
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable
-from openbell.errors import CalendarError, ConfigError, DayFailed, LeaseLost, StoreError
+from openbell.errors import (
+    CalendarError,
+    ConfigError,
+    DayFailed,
+    LeaseLost,
+    OpenbellError,
+    StoreError,
+)
 from openbell.hosttime import HostClock, wall
 from openbell.market.days import ONE_DAY, TradingDay
 from openbell.market.windows import hours_in_words
@@ -489,6 +496,14 @@ class DurableRun:
             trading_date=today.date,
         )
 
+    def _calendar_goes_on(self) -> bool:
+        """Whether the calendar knows by now of a day after the last: the plan has it of the start."""
+        of_day: day.State = self.engine.cells[day.NAME].state
+        try:
+            return not of_day.plan or self._day_after(of_day.plan[-1].date) is not None
+        except (OpenbellError, OSError):
+            return False
+
     def _say_other_hours(self) -> None:
         """That the calendar has other hours by now for the day under way, which keeps its own."""
         of_day: day.State = self.engine.cells[day.NAME].state
@@ -544,6 +559,8 @@ class DurableRun:
                 self.left_out = changes.left_out(self.engine.cells, self.plan, self.source)
                 if self.left_out is not None:
                     logger.warning("{}", self.left_out)
+            if self.pace.wall and not self._calendar_goes_on():
+                return ran
             further = changes.further_days(
                 self.engine.cells, self.plan, self.config, self._store, self.talking
             )

@@ -342,6 +342,16 @@ def test_the_last_day_that_is_asked_for_ends_the_run() -> None:
     assert run.sessions("2024-07-02") == {}
 
 
+def test_a_last_day_that_became_a_holiday_is_not_begun() -> None:
+    run = ByHand(config(feed={"end": "2024-07-02"}, day={"timeout_seconds": "1d"}), at("15:00"))
+    run.follows = lambda day: None
+
+    run.until(at("09:31", "2024-07-02"))
+
+    assert run.states()[-1] == "ENDED"
+    assert run.sessions("2024-07-02") == {}
+
+
 def test_without_auto_roll_the_next_day_begins_with_the_next_start() -> None:
     by_hand = config(day={"auto_roll": False, "timeout_seconds": "1d"})
     run = ByHand(by_hand, at("15:00")).until(at("15:00", "2024-07-02"))
