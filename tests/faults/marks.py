@@ -144,17 +144,25 @@ def _taken(world: WallWorld, lived: Lived, grant: Grant, position: int) -> int:
                 continue
             lived.rows.append(pushed.row)
             segment = segment_of(lived.day, pushed.row[1])
-            interval_ns = world.scenario.interval_ns
-            if segment is None or bad_reason(pushed.row, segment, interval_ns) is not None:
-                continue
-            end = pushed.row[1] + (interval_ns or 0)
-            lived.known = max(lived.known, min(end, segment.close_ns))
+            if segment is not None and _is_usable(world, lived.day, pushed.row):
+                end = pushed.row[1] + (world.scenario.interval_ns or 0)
+                lived.known = max(lived.known, min(end, segment.close_ns))
     return position
 
 
 def _is_of(world: WallWorld, today: TradingDay, row: Row) -> bool:
     start, end = row_spans((today,))[today.date]
     return row[0] in world.scenario.symbols and start <= row[1] < end
+
+
+def _is_usable(world: WallWorld, today: TradingDay, row: Row) -> bool:
+    segment = segment_of(today, row[1])
+    watched = row[0] in world.scenario.symbols
+    return (
+        watched
+        and segment is not None
+        and bad_reason(row, segment, world.scenario.interval_ns) is None
+    )
 
 
 def _check_crossing(
@@ -185,7 +193,7 @@ def _check_crossing(
         return
     for pushed in world.pushed[position : when.pushed]:
         in_time = pushed.host_ns < boundary + made.lateness_ns
-        waits = in_time and not pushed.ahead and _is_of(world, lived.day, pushed.row)
+        waits = in_time and not pushed.ahead and _is_usable(world, lived.day, pushed.row)
         assert not waits, f"step {grant.step}: {boundary} was crossed before {pushed}"
 
 
@@ -270,11 +278,7 @@ def _check_states(
 
 
 def _usable(world: WallWorld, lived: Lived) -> Iterator[Row]:
-    interval_ns = world.scenario.interval_ns
-    for row in lived.rows:
-        segment = segment_of(lived.day, row[1])
-        if segment is not None and bad_reason(row, segment, interval_ns) is None:
-            yield row
+    return (row for row in lived.rows if _is_usable(world, lived.day, row))
 
 
 def _check_whole(world: WallWorld, lived: Lived) -> None:

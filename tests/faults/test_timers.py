@@ -22,15 +22,16 @@ from openbell.market.days import EPOCH, MarketTime
 from openbell.messages.control import Roll, Woke
 from openbell.messages.session import DayOpened
 from openbell.runtime.engine import Engine
+from openbell.runtime.kernel.timekeeping import WallKeeper
 
-FEW = (0, 5, 10, 15, 45, 55)
+FEW = (0, 5, 15, 30, 35, 55, 180, 280)
 """Seeds of scenarios that are each of another kind."""
 ENOUGH = 250
 """So many seeds come to everything that they are to come to."""
 SEEDS = max(ENOUGH, int(os.environ.get("SEEDS", "0")))
 BLOCK = 25
 BLOCKS = [range(start, min(start + BLOCK, SEEDS)) for start in range(0, SEEDS, BLOCK)]
-FOUND_BY = 60
+FOUND_BY = 300
 """So many seeds find each planted bug."""
 
 
@@ -121,7 +122,7 @@ def a_timer_is_not_set_again_after_a_resume(patched: pytest.MonkeyPatch) -> None
 
 def a_boundary_is_crossed_twice_after_a_jump_back(patched: pytest.MonkeyPatch) -> None:
     """Time goes back with the host's clock, and what lies after it is to come once more."""
-    update = clock.update
+    update, left = clock.update, WallKeeper.left
     crossed: dict[Any, tuple[MarketTime, ...]] = {}
 
     def back(settings: Any, state: Any, message: Any) -> Any:
@@ -133,7 +134,13 @@ def a_boundary_is_crossed_twice_after_a_jump_back(patched: pytest.MonkeyPatch) -
             state = changed(state, agenda=agenda, awake_ns=message.at_ns)
         return update(settings, state, message)
 
+    def woken(self: Any) -> Any:
+        if self._host.jumped_ns() < 0:
+            self._deliver(Woke(at_ns=self._host()))
+        return left(self)
+
     patched.setattr(HostClock, "__call__", lambda self: self._utc_ns())
+    patched.setattr(WallKeeper, "left", woken)
     patched.setattr(clock, "update", back)
 
 
@@ -172,12 +179,12 @@ def a_roll_goes_by_yesterdays_calendar(patched: pytest.MonkeyPatch) -> None:
 
 
 PLANTED: dict[Plant, int] = {
-    a_timer_is_not_set_again_after_a_resume: 0,
-    a_boundary_is_crossed_twice_after_a_jump_back: 0,
-    a_timeout_holds_boundaries: 0,
-    a_mark_is_missing: 0,
-    silence_goes_by_frames: 0,
-    a_roll_goes_by_yesterdays_calendar: 0,
+    a_timer_is_not_set_again_after_a_resume: 35,
+    a_boundary_is_crossed_twice_after_a_jump_back: 180,
+    a_timeout_holds_boundaries: 30,
+    a_mark_is_missing: 180,
+    silence_goes_by_frames: 10,
+    a_roll_goes_by_yesterdays_calendar: 280,
 }
 """And a seed that shows it."""
 

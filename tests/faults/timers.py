@@ -115,8 +115,6 @@ class WallProcess(Process):
         world = self.world
         if self.commit_waiting() or self._outside_waits() or self.bring():
             return
-        if self.telling.waits:
-            self.heartbeat.beat()
         keeper = self.engine.timekeeper
         assert keeper is not None
         left = keeper.left()

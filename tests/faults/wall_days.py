@@ -282,8 +282,8 @@ def drawn_acts(
             case "record":
                 found.append(Act(at, "record"))
     if len(days) > 1 and rng.random() < 0.4:
-        day = rng.choice(days[1:])
-        at = day.open_ns / 1e9 - rng.choice((1, 200, 400, 4000, 80_000, -200))
+        before = rng.choice(days[:-1])  # within it, before it rolls, or when the next one waits
+        at = before.close_ns / 1e9 + rng.choice((-300, -60, 30, 600, 4000, 80_000))
         found.append(Act(at, "hours"))
     return tuple(sorted(found))
 
