@@ -62,7 +62,7 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "day.not_started": Kind("DEBUG", "A trading day is next, or is begun anew."),
     "day.pre_market": Kind("DEBUG", "The day is prepared; its open is awaited."),
-    "day.active": Kind("DEBUG", "The day is open."),
+    "day.active": Kind("INFO", "The day is open."),
     "day.timeout": Kind("WARNING", "The feed has been silent for `day.timeout_seconds`."),
     "day.post_market": Kind("DEBUG", "The close was reached."),
     "day.ended": Kind("DEBUG", "The day's results are complete."),

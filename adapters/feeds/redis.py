@@ -8,7 +8,7 @@ from typing import Any
 
 from loguru import logger
 
-from openbell.adapters.feeds.base import Door, FeedOptions, Rewind
+from openbell.adapters.feeds.base import ConnectionState, Door, FeedOptions, Rewind
 from openbell.adapters.feeds.entries import UNITS_NS, Decoder, End, Entry
 from openbell.adapters.secrets import filled_in
 from openbell.adapters.stores.redis import connect, location
@@ -82,6 +82,9 @@ class RedisFeed:
         self._closed = threading.Event()
         self._reconnects = threading.Event()
         self._away = False
+        self._answers = False
+        """Whether the server was said to be there."""
+        self._door: Door | None = None
         self._met = False
         """Whether the server was seen to have what was read last, since it was away."""
         self._witness: str | None = None
@@ -89,6 +92,7 @@ class RedisFeed:
         first."""
 
     def run(self, door: Door, position: int, mark: str) -> None:
+        self._door = door
         last = mark or BEGINNING
         while not self._closed.is_set():
             if self._reconnects.is_set():
@@ -163,10 +167,10 @@ class RedisFeed:
         self._met = False
         if not self._away and not self._closed.is_set():
             self._away = True
-            logger.warning(
-                "{}: does not answer ({}); asked again until it does, and read on from where it was",
-                self._where,
-                error,
+            self._say(
+                "reconnecting",
+                f"{self._where}: does not answer ({error}); asked again until it does, and read on "
+                "from where it was",
             )
         return True
 
@@ -182,7 +186,7 @@ class RedisFeed:
         if witness is not None:
             asked.xrange(self._stream, witness, witness, count=1)
         came, *seen = asked.execute()
-        self._back()
+        self._answered()
         entries = [(of.decode(), fields) for of, fields in came[0][1]] if came else []
         if entries:
             if witness is not None and not seen[0]:
@@ -222,12 +226,15 @@ class RedisFeed:
                     last,
                 )
         self._met = True
-        self._back()
 
-    def _back(self) -> None:
-        if self._away:
-            self._away = False
-            logger.info("{}: answers again", self._where)
+    def _answered(self) -> None:
+        if self._away or not self._answers:
+            self._away, self._answers = False, True
+            self._say("connected", self._where)
+
+    def _say(self, state: ConnectionState, why: str) -> None:
+        if self._door is not None:
+            self._door.said(state, why)
 
     def _gap(self, last: str, first: str | None) -> DataError:
         begins = "it is empty" if first is None else f"it goes on at {first}"

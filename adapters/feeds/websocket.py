@@ -64,7 +64,7 @@ def open_websocket_feed(options: FeedOptions) -> WebSocketFeed:
             "feed.type is websocket, and the package websockets is not installed; "
             "pip install 'openbell[websocket]'"
         ) from None
-    given = options_of(options.given, options.kind)
+    given = options_of(options.given, options.kind, options.symbols)
     _Secrets.of(given)
     label = given.bar_label or options.bar_label
     ends = label == "end" and options.interval_ns is not None

@@ -25,6 +25,8 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB)\s*")
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 _SYMBOLS, _SYMBOL = "{symbols}", re.compile(r"\{symbol(?::(lower|upper))?\}")
+_MEANT = re.compile(r"\{sy[a-z]*(?::[a-z]*)?\}", re.IGNORECASE)
+"""What somebody wrote who wanted one of these."""
 
 
 def _seconds(given: Any) -> float:
@@ -79,6 +81,9 @@ def _messages(given: Any) -> list[Any]:
     for message in messages:
         if not isinstance(message, dict | list | str) or not message:
             raise ValueError("write a message or a list of them, e.g. {op: subscribe}")
+        for meant in _MEANT.findall(str(message)):
+            if meant != _SYMBOLS and _SYMBOL.fullmatch(meant) is None:
+                raise ValueError(f"write {{symbols}}, {{symbol}} or {{symbol:lower}}, not {meant}")
     return messages
 
 
@@ -154,8 +159,13 @@ class Options(_Section):
     """Longest time between two attempts to connect."""
 
 
-def options_of(given: Mapping[str, Any], kind: Kind) -> Options:
+def options_of(given: Mapping[str, Any], kind: Kind, symbols: Sequence[str] = ()) -> Options:
     """Options as they are written.
+
+    Parameters
+    ----------
+    symbols : sequence of str
+        Those that are watched; none where they are not known.
 
     Raises
     ------
@@ -178,6 +188,11 @@ def options_of(given: Mapping[str, Any], kind: Kind) -> Options:
         for name in known
         if name not in (*options.fields, *_NOT_NEEDED)
     ]
+    if symbols and (others := sorted(set(options.symbols) - set(symbols))):
+        problems.append(
+            f"{KEY}.symbols.{others[0]} is no symbol of this run; write your name first, then the "
+            f"vendor's: {{{symbols[0]}: {options.symbols[others[0]]}}}"
+        )
     if options.ts_format is not None and not problems:
         from openbell.adapters.sources.timetexts import compiled
 
@@ -212,6 +227,12 @@ _EXAMPLES = {
     "url": "wss://stream.example.com/v1",
     "fields": "{symbol: S, ts: t, price: p}",
     "ts_unit": ", ".join(UNITS_NS),
+    "ping": "{every: 20s, message: {op: ping}}",
+    "headers": '{Authorization: "Bearer ${TOKEN}"}',
+    "auth_codes": "[3000, 4401]",
+    "symbols_max": "100",
+    "compression": "true or false",
+    "message": "{op: ping}",
 }
 
 
@@ -225,6 +246,8 @@ def _line(error: Mapping[str, Any]) -> str:
     if error["type"] == "missing":
         return f"{at} is missing" + (f"; write e.g. {example}" if example else "")
     said = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] != "value_error" and (wanted := _EXAMPLES.get(path[0])):
+        said = f"write e.g. {wanted}"
     # What stands there may be a secret.
     told = isinstance(error.get("input"), int | float | bool) or path[0] not in ("url", "headers")
     value = f" is {str(error.get('input'))[:60]!r}" if told else ""

@@ -34,14 +34,14 @@ def audit(
             if asked is not None and fields.get("trading_date") != str(asked):
                 continue
             if not headed:
-                print(f"{times.header:<23}  {'what':<9} {'day':<10} change")
+                print(f"{times.header}  {'what':<9} {'day':<10} change")
                 headed = True
             if json:
                 print(one_line({"position": position, **fields}))
             else:
                 change = f"{fields.get('from') or ''} → {fields.get('to') or ''}".strip(" →")
                 print(
-                    f"{times.of(fields['wall_time']):<23}  {fields.get('kind') or fields['what']:<9} "
+                    f"{times.cell(fields['wall_time'])}  {fields.get('kind') or fields['what']:<9} "
                     f"{fields.get('trading_date') or '':<10} "
                     f"{change}  {fields.get('session_name') or ''}"
                     f"{': ' if 'session_name' in fields else ''}{fields.get('why') or ''}"

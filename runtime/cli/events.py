@@ -62,14 +62,14 @@ def events(
                             print(one_line(fields))
                             continue
                         if not headed:
-                            print(f"{times.header:<23}  {'kind':<18} {'day':<10} what")
+                            print(f"{times.header}  {'kind':<18} {'day':<10} what")
                             headed = True
                         clock = "market_time" if event.trading_date else "wall_time"
-                        at = times.of(fields[clock] or fields["wall_time"])
+                        at = times.cell(fields[clock] or fields["wall_time"])
                         named = [*filter(None, [event.session]), *event.symbols]
                         about = f"{listed(named)}: " if named else ""
                         print(
-                            f"{at:<23}  {event.kind:<18} {fields['trading_date'] or '':<10} "
+                            f"{at}  {event.kind:<18} {fields['trading_date'] or '':<10} "
                             f"{about}{event.why}"
                         )
                     away = False

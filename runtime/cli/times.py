@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Utc = Annotated[bool, typer.Option("--utc", help="Times in UTC, not in the exchange's zone.")]
 
+CELL_WIDTH = len("2024-07-01 09:30:00.000")
+
 
 @dataclass(frozen=True)
 class Times:
@@ -24,7 +26,7 @@ class Times:
     @property
     def header(self) -> str:
         """Of a column of times, as wide as they are."""
-        return f"{self.zone:<19}"
+        return f"{self.zone:<{CELL_WIDTH}}"
 
     def of(self, instant: str | None) -> str:
         """A stored instant, such as 2024-07-01T13:30:00Z: 2024-07-01 09:30:00."""
@@ -40,8 +42,8 @@ class Times:
         return text.removesuffix(":00") if len(text) == 8 else text
 
     def cell(self, instant: str | None) -> str:
-        """For a column of times."""
-        return f"{self.of(instant):<{len(self.header)}}"
+        """For a column of times: to the millisecond, so that it stays one."""
+        return f"{self.of(instant)[:CELL_WIDTH]:<{len(self.header)}}"
 
 
 def times_of(opened: Store, *, utc: bool) -> Times:

@@ -488,8 +488,10 @@ class HandOver:
             return
         changed = state != self.connection.state
         self.connection.said(state, why)
-        if changed and self._by_the_wall is not None:
-            # Of the minute under way not all has come, or not all will.
+        again = self._feed is not None and self._feed.rewind == "position"
+        if changed and self._by_the_wall is not None and not again:
+            # Of the minute under way not all has come, or not all will; who can be asked again
+            # brings it.
             now_ns = self._by_the_wall.host()
             self._enter(Missed(from_ns=now_ns, until_ns=now_ns))
         if self._renewal is not None:

@@ -90,18 +90,19 @@ def parity(config: Config, store: Store, day: date, recording: Path | None = Non
     Parameters
     ----------
     recording : path, optional
-        Of recorded days; None: `feed.record`, or else one that is made of the store.
+        Of recorded days; None: `feed.record`, or else, also where that does not have the whole day
+        yet, one that is made of the store.
 
     Raises
     ------
     InputError
-        If the day was not run, has not closed, or has no recording.
+        If the day was not run, has not closed, or has no recording, or one that lacks its end.
     """
     eras = eras_of(store.head(), ())
     live = _live(store, day, eras)
     with TemporaryDirectory(prefix="openbell-") as scratch:
         folder = recording or config.feed.record
-        if recording is None and (folder is None or day not in recorded_days(folder)):
+        if recording is None and (folder is None or not _is_whole(folder, day)):
             folder = Path(scratch)
             made = Recording(folder, store, lambda of, on: _config_on(config, of, on))
             made.catch_up(only=day)
@@ -110,6 +111,12 @@ def parity(config: Config, store: Store, day: date, recording: Path | None = Non
         if day not in days:
             raise InputError(f"{folder}: has no recording of {day}")
         about = about_day(days[day], day)
+        if not about.closed and about.last < (last := _last_step(store, day)):
+            raise InputError(
+                f"{folder}: {day} is not whole there: it is recorded up to step {about.last:,} of "
+                f"{last:,}; recordings are written every minute and when a run ends, so ask again "
+                "then, or name none, and one is made of the store"
+            )
         if others := not_as_recorded(config, about):
             raise ConfigError(
                 f"{folder}: {day} was recorded under another configuration: {'; '.join(others)}; "
@@ -124,6 +131,16 @@ def parity(config: Config, store: Store, day: date, recording: Path | None = Non
         compared(LIVE, live, RECORDED, again),
         compared(LIVE, of_the_market(live), SORTED, of_the_market(in_order)),
     )
+
+
+def _is_whole(folder: Path, day: date) -> bool:
+    """Whether a day is recorded to its end: while a run goes on, what is written lags behind."""
+    days = recorded_days(folder)
+    return day in days and about_day(days[day], day).closed
+
+
+def _last_step(store: Store, day: date) -> int:
+    return next((of.last for of in stretches(store) if of.trading_date == day), 0)
 
 
 def _config_on(config: Config, eras: Sequence[Era], of: date) -> Config:

@@ -128,6 +128,20 @@ def of_market(events: list[openbell.Event]) -> list[tuple[Any, ...]]:
     return [(e.id, e.kind, e.market_time, e.session, e.before, e.after, e.why) for e in events]
 
 
+def test_a_recording_that_is_behind_is_not_taken_for_the_day(tmp_path: Path) -> None:
+    run = traded().until(at("09:38"))
+    record(run, tmp_path)  # as written a minute before, while it went on
+    run.until(at("17:00"))
+    recorded = config_from({**run.config, "feed": {**run.config["feed"], "record": str(tmp_path)}})
+
+    found = parity(recorded, run.store, DAY)
+
+    assert found.recording.first is None
+    assert found.rows == 52
+    with pytest.raises(InputError, match=r"not whole there: .* up to step \d+ of \d+; .*ask again"):
+        held(run, tmp_path)
+
+
 def test_without_its_marks_a_recording_gives_other_answers(lived: Lived) -> None:
     run, folder = lived
     as_lived = backtested(run, folder)
