@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from openbell.errors import InputError, StoreError
+from openbell.runtime.cli import completing
 from openbell.runtime.cli.options import ConfigFile, Day, Json, Name, StoreUrl, given_day
 from openbell.runtime.cli.stored import reading
 from openbell.runtime.cli.times import Times, Utc, times_of
@@ -26,7 +27,9 @@ def events(
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only these: day.error, or day for all of them; may be repeated.", metavar="KIND"
+            help="Only these: day.error, or day for all of them; may be repeated.",
+            metavar="KIND",
+            autocompletion=completing.kinds,
         ),
     ] = None,
     after: Annotated[

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openbell.errors import InputError
+from openbell.runtime.cli import completing
 
 if TYPE_CHECKING:
     from datetime import date
@@ -51,7 +52,11 @@ StoreUrl = Annotated[
     str | None, typer.Option("--store", help="The store, instead of a file.", metavar="URL")
 ]
 Name = Annotated[
-    str | None, typer.Option(help="With --store: whose state; `default` if there is none.")
+    str | None,
+    typer.Option(
+        help="With --store: whose state; `default` if there is none.",
+        autocompletion=completing.names,
+    ),
 ]
 Day = Annotated[str | None, typer.Option("--date", help="One trading day.", metavar="DATE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from openbell.errors import InputError
+from openbell.runtime.cli import completing
 from openbell.runtime.cli.options import ConfigFile, Day, Json, Name, StoreUrl, given_day
 from openbell.runtime.cli.stored import reading, refuse_unknown
 from openbell.runtime.cli.times import Utc, times_of
@@ -30,8 +31,13 @@ def sessions(
     status: Annotated[
         Status | None, typer.Option(case_sensitive=False, help="What has become of them.")
     ] = None,
-    session: Annotated[str | None, typer.Option("--session", help="One session.")] = None,
-    symbol: Annotated[str | None, typer.Option(help="Levels of one symbol.")] = None,
+    session: Annotated[
+        str | None,
+        typer.Option("--session", help="One session.", autocompletion=completing.sessions),
+    ] = None,
+    symbol: Annotated[
+        str | None, typer.Option(help="Levels of one symbol.", autocompletion=completing.symbols)
+    ] = None,
     since: Annotated[
         str | None,
         typer.Option(

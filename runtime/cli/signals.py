@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from openbell.errors import InputError, StoreError
+from openbell.runtime.cli import completing
 from openbell.runtime.cli.options import ConfigFile, Day, Json, Name, StoreUrl, given_day
 from openbell.runtime.cli.stored import reading, refuse_unknown
 from openbell.runtime.cli.times import Times, Utc, times_of
@@ -20,8 +21,12 @@ def signals(
     store: StoreUrl = None,
     name: Name = None,
     day: Day = None,
-    symbol: Annotated[str | None, typer.Option(help="One symbol.")] = None,
-    session: Annotated[str | None, typer.Option(help="One session.")] = None,
+    symbol: Annotated[
+        str | None, typer.Option(help="One symbol.", autocompletion=completing.symbols)
+    ] = None,
+    session: Annotated[
+        str | None, typer.Option(help="One session.", autocompletion=completing.sessions)
+    ] = None,
     after: Annotated[
         str | None, typer.Option(help="Go on after this cursor.", metavar="CURSOR")
     ] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openbell.errors import InputError
+from openbell.runtime.cli import completing
 from openbell.runtime.cli.exits import EXIT_FAILURE
 from openbell.runtime.cli.options import ConfigFile, Json, Name, StoreUrl, example, settable
 from openbell.runtime.cli.stored import either, opened_store, reading
@@ -29,7 +30,9 @@ sinks_app = typer.Typer(
     epilog=example("openbell sinks --config config.yaml"),
 )
 
-SinkName = Annotated[str, typer.Argument(help="The sink's name.", metavar="NAME")]
+SinkName = Annotated[
+    str, typer.Argument(help="The sink's name.", metavar="NAME", autocompletion=completing.sinks)
+]
 
 
 @sinks_app.callback()

@@ -137,8 +137,6 @@ def _lines(found: Mapping[str, Any], times: Times) -> Iterator[tuple[str, str]]:
         when = f"in {_countdown(left)}" if left > 0 else "due"
         yield "next", f"{at(coming['at'])}: {coming['what']}, {when}"
     yield from _of_feed(found, times)
-    for session in found["sessions"]:
-        yield "session", _session(session, times)
     yield "signals", f"{found['signals']:,}"
     for sink in found["sinks"]:
         yield "sink", in_a_line(sink)
@@ -149,6 +147,8 @@ def _lines(found: Mapping[str, Any], times: Times) -> Iterator[tuple[str, str]]:
         yield "recording", recording["problem"] or f"written to {recording['folder']}"
     yield "restarts", "" if restarts is None else f"{restarts} of actors in this process"
     yield "location", found["location"]
+    for session in found["sessions"]:  # last, as there may be more than a screen has room for
+        yield "session", _session(session, times)
 
 
 def _of_feed(found: Mapping[str, Any], times: Times) -> Iterator[tuple[str, str]]:

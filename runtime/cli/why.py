@@ -8,15 +8,26 @@ from typing import Annotated
 import typer
 
 from openbell.errors import InputError
+from openbell.runtime.cli import completing
 from openbell.runtime.cli.options import ConfigFile, Json, Name, StoreUrl
 from openbell.runtime.cli.times import Utc
 from openbell.runtime.cli.words import one_line
 
 
 def why(
-    what: Annotated[str, typer.Argument(help="A symbol, or a signal's id.", metavar="SYMBOL|ID")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A symbol, or a signal's id.",
+            metavar="SYMBOL|ID",
+            autocompletion=completing.symbols,
+        ),
+    ],
     day: Annotated[str | None, typer.Argument(help="Its trading day.", metavar="DATE")] = None,
-    session: Annotated[str | None, typer.Argument(help="One session.", metavar="SESSION")] = None,
+    session: Annotated[
+        str | None,
+        typer.Argument(help="One session.", metavar="SESSION", autocompletion=completing.sessions),
+    ] = None,
     config: ConfigFile = None,
     store: StoreUrl = None,
     name: Name = None,

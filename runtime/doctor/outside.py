@@ -78,7 +78,8 @@ def feed(config: Config, *, seconds: float = FEED_SECONDS) -> Iterator[Finding]:
     if config.feed.type == "push":
         yield skip("feed", "push: rows come from a program of your own")
         return
-    symbols = () if config.symbols == "all" else tuple(config.symbols)
+    companions = tuple(config.companions.values())
+    symbols = () if config.symbols == "all" else (*config.symbols, *companions)
     data = config.data
     options = FeedOptions(
         name=f"{config.name}-doctor",

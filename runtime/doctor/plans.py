@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from openbell.errors import InputError
 from openbell.market.calendar import coverage, timezone
+from openbell.market.days import TradingDay
 from openbell.market.windows import NoWindow, hours_in_words
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
@@ -36,9 +37,9 @@ def configuration(config: Config) -> Iterator[Finding]:
     except InputError as error:
         yield of_error("configuration", error)
         return
-    symbols = "all" if config.symbols == "all" else str(len(config.symbols))
-    said = f"{config.name}: {config.exchange}, {len(config.sessions)} sessions, {symbols} symbols"
-    yield ok("configuration", f"{said}, feed {config.feed.type}")
+    symbols = "all" if config.symbols == "all" else len(config.symbols)
+    counts = f"symbols: {symbols}, sessions: {len(config.sessions)}, feed: {config.feed.type}"
+    yield ok("configuration", f"{config.name} on {config.exchange}, {counts}")
     unready, silent = config.supervision.unready_exit, config.day.timeout_seconds
     if unready is not None and unready.seconds <= silent.seconds:
         yield warn(
@@ -66,11 +67,11 @@ def calendar(config: Config, today: date) -> Iterator[Finding]:
     for of in days[:DAYS_SHOWN]:
         day = of.day
         kind = "" if day.kind == "regular" else f", {day.kind}"
-        yield ok("calendar", f"{day.date:%a %Y-%m-%d} {hours_in_words(day)} {day.tz}{kind}")
+        yield ok("calendar", f"{day.date:%a %Y-%m-%d} {_hours(day)} {day.tz}{kind}")
     for of in days[DAYS_SHOWN:]:
         if of.day.kind != "regular":
-            hours = hours_in_words(of.day)
-            yield ok("calendar", f"{of.day.date:%a %Y-%m-%d} {hours} {of.day.tz}, {of.day.kind}")
+            hours = f"{_hours(of.day)} {of.day.tz}, {of.day.kind}"
+            yield ok("calendar", f"{of.day.date:%a %Y-%m-%d} {hours}")
     yield from _unusual(days)
     reach = latest - today
     said = f"reaches to {latest}, {reach.days} days ahead"
@@ -81,6 +82,10 @@ def calendar(config: Config, today: date) -> Iterator[Finding]:
         yield warn("calendar", said, mend)
     else:
         yield ok("calendar", said)
+
+
+def _hours(day: TradingDay) -> str:
+    return hours_in_words(day).replace("–00:00", "–24:00")
 
 
 def _unusual(days: tuple[DayWindows, ...]) -> Iterator[Finding]:

@@ -355,3 +355,57 @@ def test_a_calendar_that_ends_soon_a_unit_and_a_network_disk_are_told(
     assert any(of.level == "fail" and "nfs4" in of.said for of in networked)
     monkeypatch.setattr(host, "ROOM_FAIL", 1 << 80)
     assert {of.level for of in host.disks(config, tmp_path / "out")} == {"fail"}
+
+
+# completion
+
+
+COMPLETED = (
+    ("sinks inspect ph", ["phone"]),
+    ("sessions --config own.yaml --session Lu", ["Lunch"]),
+    ("sessions --config own.yaml --symbol ", ["SPY", "QQQ"]),
+    ("status --name ", ["bot"]),
+    ("doctor --str", ["--strict"]),
+    ("status --wa", ["--watch"]),
+    ("events --kind sink.g", ["sink.gave_up"]),
+    *((f"sessions --config wrong{n}.yaml --session ", list[str]()) for n in range(4)),
+)
+"""What is typed, and how it may go on."""
+
+COMPLETES = """
+import json, os, sys
+from openbell.__main__ import main
+for line in sys.stdin.read().splitlines():
+    sys.argv[:] = ["openbell"]
+    os.environ.update(COMP_WORDS=f"openbell {line}", COMP_CWORD=str(line.count(" ") + 1))
+    print("$")
+    try:
+        main()
+    except SystemExit:
+        pass
+"""
+
+
+def test_names_of_the_configuration_are_completed_and_mistakes_complete_nothing(
+    tmp_path: Path,
+) -> None:
+    sinks = [{"type": "stdout"}, {"type": "exec", "name": "phone"}]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"name": "bot", "sinks": sinks}))
+    own = {"sessions": [{"name": "Opening"}, {"name": "Lunch"}], "symbols": ["SPY", "QQQ"]}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+    for number, text in enumerate(("", "sessions: [7, {}]", "a: [", "- a")):
+        (tmp_path / f"wrong{number}.yaml").write_text(text)
+
+    done = subprocess.run(
+        [sys.executable, "-c", COMPLETES],
+        cwd=tmp_path,
+        env=environment({"_OPENBELL_COMPLETE": "complete_bash"}),
+        input="\n".join(typed for typed, _ in COMPLETED),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stderr == ""
+    found = [answer.split() for answer in done.stdout.split("$\n")[1:]]
+    assert found == [completed for _, completed in COMPLETED]
