@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from openbell.errors import ConfigError, StoreError
-from openbell.runtime.cli.configured import configuration_file, naming, stored_configuration
+from openbell.runtime.cli.configured import stored_configuration
 from openbell.runtime.cli.exits import EXIT_FAILURE
 from openbell.runtime.cli.options import ConfigFile, Json
 from openbell.runtime.cli.words import counted, one_line
@@ -60,8 +60,7 @@ def _findings(file: Path | None, out: Path | None, *, connect: bool) -> Iterator
     from openbell.runtime.doctor.findings import Finding, fail
 
     try:
-        with naming(configuration_file(file)):
-            made = stored_configuration(file)
+        made = stored_configuration(file)
     except ConfigError as error:
         for line in str(error).splitlines():
             said, _, mend = line.partition("; ")

@@ -123,8 +123,8 @@ class Heartbeat:
             self._store.renew(self._fence)
             self.beat_at = time.monotonic()
             self.telling.bring_to(self._store)
-            if self.beside is not None:
-                self._store.keep(self._fence, self.beside())
+            if told := self._told():
+                self._store.keep(self._fence, told)
         except Fenced as error:
             self._fail(LeaseLost(f"the lease was lost: {error}"))
             return False
@@ -133,3 +133,10 @@ class Heartbeat:
         except StoreError as error:  # ends the run; until then, as in ERROR, the lease is ours
             self._fail(error)
         return True
+
+    def _told(self) -> Mapping[str, bytes]:
+        try:
+            return {} if self.beside is None else self.beside()
+        except Exception:  # noqa: BLE001 the lease must not be lost for what is only shown
+            logger.exception("what only this process knows of the run could not be told")
+            return {}
