@@ -248,7 +248,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case DayOpened():
             return _opened(settings, state, message)
         case DayWithoutData():  # it may have opened before that was known
-            return changed(state, agenda=()), ()
+            alarms = without(state.alarms, (OPEN, OVER))
+            return changed(state, agenda=(), alarms=alarms), ()
         case RunEnded():
             return changed(state, ended=message), ()
         case Reached(step=step, sender=sender) if step == state.step:
@@ -292,7 +293,7 @@ def _opened(settings: Settings, state: State, opened: DayOpened) -> tuple[State,
         now_ns=opened.day.open_ns,
         agenda=opened.boundaries,
         live_from_ns=live_from,
-        asked_ns=EPOCH,
+        asked_ns=EPOCH if settings.wall is None else state.asked_ns,
         alarms=without(state.alarms, (OPEN, OVER)),
         holds_back=settings.wall is not None and state.known_ns > EPOCH,
     )

@@ -342,6 +342,15 @@ def test_the_last_day_that_is_asked_for_ends_the_run() -> None:
     assert run.sessions("2024-07-02") == {}
 
 
+def test_nothing_is_waited_for_of_a_past_day_without_a_row() -> None:
+    past = config(feed={"start": "2024-07-01"}, day={"auto_roll": False})
+
+    run = ByHand(past, at("17:00")).until(at("17:10"))
+
+    assert run.state == "ENDED"
+    assert run.clock_state.alarms == ()
+
+
 def test_a_last_day_that_became_a_holiday_is_not_begun() -> None:
     run = ByHand(config(feed={"end": "2024-07-02"}, day={"timeout_seconds": "1d"}), at("15:00"))
     run.follows = lambda day: None
