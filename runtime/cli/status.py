@@ -177,8 +177,9 @@ def _session(of: Mapping[str, Any], times: Times) -> str:
         labels = ("widest", "narrowest")
         named = [f"{label} {row}" for label, row in zip(labels, rows, strict=False)]
         rows = [f"{counted(of['symbols'], 'symbol')}{without}", *named]
-    if of["status"] in ("PENDING", "SKIPPED"):
-        rows = []
+    known = any(levels["high"] is not None for levels in of["levels"].values())
+    if of["status"] != "COMPLETED" and not known:
+        rows = []  # what a window under way has is seen from the next snapshot on
     levels = f": {', '.join(rows)}" if rows else ""
     return " ".join(filter(None, [of["name"], of["status"], hours])) + levels
 

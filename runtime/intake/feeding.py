@@ -155,6 +155,8 @@ def check_options(config: Config) -> tuple[int, bool]:
     ConfigError
         If the feed can't be made of its options.
     """
+    if config.feed.renew:
+        by_command(config.feed.renew)
     if config.feed.type == "push":
         return _options(config)
     open_feed(config.feed.type, _feed_options(config)).close()

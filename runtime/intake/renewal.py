@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from loguru import logger
 
+from openbell.errors import ConfigError
 from openbell.market.days import SECOND_NS, MarketTime
 from openbell.runtime.record.telling import Tell
 
@@ -98,7 +101,17 @@ def by_command(command: Sequence[str]) -> Renew:
     """A `Renew` that runs a command, which may print until when the new login holds, as ISO 8601.
 
     It gets the reason as the environment's OPENBELL_REASON.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such command: who hears of it when the login has ended hears of it too late.
     """
+    if shutil.which(command[0]) is None:
+        raise ConfigError(
+            f'feed.renew: there is no "{command[0]}" that can be run from {Path.cwd()}; write its '
+            "whole path, and make it executable"
+        )
 
     def renew(why: str) -> datetime | None:
         done = subprocess.run(

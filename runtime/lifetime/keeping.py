@@ -87,7 +87,8 @@ class Recording:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"{folder}: can't be written ({error.strerror}); name a folder that can"
+                f"{folder}: can't be written ({error.strerror}); name a folder that can, in "
+                "feed.record or by --record"
             ) from error
 
     def start(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from openbell.errors import ConfigError
 from openbell.market.days import SECOND_NS
 from openbell.runtime.intake import renewal
 from openbell.runtime.intake.renewal import Renewal, by_command
@@ -105,3 +106,8 @@ def test_a_command_that_fails_is_told_by_what_it_says() -> None:
 
     with pytest.raises(RuntimeError, match="ended with code 1: the key is gone"):
         renew("403")
+
+
+def test_a_command_that_is_not_there_is_named_before_it_is_needed() -> None:
+    with pytest.raises(ConfigError, match=r'feed\.renew: there is no "\./nowhere\.sh" that .*path'):
+        by_command(["./nowhere.sh"])

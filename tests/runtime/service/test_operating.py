@@ -22,6 +22,8 @@ from redis_server import RedisServer
 from store_places import server_binary
 
 from openbell.runtime.cli.standing import FEW
+from openbell.runtime.cli.status import _session
+from openbell.runtime.cli.times import Times
 from openbell.runtime.doctor import host, plans, stores
 
 RUNNING = {"sessions": [{"name": "Whole Day", "start": "00:00", "end": "23:59"}]}
@@ -94,6 +96,20 @@ def test_another_process_tells_of_a_live_run_all_that_an_operator_asks(
     assert "A 12.0–10.0, B none" in shown
     assert " UTC: " in utc
     assert "\x1b" not in shown
+
+
+def test_of_a_window_whose_levels_no_snapshot_has_yet_none_are_shown() -> None:
+    of = {
+        "name": "Opening",
+        "status": "ACTIVE",
+        "started_at": "2024-07-01T13:30:00Z",
+        "completed_at": None,
+        "levels": {"A": {"high": None, "low": None}},
+        "shown": "all",
+    }
+
+    assert _session(of, Times("UTC")) == "Opening ACTIVE 13:30"
+    assert _session({**of, "status": "COMPLETED"}, Times("UTC")).endswith(": A none")
 
 
 @pytest.mark.slow
