@@ -52,10 +52,11 @@ def clock() -> Iterator[Finding]:
 
 def disks(config: Config, out: Path | None) -> Iterator[Finding]:
     """The room where the store's file, the recording and the results are."""
+    file, refused = of_file(config), config.feed.refused
     places = {
-        "the store": of_file(config) and of_file(config).parent,  # type: ignore[union-attr]
+        "the store": None if file is None else file.parent,
         "the recording": config.feed.record,
-        "what feeds refuse": config.feed.refused and config.feed.refused.parent,
+        "what feeds refuse": None if refused is None else refused.parent,
         "results": out,
     }
     for what, given in places.items():

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -18,6 +17,7 @@ from openbell.adapters.deliveries.addresses import address_of
 from openbell.adapters.feeds import FeedOptions, open_feed
 from openbell.adapters.secrets import filled_in
 from openbell.errors import ConfigError, OpenbellError, StoreError
+from openbell.hosttime import monotonic
 from openbell.market.bars import RawRows
 from openbell.market.days import MarketTime
 from openbell.runtime.config import Config
@@ -189,12 +189,12 @@ def _connected(about: str, given: dict[str, Any]) -> Finding:
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     address = address_of(host, port, allow_private=bool(given.get("allow_private", False)))
-    began = time.monotonic()
+    began = monotonic()
     try:
         socket.create_connection((address, port), timeout=SINK_SECONDS).close()
     except OSError as error:
         raise Failed(f"{host}:{port}: {error}") from error
-    took = 1e3 * (time.monotonic() - began)
+    took = 1e3 * (monotonic() - began)
     return ok("sinks", f"{about}: {host}:{port} can be connected to, in {took:.0f} ms")
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -357,7 +357,7 @@ def test_a_calendar_that_ends_soon_a_unit_and_a_network_disk_are_told(
     )
     _, latest = coverage("XNYS")
     near = [*plans.calendar(config, latest.replace(day=28))]
-    short = [*plans.calendar(config, datetime(2024, 11, 28).date())]  # noqa: DTZ001
+    short = [*plans.calendar(config, date(2024, 11, 28))]
     assert {of.level for of in near if "reaches" in of.said} == {"fail"}
     assert any(of.level == "warn" and "Late is left out on 2024-11-29" in of.said for of in short)
 
