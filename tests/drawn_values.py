@@ -20,6 +20,8 @@ import openbell.actors
 import openbell.messages
 from openbell.messages.base import Message
 from openbell.messages.control import Input
+from openbell.messages.events import OWN_FIELDS
+from openbell.messages.session import Noticed
 from openbell.messages.time import Grant
 
 
@@ -121,4 +123,6 @@ def instances(of: type, depth: int = 0) -> st.SearchStrategy[Any]:
         assert dataclasses.is_dataclass(of), f"a field of type {of}: draw values for it"
         names = [f.name for f in dataclasses.fields(of) if f.metadata.get("snapshot", True)]
     fields = {name: of_hint(hints[name], depth + 1) for name in names}
+    if of is Noticed:  # its facts stand beside its own fields in the audit trail
+        fields["facts"] = fields["facts"].filter(lambda facts: not OWN_FIELDS & facts.keys())
     return st.builds(of, **fields)

@@ -381,8 +381,11 @@ ONLY_FORMS = (
     "holds .*; write keys and values, e.g",
     "write a day that is not before --from",
     "--config and --store: pass one of them",
+    "--id and --all: pass one of them",
     "--name .*: goes with --store",
     "name one, e.g. openbell calendar XNYS",
+    # Followed with the bars of a live feed, in tests/runtime/intake/test_ills.py.
+    "their times seem to be those of their ends",
 )
 WALKED = ("adapters/sources", "adapters/sample.py", "runtime", "market")
 
