@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-elsewhere lint server soak soak-crash soak-sinks soak-live live-parity bench clean
+.PHONY: audit demo test test-elsewhere lint server soak soak-crash soak-sinks soak-live live-parity bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,13 @@ demo: $(STAMP)
 	rm -rf demo
 	$(BIN)/openbell data sample --out demo/minutes --symbols 20 --days 21 --seed 7
 	$(BIN)/openbell backtest --config examples/us.yaml --data demo/minutes --out demo/out
+
+# Whether packages that are installed have known weaknesses; needs the network.
+audit: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
+	@$(BIN)/pip-audit --skip-editable --progress-spinner off; code=$$?; \
+	  if [ $$code -ne 0 ] && ! $(BIN)/python -c 'import urllib.request as u; u.urlopen("https://pypi.org/pypi/pip/json", timeout=10)' 2>/dev/null; \
+	  then echo 'SKIPPED: the database of weaknesses at pypi.org can not be reached: nothing was audited'; else exit $$code; fi
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -572,13 +572,13 @@ class Runtime:
         found: Deliveries | None = getattr(self._run, "deliveries", None)
         return found
 
-    def pause(self, token: str = "operator") -> None:
+    def pause(self, token: str = "operator") -> None:  # noqa: S107 no secret
         """Grant no further step until the token is given back."""
         with self._starting:
             self._tokens.add(token)
             self._run.pause(token)
 
-    def resume(self, token: str = "operator") -> None:
+    def resume(self, token: str = "operator") -> None:  # noqa: S107 no secret
         """Give a pause token back.
 
         Raises

@@ -50,7 +50,7 @@ class ExecSink:
         with tempfile.TemporaryFile() as said:  # not a pipe: whatever it says, it is never held up
             try:
                 # A group of its own, so that what it started ends with it.
-                child = subprocess.Popen(
+                child = subprocess.Popen(  # noqa: S603 what the configuration names
                     self._command,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,

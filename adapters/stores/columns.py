@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from openbell.adapters.jsonlines import document_lines, escaped_ids, signal_lines
 from openbell.adapters.stores.base import SignalRows, Signals, StoredSignal
 from openbell.adapters.tables import signal_ids
-from openbell.market.results import Levels, SessionDocument, SignalBatch
+from openbell.adapters.unpacking import unpacked
+from openbell.market.results import SIDES, Levels, SessionDocument, SignalBatch
 
 MAGIC = b"\x04"
 """No JSON begins so, nor the zlib of signals before version 4."""
@@ -60,7 +61,10 @@ _DOCUMENT_FIELDS = tuple(
     field.name for field in fields(SessionDocument) if field.name not in ("trading_date", "levels")
 )
 
-UNREADABLE = (TypeError, ValueError, KeyError, struct.error, pa.ArrowException, OSError)
+UNREADABLE = (
+    *(TypeError, ValueError, KeyError, IndexError, OverflowError, AttributeError),
+    *(struct.error, pa.ArrowException, OSError),
+)
 """What bytes raise that `pack_signals` and `pack_document` didn't make."""
 
 
@@ -81,9 +85,33 @@ def unpack_signals(packed: bytes) -> SignalBatch:
     UNREADABLE
     """
     (exchange, day, sessions, symbols), columns = _unpacked(packed, _SIGNAL_COLUMNS)
-    return SignalBatch(
+    batch = SignalBatch(
         exchange, date.fromisoformat(day), tuple(sessions), tuple(symbols), **columns
     )
+    _check(batch)
+    return batch
+
+
+def _check(batch: SignalBatch) -> None:
+    """
+    Raises
+    ------
+    ValueError
+        If no texts can be made of it.
+    """
+    names = (batch.exchange, *batch.sessions, *batch.symbols)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("a name is no text")
+    if any(len(getattr(batch, name)) != len(batch) for name in _SIGNAL_COLUMNS):
+        raise ValueError("columns of several lengths")
+    for codes, least, most in (
+        (batch.session, 0, len(batch.sessions)),
+        (batch.symbol, 0, len(batch.symbols)),
+        (batch.side, 0, len(SIDES)),
+        (batch.companion, -1, len(batch.symbols)),
+    ):
+        if len(codes) and not least <= codes.min() <= codes.max() < most:
+            raise ValueError("a code stands for nothing")
 
 
 def signal_rows(batch: SignalBatch) -> SignalRows:
@@ -207,7 +235,7 @@ def _packed(header: Sequence[Any], of: object, kinds: dict[str, str]) -> bytes:
 
 def _unpacked(packed: bytes, kinds: dict[str, str]) -> tuple[list[Any], dict[str, NDArray[Any]]]:
     _, size = _BEGINNING.unpack_from(packed)
-    raw = pa.decompress(packed[_BEGINNING.size :], size, codec="lz4", asbytes=True)
+    raw = unpacked(packed[_BEGINNING.size :], size, "lz4")
     header, columns = msgpack.unpackb(raw, raw=False)
     arrays = {
         name: np.frombuffer(column, kind)

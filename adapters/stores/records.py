@@ -32,6 +32,7 @@ from openbell.adapters.stores.base import (
     Step,
     StoredSignal,
 )
+from openbell.adapters.unpacking import inflated
 from openbell.errors import StoreError, way_out
 from openbell.market.days import EPOCH, MarketTime
 from openbell.market.results import SignalBatch
@@ -127,13 +128,21 @@ def read_manifest(data: bytes | None) -> Manifest:
         raise Corrupt("is missing")
     if not isinstance(data, bytes) or data[:8] != b"%08x" % crc32(data[8:]):
         raise Corrupt("fails its checksum")
-    step, market_ns, trading_date, blobs = orjson.loads(data[8:])
-    return Manifest(
-        step,
-        market_ns,
-        date.fromisoformat(trading_date),
-        {actor: Blob(*blob) for actor, blob in blobs.items()},
-    )
+    try:
+        step, market_ns, trading_date, blobs = orjson.loads(data[8:])
+        manifest = Manifest(
+            step,
+            market_ns,
+            date.fromisoformat(trading_date),
+            {actor: Blob(*blob) for actor, blob in blobs.items()},
+        )
+        sizes = (step, market_ns, *(blob.length for blob in manifest.blobs.values()))
+        good = all(type(size) is int for size in sizes)
+    except _UNREADABLE:
+        good = False
+    if not good:
+        raise Corrupt("is none of this program's")
+    return manifest
 
 
 def readable_manifest(data: bytes | None) -> Manifest | None:
@@ -480,7 +489,7 @@ class Reading:
                 if packed[:1] == columns.MAGIC:
                     found = columns.unpack_signals(packed)
                 else:
-                    texts = msgpack.unpackb(zlib.decompress(packed))
+                    texts = msgpack.unpackb(inflated(packed))
                     found = SignalRows(date.fromisoformat(day), *texts)
         except (*_UNREADABLE, *columns.UNREADABLE, zlib.error):
             found = None

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from openbell.adapters.stores.base import Step
+from openbell.adapters.unpacking import unpacked
 from openbell.market.days import MarketTime
 
 STEPS = 8192
@@ -68,7 +69,7 @@ def unpack(packed: bytes) -> tuple[list[MarketTime], list[bytes], list[bytes]]:
     plain = packed[1:]
     if packed[0]:
         length = int.from_bytes(plain[:_LENGTH], "big")
-        plain = _CODEC.decompress(plain[_LENGTH:], length, asbytes=True)
+        plain = unpacked(plain[_LENGTH:], length, "zstd")
     instants, grants, digests = map(_values, msgpack.unpackb(plain))
     at = [MarketTime(int.from_bytes(ns, "big", signed=True)) for ns in instants]
     return at, grants, digests

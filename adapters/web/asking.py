@@ -37,7 +37,7 @@ def asked(
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     try:
-        request = urllib.request.Request(url, headers=headers)
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 its scheme is looked at below
         if request.type not in ("http", "https"):
             raise Unanswered(f"{request.type} is not asked")
         proxies: dict[str, str] | None = {} if directly else None

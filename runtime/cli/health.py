@@ -32,7 +32,7 @@ def health(
         raise InputError("web.enabled is false; set it to true, so that the run can be asked")
     if not made.web.port:
         raise InputError("web.port is 0, any free one; write the port that the run is asked at")
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(made.web.host, made.web.host)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(made.web.host, made.web.host)  # noqa: S104 asked, not listened at
     place = f"[{host}]:{made.web.port}" if ":" in host else f"{host}:{made.web.port}"
     url = f"http://{place}/readyz"
     try:

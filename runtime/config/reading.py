@@ -176,7 +176,7 @@ def _file_tree(path: Path) -> dict[Any, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: can't be read: {error.strerror}; check the file") from None
     try:
-        tree = _json(text) if path.suffix == ".json" else yaml.load(text, _Loader)
+        tree = _json(text) if path.suffix == ".json" else yaml.load(text, _Loader)  # noqa: S506 a SafeLoader
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise ConfigError(f"{path}: {where}: {error.msg}; correct the JSON there") from None
@@ -305,7 +305,7 @@ def written_value(text: str, where: str) -> Any:
     if not text.lstrip().startswith(("[", "{")):
         return text
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, _Loader)  # noqa: S506 a SafeLoader
     except yaml.YAMLError:
         example = '[a, b]" or "{a: b}'
         raise ConfigError(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
+from pydantic import TypeAdapter
 
 from openbell.adapters.deliveries import Message
 from openbell.adapters.stores import Corrupt, Store
@@ -203,12 +204,22 @@ def _instant(seconds: float | None) -> str | None:
     return then.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+_CHECKED: dict[type[Any], TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (Position, Ask, DeadLetter)
+}
+"""Make one of values of its fields' types, and of no others."""
+
+
 def _read(kind: type[Any], body: bytes, store: Store) -> Any:
     try:
         found: Mapping[str, Any] = orjson.loads(body)
         known = {field.name for field in fields(kind)}
-        return kind(**{key: value for key, value in found.items() if key in known})
-    except (orjson.JSONDecodeError, TypeError, AttributeError) as error:
+        kept = {key: value for key, value in found.items() if key in known}
+        made = _CHECKED[kind].validate_python(kept, strict=True)
+        if isinstance(made, Position):
+            _instant(made.failing_since)
+        return made
+    except (ValueError, TypeError, AttributeError, OverflowError, OSError) as error:
         raise Corrupt(
             f"{store.location}: what is kept of a sink can't be read ({error})"
         ) from error

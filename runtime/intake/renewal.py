@@ -114,7 +114,7 @@ def by_command(command: Sequence[str]) -> Renew:
         )
 
     def renew(why: str) -> datetime | None:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 what the configuration names
             list(command),
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -241,7 +241,7 @@ class Inline:
     ) -> None:
         self.cells = cells
         self._carry_out = carry_out
-        self._random = None if seed is None else random.Random(seed)
+        self._random = None if seed is None else random.Random(seed)  # noqa: S311 an order
         self._delayed = delayed
         self._lines: dict[tuple[str, str], deque[Letter]] = {}
         self._queue: deque[Letter] = deque()

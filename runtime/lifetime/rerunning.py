@@ -41,7 +41,7 @@ from openbell.runtime.record.telling import Telling
 from openbell.runtime.results.events import MemoryEvents
 from openbell.runtime.results.recording import Recorder
 
-TOKEN = "recording"
+TOKEN = "recording"  # noqa: S105 no secret
 """What the clock is held by while a recorded day's steps are given to it."""
 
 GIVEN = 256

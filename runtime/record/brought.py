@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from openbell.actors.effects import Commit
 from openbell.adapters.stores import JournalEntry
+from openbell.adapters.unpacking import unpacked
 from openbell.runtime.record.codec import Undecodable, decode, encode
 
 BROUGHT = "brought"
@@ -73,9 +74,12 @@ def commits(entries: Iterable[JournalEntry], until: int) -> list[Commit]:
     found: dict[int, Commit] = {}
     for item in entries:
         for part in _parts(item.body):
-            number, step, *fields = decode(part)
-            if step <= until:
-                found[step] = Commit(number, step, **dict(zip(_FIELDS, fields, strict=False)))
+            try:
+                number, step, *fields = decode(part)
+                if step <= until:
+                    found[step] = Commit(number, step, **dict(zip(_FIELDS, fields, strict=False)))
+            except (TypeError, ValueError) as error:
+                raise _unreadable(error) from error
     return [found[step] for step in sorted(found)]
 
 
@@ -89,9 +93,13 @@ def _entry(of: date, first: int, last: int, encoded: list[bytes]) -> JournalEntr
 def _parts(body: bytes) -> list[bytes]:
     try:
         length = int.from_bytes(body[:_LENGTH], "big")
-        parts: list[bytes] = msgpack.unpackb(
-            _CODEC.decompress(body[_LENGTH:], length, asbytes=True)
-        )
+        parts: list[bytes] = msgpack.unpackb(unpacked(body[_LENGTH:], length, "zstd"))
+        if not all(isinstance(part, bytes) for part in parts):
+            raise TypeError("a part is no bytes")
         return parts
     except Exception as error:
-        raise Undecodable(f"an entry of the journal can't be read: {error}") from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> Undecodable:
+    return Undecodable(f"an entry of the journal can't be read: {error}")

@@ -21,6 +21,7 @@ import msgpack
 import numpy as np
 import pyarrow as pa
 
+from openbell.adapters.unpacking import unpacked
 from openbell.errors import StoreError
 from openbell.messages.base import Message
 
@@ -104,13 +105,13 @@ def decode(data: bytes) -> Any:
     Undecodable
         If the bytes are damaged, or of a newer program; the text, one line, says which.
     """
-    packed = memoryview(data)[_SEAL:]
+    packed: bytes | memoryview = memoryview(data)[_SEAL:]
     if int.from_bytes(data[:_SEAL], "big") != crc32(packed):
         raise Undecodable("damaged: it fails its checksum")
     try:
         if packed[:1] == _COMPRESSED:
             length = int.from_bytes(packed[1 : 1 + _LENGTH], "little")
-            packed = pa.decompress(packed[1 + _LENGTH :], length, codec="lz4", asbytes=True)
+            packed = unpacked(packed[1 + _LENGTH :], length, "lz4")
         schema, value = msgpack.unpackb(packed, raw=False, strict_map_key=False)
     except Exception as error:
         raise _unreadable(error) from error

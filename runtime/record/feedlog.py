@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from openbell.adapters.stores import JournalEntry
+from openbell.adapters.unpacking import unpacked
 from openbell.market.arrivals import no_counts
 from openbell.market.bars import BAR_COLUMNS, BadRow, Prices, RowBatch, RowCounts
 from openbell.market.bars import joined as joined_rows
@@ -269,7 +270,7 @@ def _entry(of: date, block: _Block) -> JournalEntry:
 
 def _block(body: bytes) -> _Block:
     try:
-        plain = _CODEC.decompress(body[8:], int.from_bytes(body[:8], "big"), asbytes=True)
+        plain = unpacked(body[8:], int.from_bytes(body[:8], "big"), "zstd")
         head = msgpack.unpackb(plain, raw=False)
         head.setdefault("host_ns", [EPOCH] * len(head["rows"]))
         head.setdefault("left_out", [()] * len(head["rows"]))

@@ -9,6 +9,7 @@ from datetime import date
 import pyarrow as pa
 
 from openbell.adapters.stores import JournalEntry
+from openbell.adapters.unpacking import unpacked
 from openbell.market.bars import RowBatch
 from openbell.messages.control import Backfilled
 from openbell.messages.time import Grant
@@ -58,7 +59,7 @@ def fills(
 def _read(body: bytes) -> tuple[Backfilled, ...]:
     try:
         length = int.from_bytes(body[:_LENGTH], "big")
-        found = decode(_CODEC.decompress(body[_LENGTH:], length, asbytes=True))
+        found = decode(unpacked(body[_LENGTH:], length, "zstd"))
         return tuple(
             filled.model_copy(update={"rows": _with_one_price(filled.rows)}) for filled in found
         )

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from openbell.adapters.sources import SourceInfo
 from openbell.adapters.stores import JournalEntry
+from openbell.adapters.unpacking import unpacked
 from openbell.errors import InputError
 from openbell.market.bars import Codes, Kind, Prices, RawRows
 from openbell.market.days import Nanoseconds, TradingDay
@@ -97,7 +98,7 @@ def read(body: bytes) -> DayRead:
     """
     length = int.from_bytes(body[:_LENGTH], "big")
     try:
-        plain = pa.decompress(body[_LENGTH:], length, codec=CODEC, asbytes=True)
+        plain = unpacked(body[_LENGTH:], length, CODEC)
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise Undecodable(f"an entry of the journal can't be read: {error}") from error
     found = decode(plain)

@@ -51,7 +51,7 @@ from openbell.runtime.record.writing import (
     wall_time,
 )
 
-STORE_TOKEN = "store"
+STORE_TOKEN = "store"  # noqa: S105 no secret
 """What the clock is held by while more waits for the store than may."""
 
 PATIENCE_SECONDS = 1.0

@@ -107,7 +107,7 @@ class _Place:
             )
             found = self._row()
             if found is None:
-                self._do(f"insert into {TABLE} values (%, %)", self._name, "")
+                self._do(f"insert into {TABLE} values (%, %)", self._name, "")  # noqa: S608 TABLE is a constant
             self._commit()
         except BaseException:
             self.roll_back()
@@ -132,7 +132,7 @@ class _Place:
             )
         before = self.cursor or ""
         where = "where name = % and at_cursor = %"
-        changed = self._do(f"update {TABLE} set at_cursor = % {where}", cursor, self._name, before)
+        changed = self._do(f"update {TABLE} set at_cursor = % {where}", cursor, self._name, before)  # noqa: S608 TABLE is a constant
         if changed != 1:
             self.roll_back()
             raise RunError(
@@ -164,7 +164,7 @@ class _Place:
 
     def _row(self) -> str | None:
         with closing(self._connection.cursor()) as asked:
-            text = f"select at_cursor from {TABLE} where name = {self._mark}"
+            text = f"select at_cursor from {TABLE} where name = {self._mark}"  # noqa: S608 TABLE is a constant
             asked.execute(text, (self._name,))
             found = asked.fetchone()
         if found is None:

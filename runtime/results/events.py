@@ -15,7 +15,7 @@ from zlib import crc32
 import orjson
 
 from openbell.actors.effects import Commit
-from openbell.adapters.stores import Store, Unavailable
+from openbell.adapters.stores import Corrupt, Store, Unavailable
 from openbell.messages.events import KINDS, OWN_FIELDS
 from openbell.messages.time import Grant
 from openbell.runtime.record.news import News
@@ -190,8 +190,20 @@ class MemoryEvents:
 
 
 def event_of(entry: bytes, place: int) -> Event:
-    """An event from an entry of an audit trail, of any version, and its place there."""
-    fields: dict[str, Any] = orjson.loads(entry)
+    """An event from an entry of an audit trail, of any version, and its place there.
+
+    Raises
+    ------
+    Corrupt
+        If it is none.
+    """
+    try:
+        return _event(orjson.loads(entry), entry, place)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise Corrupt(f"entry {place} of the audit trail can't be read: {error!r}") from error
+
+
+def _event(fields: dict[str, Any], entry: bytes, place: int) -> Event:
     kind, at = _kind(fields), fields.get("market_time")
     day, wall_time = fields.get("trading_date"), fields["wall_time"]
     return Event(

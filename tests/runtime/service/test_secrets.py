@@ -81,6 +81,7 @@ def test_a_run_shows_and_keeps_no_secret(
         assert process.ask("/readyz", "planted-new-secret").status == 200
         for command in (
             ("config", "check", config),
+            ("config", "check", "--json", config),
             ("status", "--config", config),
             ("status", "--json", "--config", config),
             ("state", "--config", config),
