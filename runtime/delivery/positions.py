@@ -6,8 +6,8 @@ somebody wants of it. Only the holder of the lease writes all but the last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -212,10 +212,7 @@ _CHECKED: dict[type[Any], TypeAdapter[Any]] = {
 
 def _read(kind: type[Any], body: bytes, store: Store) -> Any:
     try:
-        found: Mapping[str, Any] = orjson.loads(body)
-        known = {field.name for field in fields(kind)}
-        kept = {key: value for key, value in found.items() if key in known}
-        made = _CHECKED[kind].validate_python(kept, strict=True)
+        made = _CHECKED[kind].validate_json(body, strict=True)
         if isinstance(made, Position):
             _instant(made.failing_since)
         return made

@@ -101,7 +101,7 @@ def web(config: Config, *, is_run: bool) -> Iterator[Finding]:
         else:
             yield ok("http", f"{where} is free")
         return
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(of.host, of.host)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(of.host, of.host)  # noqa: S104 asked there
     place = f"[{host}]:{of.port}" if ":" in host else f"{host}:{of.port}"
     try:
         answered = asked(

@@ -328,7 +328,16 @@ def growth(targets: dict[str, Target], cases: int, seed: int) -> tuple[dict[str,
 
 
 def test_what_was_written_is_taken(targets: dict[str, Target]) -> None:
-    for name in ("states", "plain states", "steps", "grants", "signals", "documents", "audit"):
+    for name in (
+        "states",
+        "plain states",
+        "steps",
+        "grants",
+        "signals",
+        "documents",
+        "audit",
+        "positions",
+    ):
         for sample in targets[name].samples:
             targets[name].read(sample)
 
