@@ -66,9 +66,10 @@ def test_another_process_tells_of_a_live_run_all_that_an_operator_asks(
         write(server, config, {"symbol": "A", "price": 10}, {"symbol": "A", "price": 12})
 
         def shows() -> bool:
+            write(server, config, {"symbol": "A", "price": 11})  # a step, after which it is kept
             found = status_of(openbell, config)
             (session,) = found["sessions"] or [{"levels": {}}]
-            return bool(session["levels"].get("A", {}).get("high")) and found["feed_rows"] == 2
+            return bool(session["levels"].get("A", {}).get("high")) and found["feed_rows"] > 2
 
         wait_until(shows)
         before = status_of(openbell, config)
