@@ -52,7 +52,7 @@ def names_noted() -> set[str]:
 
 ACTS = ("jump", "suspend", "kill", "pause", "reconnect", "gap", "halt", "hours", "record")
 STATES = ("NOT_STARTED", "PRE_MARKET", "ACTIVE", "TIMEOUT", "POST_MARKET", "ENDED")
-TOLD = ("clock.back", "clock.forward", "clock.stopped", "feed.silent", "calendar.changed")
+TOLD = ("clock.back", "clock.forward", "feed.silent", "calendar.changed")
 EXPECTED = {
     *names_noted(),
     *(f"act {name}" for name in ACTS),
