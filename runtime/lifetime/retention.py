@@ -17,7 +17,7 @@ PRUNE_SECONDS = 1.0
 """Old state is dropped as days end and snapshots come, but not more often; each time waits for the
 disk."""
 
-FOLD_SECONDS = 1.0
+FOLD_SECONDS = 0.25
 """How often what single commits left is joined: a live run makes many small ones."""
 
 JOINS = {feedlog.CAME: feedlog.joined, brought.BROUGHT: brought.joined}
