@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
+from openbell.adapters.plugins import installed, loaded
 from openbell.errors import ConfigError
 from openbell.market.indicators import BUILT_IN, Indicator, IndicatorSpec
 
@@ -49,7 +50,7 @@ def indicator_functions(
         else:
             # Installed packages are looked through only when something else is asked for.
             if plugins is None:
-                plugins = {point.name: point for point in entry_points(group=GROUP)}
+                plugins = installed(GROUP)
             found[spec.name] = _plugin(spec, own, plugins)
     return found
 
@@ -67,16 +68,10 @@ def _plugin(
             f"group {GROUP}, a program by passing a function"
         )
     point = plugins[spec.type]
-    try:
-        loaded: Indicator = point.load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f'{spec.key}.type: the plug-in for "{spec.type}" ({point.value}) does not load '
-            f"({error}); install what it needs"
-        ) from None
-    if not callable(loaded):
+    function: Indicator = loaded(point, f"{spec.key}.type")
+    if not callable(function):
         raise ConfigError(
             f'{spec.key}.type: the plug-in for "{spec.type}" ({point.value}) is a '
-            f"{type(loaded).__name__}; let it lead to a function that takes a Trailing"
+            f"{type(function).__name__}; let it lead to a function that takes a Trailing"
         )
-    return loaded
+    return function

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
 
 from openbell.adapters.deliveries.base import Sink, SinkOptions
+from openbell.adapters.plugins import installed, loaded
 from openbell.errors import ConfigError
 
 GROUP = "openbell.sinks"
@@ -15,7 +15,7 @@ Opener = Callable[[SinkOptions], Sink]
 
 def sink_types() -> tuple[str, ...]:
     """The types that are installed, sorted."""
-    return tuple(sorted(_installed()))
+    return tuple(sorted(installed(GROUP)))
 
 
 def open_sink(of_type: str, options: SinkOptions) -> Sink:
@@ -29,22 +29,10 @@ def open_sink(of_type: str, options: SinkOptions) -> Sink:
     openbell.errors.ConfigError
         If the type is unknown, its plug-in does not load, or it refuses its options.
     """
-    installed = _installed()
-    if of_type not in installed:
+    found = installed(GROUP)
+    if of_type not in found:
         raise ConfigError(
-            f'type is "{of_type}", which is not installed; write one of '
-            f"{', '.join(sorted(installed))}"
+            f'type is "{of_type}", which is not installed; write one of {", ".join(sorted(found))}'
         )
-    point = installed[of_type]
-    try:
-        opener: Opener = point.load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f'type: the plug-in for "{of_type}" ({point.value}) does not load ({error}); '
-            "install what it needs"
-        ) from None
+    opener: Opener = loaded(found[of_type], "type")
     return opener(options)
-
-
-def _installed() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
