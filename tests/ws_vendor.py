@@ -57,6 +57,8 @@ class Vendor:
     scripts: list[Script]
     answers: list[int] = field(default_factory=list)
     """HTTP statuses with which the first handshakes are refused."""
+    admits: Callable[[Request], int | None] = field(default=lambda request: None)
+    """Looks at each handshake after these; gives the status that refuses it, if it is refused."""
     retry_after: str | None = None
     requests: list[Request] = field(default_factory=list)
     heard: list[Any] = field(default_factory=list)
@@ -78,8 +80,12 @@ class Vendor:
     def admit(self, socket: ServerConnection, request: Request) -> Response | None:
         self.requests.append(request)
         if len(self.requests) > len(self.answers):
+            status = self.admits(request)
+        else:
+            status = self.answers[len(self.requests) - 1]
+        if status is None:
             return None
-        answer = socket.respond(self.answers[len(self.requests) - 1], "no\n")
+        answer = socket.respond(status, "no\n")
         if self.retry_after is not None:
             answer.headers["Retry-After"] = self.retry_after
         return answer

@@ -1,0 +1,48 @@
+"""Each vendor's feed comes through what goes wrong at all of them."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from itertools import groupby
+
+import pytest
+from venues import generic
+from venues.faults import FAULTS, Fault
+from venues.venue import Case, opened
+from ws_vendor import cable
+
+from openbell.adapters.feeds import Feed, websocket
+from openbell.testing import check_feed
+
+CASES = (generic.CASE,)
+
+
+@pytest.fixture(autouse=True)
+def _looks_up_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(websocket, "PAUSE_SECONDS", 0.05)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_feed_delivers_what_its_vendor_sends(case: Case, fault: Fault) -> None:
+    expected = list(fault.delivers(case.rows))
+
+    with opened(case, fault.script) as (venue, url):
+        way = cable(url, venue.pulled) if fault.pulls else nullcontext(url)
+        with way as address:
+
+            def make() -> Feed:
+                return venue.watched(case.feed(address, **{**case.options, **fault.options}))
+
+            found = check_feed(make, len(expected), kind=case.kind)
+
+    assert found.rows == expected
+    assert [state for state, _ in groupby(state for state, _ in found.said)] == list(fault.states)
+    assert len(found.gaps) >= fault.gaps
+    if not fault.gaps:
+        assert found.gaps == []
+    assert (found.refused != []) == fault.refuses, found.refused
+    for _, where, why in found.refused:
+        assert "message" in where
+        assert len(why) < 400
