@@ -241,20 +241,13 @@ class SqliteStore:
             manifest = encoded.manifest(step, before).encoded()
             epoch = number
             db.execute(query("add_epoch"), (name, number, manifest))
-            db.executemany(
-                query("add_blob"),
-                [(name, actor, blob.key, body) for actor, (blob, body) in encoded.blobs.items()],
-            )
-        db.executemany(
-            query("add_step"),
-            [(name, *row) for row in encoded.steps],
-        )
-        db.executemany(
-            query("add_journal"),
-            [(name, at, *row) for at, row in enumerate(encoded.journal, head.journal + 1)],
-        )
-        documents = sum(self._put(db, "documents", row) for row in encoded.documents)
-        facts = sum(self._put(db, "facts", row) for row in encoded.facts)
+            blobs = [(name, actor, blob.key, body) for actor, (blob, body) in encoded.blobs.items()]
+            _add(db, "add_blob", blobs)
+        _add(db, "add_step", [(name, *row) for row in encoded.steps])
+        at = enumerate(encoded.journal, head.journal + 1)
+        _add(db, "add_journal", [(name, place, *row) for place, row in at])
+        documents = self._put(db, "documents", encoded.documents)
+        facts = self._put(db, "facts", encoded.facts)
         appended = self._append_signals(db, encoded, head)
         self._append(db, encoded.audit)
         db.execute(query("add_commit"), (name, number, encoded.digest))
@@ -277,7 +270,7 @@ class SqliteStore:
         """How many are new. They lie in blocks: a row for each took a third of a run's time."""
         recent, self._recent = self._recent, None
         known = recent.ids if recent is not None and recent.commit == head.commit else {}
-        appended = 0
+        appended, blocks = 0, []
         for given in encoded.signals:
             ids = known.get(given.trading_date)
             if ids is None:
@@ -287,11 +280,9 @@ class SqliteStore:
                 continue
             block = (encoded.number, appended, len(rows), given.trading_date.isoformat())
             packed = pack_block(rows)
-            db.execute(
-                query("add_signals"),
-                (self._name, *block, packed, block_crc(*block, packed)),
-            )
+            blocks.append((self._name, *block, packed, block_crc(*block, packed)))
             appended += len(rows)
+        _add(db, "add_signals", blocks)
         if known:
             last = max(known)
             self._recent = _Recent(encoded.number, {last: known[last]})
@@ -571,7 +562,7 @@ class SqliteStore:
         rows = self._rows(db, "steps", first - 1, FOLD_READ)
         steps = [step for row in rows for step in self._reading.step_block(row)]
         db.execute(query("drop_joined_steps"), (self._name, first))
-        db.executemany(query("add_step"), [(self._name, *row) for row in stepblocks.rows(steps)])
+        _add(db, "add_step", [(self._name, *row) for row in stepblocks.rows(steps)])
 
     def _fold_journal(
         self, db: sqlite3.Connection, day: str, kind: str, join: Join, head: Head
@@ -760,12 +751,12 @@ class SqliteStore:
             rows = self._rows(db, "count", table=table)
         return int(rows[0][0]) if rows else 0
 
-    def _put(self, db: sqlite3.Connection, table: str, row: tuple[object, ...]) -> int:
-        """1 if it is new."""
-        values = (self._name, *row)
-        new = db.execute(query(f"add_{table}"), values).rowcount
-        if not new:
-            db.execute(query(f"replace_{table}"), values)
+    def _put(self, db: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> int:
+        """How many are new."""
+        values = [(self._name, *row) for row in rows]
+        new = _add(db, f"add_{table}", values)
+        if new < len(rows):
+            _add(db, f"replace_{table}", values)
         return new
 
     def _head(self, db: sqlite3.Connection | None) -> Head:
@@ -827,14 +818,30 @@ class SqliteStore:
         return [command for (command,) in rows]
 
     def _append(self, db: sqlite3.Connection, entries: Sequence[tuple[bytes, int]]) -> None:
-        """All at once: each call waits for Python's lock, which the actors' thread has."""
         count = len(entries)
         db.execute(query("raise_audit"), (count, self._name))
         ((last,),) = self._rows(db, "last_audit")
-        db.executemany(
-            query("add_audit"),
-            [(self._name, at, *row) for at, row in enumerate(entries, last - count + 1)],
-        )
+        at = enumerate(entries, last - count + 1)
+        _add(db, "add_audit", [(self._name, place, *row) for place, row in at])
+
+
+_AT_ONCE = 900
+"""Values of one statement; SQLite has taken 999 since ever."""
+
+
+def _add(db: sqlite3.Connection, name: str, rows: Sequence[tuple[object, ...]]) -> int:
+    """Add rows, many with one statement, and count those that were.
+
+    SQLite gives Python's lock away with each row of `executemany`, and the actors' thread, which
+    hardly ever rests, keeps it for some milliseconds then: 300 rows took over a second.
+    """
+    added, width = 0, len(rows[0]) if rows else 1
+    size = _AT_ONCE // width
+    for part in (rows[first : first + size] for first in range(0, len(rows), size)):
+        more = ", (" + ", ".join("?" * width) + ")"
+        values = [value for row in part for value in row]
+        added += db.execute(query(name) + more * (len(part) - 1), values).rowcount
+    return added
 
 
 _LAST = "\U0010ffff"

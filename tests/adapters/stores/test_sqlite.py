@@ -19,6 +19,7 @@ import pytest
 from store_records import (
     DAY,
     TTL_NS,
+    a_document,
     a_full_record,
     a_record,
     a_signal,
@@ -458,6 +459,25 @@ def test_a_commit_that_meets_a_locked_file_may_be_sent_again(path: Path) -> None
 
     assert store.commit(fence, a_full_record(2)) == "ok"
     check_everything(store, 2)
+    store.close()
+
+
+def test_a_commit_of_many_things_runs_few_statements(path: Path) -> None:
+    """Each gives Python's lock away, which a busy thread of actors gives back after milliseconds."""
+    database = FileDatabase(path)
+    store = SqliteStore(database, "bot")
+    fence = taken(store)
+    documents = [a_document(f"Window {n}", "ACTIVE", body=b"%d" % n) for n in range(250)]
+    audit = tuple(b'{"entry":%d}' % n for n in range(1000))
+    store.commit(fence, a_record(1, documents=tuple(documents[:150]), audit=audit))
+    ran: list[str] = []
+    database.writing().set_trace_callback(ran.append)
+    store.commit(fence, a_record(2, documents=tuple(documents[100:]), audit=audit))
+    database.writing().set_trace_callback(None)
+
+    assert len(ran) < 50, ran
+    assert [entry for _, entry in store.audit()] == [*audit, *audit]
+    assert len(store.documents()) == 250
     store.close()
 
 
