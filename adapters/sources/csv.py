@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import hashlib
 import io
 import lzma
 import re
@@ -49,6 +48,7 @@ from openbell.adapters.sources.files import (
     has_any,
     notes,
     unreadable,
+    whole_digest,
 )
 from openbell.adapters.sources.pieces import Piece, PieceSource, Scan
 from openbell.adapters.sources.roles import recognised
@@ -139,14 +139,6 @@ def _guesses(files: list[CsvFile]) -> Iterator[str]:
         yield f"{names[0]}{more}: {guess}"
 
 
-def _whole_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except OSError as error:
-        raise unreadable(str(path), error) from None
-
-
 class CsvFile:
     """One file of text, and how it is laid out."""
 
@@ -156,7 +148,7 @@ class CsvFile:
 
     @cached_property
     def watched(self) -> Watched:
-        return Watched(self.file.path, _whole_digest)
+        return Watched(self.file.path, whole_digest)
 
     def pieces(self) -> Iterator[Piece]:
         check = self.watched.check  # as it was before it was read

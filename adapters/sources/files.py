@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ PARQUET = (".parquet", ".pq", ".parq")
 CSV = (".csv", ".csv.gz", ".csv.zip", ".csv.bz2", ".csv.xz", ".csv.zst")
 TEXT = (".txt", ".tsv", ".txt.gz", ".tsv.gz", ".zip")
 """What vendors also call CSV. In a folder with other data such files are notes about it."""
+DBN = (".dbn", ".dbn.zst")
 
 PASSING = frozenset(
     {
@@ -161,6 +163,21 @@ def notes(files: Sequence[StoredFile]) -> tuple[str, ...]:
     """What was guessed or passed over; known after all files were asked for their symbol."""
     layout = files[0].layout if files else None
     return layout.notes() if layout is not None else ()
+
+
+def whole_digest(path: Path) -> str:
+    """Hex digest of all of a file.
+
+    Raises
+    ------
+    openbell.errors.DataError
+        If it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError as error:
+        raise unreadable(str(path), error) from None
 
 
 class Watched:

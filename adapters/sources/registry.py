@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from openbell.adapters.sources.base import DataOptions, Source
-from openbell.adapters.sources.files import CSV, PARQUET, TEXT, has_suffix, listed, walk
+from openbell.adapters.sources.files import CSV, DBN, PARQUET, TEXT, has_suffix, listed, walk
 from openbell.adapters.sources.patterns import path_pattern
 from openbell.errors import DataError, way_out
 
@@ -20,8 +20,9 @@ GROUP = "openbell.sources"
 _BUILT_IN = {
     "parquet": "openbell.adapters.sources.parquet:open_parquet",
     "csv": "openbell.adapters.sources.csv:open_csv",
+    "dbn": "openbell.adapters.sources.dbn:open_dbn",
 }
-_SUFFIXES = {"parquet": PARQUET, "csv": CSV}
+_SUFFIXES = {"parquet": PARQUET, "csv": CSV, "dbn": DBN}
 _ALSO = {"csv": TEXT}
 """Suffixes of files that in a folder are only looked at where there are no others."""
 

@@ -572,7 +572,7 @@ class DataConfig(Section):
     csv: CsvConfig = CsvConfig()
     format: Text | None = Field(
         default=None,
-        description="`parquet`, `csv`, or a plug-in's name; null: by the file's suffix.",
+        description="`parquet`, `csv`, `dbn`, or a plug-in's name; null: by the file's suffix.",
     )
     files: Patterns = Field(
         default=(),

@@ -131,6 +131,7 @@ def extras(config: Config) -> Iterator[Finding]:
         "websocket": ("websockets", config.feed.type == "websocket"),
         "webhook": ("urllib3", any(of.type == "webhook" for of in config.sinks)),
         "apprise": ("apprise", any(of.type == "apprise" for of in config.sinks)),
+        "databento": ("databento", _uses_databento(config)),
         "metrics": ("prometheus_client", config.web.enabled),
     }
     used = sorted(extra for extra, (_, is_used) in needed.items() if is_used)
@@ -144,6 +145,12 @@ def extras(config: Config) -> Iterator[Finding]:
             yield fail("extras", missing, mend)
     if not lacking:
         yield ok("extras", f"{', '.join(used)}: installed" if used else "none is needed")
+
+
+def _uses_databento(config: Config) -> bool:
+    path = str(config.data.path or "")
+    in_data = config.data.format == "dbn" or path.endswith((".dbn", ".dbn.zst"))
+    return in_data or config.feed.type == "databento"
 
 
 def _uses_redis(config: Config) -> bool:

@@ -117,7 +117,7 @@ def test_unknown_formats_name_the_known_ones(tmp_path: Path) -> None:
     path = tmp_path / "a.feather"
     path.touch()
 
-    with pytest.raises(DataError, match='format "feather" is unknown; known are csv, parquet'):
+    with pytest.raises(DataError, match='format "feather" is unknown; known are csv, dbn, parquet'):
         open_source(path)
 
 
