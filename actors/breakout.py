@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Publish
-from openbell.market.bars import BarBlock, Mask, RowBatch, Rows, joined
+from openbell.market.bars import BarBlock, Mask, Prices, RowBatch, Rows, joined
 from openbell.market.breakouts import (
     Armed,
     BreakRules,
@@ -20,6 +20,7 @@ from openbell.market.breakouts import (
     last_prices,
 )
 from openbell.market.days import MarketTime
+from openbell.market.instruments import NO_CONTRACTS, Contracts, on
 from openbell.market.merging import found_late, missed, releveled
 from openbell.market.results import NO_TIME, SIDES, SignalBatch
 from openbell.market.screening import Screen, concerned, rescreened, screen
@@ -48,10 +49,18 @@ class Settings:
     rules: tuple[BreakRules, ...]
     """Each session's rules."""
     companions: tuple[tuple[str, str], ...] = ()
-    """Symbol and the companion whose price goes with its signals."""
+    """Symbol and the companion whose price goes with its signals, on days of which `contracts` say
+    nothing."""
     followed: tuple[tuple[date, tuple[str, ...]], ...] = ()
     """Symbols whose breaks are reported, each from a trading day on; without any, all are. The
     others are there for their prices."""
+    contracts: Contracts = NO_CONTRACTS
+    """What a file of instruments says for the run's days."""
+
+    def companions_on(self, day: date) -> tuple[tuple[str, str], ...]:
+        """Each symbol and the companion that goes with it on a trading day."""
+        of_day = on(self.contracts.companions, day)
+        return self.companions if of_day is None else of_day
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -109,7 +118,7 @@ def _armed(
     position = settings.sessions.index(completed.session)
     rules = settings.rules[position]
     followed = _followed(settings, opened)
-    levels = armed(completed.levels, completed.at_ns, rules, followed)
+    levels = armed(completed.levels, completed.at_ns, rules, followed, _ticks(settings, opened))
     if completed.again:
         return _releveled(state, position, levels, rules), ()
     closed = completed.at_ns >= opened.day.close_ns
@@ -138,6 +147,14 @@ def _followed(settings: Settings, opened: DayOpened) -> Mask | None:
     if not of_day:
         return None
     return np.isin(np.array(opened.symbols), np.array(of_day[-1]))
+
+
+def _ticks(settings: Settings, opened: DayOpened) -> Prices | None:
+    of_day = on(settings.contracts.ticks, opened.day.date)
+    if of_day is None:
+        return None
+    sizes = dict(of_day)
+    return np.array([sizes.get(symbol, np.nan) for symbol in opened.symbols])
 
 
 def _watched(
@@ -257,7 +274,8 @@ def _signals(
     ts = np.concatenate([b.ts for _, b in found])
     known_at = np.concatenate([b.known_at for _, b in found])
     turn = np.concatenate([b.turn for _, b in found])
-    companion, price, price_ts = _companions(settings, state, rows, symbol, turn)
+    paired = settings.companions_on(opened.day.date)
+    companion, price, price_ts = _companions(paired, state, rows, symbol, turn)
     number = np.concatenate([b.number for _, b in found])
     order = np.lexsort(
         (
@@ -311,7 +329,7 @@ assert SIDES == tuple(sorted(SIDES)), "sorting positions by side must sort the t
 
 
 def _companions(
-    settings: Settings,
+    paired: tuple[tuple[str, str], ...],
     state: State,
     rows: Rows,
     symbol: np.ndarray[tuple[int], np.dtype[np.int32]],
@@ -326,7 +344,7 @@ def _companions(
     price = np.full(len(symbol), np.nan)
     ts = np.full(len(symbol), NO_TIME, np.int64)
     carried = {name: (price, ts) for name, price, ts in state.last}
-    for of, name in settings.companions:
+    for of, name in paired:
         if of not in rows.symbols or name not in rows.symbols:
             continue
         who = np.flatnonzero(symbol == rows.symbols.index(of))
@@ -339,13 +357,14 @@ def _companions(
 
 def _last(settings: Settings, state: State, rows: Rows) -> tuple[tuple[str, float, int], ...]:
     """Each companion's last price after a batch."""
-    if not settings.companions:
+    paired = settings.companions_on(rows.day.date)
+    if not paired:
         return state.last
     carried = {name: (price, ts) for name, price, ts in state.last}
     end = np.array([np.iinfo(np.int64).max])
     places = _places(rows.symbols)
     came = None if isinstance(rows, BarBlock) else frozenset(rows.code.tolist())
-    for name in sorted({name for _, name in settings.companions}):
+    for name in sorted({name for _, name in paired}):
         place = places.get(name)
         # One without a row in the batch keeps what it has.
         if place is None or (came is not None and place not in came and name in carried):

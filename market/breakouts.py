@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from openbell.market.bars import BarBlock, Codes, Mask, Positions, Prices, Rows, grouped
 from openbell.market.days import Nanoseconds
-from openbell.market.prices import limits, on_grid, rounded
+from openbell.market.prices import limits, on_grid, on_grids, products, rounded
 from openbell.market.results import HIGH_BREAK, LOW_BREAK, Levels
 
 
@@ -30,10 +30,10 @@ class BreakRules:
     sides: Literal["both", "high", "low"] = "both"
     buffer: float = 0.0
     """How far beyond the level a price has to be."""
-    buffer_unit: Literal["price", "percent"] = "price"
-    """`percent`: of the level."""
+    buffer_unit: Literal["price", "percent", "ticks"] = "price"
+    """`percent`: of the level; `ticks`: of each symbol's tick."""
     tick: float = 0.0
-    """Price of one tick, which prices are multiples of; 0: not known."""
+    """Price of one tick, which prices are multiples of, of all symbols; 0: each may have its own."""
     inside_bars: int = 0
     """A side is watched again after so many closes (ticks) in a row that are not beyond its
     level; 0: never. Means nothing where `check` is `once`."""
@@ -70,6 +70,8 @@ class Armed:
     """When the latest of those first prices was known, ns UTC; `from_ns` before any."""
     limit: Prices | None = field(default=None, metadata={"snapshot": False})
     """(2, s) the last numbers that still mean the threshold's price; None after a restart."""
+    ticks: Prices | None = field(default=None, metadata={"written": "if set"})
+    """(s,) price of one tick of each symbol, NaN where it is not known; None: as the rules say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,14 +93,23 @@ class Breaks:
     complete: Mask
 
 
-def armed(levels: Levels, from_ns: int, rules: BreakRules, followed: Mask | None = None) -> Armed:
+def armed(
+    levels: Levels,
+    from_ns: int,
+    rules: BreakRules,
+    followed: Mask | None = None,
+    ticks: Prices | None = None,
+) -> Armed:
     """Levels as they stand when their session is over.
 
     Parameters
     ----------
     followed : (s,) bool, optional
         Symbols whose breaks are looked for; None: all.
+    ticks : (s,) float64, optional
+        Price of one tick of each symbol, where the rules name none for all; NaN: it is not known.
     """
+    ticks = None if rules.tick else ticks
     level = np.stack([levels.high, levels.low])
     watched = np.isfinite(level)
     if rules.sides != "both":
@@ -111,7 +122,7 @@ def armed(levels: Levels, from_ns: int, rules: BreakRules, followed: Mask | None
     state = Armed(
         from_ns=from_ns,
         level=level,
-        threshold=_thresholds(level, rules),
+        threshold=_thresholds(level, rules, ticks),
         complete=levels.complete,
         watched=watched,
         broken=np.zeros((2, s), np.int32),
@@ -119,6 +130,7 @@ def armed(levels: Levels, from_ns: int, rules: BreakRules, followed: Mask | None
         looked=looked,
         gap=np.zeros((2, s), np.bool_),
         looked_ns=from_ns,
+        ticks=ticks,
     )
     return replace(state, limit=limit_of(state, rules))
 
@@ -126,15 +138,21 @@ def armed(levels: Levels, from_ns: int, rules: BreakRules, followed: Mask | None
 _OUTWARD = np.array([[1.0], [-1.0]])
 
 
-def _thresholds(level: Prices, rules: BreakRules) -> Prices:
-    """(2, s) levels and the buffer on top, as prices."""
+def _thresholds(level: Prices, rules: BreakRules, ticks: Prices | None) -> Prices:
+    """(2, s) levels and the buffer on top, as prices; NaN where a tick is needed and not known."""
     if not rules.buffer:
         return level
     if rules.buffer_unit == "percent":
         width = np.abs(level) * (rules.buffer / 100)
+    elif rules.buffer_unit == "ticks":
+        of_symbol = np.full(level.shape[1], np.nan) if ticks is None else ticks
+        width = np.broadcast_to(products(rules.buffer, of_symbol), level.shape)
     else:
         width = np.full(level.shape, rules.buffer)
-    start = on_grid(level, rules.tick) if rules.tick else level
+    if rules.tick:
+        start = on_grid(level, rules.tick)
+    else:
+        start = level if ticks is None else on_grids(level, ticks)
     return rounded(start + _OUTWARD * width, np.fmax(np.abs(start), width))
 
 
@@ -142,7 +160,12 @@ def limit_of(state: Armed, rules: BreakRules) -> Prices:
     """(2, s) the last numbers that still mean the threshold's price."""
     if state.limit is not None:
         return state.limit
-    return limits(state.threshold, _OUTWARD, rules.tick)
+    return limits(state.threshold, _OUTWARD, tick_of(state, rules))
+
+
+def tick_of(state: Armed, rules: BreakRules) -> float | Prices:
+    """Price of one tick, of all symbols or (s,) of each."""
+    return rules.tick if state.ticks is None else state.ticks
 
 
 def find_breaks(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, Breaks | None]:
@@ -353,7 +376,8 @@ def _walk(
     m, c = prices.shape
     beyond = _beyond(prices, limit_of(state, rules)[side, symbols], side)
     present = ~np.isnan(closes)
-    level = limits(state.level[side, symbols], _OUTWARD[side], rules.tick)
+    tick = rules.tick if state.ticks is None else state.ticks[symbols]
+    level = limits(state.level[side, symbols], _OUTWARD[side], tick)
     inside = present & ~_beyond(closes, level, side)
     count = np.cumsum(inside, axis=0)
     # Insides up to the last row outside: what a run of insides has to be counted from.

@@ -166,6 +166,29 @@ def product(amount: float, factor: float) -> float:
     return float(Decimal(repr(amount)) * Decimal(repr(factor)))
 
 
+def products(amount: float, factors: Prices) -> Prices:
+    """Of a decimal and each of several: NaN stays NaN."""
+    found = np.full(factors.shape, np.nan)
+    for factor in np.unique(factors[~np.isnan(factors)]).tolist():
+        found[factors == factor] = product(amount, factor)
+    return found
+
+
+def on_grids(values: Prices, ticks: Prices) -> Prices:
+    """As `on_grid`, where each symbol has a tick of its own.
+
+    Parameters
+    ----------
+    values : (…, s) float64
+    ticks : (s,) float64
+        NaN: it is not known, and the values stay as they are.
+    """
+    found = values.copy()
+    for tick in np.unique(ticks[~np.isnan(ticks)]).tolist():
+        found[..., ticks == tick] = on_grid(values[..., ticks == tick], tick)
+    return found
+
+
 def on_grid(values: Prices, tick: float) -> Prices:
     """Values that are multiples of a tick but for noise, as those multiples; others as given."""
     exponent = Decimal(repr(tick)).as_tuple().exponent
@@ -177,25 +200,33 @@ def on_grid(values: Prices, tick: float) -> Prices:
     return np.where(near, multiple, values)
 
 
-def noise(values: Prices, tick: float = 0.0) -> Prices:
+def noise(values: Prices, tick: float | Prices = 0.0) -> Prices:
     """How far from a price a number may be and still mean it.
 
     Where the tick is known, what float32 loses is noise too, as far as it can't be a tick.
+
+    Parameters
+    ----------
+    tick : float, or broadcast to `values`
+        0, and in an array NaN: it is not known.
     """
     size = np.abs(values)
     alike: Prices = size * SAME_PRICE
-    if tick:
-        alike = np.maximum(alike, np.minimum(0.45 * tick, size * _FLOAT32_STEP + tick * 2.0**-20))
+    if isinstance(tick, np.ndarray) or tick:
+        lost = np.minimum(0.45 * tick, size * _FLOAT32_STEP + tick * 2.0**-20)
+        alike = np.fmax(alike, lost)
     return alike
 
 
-def limits(thresholds: Prices, side: Prices, tick: float = 0.0) -> Prices:
+def limits(thresholds: Prices, side: Prices, tick: float | Prices = 0.0) -> Prices:
     """What a number has to be beyond so that its price is beyond a threshold.
 
     Parameters
     ----------
     side : as `thresholds`, or broadcast to it
         1.0 for above, -1.0 for below.
+    tick : float, or broadcast to `thresholds`
+        As of `noise`.
 
     Returns
     -------

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from openbell.market.bars import Mask, Positions, Prices, RowBatch
-from openbell.market.breakouts import Armed, BreakRules, Breaks, find_breaks, limit_of
+from openbell.market.breakouts import Armed, BreakRules, Breaks, find_breaks, limit_of, tick_of
 from openbell.market.prices import limits, rounded
 from openbell.market.results import HIGH_BREAK, LOW_BREAK
 
@@ -167,8 +167,9 @@ def _refused(
     close = rows.close[since]
     limit = limit_of(state, rules)[side, 0]
     # Numbers that mean the level's price lie between these two.
-    least = limits(level, np.array([-outward]), rules.tick)[0]
-    most = limits(level, np.array([outward]), rules.tick)[0]
+    tick = tick_of(state, rules)
+    least = limits(level, np.array([-outward]), tick)[0]
+    most = limits(level, np.array([outward]), tick)[0]
 
     touched = (extreme >= least if side == HIGH_BREAK else extreme <= least) & ~broke
     over = np.cumsum(broke)

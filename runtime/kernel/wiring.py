@@ -19,6 +19,7 @@ from openbell.actors.effects import Actor
 from openbell.market.bars import Order
 from openbell.market.breakouts import BreakRules
 from openbell.market.indicators import Indicator, IndicatorSpec
+from openbell.market.instruments import NO_CONTRACTS, Contracts
 from openbell.market.rules import NO_RULES, RowRules
 from openbell.market.watermark import WallRules, lag_ns
 from openbell.market.windows import SessionSpec
@@ -45,6 +46,8 @@ class Settings:
     indicators: tuple[tuple[IndicatorSpec, Indicator], ...] = ()
     measures_quality: bool = True
     followed: tuple[tuple[date, tuple[str, ...]], ...] = ()
+    """As of the breakout's actor."""
+    contracts: Contracts = NO_CONTRACTS
     """As of the breakout's actor."""
     order: Order = "time"
     """In which order stored rows are acted on."""
@@ -102,7 +105,12 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
         ),
         breakout.breakout(
             breakout.Settings(
-                settings.exchange, names, settings.rules, settings.companions, settings.followed
+                settings.exchange,
+                names,
+                settings.rules,
+                settings.companions,
+                settings.followed,
+                settings.contracts,
             )
         ),
         keeper.keeper(keeper.Settings(settings.exchange, settings.sessions)),

@@ -158,6 +158,7 @@ def _armed_of(armed: Armed, place: int) -> Armed:
         looked=armed.looked[one],
         gap=armed.gap[:, one],
         limit=None if armed.limit is None else armed.limit[:, one],
+        ticks=None if armed.ticks is None else armed.ticks[one],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from decimal import Decimal
 from typing import Literal
 
 import numpy as np
@@ -86,8 +87,11 @@ def found(
     levels: Levels | None = None,
     from_ns: int = 0,
     cuts: Iterable[int] = (),
+    ticks: Sequence[float] | None = None,
 ) -> tuple[Armed, list[Breaks]]:
-    state = armed(some_levels((101.0, 99.0)) if levels is None else levels, from_ns, rules)
+    levels = some_levels((101.0, 99.0)) if levels is None else levels
+    of_symbol = None if ticks is None else np.array(ticks)
+    state = armed(levels, from_ns, rules, ticks=of_symbol)
     all_breaks = []
     for piece in pieces(rows, cuts):
         state, breaks = find_breaks(state, piece, rules)
@@ -227,6 +231,16 @@ def test_a_buffer_lies_on_top_of_the_level() -> None:
     assert brief(by_percent) == [(1, 0, HIGH, 101.6, 1), (3, 0, LOW, 98.4, 1)]
 
 
+def test_a_buffer_in_ticks_is_of_each_symbols_own() -> None:
+    bars = some_bars(*([[(p, p, p, p) for p in (101.1, 101.2, 101.6)]] * 3))
+    rules = BreakRules(buffer=2.0, buffer_unit="ticks")
+    levels = some_levels(*[(101.0, 99.0)] * 3)
+
+    _, breaks = found(bars, rules, levels, ticks=[0.05, 0.25, NAN])
+
+    assert brief(breaks) == [(1, 0, HIGH, 101.2, 1), (2, 1, HIGH, 101.6, 1)]
+
+
 def test_a_side_is_watched_again_after_closes_inside() -> None:
     prices = flat(102.0, 103.0, 100.0, 102.5, 100.0, 100.5, 104.0)
 
@@ -253,6 +267,8 @@ class Drawn:
     rules: BreakRules
     from_ns: int
     cuts: list[int]
+    ticks: list[float] | None
+    """Of each symbol; None: the rules have it."""
 
 
 PRICES = st.sampled_from((97.0, 98.5, 99.0, 100.0, 101.0, 101.25, 102.0, 103.0))
@@ -266,11 +282,16 @@ def drawn(draw: st.DrawFn) -> Drawn:
         check=draw(st.sampled_from(("continuous", "continuous", "once"))),
         sides=draw(st.sampled_from(("both", "both", "high", "low"))),
         buffer=draw(st.sampled_from((0.0, 0.0, 0.5, 1.0))),
-        buffer_unit=draw(st.sampled_from(("price", "percent"))),
+        buffer_unit=draw(st.sampled_from(("price", "percent", "ticks"))),
         tick=draw(st.sampled_from((0.0, 0.25))),
         inside_bars=draw(st.sampled_from((0, 1, 2, 3))),
         rearms_max=draw(st.sampled_from((None, 1, 2))),
     )
+    ticks: list[float] | None = None
+    if rules.buffer_unit == "ticks" or draw(st.booleans()):
+        rules = replace(rules, tick=0.0)
+        own = st.sampled_from((0.05, 0.25, 0.5, NAN))
+        ticks = draw(st.lists(own, min_size=size, max_size=size))
     pairs = st.sampled_from(((101.0, 99.0), (101.0, 99.0), (NAN, NAN), (100.0, 100.0)))
     levels = some_levels(*draw(st.lists(pairs, min_size=size, max_size=size)))
     cuts = draw(st.lists(st.integers(1, 24), max_size=4))
@@ -285,7 +306,7 @@ def drawn(draw: st.DrawFn) -> Drawn:
         tick = st.tuples(st.integers(0, size - 1), st.integers(0, 9), PRICES)
         listed = sorted(draw(st.lists(tick, max_size=25)), key=lambda row: row[1])
         rows = some_ticks(*((s, m * MINUTE_NS, p) for s, m, p in listed), symbols=size)
-    return Drawn(rows, levels, rules, from_ns, cuts)
+    return Drawn(rows, levels, rules, from_ns, cuts, ticks)
 
 
 def as_bar(o: float, a: float, b: float, c: float) -> Bar:
@@ -312,7 +333,15 @@ def walked_side(
     level = float((case.levels.high if side == HIGH else case.levels.low)[symbol])
     if np.isnan(level):
         return []
-    plain_rules = Rules(buffer=rules.buffer, buffer_unit=rules.buffer_unit, tick=rules.tick)
+    own = NAN if case.ticks is None else case.ticks[symbol]
+    tick = rules.tick if np.isnan(own) else own
+    if rules.buffer_unit == "ticks":
+        if rules.buffer and not tick:
+            return []
+        width = float(Decimal(str(rules.buffer)) * Decimal(str(tick)))
+        plain_rules = Rules(buffer=width, tick=tick)
+    else:
+        plain_rules = Rules(buffer=rules.buffer, buffer_unit=rules.buffer_unit, tick=tick)
     threshold = reference.threshold(level, sign, plain_rules)
     is_touch = rules.confirm == "touch" and isinstance(case.rows, BarBlock)
 
@@ -353,16 +382,16 @@ def rows_of(rows: Rows, symbol: int) -> list[tuple[int, float, float, float, flo
 
 @given(case=drawn())
 def test_breaks_are_those_of_a_walk_row_by_row(case: Drawn) -> None:
-    _, breaks = found(case.rows, case.rules, case.levels, case.from_ns)
+    _, breaks = found(case.rows, case.rules, case.levels, case.from_ns, ticks=case.ticks)
 
     assert brief(breaks) == walked(case)
 
 
 @given(case=drawn())
 def test_breaks_are_the_same_however_the_rows_are_cut(case: Drawn) -> None:
-    whole, at_once = found(case.rows, case.rules, case.levels, case.from_ns)
+    whole, at_once = found(case.rows, case.rules, case.levels, case.from_ns, ticks=case.ticks)
 
-    cut, bit_by_bit = found(case.rows, case.rules, case.levels, case.from_ns, case.cuts)
+    cut, bit_by_bit = found(case.rows, case.rules, case.levels, case.from_ns, case.cuts, case.ticks)
 
     assert plain(still_counting(cut, case.rules)) == plain(still_counting(whole, case.rules))
     assert in_order(bit_by_bit) == in_order(at_once)
