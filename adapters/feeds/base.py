@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from openbell.errors import ConfigError
 from openbell.market.bars import Kind, RawRows
 from openbell.market.days import MarketTime
 
@@ -159,6 +160,68 @@ class FeedOptions:
     """`feed.options` as written."""
     symbols: tuple[str, ...] = ()
     """Those whose rows are wanted, companions among them; none where options are only checked."""
+    size_is: Literal["trade", "day_total"] = "trade"
+    """What the run takes a row's size for (`feed.size_is`)."""
+
+
+@dataclass(frozen=True)
+class FeedInfo:
+    """What a vendor's rows are like, and what its login is, as `docs/vendors.md` tells it.
+
+    A feed's attribute `info`. The texts are for people.
+    """
+
+    kinds: tuple[Kind, ...]
+    """What it delivers."""
+    size_is: Literal["trade", "day_total"]
+    """What `size` and `volume` of its rows are."""
+    stamps: str
+    """What a row's time names."""
+    idle_minute: str
+    """What comes of a symbol in a minute without a trade."""
+    revised: str
+    """Whether rows that were sent are sent again, other than before."""
+    login_ends: str
+    """What it looks like when the token is good no more."""
+    silence: str
+    """How a connection that is open and mute is told from one without trades."""
+    history: str
+    """What `history` asks; empty: the feed has none."""
+    symbols_max: int | None = None
+    """On one connection; None: as many as there are."""
+
+
+def suits(of_type: str, options: FeedOptions, info: FeedInfo) -> None:
+    """See that the run takes rows for what a vendor's are.
+
+    Raises
+    ------
+    openbell.errors.ConfigError
+    """
+    problems = []
+    if options.kind not in info.kinds:
+        problems.append(
+            f"data.kind is {options.kind}, and {of_type} delivers {', '.join(info.kinds)}; "
+            f"write data.kind: {info.kinds[0]}"
+        )
+    if options.size_is != info.size_is:
+        problems.append(
+            f"feed.size_is is {options.size_is}, and {of_type} delivers "
+            + ("totals of the day" if info.size_is == "day_total" else "the size of each row")
+            + f"; write feed.size_is: {info.size_is}"
+        )
+    if options.kind == "bars" and options.bar_label != "start":
+        problems.append(
+            f"data.bar_label is {options.bar_label}, and {of_type} stamps bars at their start; "
+            "leave data.bar_label out"
+        )
+    if info.symbols_max is not None and len(options.symbols) > info.symbols_max:
+        problems.append(
+            f"there are {len(options.symbols):,} symbols, and {of_type} takes {info.symbols_max:,} "
+            "on a connection; watch fewer"
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 class Feed(Protocol):

@@ -3,63 +3,27 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Mapping, Sequence
-from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from openbell.adapters.feeds.entries import UNITS_NS
 from openbell.adapters.feeds.frames import Path, Where
-from openbell.adapters.secrets import has_secrets
+from openbell.adapters.feeds.socket_options import (
+    KEY,
+    Section,
+    SomeSeconds,
+    Transport,
+    WebSocketUrl,
+    checked,
+)
 from openbell.errors import ConfigError
 from openbell.market.bars import BAR_COLUMNS, EXTRAS, TICK_COLUMNS, Kind
-
-KEY = "feed.options"
-
-_SPAN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h)\s*")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB)\s*")
-_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 _SYMBOLS, _SYMBOL = "{symbols}", re.compile(r"\{symbol(?::(lower|upper))?\}")
 _MEANT = re.compile(r"\{sy[a-z]*(?::[a-z]*)?\}", re.IGNORECASE)
 """What somebody wrote who wanted one of these."""
-
-
-def _seconds(given: Any) -> float:
-    found = _SPAN.fullmatch(given) if isinstance(given, str) else None
-    if found is None:
-        raise ValueError("write a length of time, e.g. 20s")
-    return float(found[1]) * _SECONDS[found[2]]
-
-
-def _size(given: Any) -> int:
-    found = _SIZE.fullmatch(given) if isinstance(given, str) else None
-    if found is None or float(found[1]) <= 0:
-        raise ValueError("write a size above 0, e.g. 1MiB")
-    return int(float(found[1]) * _BYTES[found[2]])
-
-
-def _more_than_nothing(given: float) -> float:
-    if given <= 0:
-        raise ValueError("write more than nothing, e.g. 20s")
-    return given
-
-
-def _url(given: str) -> str:
-    if has_secrets(given.partition("?")[0].partition("/")[0]):
-        return given  # known once it is filled in
-    try:
-        parts = urlsplit(given)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"{error}; write e.g. wss://stream.example.com/v1") from None
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or port == 0:
-        raise ValueError("write ws://… or wss://…, e.g. wss://stream.example.com/v1")
-    return given
 
 
 def _path(given: Any) -> Path:
@@ -106,37 +70,28 @@ def _is_header(given: dict[str, str]) -> dict[str, str]:
     return given
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-SomeSeconds = Annotated[float, AfterValidator(_more_than_nothing), BeforeValidator(_seconds)]
-Size = Annotated[int, BeforeValidator(_size)]
 PathOf = Annotated[Path, BeforeValidator(_path)]
 WhereOf = Annotated[Where, BeforeValidator(_where)]
 Messages = Annotated[list[Any], BeforeValidator(_messages)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class Ping(_Section):
+class Ping(Section):
     """A message that the vendor wants to have again and again."""
 
     every: SomeSeconds
     message: dict[str, Any] | list[Any] | str
 
 
-class Options(_Section):
+class Options(Transport):
     """`feed.options` of a WebSocket feed."""
 
-    url: Annotated[str, AfterValidator(_url)]
-    headers: Annotated[dict[str, str], AfterValidator(_is_header)] = {}
+    url: WebSocketUrl
+    headers: Annotated[dict[str, str], AfterValidator(_is_header)] = Field(default_factory=dict)
     subscribe: Messages = Field(default_factory=list)
     """Sent in this order after each connection."""
     symbols_max: Annotated[int, Field(ge=1)] | None = None
     """How many symbols one message that subscribes may name; None: all."""
     ping: Ping | None = None
-    heartbeat: Seconds = 20.0
-    """Between the protocol's own pings, and how long one may go unanswered; 0: there are none."""
     rows: PathOf | None = None
     where: WhereOf = Where()
     refused_login: WhereOf | None = None
@@ -147,16 +102,8 @@ class Options(_Section):
     ts_format: str | None = None
     timezone: str | None = None
     bar_label: Literal["start", "end"] | None = None
-    symbols: Annotated[dict[str, str], BeforeValidator(_names)] = {}
+    symbols: Annotated[dict[str, str], BeforeValidator(_names)] = Field(default_factory=dict)
     """Our name → the vendor's, where they differ."""
-    ca_file: FilePath | None = None
-    compression: bool = True
-    message_max: Size = 2**20
-    buffer: Size = 64 * 2**20
-    """How much may wait while the run is behind; beyond it messages are not kept, which is told."""
-    open_timeout: SomeSeconds = 10.0
-    pause_max: SomeSeconds = 30.0
-    """Longest time between two attempts to connect."""
 
 
 def options_of(given: Mapping[str, Any], kind: Kind, symbols: Sequence[str] = ()) -> Options:
@@ -172,10 +119,7 @@ def options_of(given: Mapping[str, Any], kind: Kind, symbols: Sequence[str] = ()
     ConfigError
         With one line a problem.
     """
-    try:
-        options = Options.model_validate(dict(given))
-    except ValidationError as error:
-        raise ConfigError("\n".join(dict.fromkeys(map(_line, error.errors())))) from None
+    options = checked(Options, given, _EXAMPLES, {"ping": Ping})
     columns = TICK_COLUMNS if kind == "ticks" else BAR_COLUMNS
     known = ("symbol", "ts", *columns, *EXTRAS[kind], *(("closed",) if kind == "bars" else ()))
     problems = [
@@ -209,13 +153,6 @@ def options_of(given: Mapping[str, Any], kind: Kind, symbols: Sequence[str] = ()
             problems.append(
                 f'{KEY}.timezone is "{options.timezone}"; write a zone, e.g. Asia/Kolkata'
             )
-    if options.ca_file is not None:
-        try:
-            ssl.create_default_context(cafile=options.ca_file.expanduser())
-        except OSError:  # one of ssl's is one too
-            problems.append(
-                f"{KEY}.ca_file: {options.ca_file} holds no certificates; name a file in PEM"
-            )
     if problems:
         raise ConfigError("\n".join(problems))
     return options
@@ -231,27 +168,8 @@ _EXAMPLES = {
     "headers": '{Authorization: "Bearer ${TOKEN}"}',
     "auth_codes": "[3000, 4401]",
     "symbols_max": "100",
-    "compression": "true or false",
     "message": "{op: ping}",
 }
-
-
-def _line(error: Mapping[str, Any]) -> str:
-    path = [str(of) for of in error["loc"]]
-    at = ".".join([KEY, *path])
-    if error["type"] == "extra_forbidden":
-        of: type[BaseModel] = Ping if path[0] == "ping" else Options
-        return f"{at} is unknown; there are {', '.join(of.model_fields)}"
-    example = _EXAMPLES.get(path[-1])
-    if error["type"] == "missing":
-        return f"{at} is missing" + (f"; write e.g. {example}" if example else "")
-    said = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] != "value_error" and (wanted := _EXAMPLES.get(path[0])):
-        said = f"write e.g. {wanted}"
-    # What stands there may be a secret.
-    told = isinstance(error.get("input"), int | float | bool) or path[0] not in ("url", "headers")
-    value = f" is {str(error.get('input'))[:60]!r}" if told else ""
-    return f"{at}{value}; {said[:1].lower()}{said[1:]}"
 
 
 def expanded(message: Any, symbols: Sequence[str], symbols_max: int | None = None) -> list[Any]:

@@ -88,6 +88,7 @@ def feed(config: Config, *, seconds: float = FEED_SECONDS) -> Iterator[Finding]:
         bar_label=data.bar_label,
         given=dict(config.feed.options),
         symbols=symbols,
+        size_is=config.feed.size_is,
     )
     about, ajar = "feed", _Ajar()
     raised: list[BaseException] = []

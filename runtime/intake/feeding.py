@@ -172,6 +172,7 @@ def _feed_options(config: Config, symbols: tuple[str, ...] = ()) -> FeedOptions:
         bar_label=data.bar_label,
         given=dict(config.feed.options),
         symbols=symbols,
+        size_is=config.feed.size_is,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket as sockets
+import socket
 import ssl
 import sys
 import threading
@@ -19,8 +19,8 @@ import pytest
 import trustme
 from ws_vendor import PATIENCE_SECONDS, Client, cable, vendor
 
-from openbell.adapters.feeds import FeedOptions, open_feed, websocket
-from openbell.adapters.feeds.websocket import WebSocketFeed
+from openbell.adapters.feeds import FeedOptions, open_feed, sockets
+from openbell.adapters.feeds.sockets import SocketFeed
 from openbell.adapters.feeds.websocket_options import expanded
 from openbell.errors import ConfigError
 from openbell.hosttime import utc_now
@@ -34,7 +34,7 @@ AT = 1_719_840_600_000
 
 @pytest.fixture(autouse=True)
 def _looks_up_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(sockets, "POLL_SECONDS", 0.02)
 
 
 def feed(
@@ -44,14 +44,14 @@ def feed(
     register: tuple[str, ...] = ("A", "B"),
     interval_ns: int | None = None,
     **more: Any,
-) -> WebSocketFeed:
+) -> SocketFeed:
     given = {"url": url, "fields": FIELDS, "ts_unit": "ms", "pause_max": "300ms", **more}
     given = {name: of for name, of in given.items() if of is not None}
     made = open_feed(
         "websocket",
         FeedOptions(name="test", kind=kind, interval_ns=interval_ns, given=given, symbols=register),
     )
-    assert isinstance(made, WebSocketFeed)
+    assert isinstance(made, SocketFeed)
     return made
 
 
@@ -74,7 +74,7 @@ def says(*messages: Any, binary: bool = False, stays: bool = True) -> Any:
 
 
 @contextmanager
-def running(of: WebSocketFeed, door: _Door, mark: str = "") -> Iterator[None]:
+def running(of: SocketFeed, door: _Door, mark: str = "") -> Iterator[None]:
     thread = threading.Thread(target=of.run, args=(door, 0, mark), daemon=True)
     thread.start()
     try:
@@ -383,7 +383,7 @@ def test_a_vendor_that_wants_to_be_left_alone_is(until: str) -> None:
 
 
 def test_a_server_that_is_not_there_yet_is_waited_for() -> None:
-    with sockets.socket() as taken:
+    with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         door = _Door("ticks", 0, 1)
         url = f"ws://127.0.0.1:{taken.getsockname()[1]}"
