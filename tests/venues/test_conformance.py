@@ -11,7 +11,7 @@ from venues.faults import FAULTS, Fault
 from venues.venue import Case, opened
 from ws_vendor import cable
 
-from openbell.adapters.feeds import Feed, sockets
+from openbell.adapters.feeds import Feed, connected
 from openbell.testing import check_feed
 
 CASES = (generic.CASE,)
@@ -19,8 +19,8 @@ CASES = (generic.CASE,)
 
 @pytest.fixture(autouse=True)
 def _looks_up_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(sockets, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(connected, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(connected, "PAUSE_SECONDS", 0.05)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

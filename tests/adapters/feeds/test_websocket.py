@@ -19,7 +19,7 @@ import pytest
 import trustme
 from ws_vendor import PATIENCE_SECONDS, Client, cable, vendor
 
-from openbell.adapters.feeds import FeedOptions, open_feed, sockets
+from openbell.adapters.feeds import FeedOptions, connected, open_feed
 from openbell.adapters.feeds.sockets import SocketFeed
 from openbell.adapters.feeds.websocket_options import expanded
 from openbell.errors import ConfigError
@@ -34,7 +34,7 @@ AT = 1_719_840_600_000
 
 @pytest.fixture(autouse=True)
 def _looks_up_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(connected, "POLL_SECONDS", 0.02)
 
 
 def feed(
