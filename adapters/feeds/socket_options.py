@@ -55,6 +55,13 @@ def url_of(given: str) -> str:
     return given
 
 
+def http_url(given: str) -> str:
+    parts = urlsplit(given)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise ValueError("write https://…, e.g. https://api.example.com")
+    return given.rstrip("/")
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 SomeSeconds = Annotated[float, AfterValidator(_more_than_nothing), BeforeValidator(_seconds)]
 Size = Annotated[int, BeforeValidator(_size)]

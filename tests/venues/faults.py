@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from venues.venue import Row, Script, Session
+from venues.venue import Case, Row, Script, Session
 
 HEARTBEATS = 5
 
 
-def _as_they_are(rows: Sequence[Row]) -> Sequence[Row]:
-    return rows
+def _as_they_are(case: Case) -> Sequence[Row]:
+    return case.rows
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Fault:
 
     name: str
     script: Script
-    delivers: Callable[[Sequence[Row]], Sequence[Row]] = _as_they_are
-    """Of the case's rows."""
+    delivers: Callable[[Case], Sequence[Row]] = _as_they_are
+    """Which rows."""
     states: tuple[str, ...] = ("connected",)
     """What it says of its connection, each change once."""
     gaps: int = 0
@@ -63,8 +63,8 @@ def _duplicates(on: Session) -> None:
     on.stay()
 
 
-def _twice(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows for _ in range(2)]
+def _twice(case: Case) -> Sequence[Row]:
+    return [row for row in case.rows for _ in range(2 if case.repeats else 1)]
 
 
 def _backwards(rows: Sequence[Row]) -> list[Row]:
@@ -117,6 +117,17 @@ def _resubscribed(on: Session) -> None:
     on.venue.feed.resubscribe(tuple(sorted({row[0] for row in on.rows})))
     on.client.socket.recv(timeout=10)  # it asks
     on.send(second)
+    on.stay()
+
+
+def _silent(on: Session) -> None:
+    """Nothing comes any more, not even a heartbeat, and nobody but the feed itself looks."""
+    first, _ = _halves(on.rows)
+    if on.number == 0:
+        on.send(first)
+    else:
+        on.venue.wait_came(len(first))
+        on.send(on.rows[on.venue.came :])
     on.stay()
 
 
@@ -178,11 +189,18 @@ FAULTS = (
     Fault("no fault", _whole),
     Fault("split and merged", _split_and_merged),
     Fault("duplicates", _duplicates, delivers=_twice),
-    Fault("disorder", _disorder, delivers=_backwards),
+    Fault("disorder", _disorder, delivers=lambda case: _backwards(case.rows)),
     Fault("heartbeat only", _heartbeat_only),
     Fault("garbage", _garbage, refuses=True),
     Fault("mute", _mute, states=("connected", "reconnecting", "connected"), gaps=1),
     Fault("resubscribed", _resubscribed),
+    Fault(
+        "not even a heartbeat",
+        _silent,
+        states=("connected", "reconnecting", "connected"),
+        gaps=1,
+        options={"silence_max": "500ms"},
+    ),
     Fault(
         "half open",
         _half_open,

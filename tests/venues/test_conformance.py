@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from itertools import groupby
 
 import pytest
-from venues import generic
+from venues import generic, kite
 from venues.faults import FAULTS, Fault
 from venues.venue import Case, opened
 from ws_vendor import cable
@@ -14,7 +14,7 @@ from ws_vendor import cable
 from openbell.adapters.feeds import Feed, connected
 from openbell.testing import check_feed
 
-CASES = (generic.CASE,)
+CASES = (generic.CASE, kite.CASE)
 
 
 @pytest.fixture(autouse=True)
@@ -23,17 +23,23 @@ def _looks_up_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connected, "PAUSE_SECONDS", 0.05)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, id=fault.name, marks=[pytest.mark.slow] if fault.pulls else [])
+        for fault in FAULTS
+    ],
+)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_feed_delivers_what_its_vendor_sends(case: Case, fault: Fault) -> None:
-    expected = list(fault.delivers(case.rows))
+    expected = list(fault.delivers(case))
 
     with opened(case, fault.script) as (venue, url):
         way = cable(url, venue.pulled) if fault.pulls else nullcontext(url)
         with way as address:
 
             def make() -> Feed:
-                return venue.watched(case.feed(address, **{**case.options, **fault.options}))
+                return venue.watched(case.feed(address, **fault.options))
 
             found = check_feed(make, len(expected), kind=case.kind)
 

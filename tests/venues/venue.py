@@ -10,7 +10,7 @@ import socket as sockets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from websockets.http11 import Request
@@ -81,8 +81,8 @@ class Case:
     """`(url, **options) -> Feed`, for the symbols of `rows`. `options` are added to `feed.options`."""
     rows: Sequence[Row]
     """In the order of their times, eight at least, no two alike."""
-    options: dict[str, Any] = field(default_factory=dict)
-    speaks_json: bool = True
+    repeats: bool = True
+    """Whether its feed delivers a row again that is equal to the one before of its symbol."""
 
 
 class Venue:
