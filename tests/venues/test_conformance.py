@@ -6,21 +6,15 @@ from contextlib import nullcontext
 from itertools import groupby
 
 import pytest
-from venues import generic, kite
+from venues import alpaca, generic, kite
 from venues.faults import FAULTS, Fault
 from venues.venue import Case, opened
 from ws_vendor import cable
 
-from openbell.adapters.feeds import Feed, connected
+from openbell.adapters.feeds import Feed
 from openbell.testing import check_feed
 
-CASES = (generic.CASE, kite.CASE)
-
-
-@pytest.fixture(autouse=True)
-def _looks_up_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connected, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(connected, "PAUSE_SECONDS", 0.05)
+CASES = (generic.CASE, kite.CASE, alpaca.TRADES, alpaca.BARS)
 
 
 @pytest.mark.parametrize(

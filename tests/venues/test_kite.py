@@ -20,7 +20,7 @@ from venues.kite import AT, CASE, TOKENS, feed, message, packet
 from venues.venue import Session, opened
 from ws_vendor import PATIENCE_SECONDS
 
-from openbell.adapters.feeds import FeedOptions, HasHistory, open_feed, sockets
+from openbell.adapters.feeds import FeedOptions, HasHistory, open_feed
 from openbell.adapters.feeds.kite import KiteFeed
 from openbell.adapters.feeds.kite.packets import packets
 from openbell.adapters.feeds.waiting import Frame
@@ -35,12 +35,6 @@ INSTRUMENTS = (
     "128053508,500209,INFY,INFOSYS,0,,0,0.05,1,EQ,BSE,BSE\n"
     "256265,1001,NIFTY 50,NIFTY 50,0,,0,0,0,EQ,INDICES,NSE\n"
 )
-
-
-@pytest.fixture(autouse=True)
-def _looks_up_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(sockets, "PAUSE_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 from ws_vendor import PATIENCE_SECONDS, Client, vendor
 
@@ -156,12 +157,22 @@ class Session:
             self.client.socket.send(message)
 
     def stay(self) -> None:
-        """Until the client goes; what it says is left unread by the script, not by the socket."""
-        self.client.stay()
+        """Until the client goes, or the venue is shut; what it says is passed over."""
+        stay(self.client)
 
     def abort(self) -> None:
         """Gone without a word, as a server that is killed."""
         self.client.socket.socket.shutdown(sockets.SHUT_RDWR)
+
+
+def stay(client: Client) -> None:
+    while not client.vendor.shut.is_set():
+        try:
+            client.socket.recv(timeout=0.1)
+        except TimeoutError:
+            continue
+        except ConnectionClosed:
+            return
 
 
 @contextmanager
@@ -174,7 +185,7 @@ def opened(case: Case, script: Script) -> Iterator[tuple[Venue, str]]:
         try:
             talk = venue.wire.greet(client, venue.expired)
         except Refused:
-            client.stay()
+            stay(client)
             return
         script(Session(client.number, client, talk, venue))
 
