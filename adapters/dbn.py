@@ -23,6 +23,7 @@ RTYPES = {SECOND_NS: 0x20, MINUTE_NS: 0x21, 60 * MINUTE_NS: 0x22}
 TRADES = (0x00, 0x01)
 """Records of trades alone, and of trades with the best quotes."""
 SYMBOL_MAPPING = 0x16
+SYSTEM = 0x17
 
 LENGTH_UNIT = 4
 """Bytes that a record's first byte counts."""

@@ -14,7 +14,7 @@ from loguru import logger
 
 from openbell.adapters.feeds.base import Door, Rewind
 from openbell.adapters.feeds.entries import Refuse
-from openbell.adapters.feeds.socket_options import Transport
+from openbell.adapters.feeds.socket_options import Staying
 from openbell.adapters.feeds.waiting import Frame, Waiting
 from openbell.market.bars import RawRows
 from openbell.market.days import MarketTime
@@ -81,14 +81,14 @@ class ConnectedFeed(ABC):
 
     rewind: Rewind = "none"
 
-    def __init__(self, transport: Transport, symbols: tuple[str, ...], where: str) -> None:
-        self._transport = transport
+    def __init__(self, staying: Staying, symbols: tuple[str, ...], where: str) -> None:
+        self._staying = staying
         self._symbols = symbols
         self.where = where
         self._closed = threading.Event()
         self._reconnect = threading.Event()
         self._resubscribe: deque[tuple[str, ...] | None] = deque()
-        self._waiting = Waiting(transport.buffer)
+        self._waiting = Waiting(staying.buffer)
         self._rows_came = False
         """Whether the connection under way has brought a row."""
         self._failures = 0
@@ -245,7 +245,7 @@ class ConnectedFeed(ABC):
         error = state.outcome.exception() if state.outcome is not None else None
         asked = self._asked_pause(error)
         doubled = PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 30)
-        pause = min(doubled, self._transport.pause_max)
+        pause = min(doubled, self._staying.pause_max)
         return max(asked, pause) + wait_random(0, pause)(state)
 
     def _connection(self, door: Door) -> None:

@@ -72,19 +72,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
-class Transport(Section):
-    """How a socket is held, whoever is at its other end."""
+class Staying(Section):
+    """How a connection is held, by whatever it is made."""
 
     secrets: ClassVar[tuple[str, ...]] = ("url", "headers")
     """Options that may hold a secret: what stands there is not told."""
 
-    heartbeat: Seconds = 20.0
-    """Between the protocol's own pings, and how long one may go unanswered; 0: there are none."""
     silence_max: SomeSeconds | None = None
     """How long no message at all may come, be it a heartbeat, before the connection is made anew."""
-    ca_file: FilePath | None = None
-    compression: bool = True
-    message_max: Size = 2**20
     buffer: Size = 64 * 2**20
     """How much may wait while the run is behind; beyond it messages are not kept, which is told."""
     open_timeout: SomeSeconds = 10.0
@@ -92,9 +87,19 @@ class Transport(Section):
     """Longest time between two attempts to connect."""
 
 
+class Transport(Staying):
+    """How a socket is held, whoever is at its other end."""
+
+    heartbeat: Seconds = 20.0
+    """Between the protocol's own pings, and how long one may go unanswered; 0: there are none."""
+    ca_file: FilePath | None = None
+    compression: bool = True
+    message_max: Size = 2**20
+
+
 _EXAMPLES = {"compression": "true or false"}
 
-T = TypeVar("T", bound=Transport)
+T = TypeVar("T", bound=Staying)
 
 
 def checked(
@@ -123,7 +128,8 @@ def checked(
         at = ".".join([KEY, *path])
         if error["type"] == "extra_forbidden":
             of = (within or {}).get(path[0], model)
-            common = Transport.model_fields if of is model else {}
+            shared = Transport if issubclass(of, Transport) else Staying
+            common = shared.model_fields if of is model else {}
             known = [name for name in of.model_fields if name not in common]
             return f"{at} is unknown; there are {', '.join([*known, *common])}"
         example = {**_EXAMPLES, **examples}.get(path[-1])
@@ -141,7 +147,7 @@ def checked(
         options = model.model_validate(dict(given))
     except ValidationError as error:
         raise ConfigError("\n".join(dict.fromkeys(map(line, error.errors())))) from None
-    if options.ca_file is not None:
+    if isinstance(options, Transport) and options.ca_file is not None:
         try:
             ssl.create_default_context(cafile=options.ca_file.expanduser())
         except OSError:  # one of ssl's is one too

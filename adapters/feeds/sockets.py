@@ -126,7 +126,7 @@ class SocketFeed(ConnectedFeed):
         self, speech: Speech, transport: Transport, symbols: tuple[str, ...], where: str
     ) -> None:
         super().__init__(transport, symbols, where)
-        self._speech = speech
+        self._speech, self._transport = speech, transport
 
     def _read(self, frames: Sequence[Frame], refuse: Refuse) -> Read:
         return self._speech.read(frames, refuse)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from importlib import import_module
 from itertools import groupby
 
 import pytest
@@ -14,7 +15,17 @@ from ws_vendor import cable
 from openbell.adapters.feeds import Feed
 from openbell.testing import check_feed
 
-CASES = (generic.CASE, kite.CASE, alpaca.TRADES, alpaca.BARS)
+
+def _of(vendor: str) -> tuple[Case, ...]:
+    """A vendor's cases; none without its client, as the vendor's own tests say."""
+    try:
+        cases: tuple[Case, ...] = import_module(f"venues.{vendor}").CASES
+    except pytest.skip.Exception:
+        return ()
+    return cases
+
+
+CASES = (generic.CASE, kite.CASE, alpaca.TRADES, alpaca.BARS, *_of("databento"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket as sockets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -84,6 +84,8 @@ class Case:
     """In the order of their times, eight at least, no two alike."""
     repeats: bool = True
     """Whether its feed delivers a row again that is equal to the one before of its symbol."""
+    serve: Callable[..., AbstractContextManager[Any]] = vendor
+    """What listens: `(script, admits=…)`, with the address as its `url`."""
 
 
 class Venue:
@@ -192,7 +194,7 @@ def opened(case: Case, script: Script) -> Iterator[tuple[Venue, str]]:
     def admits(request: Request) -> int | None:
         return venue.wire.admit(request, venue.expired)
 
-    with vendor(handle, admits=admits) as of:
+    with case.serve(handle, admits=admits) as of:
         yield venue, of.url
 
 
