@@ -71,9 +71,7 @@ def _check(path: Path, options: DataOptions) -> None:
             "or write start"
         )
     if "trade_id" in options.extras:
-        raise DataError(
-            f"{path}: trades in DBN have no number of their own; take feed.dedupe: trade_id away"
-        )
+        raise DataError(f"{path}: trades in DBN have no number of their own; take feed.dedupe away")
     if options.kind == "bars" and options.interval_ns not in dbn.SCHEMAS:
         raise DataError(
             f"{path}: Databento has bars of 1s, 1m and 1h; set data.interval to one of them, and "

@@ -116,6 +116,27 @@ def negative() -> None:
     write("CL.csv", rows)
 
 
+def in_dbn(schema: str) -> None:
+    """Bars of two seconds a minute, or their closes as trades."""
+    from dbn_files import bar, metadata, trade
+    from dbn_files import write as written
+
+    rows = []
+    for clock, *values in BARS:
+        at = datetime.fromisoformat(f"2024-07-01 {clock}-04:00")
+        start = int(at.timestamp()) * 10**9
+        opened, high, low, close, _ = map(float, values)
+        if schema == "trades":
+            rows += [
+                trade(1, start + n, price, 1) for n, price in enumerate((opened, high, low, close))
+            ]
+        else:
+            prices = (opened, high, low, close)
+            rows += [bar(1, start + n * 10**9, prices, rtype="OHLCV_1S") for n in (0, 1)]
+    head = metadata(schema, {"AAPL": [("2024-07-01", "2024-07-02", 1)]})
+    written(Path("data/a.dbn.zst"), head, rows)
+
+
 def far_apart() -> None:
     rows = []
     rest = [line.partition(",")[2] for line in lines()]
@@ -206,6 +227,10 @@ CASES: dict[str, Case] = {
     ),
     "an unknown suffix": Case(
         lambda: files("AAPL.dat"), {**NEW_YORK, "symbol": "AAPL"}, "data/AAPL.dat"
+    ),
+    "DBN that holds trades": Case(partial(in_dbn, "trades"), {}),
+    "DBN that holds seconds": Case(
+        partial(in_dbn, "ohlcv-1s"), {"kind": "ticks"}, all_of_them=True
     ),
     "two formats": Case(mixed_formats),
     "one name in two folders": Case(partial(files, "AAPL/foo.csv", "MSFT/foo.csv"), symbols=BOTH),

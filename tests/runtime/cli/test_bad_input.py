@@ -115,7 +115,7 @@ WRONG: dict[str, tuple[Callable[[], Wrong], tuple[str, ...]]] = {
     ),
     "a format nobody knows": (
         lambda: (Path("bars.dat").write_text("x"), ("--data", "bars.dat"))[1],
-        ('bars.dat: format "dat" is unknown', "csv, parquet", "set data.format"),
+        ('bars.dat: format "dat" is unknown', "csv, dbn, parquet", "set data.format"),
     ),
     "a truncated Parquet file": (
         lambda: contents(lambda whole: whole[: len(whole) // 2]),

@@ -21,6 +21,7 @@ import yaml
 from commands import OPENBELL, Command, Ran, at_terminal, environment, started
 
 from openbell import __version__
+from openbell.adapters.feeds import feed_types
 from openbell.adapters.sample import (
     sample_symbols,
     write_dirty_sample,
@@ -900,9 +901,10 @@ def test_a_check_and_a_run_refuse_the_same(openbell: Command, command: str) -> N
 
     ran = openbell(*command.split())
 
+    installed = ", ".join(feed_types())
     assert (ran.code, ran.out) == (2, "")
     assert ran.messages == [
-        'config.yaml: feed.type is "pigeon"; installed are replay, push, redis, websocket: write one of them',
+        f'config.yaml: feed.type is "pigeon"; installed are replay, push, {installed}: write one of them',
         'config.yaml: scanners[0] is "movers"; this version runs no scanners: leave it out',
         'config.yaml: sinks[0].type is "gull", which is not installed; write one of apprise, exec, '
         + "file, redis, stdout, webhook",
