@@ -16,17 +16,11 @@ from venues.databento import AT, KEY, TICKS, Gateway, feed
 from venues.tcp import tcp_vendor
 from venues.venue import Row, Session, opened
 
-from openbell.adapters.feeds import FeedOptions, HasHistory, connected, open_feed
+from openbell.adapters.feeds import FeedOptions, HasHistory, open_feed
 from openbell.errors import ConfigError, DataError, LoginRefused
 from openbell.testing import delivered
 
 MINUTE = 60 * 10**9
-
-
-@pytest.fixture(autouse=True)
-def _looks_up_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connected, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(connected, "PAUSE_SECONDS", 0.05)
 
 
 def sends_all(on: Session) -> None:
