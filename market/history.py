@@ -12,7 +12,7 @@ when asked for; otherwise they are left out, and not counted among the ten eithe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -155,6 +155,69 @@ def rolled(
     at_hand = {known.day.date: known for known in (*history.days, *came)}
     days = (_of(at_hand[w.day.date], w) for w in wanted if w.day.date in at_hand)
     return History(history.symbols, tuple(days))
+
+
+def since_turns(
+    history: History, turns: Sequence[tuple[str, tuple[date, ...]]], day: date
+) -> History:
+    """A history for a day in which a symbol that stands for one contract after another has those
+    days alone on which it stood for that day's: no average mixes two contracts.
+
+    Parameters
+    ----------
+    turns : sequence
+        Such symbols, and the first date of each of their contracts but the first, ascending.
+    """
+    place = {symbol: n for n, symbol in enumerate(history.symbols)}
+    since: dict[int, date] = {}
+    for symbol, dates in turns:
+        begun = [first for first in dates if first <= day]
+        if begun and symbol in place:
+            since[place[symbol]] = begun[-1]
+    if not since:
+        return history
+    days = []
+    for known in history.days:
+        others = [column for column, first in since.items() if known.day.date < first]
+        days.append(_without(known, others) if others else known)
+    return History(history.symbols, tuple(days))
+
+
+def _without(known: HistoryDay, columns: Sequence[int]) -> HistoryDay:
+    """A day without what it has of some symbols."""
+    if not known.actual[columns].any():
+        return known
+
+    def blank(values: Prices) -> Prices:
+        kept = values.copy()
+        kept[..., columns] = np.nan
+        return kept
+
+    actual = known.actual.copy()
+    actual[columns] = 0
+    bars = known.rows
+    if bars is not None:
+        present = bars.present.copy()
+        present[:, columns] = False
+        bars = replace(
+            bars,
+            open=blank(bars.open),
+            high=blank(bars.high),
+            low=blank(bars.low),
+            close=blank(bars.close),
+            volume=blank(bars.volume),
+            present=present,
+        )
+    return replace(
+        known,
+        open=blank(known.open),
+        high=blank(known.high),
+        low=blank(known.low),
+        close=blank(known.close),
+        volume=blank(known.volume),
+        actual=actual,
+        rows=bars,
+    )
 
 
 def history_day(rows: Rows, *, keep_rows: bool) -> HistoryDay:

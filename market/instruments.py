@@ -10,13 +10,12 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from difflib import get_close_matches
 from operator import itemgetter
 from typing import TypeVar
 
 from openbell.errors import DataError
-from openbell.market.days import ONE_DAY
 
 T = TypeVar("T")
 
@@ -231,7 +230,7 @@ class Instruments:
     def turns(self, symbol: str) -> tuple[date, ...]:
         """From which dates on a symbol stands for the next contract, in order; none for most."""
         expiries = {row.expiry for row in self._by_symbol.get(symbol, ()) if row.expiry is not None}
-        return tuple(expiry + ONE_DAY for expiry in sorted(expiries)[:-1])
+        return tuple(expiry + timedelta(days=1) for expiry in sorted(expiries)[:-1])
 
     def _said(
         self, symbol: str, day: date, column: str, said: Callable[[Instrument], T | None]

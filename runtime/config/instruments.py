@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from openbell.adapters.instruments import cells_of
 from openbell.adapters.sources.roles import aliases_of, folded
-
-DELIMITERS = ",;\t|"
 
 
 def symbols_in(path: Path, column: str | None = None) -> tuple[str, ...]:
@@ -26,15 +24,7 @@ def symbols_in(path: Path, column: str | None = None) -> tuple[str, ...]:
         If the file can't be read, or doesn't tell which symbols are meant; the text says what to
         write.
     """
-    try:
-        heading, rows = _parquet(path) if path.suffix == ".parquet" else _text(path)
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {path}; check the path") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        why = error.strerror or error
-        raise ValueError(f"{path} can't be read: {why}; check the file") from None
+    heading, rows = cells_of(path)
     place = _place(path, heading, column)
     if place is None:
         place, rows = 0, [(1, heading), *rows]
@@ -76,29 +66,3 @@ def _symbols(path: Path, found: Sequence[tuple[int, str]]) -> tuple[str, ...]:
     if not lines:
         raise ValueError(f"{path} has no symbols; write one a line")
     return tuple(lines)
-
-
-def _text(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    first = next((line for line in lines if line.strip()), "")
-    delimiter = max(DELIMITERS, key=first.count)
-    reader = csv.reader(lines, delimiter=delimiter)
-    rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    heading = [cell.strip() for cell in rows[0][1]] if rows else [""]
-    return heading, rows[1:]
-
-
-def _parquet(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    # Only here: most configurations have no such file, and its import takes long.
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowException as error:
-        raise ValueError(f"{path} is no Parquet file: {error}") from None
-    columns = [column.to_pylist() for column in table.columns]
-    rows = [
-        ["" if cell is None else str(cell) for cell in row] for row in zip(*columns, strict=True)
-    ]
-    return table.column_names, list(enumerate(rows, 1))

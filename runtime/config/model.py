@@ -40,6 +40,7 @@ from openbell.runtime.config.values import Buffer, Duration, Rearm, SessionTime,
 
 DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
     "name": None,
+    "instruments": None,
     "data": frozenset({"path"}),
     "upkeep": frozenset({"check_interval_seconds"}),
     "feed": None,
@@ -55,7 +56,8 @@ DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
     "web": None,
     "log": None,
 }
-"""Keys that change how a run is operated but no answer; None: the whole section."""
+"""Keys that change how a run is operated but no answer; None: the whole section. What `instruments`
+come to is kept beside the configuration, as their file changes from day to day."""
 
 ONLY_WHERE_SET: dict[str, frozenset[str]] = {
     "data": frozenset({"allow_negative_prices", "csv", "files", "order", "time_shift"}),
@@ -218,6 +220,22 @@ Rearming = Annotated[
 ]
 _symbol_schema = {"type": ["string", "integer"]}
 Symbol = Annotated[str, PlainValidator(values.parse_symbol), WithJsonSchema(_symbol_schema)]
+Companion = Annotated[
+    str | values.Future,
+    PlainValidator(values.parse_companion),
+    *_json(
+        None,
+        anyOf=[
+            _symbol_schema,
+            {
+                "type": "object",
+                "properties": {"future": _symbol_schema, "roll": {"type": "string"}},
+                "required": ["future"],
+                "additionalProperties": False,
+            },
+        ],
+    ),
+]
 Symbols = Annotated[
     Literal["all"] | tuple[str, ...],
     PlainValidator(values.parse_symbols),
@@ -277,6 +295,7 @@ StoreUrl = Annotated[
 ]
 Options = Mapping[str, Any]
 
+InstrumentSegment = Literal["equity", "equity_fno", "index", "futures"]
 Confirm = Literal["close", "touch"]
 Check = Literal["continuous", "once"]
 Sides = Literal["both", "high", "low"]
@@ -366,7 +385,9 @@ class BreakoutConfig(Section):
         default="both", description="Which levels are watched: `both`, `high` or `low`."
     )
     tick_size: Factor | None = Field(
-        default=None, description="Price of one tick, needed where a buffer is in ticks."
+        default=None,
+        description="Price of one tick, of all symbols, needed where a buffer is in ticks; null: as "
+        "`instruments` says of each.",
     )
 
 
@@ -999,6 +1020,61 @@ class SupervisionConfig(Section):
     deadman: DeadmanConfig = DeadmanConfig()
 
 
+class InstrumentColumns(Section):
+    """Headings in the file of instruments, where they are not recognised."""
+
+    symbol: Text | None = Field(default=None, description="The name that its rows of data have.")
+    underlying: Text | None = Field(
+        default=None, description="Of a future, whose it is, e.g. `NIFTY`."
+    )
+    expiry: Text | None = Field(default=None, description="Of a future, its last trading day.")
+    tick_size: Text | None = Field(default=None, description="Price of one tick.")
+    lot: Text | None = Field(default=None, description="How many make one lot.")
+    segment: Text | None = Field(
+        default=None, description="What its hours are told by, see `segments`."
+    )
+    exchange: Text | None = Field(default=None, description="Where it is traded.")
+    since: Text | None = Field(
+        default=None, description="From which date on the row holds, where a symbol has several."
+    )
+
+
+class InstrumentsConfig(Section):
+    """A file that says which futures there are, and what each symbol's tick is."""
+
+    file: FilePath | None = Field(
+        default=None,
+        description="CSV or Parquet, a row an instrument; `instruments: FILE` is short for it.",
+    )
+    layout: Literal["plain", "kite"] = Field(
+        default="plain",
+        description="`plain`: columns by their names; `kite`: a dump of Zerodha Kite's instruments.",
+    )
+    columns: InstrumentColumns = InstrumentColumns()
+    filters: Mapping[str, Patterns] = Field(
+        default={},
+        description="Heading → the value or values of which a row has to have one, e.g. "
+        "`{exchange: NFO}`; other rows are left out.",
+    )
+    segments: Mapping[str, InstrumentSegment] = Field(
+        default={},
+        description="The file's word for a segment → `equity`, `equity_fno`, `index` or `futures`.",
+    )
+    date_format: Text | None = Field(
+        default=None,
+        description="How it writes dates, e.g. `%d/%m/%Y`; null: one of the usual ways.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_file_alone(cls, given: Any) -> Any:
+        return {"file": given} if isinstance(given, str | Path) else given
+
+    def _contradictions(self) -> Iterator[Problem]:
+        if self.file is None and self.model_fields_set - {"file"}:
+            yield ("file",), "name the file that the other keys are about"
+
+
 class WebConfig(Section):
     """Health checks, metrics and the dashboard."""
 
@@ -1051,11 +1127,14 @@ class Config(Section):
         description="`all` that the data has, a list, or `{file: instruments.csv}` that has them; "
         "`column` names the one of several.",
     )
-    companions: Mapping[str, Symbol] = Field(
+    companions: Mapping[str, Companion] = Field(
         default={},
         description="Symbol → another whose price is recorded with its signals, e.g. "
-        "`{NIFTY: NIFTY30SEP25FUT}`. Unless it is among `symbols` too, it has no signals of its own.",
+        "`{NIFTY: NIFTY30SEP25FUT}`. Unless it is among `symbols` too, it has no signals of its own. "
+        "`{future: NIFTY, roll: expiry}`: each day the future of `instruments` that expires next; "
+        "`roll: 3d`: used through the third trading day before its expiry.",
     )
+    instruments: InstrumentsConfig = InstrumentsConfig()
     sessions: tuple[SessionConfig, ...] = Field(
         min_length=1,
         description="The windows whose levels are watched.",
@@ -1085,6 +1164,20 @@ class Config(Section):
     supervision: SupervisionConfig = SupervisionConfig()
     web: WebConfig = WebConfig()
     log: LogConfig = LogConfig()
+
+    @property
+    def paired(self) -> Mapping[str, str]:
+        """Companions that are the same on all days."""
+        return {of: name for of, name in self.companions.items() if isinstance(name, str)}
+
+    @property
+    def futures(self) -> Mapping[str, values.Future]:
+        """Companions that are another contract from time to time."""
+        return {
+            of: future
+            for of, future in self.companions.items()
+            if isinstance(future, values.Future)
+        }
 
     def breakout_for(self, session: SessionConfig) -> BreakoutConfig:
         """The rules that hold for a session: `breakout`, with the session's own keys over it."""
@@ -1217,8 +1310,13 @@ class Config(Section):
         for symbol, companion in self.companions.items():
             if symbol == companion:
                 yield ("companions", symbol), "name another symbol; it is its own companion"
-        if self.breakout.tick_size is None:
-            needed = "set breakout.tick_size too, e.g. 0.05"
+            if isinstance(companion, values.Future) and self.instruments.file is None:
+                yield (
+                    ("companions", symbol),
+                    "set instruments.file too, which says when which future is traded",
+                )
+        if self.breakout.tick_size is None and self.instruments.file is None:
+            needed = "set breakout.tick_size too, e.g. 0.05, or instruments.file"
             if self.breakout.buffer.unit == "ticks":
                 yield ("breakout", "buffer"), needed
             for place, session in enumerate(self.sessions):

@@ -243,6 +243,12 @@ def _anchored(tree: dict[Any, Any], folder: Path) -> dict[Any, Any]:
     listed = symbols.get("file") if isinstance(symbols, dict) else None
     if isinstance(symbols, dict) and isinstance(listed, str) and not listed.startswith("~"):
         symbols["file"] = str(folder / listed) if listed else listed
+    instruments = tree.get("instruments")
+    if isinstance(instruments, str):
+        instruments = tree["instruments"] = {"file": instruments}
+    named = instruments.get("file") if isinstance(instruments, dict) else None
+    if isinstance(instruments, dict) and isinstance(named, str) and not named.startswith("~"):
+        instruments["file"] = str(folder / named) if named else named
     for sink in tree["sinks"] if isinstance(tree.get("sinks"), list) else ():
         if isinstance(sink, dict) and isinstance(options := sink.get("options"), dict):
             sink["options"] = _anchored_options(options, folder, is_file=sink.get("type") == "file")

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from openbell.market.hours import Eve, RegularHours, Span, parse_breaks, parse_span, written_break
+from openbell.market.instruments import Roll
 
 Unit = Literal["ns", "us", "ms", "s", "m", "h", "d"]
 
@@ -56,6 +57,7 @@ RELATIVE = re.compile(r"(open|close)(?:\s*([+-])\s*([0-9.]+\s*[a-z]+))?")
 BUFFER = re.compile(rf"\s*({NUMBER})\s*(%|ticks?|)\s*")
 RATE = re.compile(rf"\s*([1-9][0-9]{{0,8}})\s*/\s*({NUMBER})?\s*({'|'.join(UNITS_NS)})\s*")
 PERIOD = re.compile(r"[1-9][0-9]{0,4}[dw]")
+ROLL = re.compile(r"([0-9]{1,3})\s*d")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -111,7 +113,7 @@ class Buffer:
 
     amount: float
     unit: Literal["price", "percent", "ticks"] = "price"
-    """`percent` of the level; `ticks` of `breakout.tick_size`."""
+    """`percent` of the level; `ticks` of the symbol's tick."""
 
     def __str__(self) -> str:
         amount = f"{Decimal(repr(self.amount)):f}".removesuffix(".0")  # all digits, no exponent
@@ -126,6 +128,17 @@ class Rearm:
     """Closes (ticks: prices) in a row back inside the levels that re-arm it; 0: it never is."""
     max: int | None
     """Re-arms at most, a (day, session, symbol, side); None: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Future:
+    """A companion that is another contract from time to time."""
+
+    underlying: str
+    roll: Roll
+
+    def __str__(self) -> str:
+        return f"{{future: {self.underlying}, roll: {self.roll}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +169,8 @@ def written(value: object) -> object:
     match value:
         case Buffer(amount, "price"):
             return amount
+        case Future(underlying, roll):
+            return {"future": underlying, "roll": str(roll)}
         case Rearm():
             if value in (NEVER, INSIDE):
                 return "never" if value == NEVER else "inside"
@@ -466,6 +481,29 @@ def parse_symbol(given: Any) -> str:
     if not text:
         raise ValueError('write a symbol, e.g. "AAPL"')
     return text
+
+
+def parse_companion(given: Any) -> str | Future:
+    """A symbol, or `{future: NIFTY, roll: expiry}`: a future that is another one from time to time."""
+    if isinstance(given, Future):
+        return given
+    if not isinstance(given, Mapping):
+        return parse_symbol(given)
+    if not {"future"} <= given.keys() <= {"future", "roll"}:
+        raise ValueError("write a symbol, or {future: NIFTY, roll: expiry}")
+    return Future(parse_symbol(given["future"]), _roll(given.get("roll", "expiry")))
+
+
+def _roll(given: Any) -> Roll:
+    if given in (None, "expiry"):
+        return Roll()
+    match = ROLL.fullmatch(given.strip()) if isinstance(given, str) else None
+    if match is None:
+        raise ValueError(
+            f"roll is {json.dumps(given, default=str)}; write expiry, or how many trading days before "
+            'it, e.g. "3d"'
+        )
+    return Roll(int(match[1]))
 
 
 def parse_symbols(given: Any) -> Literal["all"] | tuple[str, ...]:

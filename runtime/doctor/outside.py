@@ -78,7 +78,7 @@ def feed(config: Config, *, seconds: float = FEED_SECONDS) -> Iterator[Finding]:
     if config.feed.type == "push":
         yield skip("feed", "push: rows come from a program of your own")
         return
-    companions = tuple(config.companions.values())
+    companions = tuple(config.paired.values())
     symbols = () if config.symbols == "all" else (*config.symbols, *companions)
     data = config.data
     options = FeedOptions(

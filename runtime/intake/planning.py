@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from zoneinfo import ZoneInfo
 
 from openbell.adapters.indicators import indicator_functions
-from openbell.adapters.sources import Source
+from openbell.adapters.sources import FileIdentity, Source
 from openbell.errors import ConfigError, DataError
 from openbell.market.calendar import coverage, timezone
 from openbell.market.days import (
@@ -23,6 +23,7 @@ from openbell.market.days import (
 from openbell.market.indicators import Indicator
 from openbell.market.windows import order_of_day
 from openbell.runtime.config import Config
+from openbell.runtime.intake.contracts import resolved
 from openbell.runtime.intake.held import Held
 from openbell.runtime.intake.hours import around, calendar_of
 from openbell.runtime.intake.loading import tried_again
@@ -64,6 +65,8 @@ class Plan:
     """The trading days before the first and after the last, where the calendar knows them."""
     notes: tuple[str, ...] = ()
     """What looks wrong, though it can be run."""
+    instruments: FileIdentity | None = None
+    """The file that says which contracts there are, and what ticks are."""
 
     @cached_property
     def row_spans(self) -> Mapping[date, tuple[int, int]]:
@@ -170,6 +173,16 @@ def _planned(
         days = days[:-1]
     refuse_windows_outside(config, made, days)
     refuse_another_interval(config, made, source, found, symbols)
+    of_days = resolved(
+        config,
+        [day.date for day in days],
+        symbols,
+        source.info().symbols,
+        where=where(config),
+    )
+    if of_days.needed:
+        symbols = tuple(sorted({*symbols, *of_days.needed} & set(source.info().symbols)))
+        held = replace(held, symbols=symbols)
     spans = row_spans(known)
     kept = {day.date for day in days}
     first, last = known.index(days[0]), known.index(days[-1])
@@ -178,20 +191,25 @@ def _planned(
         symbols=symbols,
         not_trading=held.on_no_day(tuple(spans.values()), asked_from, end),
         open_ended=(start is None, end is None),
-        settings=made,
-        trailing=trailing,
+        settings=replace(made, contracts=of_days.contracts),
+        trailing=replace(trailing, turns=of_days.contracts.turns),
         live_from_ns=live_from_ns,
         trimmed=sum(held.rows(*spans[day.date]) for day in asked if day.date not in kept),
         neighbours=(
             known[first - 1] if first > 0 else None,
             known[last + 1] if last + 1 < len(known) else None,
         ),
-        notes=notes_on(config, made, source, known, days, symbols),
+        notes=(*notes_on(config, made, source, known, days, symbols), *of_days.notes),
+        instruments=of_days.identity,
     )
 
 
 FED_DAYS = timedelta(days=370)
 """How far ahead a run whose rows come from a feed knows its days; another start goes on from there."""
+
+
+DAYS_LOOKED_AT = 10
+"""Of so many days from the start on it is told where there is no contract."""
 
 
 def fed_plan(
@@ -225,7 +243,7 @@ def fed_plan(
     """
     zone = config.calendar.timezone or timezone(config.exchange)
     if config.symbols != "all":
-        symbols = tuple(sorted({*config.symbols, *config.companions.values()}))
+        symbols = tuple(sorted({*config.symbols, *config.paired.values()}))
     elif stored is not None:
         symbols = register(config, stored)
     else:
@@ -248,19 +266,27 @@ def fed_plan(
     trailing = trailing_settings(config, calendar.before, dates)
     made = fed_settings(config)
     refuse_windows_outside(config, made, days)
+    # A master lists contracts some months ahead only: more is there at a later start.
+    begins = next((at for at, day in enumerate(days) if day.date >= today), 0)
+    of_days = resolved(config, [day.date for day in days], symbols, ahead=begins + DAYS_LOOKED_AT)
+    symbols = tuple(sorted({*symbols, *of_days.needed}))
     first, last = known.index(days[0]), known.index(days[-1])
     return Plan(
         days=days,
         symbols=symbols,
         not_trading={},
         open_ended=(False, False),
-        settings=_with_indicators(made, trailing, indicators or {}),
-        trailing=trailing,
+        settings=replace(
+            _with_indicators(made, trailing, indicators or {}), contracts=of_days.contracts
+        ),
+        trailing=replace(trailing, turns=of_days.contracts.turns),
         live_from_ns=live_from_ns,
         neighbours=(
             known[first - 1] if first > 0 else None,
             known[last + 1] if last + 1 < len(known) else None,
         ),
+        notes=of_days.notes,
+        instruments=of_days.identity,
     )
 
 

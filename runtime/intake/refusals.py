@@ -44,7 +44,7 @@ def register(config: Config, source: Source) -> tuple[str, ...]:
     """
     held = source.info().symbols
     asked = set(held) if config.symbols == "all" else set(config.symbols)
-    named = asked | set(config.companions.values())
+    named = asked | set(config.paired.values())
     if config.symbols == "all":
         named |= set(config.companions)
     if unknown := sorted(named - set(held)):

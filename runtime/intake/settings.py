@@ -87,7 +87,7 @@ def settings(config: Config, *, paced: bool = False, days_at_once: bool = False)
             for session in config.sessions
         ),
         rules=tuple(_rules(rule) for rule in rules),
-        companions=tuple(config.companions.items()),
+        companions=tuple(config.paired.items()),
         followed=() if config.symbols == "all" else ((date.min, config.symbols),),
         interval_ns=interval_ns,
         clock_step="bar" if paced else _unpaced_step(config, days_at_once),
@@ -148,12 +148,13 @@ def _days_ahead(config: Config, paced: bool) -> int:
 def _rules(breakout: BreakoutConfig) -> BreakRules:
     buffer = breakout.buffer
     tick = breakout.tick_size or 0.0
+    unit = "price" if buffer.unit == "ticks" and tick else buffer.unit
     return BreakRules(
         confirm=breakout.confirm,
         check=breakout.check,
         sides=breakout.sides,
-        buffer=product(buffer.amount, tick) if buffer.unit == "ticks" else buffer.amount,
-        buffer_unit="percent" if buffer.unit == "percent" else "price",
+        buffer=product(buffer.amount, tick) if buffer.unit == "ticks" and tick else buffer.amount,
+        buffer_unit=unit,
         tick=tick,
         inside_bars=breakout.rearm.inside_bars,
         rearms_max=breakout.rearm.max,

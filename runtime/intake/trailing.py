@@ -19,6 +19,7 @@ from openbell.market.history import (
     missing_days,
     period_days,
     rolled,
+    since_turns,
     wanted_days,
 )
 from openbell.market.indicators import IndicatorSpec
@@ -41,6 +42,8 @@ class TrailingSettings:
     """The n trading days before a date."""
     dates: frozenset[date]
     """Local dates on which the source has rows; others are not asked for."""
+    turns: tuple[tuple[str, tuple[date, ...]], ...] = ()
+    """Symbols that stand for one contract after another, and the first date of each."""
 
 
 def trailing_settings(
@@ -124,7 +127,7 @@ class Trailing:
                 raw = among(self.symbols, self._read(past, names))
                 data = assemble(raw, past, self._interval_ns, self._order, self._rules)
                 came.append(history_day(data.rows, keep_rows=missing.rows))
-        self._history = rolled(self._history, wanted, came)
+        self._history = since_turns(rolled(self._history, wanted, came), settings.turns, day.date)
         periods = tuple(
             tuple(
                 d.date

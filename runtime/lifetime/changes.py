@@ -22,7 +22,15 @@ from openbell.runtime.config import Config
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import Cell
-from openbell.runtime.lifetime.eras import Era, begun, era_at, eras_of, first_era, going_on
+from openbell.runtime.lifetime.eras import (
+    Era,
+    begun,
+    era_at,
+    eras_of,
+    first_era,
+    going_on,
+    other_contracts,
+)
 from openbell.runtime.lifetime.recovery import Restored, recorded_steps, restore
 from openbell.runtime.record.codec import Undecodable, decode, encode
 from openbell.runtime.record.talking import Talking
@@ -56,16 +64,18 @@ def agreed(
     """
     symbols = plan.symbols
     if not head.step:
-        return (first_era(config, symbols),), None
+        return (first_era(config, plan),), None
     held = eras_of(head, symbols)
     (step,) = store.steps(after=head.step - 1)
     last = step.trading_date
-    changes = begun(held, last)[-1].changes(config.determining(), symbols)
+    of_last = begun(held, last)[-1]
+    changes = of_last.changes(config.determining(), symbols)
     if not (fresh_day and changes):
-        eras = going_on(held, config, symbols, last)
+        eras = going_on(held, config, plan, last)
         if eras == held:
             return eras, None
-        return eras, Change(f"after {last}: {changes or 'all as it was'}")
+        said = changes or other_contracts(of_last, plan, last) or "all as it was"
+        return eras, Change(f"after {last}: {said}")
     return _begun_anew(config, plan, store, held, step, changes)
 
 
@@ -92,7 +102,7 @@ def _begun_anew(
     first = days_from(plan, since)[0].date
     eras = (
         *(era for era in begun(held, last) if era.step != step),
-        Era(since, config.determining(), plan.symbols, step, base),
+        Era(since, config.determining(), plan.symbols, step, base, plan.settings.contracts),
     )
     if since > last:
         return eras, Change(f"from {first} on: {changes}")
@@ -181,7 +191,9 @@ def further_days(
     ended.anew = since
     newest = next(iter(talking.answered(store.epochs)), None)
     base = (newest.step if newest is not None else 0) or head.step
-    era = Era(since, config.determining(), plan.symbols, head.step + 1, base)
+    era = Era(
+        since, config.determining(), plan.symbols, head.step + 1, base, plan.settings.contracts
+    )
     change = Change(f"from {days_from(plan, since)[0].date} on: further days")
     return Further(era, last, change, ended)
 

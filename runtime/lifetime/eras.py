@@ -15,12 +15,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
 from openbell.adapters.stores import Head
 from openbell.errors import ConfigError, way_out
+from openbell.market.instruments import NO_CONTRACTS, Contracts
 from openbell.runtime.config import Config
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.record.recorded import Stretch
@@ -44,16 +45,26 @@ class Era:
     """The step with which its first day is begun anew; None: that day just follows."""
     base: int = 0
     """The first step of which a snapshot holds all that earlier days brought to that day."""
+    contracts: Contracts = NO_CONTRACTS
+    """What instruments said for its days when it was begun."""
 
     @property
     def followed(self) -> tuple[str, ...]:
         """Those of the register whose breakouts are reported: a companion is only read."""
         return _followed(self.config, self.symbols)
 
+    @property
+    def _named(self) -> frozenset[str]:
+        """Companions that instruments name on some day."""
+        static = set(_paired(self.config).values())
+        pairs = (pair for _, of_day in self.contracts.companions for pair in of_day)
+        return frozenset(name for _, name in pairs) - static
+
     def refused(self, config: Mapping[str, Any], symbols: tuple[str, ...]) -> list[str]:
         """What of a configuration can't be taken into the day under way or the next, in words."""
         said = self.differs(config)
-        lacking = [symbol for symbol in self.symbols if symbol not in symbols]
+        # A contract that has expired is in no vendor's file any more.
+        lacking = [s for s in self.symbols if s not in symbols and s not in self._named]
         if lacking or not set(self.followed) <= set(_followed(config, symbols)):
             key = self.config["symbols"], config["symbols"]
             said += differences({"symbols": key[0]}, {"symbols": key[1]}) or [
@@ -75,6 +86,8 @@ class Era:
         kept: list[Any] = [{**self.config, "symbols": self.symbols}]
         if set(self.followed) != set(self.symbols):
             kept.append(sorted(self.followed))
+        if self.contracts != NO_CONTRACTS:
+            kept.append(_written(self.contracts.from_day(self.since)))
         text = json.dumps(kept, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -83,9 +96,10 @@ class Era:
         return differences({**self.config, "symbols": None}, {**config, "symbols": None})
 
 
-def first_era(config: Config, symbols: tuple[str, ...]) -> Era:
+def first_era(config: Config, plan: Plan) -> Era:
     """Of state that is begun."""
-    return Era(date.min, config.determining(), symbols)
+    contracts = plan.settings.contracts
+    return Era(date.min, config.determining(), plan.symbols, contracts=contracts)
 
 
 def eras_of(head: Head, symbols: tuple[str, ...]) -> tuple[Era, ...]:
@@ -103,12 +117,22 @@ def eras_of(head: Head, symbols: tuple[str, ...]) -> tuple[Era, ...]:
         return ()
     config = json.loads(head.meta["config"])
     if config["symbols"] != "all":
-        symbols = tuple(sorted({*config["symbols"], *config["companions"].values()}))
+        symbols = tuple(sorted({*config["symbols"], *_paired(config).values()}))
     return (Era(date.min, config, symbols),)
 
 
 def written(eras: Sequence[Era]) -> bytes:
-    fields = [{**asdict(era), "since": era.since.isoformat()} for era in eras]
+    fields = [
+        {
+            "since": era.since.isoformat(),
+            "config": era.config,
+            "symbols": era.symbols,
+            "step": era.step,
+            "base": era.base,
+            **({} if era.contracts == NO_CONTRACTS else {"contracts": _written(era.contracts)}),
+        }
+        for era in eras
+    ]
     return json.dumps(fields, sort_keys=True).encode()
 
 
@@ -146,22 +170,46 @@ def counted(days: Sequence[Stretch], eras: Sequence[Era]) -> tuple[Stretch, ...]
 
 def plan_over(planned: Plan, eras: Sequence[Era]) -> Plan:
     """A plan whose days have the symbols of their eras."""
+    contracts = _contracts_over(eras)
     return replace(
         planned,
         registers=tuple((era.since, era.symbols) for era in eras),
         settings=replace(
-            planned.settings, followed=tuple((era.since, era.followed) for era in eras)
+            planned.settings,
+            followed=tuple((era.since, era.followed) for era in eras),
+            contracts=contracts,
         ),
+        trailing=replace(planned.trailing, turns=contracts.turns),
     )
 
 
-def going_on(
-    eras: Sequence[Era], config: Config, symbols: tuple[str, ...], last: date
-) -> tuple[Era, ...]:
+def _contracts_over(eras: Sequence[Era]) -> Contracts:
+    """What instruments said for each day in the era that it belongs to."""
+    if all(era.contracts == NO_CONTRACTS for era in eras):
+        return NO_CONTRACTS
+    companions: list[tuple[date, tuple[tuple[str, str], ...]]] = []
+    ticks: list[tuple[date, tuple[tuple[str, float], ...]]] = []
+    turns: dict[str, set[date]] = {}
+    ends = (*(era.since for era in eras[1:]), date.max)
+    for place, (era, end) in enumerate(zip(eras, ends, strict=True)):
+        of_era = era.contracts.from_day(era.since)
+        static = ((era.since, tuple(_paired(era.config).items())),)
+        companions += [of for of in of_era.companions or static if of[0] < end]
+        ticks += [of for of in of_era.ticks or ((era.since, ()),) if of[0] < end]
+        for symbol, dates in of_era.turns:
+            own = {of for of in dates if (of >= era.since or not place) and of < end}
+            turns.setdefault(symbol, set()).update(own)
+    of_symbols = ((symbol, tuple(sorted(dates))) for symbol, dates in sorted(turns.items()))
+    return Contracts(tuple(companions), tuple(ticks), tuple(of for of in of_symbols if of[1]))
+
+
+def going_on(eras: Sequence[Era], config: Config, plan: Plan, last: date) -> tuple[Era, ...]:
     """The eras with which a run goes on under a configuration.
 
     Parameters
     ----------
+    plan : Plan
+        What would be run if nothing had been yet.
     last : date
         The last trading day that has a step.
 
@@ -171,16 +219,40 @@ def going_on(
         If it would give other answers; the text names each key that differs, with both values.
     """
     held = begun(eras, last)
-    determining = config.determining()
+    determining, symbols = config.determining(), plan.symbols
     if refused := held[-1].refused(determining, symbols):
         raise ConfigError(
             f"the state of {config.name!r} was made with another configuration: "
             f"{'; '.join(refused)}; go on with the old one, or {way_out(*_FRESH_DAY)} the day under "
             "way anew with this one"
         )
-    if not held[-1].changes(determining, symbols):
+    if not held[-1].changes(determining, symbols) and not other_contracts(held[-1], plan, last):
         return held
-    return (*held, Era(last + timedelta(days=1), determining, symbols))
+    since = last + timedelta(days=1)
+    return (*held, Era(since, determining, symbols, contracts=plan.settings.contracts))
+
+
+def other_contracts(era: Era, plan: Plan, last: date) -> str:
+    """What instruments say by now of the days after one that they did not say before, in words.
+
+    The days of the plan alone count: further ones come with time.
+    """
+    days = [day.date for day in plan.days if day.date > last]
+    if not days:
+        return ""
+    was, now = era.contracts, plan.settings.contracts
+    for day in days:
+        before, after = dict(was.companions_on(day)), dict(now.companions_on(day))
+        if not now.companions and not was.companions:
+            break
+        for of in sorted(before.keys() | after.keys()):
+            if before.get(of) != after.get(of):
+                names = [names.get(of) or "none" for names in (before, after)]
+                return f"the companion of {of} from {day} on was {names[0]}, is {names[1]}"
+    for day in days:
+        if was.ticks_on(day) != now.ticks_on(day):
+            return f"tick sizes are others from {day} on"
+    return "contracts follow each other on other days" if was.turns != now.turns else ""
 
 
 def kept(eras: Sequence[Era], first: date) -> tuple[Era, ...]:
@@ -252,4 +324,31 @@ def _read(fields: dict[str, Any]) -> Era:
         tuple(fields["symbols"]),
         fields["step"],
         fields["base"],
+        _contracts(fields.get("contracts")),
     )
+
+
+def _paired(config: Mapping[str, Any]) -> dict[str, str]:
+    """Companions that are the same on all days."""
+    return {of: name for of, name in config["companions"].items() if isinstance(name, str)}
+
+
+def _written(of: Contracts) -> dict[str, Any]:
+    return {
+        "companions": [[day.isoformat(), pairs] for day, pairs in of.companions],
+        "ticks": [[day.isoformat(), sizes] for day, sizes in of.ticks],
+        "turns": [[symbol, [day.isoformat() for day in dates]] for symbol, dates in of.turns],
+    }
+
+
+def _contracts(fields: Mapping[str, Any] | None) -> Contracts:
+    if fields is None:
+        return NO_CONTRACTS
+    return Contracts(
+        tuple((_date(day), tuple(map(tuple, pairs))) for day, pairs in fields["companions"]),
+        tuple((_date(day), tuple(map(tuple, sizes))) for day, sizes in fields["ticks"]),
+        tuple((symbol, tuple(map(_date, dates))) for symbol, dates in fields["turns"]),
+    )
+
+
+_date = date.fromisoformat

@@ -8,7 +8,7 @@ from typing import Any
 
 from openbell import __version__
 from openbell.adapters.sinks.tally import Tally
-from openbell.adapters.sources import SourceInfo
+from openbell.adapters.sources import FileIdentity, SourceInfo
 from openbell.market.calendar import overlay_version
 from openbell.runtime.config import Config
 from openbell.runtime.intake.planning import Plan
@@ -62,12 +62,19 @@ def summary(
             "files": [
                 {"path": file.path, "size": file.size, "digest": file.digest} for file in info.files
             ],
+            **_instruments(plan.instruments),
             "config": config.digest(),
             "calendar_overlay": overlay_version(),
             **({"notes": [*info.notes, *plan.notes]} if info.notes or plan.notes else {}),
         },
         "timing": timing,
     }
+
+
+def _instruments(file: FileIdentity | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    return {"instruments": {"path": file.path, "size": file.size, "digest": file.digest}}
 
 
 def timing(

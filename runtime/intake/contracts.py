@@ -1,0 +1,196 @@
+"""Which contract goes with an index on each day of a run, and what each symbol's tick is then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from difflib import get_close_matches
+
+from openbell.adapters.instruments import InstrumentsFile, layout_of, read_instruments
+from openbell.adapters.sources import FileIdentity
+from openbell.errors import CalendarError, ConfigError, DataError
+from openbell.market.calendar import coverage
+from openbell.market.instruments import (
+    NO_CONTRACTS,
+    Contracts,
+    Instruments,
+    contracts,
+    with_symbols,
+)
+from openbell.runtime.config import Config
+from openbell.runtime.intake.hours import calendar_for
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a configuration's instruments come to over the days of a run."""
+
+    contracts: Contracts = NO_CONTRACTS
+    needed: tuple[str, ...] = ()
+    """The contracts that go with some symbol on some day, sorted."""
+    notes: tuple[str, ...] = ()
+    """What looks wrong, though it can be run."""
+    identity: FileIdentity | None = None
+    """The file that says so."""
+
+
+def opened_instruments(config: Config) -> InstrumentsFile | None:
+    """The configured file of instruments, read; None: there is none.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If it can't be read, or nothing of it can be used.
+    """
+    given = config.instruments
+    if given.file is None:
+        return None
+    columns = {ours: name for ours, name in given.columns if name is not None}
+    layout = layout_of(
+        given.layout, columns, given.filters, dict(given.segments), given.date_format
+    )
+    return read_instruments(given.file, layout, futures=bool(config.futures))
+
+
+def resolved(
+    config: Config,
+    days: Sequence[date],
+    symbols: Sequence[str],
+    held: Sequence[str] | None = None,
+    *,
+    ahead: int | None = None,
+    where: str = "the data",
+) -> Resolved:
+    """What the configured instruments say for the days of a run.
+
+    Parameters
+    ----------
+    days : sequence of date
+        Its trading days, ascending, at least one.
+    symbols : sequence of str
+        Those that are watched or read whatever the contracts are.
+    held : sequence of str, optional
+        The symbols that the data has; None: nobody can tell.
+    ahead : int, optional
+        Of how many of the first days it is told that no contract exists; None: of all.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If the file can't be read, lacks what is needed, or contradicts itself.
+    """
+    file = opened_instruments(config)
+    if file is None:
+        return Resolved()
+    instruments, futures = file.instruments, config.futures
+    found = contracts(
+        instruments,
+        days,
+        trading_dates(config, days),
+        config.paired,
+        {of: (future.underlying, future.roll) for of, future in futures.items()},
+    )
+    needed = {name for _, pairs in found.companions for of, name in pairs if of in futures}
+    if held is not None:
+        _refuse_none_held(config, found, held, where)
+    register = sorted({*symbols, *needed} & set(held) if held is not None else {*symbols, *needed})
+    found = with_symbols(found, instruments, days, register)
+    if not in_ticks(config):
+        found = Contracts(found.companions, (), found.turns)
+    else:
+        _refuse_without_tick(config, found, days, symbols, instruments)
+    notes = (
+        *file.notes,
+        *_without_contract(config, instruments, found, days if ahead is None else days[:ahead]),
+        *(() if held is None else _not_held(config, found, days, held, where)),
+    )
+    return Resolved(found, tuple(sorted(needed)), notes, file.identity)
+
+
+def trading_dates(config: Config, days: Sequence[date]) -> list[date]:
+    """The days, and as many trading days after them as a contract may be left before its expiry."""
+    most = max((future.roll.days for future in config.futures.values()), default=0)
+    if not most:
+        return list(days)
+    _, latest = coverage(config.exchange)
+    last = min(latest, days[-1] + timedelta(days=2 * most + 14))
+    try:
+        calendar = calendar_for(config, days[-1], last)
+    except CalendarError:  # it ends where the days do
+        return list(days)
+    return [*days, *(day.date for day in calendar.days() if day.date > days[-1])]
+
+
+def in_ticks(config: Config) -> bool:
+    """Whether some buffer is in ticks whose price the configuration does not say."""
+    rules = [config.breakout, *(config.breakout_for(session) for session in config.sessions)]
+    return config.breakout.tick_size is None and any(of.buffer.unit == "ticks" for of in rules)
+
+
+def _refuse_without_tick(
+    config: Config,
+    found: Contracts,
+    days: Sequence[date],
+    symbols: Sequence[str],
+    instruments: Instruments,
+) -> None:
+    followed = set(symbols if config.symbols == "all" else config.symbols)
+    for since, sizes in found.ticks or ((days[0], ()),):
+        if lacking := sorted(followed - dict(sizes).keys()):
+            raise ConfigError(
+                f"breakout.buffer is in ticks, and {instruments.file} has no tick_size of "
+                f"{', '.join(lacking[:5])} on {since}; write it there, or set breakout.tick_size"
+            )
+
+
+def _refuse_none_held(config: Config, found: Contracts, held: Sequence[str], where: str) -> None:
+    """Contracts of which the data has none are called otherwise there."""
+    for of, future in config.futures.items():
+        names = {name for _, pairs in found.companions for whose, name in pairs if whose == of}
+        if names and names.isdisjoint(held):
+            first = min(names)
+            near = get_close_matches(first, held, n=1)
+            meant = f' (did you mean "{near[0]}"?)' if near else ""
+            raise DataError(
+                f"{where} has no future of {future.underlying}: the contracts of the run's days are "
+                f"{', '.join(sorted(names)[:5])}{meant}; check instruments.columns.symbol, or leave "
+                f"out companions.{of}"
+            )
+
+
+def _without_contract(
+    config: Config, instruments: Instruments, found: Contracts, days: Sequence[date]
+) -> list[str]:
+    said = []
+    for of, future in config.futures.items():
+        without = [day for day in days if of not in dict(found.companions_on(day))]
+        if without:
+            last = instruments.expiries(future.underlying)[-1]
+            said.append(
+                f"{instruments.file} has no future of {future.underlying} for {_some(without)}; its "
+                f"last expires {last}: signals of {of} have no companion then"
+            )
+    return said
+
+
+def _not_held(
+    config: Config, found: Contracts, days: Sequence[date], held: Sequence[str], where: str
+) -> list[str]:
+    there = set(held)
+    lacking: dict[tuple[str, str], list[date]] = {}
+    for day in days:
+        for of, name in found.companions_on(day):
+            if of in config.futures and name not in there:
+                lacking.setdefault((of, name), []).append(day)
+    return [
+        f"{where} has no {name}, which goes with {of} on {_some(of_days)}: signals of {of} have no "
+        "companion then"
+        for (of, name), of_days in lacking.items()
+    ]
+
+
+def _some(days: Sequence[date]) -> str:
+    if len(days) == 1:
+        return str(days[0])
+    return f"{days[0]} to {days[-1]} ({len(days)} days)"
