@@ -74,6 +74,9 @@ class Contracts:
     """A symbol that stands for one contract after another, and the first trading day of each: what
     was before is another contract's."""
 
+    only: tuple[str, ...] = ()
+    """Symbols that a run has for nothing but to be a companion: each on its own days."""
+
     def companions_on(self, day: date) -> tuple[tuple[str, str], ...]:
         return on(self.companions, day) or ()
 
@@ -82,8 +85,18 @@ class Contracts:
 
     def from_day(self, first: date) -> Contracts:
         """What of it concerns a day and those after it."""
-        return Contracts(
-            _from_day(self.companions, first), _from_day(self.ticks, first), self.turns
+        return replace(
+            self,
+            companions=_from_day(self.companions, first),
+            ticks=_from_day(self.ticks, first),
+        )
+
+    def registers(self, symbols: Sequence[str]) -> tuple[tuple[date, tuple[str, ...]], ...]:
+        """A run's symbols, each from a trading day on: of contracts only those that it needs then."""
+        there, always = set(symbols), set(symbols).difference(self.only)
+        return _changes(
+            (since, tuple(sorted(there & {*always, *(name for _, name in pairs)})))
+            for since, pairs in self.companions
         )
 
 
@@ -299,11 +312,15 @@ def contracts(
     return Contracts(companions=_changes((day, of_day(day)) for day in days))
 
 
-def with_symbols(
-    of: Contracts, instruments: Instruments, days: Sequence[date], symbols: Sequence[str]
-) -> Contracts:
-    """The same with what the file says of a run's symbols: their ticks, and which of them stand for
-    one contract after another.
+def ticks_of(
+    instruments: Instruments, days: Sequence[date], symbols: Sequence[str]
+) -> tuple[tuple[date, tuple[tuple[str, float], ...]], ...]:
+    """The prices of symbols' ticks, each from a trading day on, of those that the file says.
+
+    Parameters
+    ----------
+    days : sequence of date
+        The run's trading days, ascending.
 
     Raises
     ------
@@ -318,9 +335,4 @@ def with_symbols(
     # Only from these dates on it may be another one.
     dates = sorted({first for symbol in symbols for first in instruments.changes(symbol)})
     looked_at = {days[0], *(days[at] for d in dates if (at := bisect_left(days, d)) < len(days))}
-    turns = ((symbol, instruments.turns(symbol)) for symbol in symbols)
-    return replace(
-        of,
-        ticks=_changes((day, of_day(day)) for day in sorted(looked_at)),
-        turns=tuple((symbol, dates) for symbol, dates in turns if dates),
-    )
+    return _changes((day, of_day(day)) for day in sorted(looked_at))

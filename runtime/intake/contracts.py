@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from difflib import get_close_matches
 
@@ -16,7 +16,7 @@ from openbell.market.instruments import (
     Contracts,
     Instruments,
     contracts,
-    with_symbols,
+    ticks_of,
 )
 from openbell.runtime.config import Config
 from openbell.runtime.intake.hours import calendar_for
@@ -95,10 +95,14 @@ def resolved(
     if held is not None:
         _refuse_none_held(config, found, held, where)
     register = sorted({*symbols, *needed} & set(held) if held is not None else {*symbols, *needed})
-    found = with_symbols(found, instruments, days, register)
-    if not in_ticks(config):
-        found = Contracts(found.companions, (), found.turns)
-    else:
+    turns = ((symbol, instruments.turns(symbol)) for symbol in register)
+    found = replace(
+        found,
+        ticks=ticks_of(instruments, days, register) if in_ticks(config) else (),
+        turns=tuple((symbol, dates) for symbol, dates in turns if dates),
+        only=tuple(sorted(needed.difference(symbols))),
+    )
+    if in_ticks(config):
         _refuse_without_tick(config, found, days, symbols, instruments)
     notes = (
         *file.notes,

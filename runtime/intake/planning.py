@@ -199,6 +199,7 @@ def _planned(
             known[first - 1] if first > 0 else None,
             known[last + 1] if last + 1 < len(known) else None,
         ),
+        registers=of_days.contracts.registers(symbols),
         notes=(*notes_on(config, made, source, known, days, symbols), *of_days.notes),
         instruments=of_days.identity,
     )

@@ -53,18 +53,12 @@ class Era:
         """Those of the register whose breakouts are reported: a companion is only read."""
         return _followed(self.config, self.symbols)
 
-    @property
-    def _named(self) -> frozenset[str]:
-        """Companions that instruments name on some day."""
-        static = set(_paired(self.config).values())
-        pairs = (pair for _, of_day in self.contracts.companions for pair in of_day)
-        return frozenset(name for _, name in pairs) - static
-
     def refused(self, config: Mapping[str, Any], symbols: tuple[str, ...]) -> list[str]:
         """What of a configuration can't be taken into the day under way or the next, in words."""
         said = self.differs(config)
         # A contract that has expired is in no vendor's file any more.
-        lacking = [s for s in self.symbols if s not in symbols and s not in self._named]
+        there = {*symbols, *self.contracts.only}
+        lacking = [symbol for symbol in self.symbols if symbol not in there]
         if lacking or not set(self.followed) <= set(_followed(config, symbols)):
             key = self.config["symbols"], config["symbols"]
             said += differences({"symbols": key[0]}, {"symbols": key[1]}) or [
@@ -173,7 +167,7 @@ def plan_over(planned: Plan, eras: Sequence[Era]) -> Plan:
     contracts = _contracts_over(eras)
     return replace(
         planned,
-        registers=tuple((era.since, era.symbols) for era in eras),
+        registers=_registers(planned, eras),
         settings=replace(
             planned.settings,
             followed=tuple((era.since, era.followed) for era in eras),
@@ -181,6 +175,17 @@ def plan_over(planned: Plan, eras: Sequence[Era]) -> Plan:
         ),
         trailing=replace(planned.trailing, turns=contracts.turns),
     )
+
+
+def _registers(planned: Plan, eras: Sequence[Era]) -> tuple[tuple[date, tuple[str, ...]], ...]:
+    found: list[tuple[date, tuple[str, ...]]] = []
+    ends = (*(era.since for era in eras[1:]), date.max)
+    for era, end in zip(eras, ends, strict=True):
+        found.append((era.since, era.symbols))
+        if not planned.settings.fed:  # a feed's rows are all on one register
+            of_era = era.contracts.from_day(era.since).registers(era.symbols)
+            found += [of for of in of_era if of[0] < end]
+    return tuple(found)
 
 
 def _contracts_over(eras: Sequence[Era]) -> Contracts:
@@ -338,6 +343,7 @@ def _written(of: Contracts) -> dict[str, Any]:
         "companions": [[day.isoformat(), pairs] for day, pairs in of.companions],
         "ticks": [[day.isoformat(), sizes] for day, sizes in of.ticks],
         "turns": [[symbol, [day.isoformat() for day in dates]] for symbol, dates in of.turns],
+        "only": of.only,
     }
 
 
@@ -348,6 +354,7 @@ def _contracts(fields: Mapping[str, Any] | None) -> Contracts:
         tuple((_date(day), tuple(map(tuple, pairs))) for day, pairs in fields["companions"]),
         tuple((_date(day), tuple(map(tuple, sizes))) for day, sizes in fields["ticks"]),
         tuple((symbol, tuple(map(_date, dates))) for symbol, dates in fields["turns"]),
+        tuple(fields["only"]),
     )
 
 
