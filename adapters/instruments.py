@@ -25,6 +25,19 @@ Row = tuple[int, list[str]]
 
 COLUMNS = ("symbol", "underlying", "expiry", "tick_size", "lot", "segment", "exchange", "since")
 
+_WORDS_FOR_SEGMENTS: Mapping[str, str] = {
+    "NSE": "equity",
+    "BSE": "equity",
+    "INDICES": "index",
+    "NFO-FUT": "futures",
+    "BFO-FUT": "futures",
+    "CDS-FUT": "futures",
+    "BCD-FUT": "futures",
+    "MCX-FUT": "futures",
+    "NCO-FUT": "futures",
+}
+"""Of vendors, beside ours."""
+
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "underlying": ("underlying", "underlyingsymbol", "root"),
     "expiry": ("expiry", "expirydate", "expiration", "expirationdate"),
@@ -201,7 +214,8 @@ class _Cells:
     def segment(self) -> str | None:
         if (text := self.text("segment")) is None:
             return None
-        known = {**{name: name for name in SEGMENTS}, **self.layout.segments}
+        ours = {name: name for name in SEGMENTS}
+        known = {**_WORDS_FOR_SEGMENTS, **ours, **self.layout.segments}
         return known.get(text)
 
 
@@ -271,18 +285,6 @@ KITE_COLUMNS: Mapping[str, str] = {
     "exchange": "exchange",
 }
 
-KITE_SEGMENTS: Mapping[str, str] = {
-    "NSE": "equity",
-    "BSE": "equity",
-    "INDICES": "index",
-    "NFO-FUT": "futures",
-    "BFO-FUT": "futures",
-    "CDS-FUT": "futures",
-    "BCD-FUT": "futures",
-    "MCX-FUT": "futures",
-    "NCO-FUT": "futures",
-}
-
 
 def layout_of(
     name: Literal["plain", "kite"],
@@ -294,7 +296,6 @@ def layout_of(
     """A layout, with what is known of a vendor's beneath what is given."""
     if name == "kite":
         columns = {**KITE_COLUMNS, **columns}
-        segments = {**KITE_SEGMENTS, **segments}
     return Layout(name, columns, filters, segments, date_format)
 
 

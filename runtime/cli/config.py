@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -38,7 +39,7 @@ def config_check(
     from openbell.hosttime import today
     from openbell.runtime.config.effects import accept
     from openbell.runtime.config.values import first_date
-    from openbell.runtime.intake.checks import check_config, check_data
+    from openbell.runtime.intake.checks import check_config, check_contracts, check_data
     from openbell.runtime.intake.feeding import check_options
 
     settings = configuration(file, {})
@@ -46,16 +47,19 @@ def config_check(
         accept(settings, "run")
         if settings.feed.type != "replay":
             check_options(settings)
-        refused = check_data(settings)
+        notes: list[str] = []
+        refused = check_data(settings, notes)
         has_data = settings.data.path is not None and refused is None
-        windows = check_config(
-            settings, first_date(settings.backtest.start) or today(), refuse=not has_data
-        )
+        first = first_date(settings.backtest.start) or today()
+        windows = check_config(settings, first, refuse=not has_data)
+        notes += check_contracts(settings, first)
     if json:
         print(conceal(one_line(settings.model_dump(mode="json"))))
     else:
         print_config(settings, file, has_data=has_data, in_order=refused is None)
         print_windows(windows[:_DAYS_SHOWN])
+    for note in notes:
+        print(note, file=sys.stderr)
     if refused is not None:
         raise refused
 

@@ -72,6 +72,7 @@ def _findings(file: Path | None, out: Path | None, *, connect: bool) -> Iterator
     yield from plans.extras(made)
     yield from plans.zones(made)
     yield from plans.calendar(made, today())
+    yield from plans.instruments(made, today())
     yield from stores.store(made)
     yield from host.clock()
     yield from host.disks(made, out)

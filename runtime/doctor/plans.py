@@ -18,9 +18,12 @@ from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
 from openbell.runtime.doctor.findings import Finding, fail, of_error, ok, warn
 from openbell.runtime.intake.checks import DayWindows, check_config, check_data
+from openbell.runtime.intake.contracts import day_by_day, opened_instruments
 from openbell.runtime.intake.feeding import check_options
 
 DAYS_SHOWN = 3
+
+DAYS_OF_FUTURES = timedelta(days=14)
 
 REACH_WARN, REACH_FAIL = timedelta(days=45), timedelta(days=7)
 """What a calendar has to reach ahead: a day that is not in it can't be rolled to."""
@@ -82,6 +85,36 @@ def calendar(config: Config, today: date) -> Iterator[Finding]:
         yield warn("calendar", said, mend)
     else:
         yield ok("calendar", said)
+
+
+def instruments(config: Config, today: date) -> Iterator[Finding]:
+    """Which futures go with what today and in the next days, and what of them is missing."""
+    if config.instruments.file is None:
+        return
+    try:
+        file = opened_instruments(config)
+        assert file is not None, "it is configured"
+        last = max(today, min(today + DAYS_OF_FUTURES, coverage(config.exchange)[1]))
+        paired = day_by_day(config, file, today, last)
+    except InputError as error:
+        yield of_error("instruments", error)
+        return
+    for note in file.notes:
+        yield warn("instruments", note, "correct the file, or leave those rows out by a filter")
+    said = set[tuple[str, str]]()
+    for of in paired:
+        name = of.contract.symbol if of.contract is not None else ""
+        if (of.symbol, name) in said:
+            continue
+        said.add((of.symbol, name))
+        if of.contract is None:
+            without = f"no future of {of.underlying} for {of.day} and after: no companion then"
+            yield warn("instruments", without, f"put a newer file in place of {file.identity.path}")
+        else:
+            expires = f"{name}, which expires {of.contract.expiry}"
+            yield ok("instruments", f"{of.day}: {of.symbol} goes with {expires}")
+    if not paired:
+        yield ok("instruments", f"{file.identity.path}: {len(file.instruments.rows):,} are read")
 
 
 def _hours(day: TradingDay) -> str:

@@ -12,6 +12,7 @@ from openbell.market.calendar import coverage
 from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.market.windows import NoWindow, Window, session_window
 from openbell.runtime.config import Config
+from openbell.runtime.intake.contracts import resolved
 from openbell.runtime.intake.hours import calendar_for
 from openbell.runtime.intake.planning import plan
 from openbell.runtime.intake.refusals import refuse_windows_outside
@@ -54,8 +55,31 @@ def check_config(config: Config, today: date, *, refuse: bool = True) -> tuple[D
     )
 
 
-def check_data(config: Config) -> DataError | None:
+def check_contracts(config: Config, today: date) -> tuple[str, ...]:
+    """What is missing, of the next two weeks, in the file of instruments of a run that a feed brings
+    rows to; of stored data, `check_data` tells it of the days that there are.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If the file can't be read, lacks what is needed, or contradicts itself.
+    """
+    if config.instruments.file is None or config.feed.type == "replay":
+        return ()
+    _, latest = coverage(config.exchange)
+    last = max(today, min(today + timedelta(days=14), latest))
+    days = [day.date for day in calendar_for(config, today, last).days()]
+    symbols = () if config.symbols == "all" else (*config.symbols, *config.paired.values())
+    return resolved(config, days, symbols).notes if days else ()
+
+
+def check_data(config: Config, noted: list[str] | None = None) -> DataError | None:
     """Why a run refuses the data that a configuration names; None: it takes it, or needs none.
+
+    Parameters
+    ----------
+    noted : list, optional
+        Gets what looks wrong though it can be run.
 
     Raises
     ------
@@ -69,7 +93,9 @@ def check_data(config: Config) -> DataError | None:
         backtest, feed = config.backtest, config.feed
         try:
             for start, end in {(backtest.start, backtest.end), (feed.start, feed.end)}:
-                plan(config, source, start, end)
+                found = plan(config, source, start, end).notes
+                if noted is not None:
+                    noted += [note for note in found if note not in noted]
         finally:
             source.close()
     except DataError as error:

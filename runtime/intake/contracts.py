@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -14,12 +15,13 @@ from openbell.market.calendar import coverage
 from openbell.market.instruments import (
     NO_CONTRACTS,
     Contracts,
+    Instrument,
     Instruments,
     contracts,
     ticks_of,
 )
 from openbell.runtime.config import Config
-from openbell.runtime.intake.hours import calendar_for
+from openbell.runtime.intake.hours import around, calendar_for
 
 
 @dataclass(frozen=True)
@@ -198,3 +200,107 @@ def _some(days: Sequence[date]) -> str:
     if len(days) == 1:
         return str(days[0])
     return f"{days[0]} to {days[-1]} ({len(days)} days)"
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Which future goes with a symbol on a trading day."""
+
+    day: date
+    symbol: str
+    underlying: str
+    contract: Instrument | None
+    """None: the file has none."""
+    left: int | None
+    """Trading days to its expiry, 0 on that day; None where the calendar does not reach it."""
+    before: str | None
+    """The contract of the trading day before, where it was another one."""
+    note: str = ""
+    """What is missing."""
+
+
+@dataclass(frozen=True)
+class Ruled:
+    """What the file says of a watched symbol, from a trading day on."""
+
+    symbol: str
+    since: date
+    tick_size: float | None
+    segment: str | None
+
+
+def day_by_day(
+    config: Config,
+    file: InstrumentsFile,
+    first: date,
+    last: date,
+    held: Sequence[str] | None = None,
+) -> list[Paired]:
+    """Which future goes with each symbol on the trading days of a range.
+
+    Parameters
+    ----------
+    held : sequence of str, optional
+        The symbols that the data has; None: it was not looked at.
+
+    Raises
+    ------
+    CalendarError, DataError
+    """
+    days = [day.date for day in calendar_for(config, first, last).days()]
+    if not days:
+        return []
+    before = around(config, first, first).before(days[0], 1)[-1:]
+    dates = trading_dates(config, days)
+    found: list[Paired] = []
+    for of, future in config.futures.items():
+        was: Instrument | None = None
+        for day in (*(past.date for past in before), *days):
+            ahead = dates if day in dates else [day, *dates]
+            contract = file.instruments.contract(future.underlying, day, future.roll, ahead)
+            rolled = was is not None and contract is not None and contract.symbol != was.symbol
+            note = "" if contract is not None else "no contract in the file"
+            if contract is not None and held is not None and contract.symbol not in held:
+                note = "not in the data"
+            if day in dates:
+                name = was.symbol if rolled and was is not None else None
+                found.append(Paired(day, of, future.underlying, contract, None, name, note))
+            was = contract
+    return _with_left(config, sorted(found, key=lambda of: of.day), days)
+
+
+def _with_left(config: Config, found: list[Paired], days: Sequence[date]) -> list[Paired]:
+    expiries = [of.contract.expiry for of in found if of.contract and of.contract.expiry]
+    if not expiries:
+        return found
+    _, latest = coverage(config.exchange)
+    last = min(latest, max(*expiries, days[-1]))
+    dates = [day.date for day in calendar_for(config, days[0], last).days()]
+
+    def left(of: Paired) -> int | None:
+        if of.contract is None or of.contract.expiry is None or of.contract.expiry > latest:
+            return None
+        return bisect_right(dates, of.contract.expiry) - bisect_right(dates, of.day)
+
+    return [replace(of, left=left(of)) for of in found]
+
+
+def of_symbols(config: Config, file: InstrumentsFile, first: date, last: date) -> list[Ruled]:
+    """What the file says of the configured symbols, from the first day on and where it changes.
+
+    Raises
+    ------
+    DataError
+        If rows contradict each other.
+    """
+    instruments = file.instruments
+    if config.symbols == "all":
+        return []
+    found: list[Ruled] = []
+    for symbol in config.symbols:
+        for since in (first, *(of for of in instruments.changes(symbol) if first < of <= last)):
+            tick, segment = instruments.tick_size(symbol, since), instruments.segment(symbol, since)
+            said = Ruled(symbol, since, tick, segment)
+            if not found or found[-1].symbol != symbol or replace(found[-1], since=since) != said:
+                found.append(said)
+    return [of for of in found if (of.tick_size, of.segment) != (None, None)]

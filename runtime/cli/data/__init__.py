@@ -3,6 +3,7 @@
 import typer
 
 from openbell.runtime.cli.data.check import check
+from openbell.runtime.cli.data.instruments import instruments
 from openbell.runtime.cli.data.quality import quality
 from openbell.runtime.cli.data.sample import sample
 from openbell.runtime.cli.options import example, settable
@@ -21,3 +22,7 @@ data_app.command(
 data_app.command(
     "sample", epilog=example("openbell data sample --out sample/ --symbols 20 --days 21 --seed 7")
 )(sample)
+data_app.command(
+    "instruments",
+    epilog=example("openbell data instruments --config config.yaml --from 2024-07-01"),
+)(settable(instruments))

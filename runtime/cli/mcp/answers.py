@@ -149,7 +149,7 @@ class Answers:
     def config_check(self) -> str:
         from openbell.runtime.config.effects import accept, effects
         from openbell.runtime.config.values import first_date
-        from openbell.runtime.intake.checks import check_config, check_data
+        from openbell.runtime.intake.checks import check_config, check_contracts, check_data
         from openbell.runtime.intake.feeding import check_options
 
         told: dict[str, Any] = {"file": str(self._file), "in_order": False}
@@ -163,12 +163,16 @@ class Answers:
                 accept(settings, "run")
                 if settings.feed.type != "replay":
                     check_options(settings)
-                refused = check_data(settings)
+                notes: list[str] = []
+                refused = check_data(settings, notes)
+                first = first_date(settings.backtest.start) or today()
                 check_config(
                     settings,
-                    first_date(settings.backtest.start) or today(),
+                    first,
                     refuse=settings.data.path is None or refused is not None,
                 )
+                if notes := [*notes, *check_contracts(settings, first)]:
+                    told["notes"] = notes
             if refused is not None:
                 raise refused
         except InputError as error:
