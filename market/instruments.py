@@ -91,6 +91,14 @@ class Contracts:
             ticks=_from_day(self.ticks, first),
         )
 
+    def until(self, last: date) -> Contracts:
+        """What of it concerns a day and those before it."""
+        return replace(
+            self,
+            companions=tuple(of for of in self.companions if of[0] <= last),
+            ticks=tuple(of for of in self.ticks if of[0] <= last),
+        )
+
     def registers(self, symbols: Sequence[str]) -> tuple[tuple[date, tuple[str, ...]], ...]:
         """A run's symbols, each from a trading day on: of contracts only those that it needs then."""
         there, always = set(symbols), set(symbols).difference(self.only)

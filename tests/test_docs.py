@@ -47,7 +47,16 @@ OWN = [
     ROOT / "README.md",
     *(
         ROOT / f"docs/{n}.md"
-        for n in ("data", "embedding", "live", "outputs", "persistence", "sinks", "why")
+        for n in (
+            "contracts",
+            "data",
+            "embedding",
+            "live",
+            "outputs",
+            "persistence",
+            "sinks",
+            "why",
+        )
     ),
 ]
 """Documents with commands and programs for users."""

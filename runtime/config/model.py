@@ -40,7 +40,7 @@ from openbell.runtime.config.values import Buffer, Duration, Rearm, SessionTime,
 
 DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
     "name": None,
-    "instruments": None,
+    "instruments": frozenset({"file"}),
     "data": frozenset({"path"}),
     "upkeep": frozenset({"check_interval_seconds"}),
     "feed": None,
@@ -56,11 +56,12 @@ DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
     "web": None,
     "log": None,
 }
-"""Keys that change how a run is operated but no answer; None: the whole section. What `instruments`
-come to is kept beside the configuration, as their file changes from day to day."""
+"""Keys that change how a run is operated but no answer; None: the whole section. What a file of
+instruments says is kept beside the configuration, as it is another one from day to day."""
 
 ONLY_WHERE_SET: dict[str, frozenset[str]] = {
     "data": frozenset({"allow_negative_prices", "csv", "files", "order", "time_shift"}),
+    "instruments": frozenset({"columns", "date_format", "filters", "layout", "segments"}),
 }
 """Keys that are part of what determines the answers only where they are not at their default, so
 that state and digests from before there were such keys go on to hold."""
@@ -1071,7 +1072,8 @@ class InstrumentsConfig(Section):
         return {"file": given} if isinstance(given, str | Path) else given
 
     def _contradictions(self) -> Iterator[Problem]:
-        if self.file is None and self.model_fields_set - {"file"}:
+        fields = type(self).model_fields.items()
+        if self.file is None and any(getattr(self, key) != of.default for key, of in fields):
             yield ("file",), "name the file that the other keys are about"
 
 
@@ -1215,6 +1217,8 @@ class Config(Section):
             for key in keys:
                 if getattr(given, key) == type(given).model_fields[key].default:
                     del kept[section][key]
+            if not kept[section]:
+                del kept[section]
         for session, written in zip(self.sessions, kept["sessions"], strict=True):
             written["breakout"] = self.breakout_for(session).model_dump(mode="json")
         if self.feed.type != "replay":
@@ -1268,6 +1272,9 @@ class Config(Section):
                 others = {name: of for name, of in written[key].items() if name not in at_default}
                 value = {**others, **value}
             written[key] = value
+        if _by_instruments(written):
+            # The file may not be configured any more; what it said is kept with the days.
+            written["instruments"]["file"] = written["instruments"]["file"] or "instruments"
         # They are kept as they take effect: with the common size of a tick, which is no key there.
         written["sessions"] = [
             {**of, "breakout": {key: of["breakout"][key] for key in BreakoutOverrides.model_fields}}
@@ -1322,6 +1329,15 @@ class Config(Section):
             for place, session in enumerate(self.sessions):
                 if session.breakout.buffer and session.breakout.buffer.unit == "ticks":
                     yield ("sessions", place, "breakout", "buffer"), needed
+
+
+def _by_instruments(written: Mapping[str, Any]) -> bool:
+    """Whether a configuration that is written down needs a file of instruments."""
+    buffers = [of["breakout"]["buffer"] for of in (written, *written["sessions"])]
+    in_ticks = any("tick" in str(buffer) for buffer in buffers)
+    return (in_ticks and written["breakout"]["tick_size"] is None) or any(
+        isinstance(companion, Mapping) for companion in written["companions"].values()
+    )
 
 
 class _SchemaGenerator(GenerateJsonSchema):

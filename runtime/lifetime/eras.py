@@ -81,7 +81,7 @@ class Era:
         if set(self.followed) != set(self.symbols):
             kept.append(sorted(self.followed))
         if self.contracts != NO_CONTRACTS:
-            kept.append(_written(self.contracts.from_day(self.since)))
+            kept.append(written_contracts(self.contracts.from_day(self.since)))
         text = json.dumps(kept, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -123,7 +123,11 @@ def written(eras: Sequence[Era]) -> bytes:
             "symbols": era.symbols,
             "step": era.step,
             "base": era.base,
-            **({} if era.contracts == NO_CONTRACTS else {"contracts": _written(era.contracts)}),
+            **(
+                {}
+                if era.contracts == NO_CONTRACTS
+                else {"contracts": written_contracts(era.contracts)}
+            ),
         }
         for era in eras
     ]
@@ -329,7 +333,7 @@ def _read(fields: dict[str, Any]) -> Era:
         tuple(fields["symbols"]),
         fields["step"],
         fields["base"],
-        _contracts(fields.get("contracts")),
+        read_contracts(fields.get("contracts")),
     )
 
 
@@ -338,7 +342,7 @@ def _paired(config: Mapping[str, Any]) -> dict[str, str]:
     return {of: name for of, name in config["companions"].items() if isinstance(name, str)}
 
 
-def _written(of: Contracts) -> dict[str, Any]:
+def written_contracts(of: Contracts) -> dict[str, Any]:
     return {
         "companions": [[day.isoformat(), pairs] for day, pairs in of.companions],
         "ticks": [[day.isoformat(), sizes] for day, sizes in of.ticks],
@@ -347,7 +351,7 @@ def _written(of: Contracts) -> dict[str, Any]:
     }
 
 
-def _contracts(fields: Mapping[str, Any] | None) -> Contracts:
+def read_contracts(fields: Mapping[str, Any] | None) -> Contracts:
     if fields is None:
         return NO_CONTRACTS
     return Contracts(

@@ -20,13 +20,14 @@ from openbell import __version__
 from openbell.adapters.stores import JournalEntry, Step, Store
 from openbell.errors import InputError, OpenbellError, StoreError
 from openbell.market.days import TradingDay
+from openbell.market.instruments import NO_CONTRACTS
 from openbell.messages.control import Roll, Start
 from openbell.messages.time import Grant
 from openbell.runtime.config import Config
 from openbell.runtime.intake.handover import Account
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.settings import data_options
-from openbell.runtime.lifetime.eras import Era, counted, era_on, eras_of
+from openbell.runtime.lifetime.eras import Era, counted, era_on, eras_of, written_contracts
 from openbell.runtime.lifetime.recovery import recorded_steps
 from openbell.runtime.lifetime.replaying import states_after
 from openbell.runtime.record import brought, feedlog, steplog
@@ -243,6 +244,7 @@ class Recording:
                 interval_ns=options.interval_ns if options.kind == "bars" else None,
                 symbols=era.symbols,
                 config=era.config,
+                contracts=_of_day(era, of.trading_date),
                 program=__version__,
                 first=after + 1,
                 last=until,
@@ -327,3 +329,9 @@ def _start(grant: Grant, of: date, days: Sequence[TradingDay]) -> Start:
             return Start(days=(entered.day,))
     (today,) = (day for day in days if day.date == of)
     return Start(days=(today,))
+
+
+def _of_day(era: Era, day: date) -> dict[str, Any] | None:
+    """What instruments said for a day, as it is written down."""
+    of_day = era.contracts.from_day(day).until(day)
+    return None if of_day == NO_CONTRACTS else written_contracts(of_day)

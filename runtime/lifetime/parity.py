@@ -33,6 +33,7 @@ from openbell.runtime.lifetime.rerunning import (
     RecordedRun,
     as_recorded,
     as_restored,
+    era_recorded,
     not_as_recorded,
 )
 from openbell.runtime.record import brought
@@ -288,7 +289,7 @@ def _sorted(config: Config, recorded: OpenDay) -> Answers:
     made = made.model_copy(update={"feed": FeedConfig(), "data": stored})
     planned = plan_over(
         recorded_plan(made, (about.day,), about.symbols),
-        (Era(date.min, about.config, about.symbols),),
+        (era_recorded(about),),
     )
     kept = Collected()
     engine = Engine(

@@ -22,6 +22,7 @@ from openbell.market.windows import resolve
 from openbell.messages.control import Arrived, Prepared
 from openbell.messages.time import Grant
 from openbell.runtime.config import Config
+from openbell.runtime.config.model import InstrumentsConfig
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan, plan, recorded_plan
 from openbell.runtime.intake.settings import data_options, fed_settings
@@ -398,6 +399,10 @@ def _opened(config: Config, found: Restored, day: date) -> tuple[Source, Plan]:
     if config.data.path is None:
         raise ConfigError("data.path is missing; name the data that the day was run on")
     source = open_source(config.data.path, options)
+    # What instruments said of the day is kept with it: their file may be another one, or gone.
+    config = config.model_copy(
+        update={"instruments": InstrumentsConfig(), "companions": config.paired}
+    )
     try:
         return source, plan(config, source, config.feed.start, config.feed.end)
     except BaseException:

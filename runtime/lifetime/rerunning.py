@@ -20,7 +20,7 @@ from openbell.runtime.config.model import ROW_RULES, FeedConfig
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.planning import Plan, recorded_plan
-from openbell.runtime.lifetime.eras import Era, differences, plan_over
+from openbell.runtime.lifetime.eras import Era, differences, plan_over, read_contracts
 from openbell.runtime.lifetime.keeping import CARRIED
 from openbell.runtime.lifetime.recovery import Restored, restore
 from openbell.runtime.lifetime.replaying import Replayed, gone_through
@@ -178,7 +178,13 @@ def planned_as_recorded(
     """A plan over recorded days, with the symbols that they were recorded with."""
     made = as_recorded(config, about)
     planned = recorded_plan(made, days, about.symbols, indicators=indicators)
-    return plan_over(planned, (Era(date.min, about.config, about.symbols),))
+    return plan_over(planned, (era_recorded(about),))
+
+
+def era_recorded(about: About) -> Era:
+    """Under what a recorded day was run."""
+    contracts = read_contracts(about.contracts)
+    return Era(date.min, about.config, about.symbols, contracts=contracts)
 
 
 class _Files(NotHere):

@@ -232,4 +232,7 @@ def _kept(entry: JournalEntry) -> dict[str, Any]:
 
 
 def _metadata(about: About) -> dict[bytes, bytes]:
-    return {ABOUT: json.dumps(asdict(about), sort_keys=True).encode()}
+    fields = asdict(about)
+    if about.contracts is None:  # an older version reads those that have none
+        del fields["contracts"]
+    return {ABOUT: json.dumps(fields, sort_keys=True).encode()}

@@ -118,6 +118,8 @@ class About:
     """How many rows came that the run took no notice of, by why and by what, as far as known."""
     kept: tuple[str, ...] = ()
     """Names of what else came from outside."""
+    contracts: Mapping[str, Any] | None = None
+    """What instruments said for the day; None: nothing."""
     version: int = VERSION
     program: str = ""
     """The version of openbell that wrote it."""

@@ -73,6 +73,16 @@ DEFAULTS = {
     "segment": "equity",
     "symbols": "all",
     "companions": {},
+    "instruments": {
+        "file": None,
+        "layout": "plain",
+        "columns": dict.fromkeys(
+            ["symbol", "underlying", "expiry", "tick_size", "lot", "segment", "exchange", "since"]
+        ),
+        "filters": {},
+        "segments": {},
+        "date_format": None,
+    },
     "breakout": {
         "confirm": "close",
         "check": "continuous",
@@ -797,9 +807,9 @@ REFUSED = r"""
 {"breakout": {"buffer": "-1%"}}
     breakout.buffer is "-1%"; write 0 or more; a buffer lies beyond the level on either side
 {"breakout": {"buffer": "2 ticks"}}
-    breakout.buffer is "2 ticks"; set breakout.tick_size too, e.g. 0.05
+    breakout.buffer is "2 ticks"; set breakout.tick_size too, e.g. 0.05, or instruments.file
 {"sessions": [{"name": "Opening", "start": "09:30", "end": "09:35", "breakout": {"buffer": "2 ticks"}}]}
-    sessions[0].breakout.buffer is "2 ticks"; set breakout.tick_size too, e.g. 0.05
+    sessions[0].breakout.buffer is "2 ticks"; set breakout.tick_size too, e.g. 0.05, or instruments.file
 {"breakout": {"rearm": "always"}}
     breakout.rearm is "always"; write never, inside or e.g. {inside_bars: 3, max: 2}
 {"breakout": {"rearm": {"inside_bars": 0}}}
@@ -966,6 +976,8 @@ def test_the_digest_is_of_the_meaning_and_not_of_how_it_is_written() -> None:
         {"segment": "index"},
         {"symbols": ["A"]},
         {"companions": {"A": "B"}},
+        {"companions": {"A": {"future": "A"}}, "instruments.file": "i.csv"},
+        {"instruments": {"file": "i.csv", "filters": {"exchange": "NFO"}}},
         {"sessions": [session(closed="left")]},
         {"sessions": [session(breakout={"confirm": "touch"})]},
         {"breakout.buffer": 0.5},
@@ -982,6 +994,7 @@ def test_the_digest_changes_with_what_determines_the_answers(override: dict[str,
 def test_the_digest_does_not_change_with_how_a_run_is_operated() -> None:
     overrides = {
         "name": "other",
+        "instruments.file": "other.csv",
         "data.path": "elsewhere",
         "upkeep.check_interval_seconds": 9,
         "feed.speed": 60,
