@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache, partial
 
@@ -22,10 +22,12 @@ from openbell.market.breakouts import (
 from openbell.market.days import MarketTime
 from openbell.market.instruments import NO_CONTRACTS, Contracts, on
 from openbell.market.merging import found_late, missed, releveled
-from openbell.market.results import NO_TIME, SIDES, SignalBatch
+from openbell.market.results import NO_TIME, SIDES, SignalBatch, signals_on
 from openbell.market.screening import Screen, concerned, rescreened, screen
+from openbell.market.widening import Widening, rows_on, spliced, widening
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
+from openbell.messages.insertion import Inserted, LevelsAdded, SymbolsRemoved
 from openbell.messages.session import DayCleared, DayOpened, SessionCompleted
 from openbell.messages.signal import BreakoutsChecked, Signals
 
@@ -86,6 +88,8 @@ class State:
     """Sessions, and their sides (2, s) whose breaks are to be looked for anew, in this step."""
     screen: Screen | None = field(default=None, metadata={"snapshot": False})
     """Of these watches; None: to be made when rows come one after another."""
+    levels_added: tuple[LevelsAdded, ...] = ()
+    """Of symbols that come into the day with this step."""
 
 
 def breakout(settings: Settings) -> Actor[State]:
@@ -94,7 +98,17 @@ def breakout(settings: Settings) -> Actor[State]:
         NAME,
         State(),
         partial(update, settings),
-        frozenset({DayOpened, DayCleared, Batch, SessionCompleted}),
+        frozenset(
+            {
+                DayOpened,
+                DayCleared,
+                Batch,
+                SessionCompleted,
+                LevelsAdded,
+                Inserted,
+                SymbolsRemoved,
+            }
+        ),
     )
 
 
@@ -108,6 +122,12 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return _watched(settings, state, opened, batch)
         case State(opened=DayOpened() as opened), SessionCompleted() as completed:
             return _armed(settings, state, opened, completed)
+        case State(), LevelsAdded() as levels:
+            return replace(state, levels_added=(*state.levels_added, levels)), ()
+        case State(opened=DayOpened() as opened), Inserted() as inserted:
+            return _widened(settings, state, opened, inserted)
+        case State(opened=DayOpened() as opened), SymbolsRemoved(symbols=symbols):
+            return _unwatched(state, opened, symbols), ()
         case _:
             return state, ()
 
@@ -143,10 +163,76 @@ def _releveled(state: State, position: int, levels: Armed, rules: BreakRules) ->
 
 
 def _followed(settings: Settings, opened: DayOpened) -> Mask | None:
-    of_day = [names for since, names in settings.followed if since <= opened.day.date]
+    of_day = [known for known in settings.followed if known[0] <= opened.day.date]
+    if opened.followed is not None:
+        of_day.append(opened.followed)
     if not of_day:
         return None
-    return np.isin(np.array(opened.symbols), np.array(of_day[-1]))
+    # Of the same day, what came into the run while it went on.
+    _, names = max(of_day, key=lambda known: known[0])
+    if opened.followed is not None and opened.followed[0] >= max(since for since, _ in of_day):
+        names = opened.followed[1]
+    return np.isin(np.array(opened.symbols), np.array(names))
+
+
+def _unwatched(state: State, opened: DayOpened, symbols: Sequence[str]) -> State:
+    """Nothing is waited for any more of some symbols."""
+    gone = np.isin(np.array(opened.symbols), np.array(symbols))
+    watches = tuple(
+        replace(
+            watch,
+            armed=replace(
+                watch.armed,
+                watched=watch.armed.watched & ~gone,
+                looked=watch.armed.looked | gone,
+            ),
+        )
+        for watch in state.watches
+    )
+    return replace(state, watches=watches, screen=None)
+
+
+def _widened(
+    settings: Settings, state: State, opened: DayOpened, inserted: Inserted
+) -> tuple[State, Effects]:
+    """With symbols that come into the day: gone through for them alone from its open on, all that
+    was kept of the others stays, and theirs is taken in."""
+    theirs, symbols = State(inserted.opened), inserted.symbols
+    for levels in state.levels_added:
+        completed = SessionCompleted(
+            session=levels.session, at_ns=levels.at_ns, levels=levels.levels
+        )
+        theirs, _ = _armed(settings, theirs, inserted.opened, completed)
+    batch = Batch(step=0, rows=inserted.rows, watermark_ns=inserted.until_ns)
+    theirs, effects = _watched(settings, theirs, inserted.opened, batch)
+    how = widening(opened.symbols, symbols, inserted.opened.symbols, inserted.added)
+    fresh = {watch.session: watch for watch in theirs.watches}
+    watches = tuple(
+        replace(watch, armed=_armed_with(watch.armed, fresh[watch.session].armed, how))
+        for watch in state.watches
+    )
+    had = {
+        (watch.session, side, symbol): int(watch.armed.broken[side, place])
+        for watch in state.watches
+        for place, symbol in enumerate(opened.symbols)
+        if symbol in inserted.added
+        for side in range(len(SIDES))
+    }
+    said: list[Publish] = []
+    for effect in effects:
+        if isinstance(effect, Publish) and isinstance(effect.message, Signals):
+            found = signals_on(effect.message.batch, symbols, inserted.added, had)
+            if len(found):
+                said.append(Publish(Signals(batch=found)))
+    known = {name for name, _, _ in state.last}
+    last = (*state.last, *(of for of in theirs.last if of[0] not in known))
+    since = tuple(rows_on(rows, symbols) for rows in state.since)
+    wide = opened.model_copy(update={"symbols": symbols, "followed": inserted.followed})
+    return State(wide, watches, last, since), tuple(said)
+
+
+def _armed_with(old: Armed, new: Armed, how: Widening) -> Armed:
+    return replace(spliced(old, new, how), looked_ns=max(old.looked_ns, new.looked_ns))
 
 
 def _ticks(settings: Settings, opened: DayOpened) -> Prices | None:

@@ -16,6 +16,7 @@ from openbell.actors.effects import (
     Finish,
     GoOn,
     Halt,
+    Insert,
     NextDay,
     Publish,
     Settled,
@@ -25,8 +26,10 @@ from openbell.actors.effects import (
 from openbell.actors.states import changed
 from openbell.market.days import EPOCH, SECOND_NS, MarketTime, TradingDay
 from openbell.market.watermark import Alarms, WallRules, by_rows, by_timer, set_for, without
+from openbell.market.widening import counts_on, rows_on
 from openbell.messages.base import Message
 from openbell.messages.control import (
+    AddSymbols,
     Arrived,
     Backfilled,
     DayOver,
@@ -41,11 +44,14 @@ from openbell.messages.control import (
     Prepared,
     Rang,
     Recover,
+    RemoveSymbols,
     Resume,
     Roll,
     RollFailed,
     Start,
     StepOnce,
+    SymbolsChanged,
+    SymbolsRefused,
     Woke,
 )
 from openbell.messages.session import AwaitLoad, DayOpened, DayWithoutData, RunEnded
@@ -59,6 +65,7 @@ for the calendar, for all that came to be handed over."""
 
 HEARS: frozenset[type[Message]] = frozenset(
     {
+        AddSymbols,
         Alarm,
         Arrived,
         AwaitLoad,
@@ -76,12 +83,15 @@ HEARS: frozenset[type[Message]] = frozenset(
         Prepared,
         Reached,
         Recover,
+        RemoveSymbols,
         Resume,
         Roll,
         RollFailed,
         RunEnded,
         Start,
         StepOnce,
+        SymbolsChanged,
+        SymbolsRefused,
         Woke,
     }
 )
@@ -89,6 +99,10 @@ HEARS: frozenset[type[Message]] = frozenset(
 LOADS = (Loaded, LoadTimedOut, LoadFailed)
 FEED = (Arrived, DayOver)
 FILLS = (Backfilled, NotFilled)
+CHANGES = (SymbolsChanged, SymbolsRefused)
+
+ANSWERS_KEPT_MAX = 100
+"""So many answers are kept for who asks again after a restart."""
 
 LATE_NS = SECOND_NS
 """A day that opens later than this after its open, and after what rows may be late, is one that the
@@ -178,6 +192,18 @@ class State:
     """Whether this process asked for what came of the day before it."""
     awaits_fill: tuple[Span, ...] = ()
     """What of history nothing goes on without."""
+    inserting: tuple[AddSymbols | RemoveSymbols, ...] = ()
+    """Whose symbols have to come, or go, before anything goes on: one after another."""
+    answered: tuple[tuple[str, str], ...] = ()
+    """What was asked of symbols last, by its name, and why it was refused, if it was."""
+    register: tuple[str, ...] = ()
+    """Of the day that is prepared or open, where a feed brings rows; empty: not known."""
+    loads_for: tuple[date, tuple[str, ...]] | None = field(
+        default=None, metadata={"snapshot": False}
+    )
+    """From which day on days are read for other symbols than when the process began, and which."""
+    asked_symbols: str = field(default="", metadata={"snapshot": False})
+    """The request of `inserting` for whose symbols this process has asked the runtime."""
     restarted: bool = field(default=False, metadata={"snapshot": False})
     """Whether a process has just gone on from where another had come."""
     woken: bool = field(default=False, metadata={"snapshot": False})
@@ -196,6 +222,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case Start(days=days):
             first = days[0].open_ns if days else EPOCH
             state = changed(state, now_ns=first, inputs=(*state.inputs, message), begun=True)
+        case Loaded(date=of, data=data) if _is_stale(state, of, data.symbols):
+            return state, ()
         case Loaded() | LoadTimedOut() | LoadFailed():
             state = changed(state, inputs=(*state.inputs, message))
             # Not rows of a day before, come late; and a feed's day is awaited until it is granted.
@@ -206,10 +234,20 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             state = changed(state, awake_ns=awake, inputs=(*state.inputs, message))
         case DayOver() | Backfilled() | NotFilled():
             state = changed(state, inputs=(*state.inputs, message))
+        case SymbolsChanged(request=request) | SymbolsRefused(request=request):
+            # One that comes when the other has, as after its deadline, is of nobody's any more.
+            if any(of.request == request for of in state.inserting) and not any(
+                isinstance(i, CHANGES) and i.request == request for i in state.inputs
+            ):
+                state = changed(state, inputs=(*state.inputs, message))
         case (
             Recover() | Roll() | RollFailed() | Halted() | Missed()
         ):  # a Recover may come before what failed is given again
             state = changed(state, inputs=(*state.inputs, message))
+        case AddSymbols(request=request) | RemoveSymbols(request=request):
+            # Who does not know whether it was taken in asks again.
+            if not _is_known(state, request):
+                state = changed(state, inputs=(*state.inputs, message))
         case Alarm(name=name, at_ns=rings):
             return changed(state, alarms=set_for(state.alarms, name, rings)), ()
         case Woke(at_ns=at, complete_ns=complete):
@@ -220,7 +258,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                 complete_ns=max(state.complete_ns, complete),
             )
         case Pause(token=token):
-            halts = settings.paced and not state.tokens
+            halts = settings.paced and not held_by(state)
             return changed(state, tokens=state.tokens | {token}), (Halt(),) if halts else ()
         case Resume(token=token) if token in state.tokens:
             return _resumed(settings, changed(state, tokens=state.tokens - {token}))
@@ -241,6 +279,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                     lacks=(),
                     asked_fill=False,
                     awaits_fill=(),
+                    register=(),
                 )
             if _brings(state.inputs, day):  # while the step that asks for them was under way
                 return state, ()
@@ -305,7 +344,7 @@ def _opened(settings: Settings, state: State, opened: DayOpened) -> tuple[State,
 
 def _resumed(settings: Settings, state: State) -> tuple[State, Effects]:
     """The clock goes on; where it is paced, the time it was held for is not caught up."""
-    if state.tokens or not settings.paced:
+    if held_by(state) or not settings.paced:
         return _granted(settings, state)
     over = max(state.now_ns, state.live_from_ns)
     going_on = GoOn(traded_ns(state.day, over) if state.day is not None else 0)
@@ -320,6 +359,8 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     if state.again:
         return _given_again(settings, state)
     forced = state.steps_allowed > 0
+    if state.inserting:
+        return _with_other_symbols(settings, state, forced=forced)
     if state.tokens and not forced:
         return state, ()
     if settings.wall is not None or settings.lag_ns is not None:
@@ -349,6 +390,63 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     if state.awaiting is None:
         return _grant(settings, state, state.now_ns, (Roll(),))
     return _awaits(state)
+
+
+def held_by(state: State) -> frozenset[str]:
+    """All tokens for which the clock stands."""
+    return state.tokens | {token for of in state.inserting for token in tokens_of(of)}
+
+
+def tokens_of(asked: AddSymbols | RemoveSymbols) -> tuple[str, ...]:
+    """What the clock is held by until symbols have come, or gone."""
+    what = "insert" if isinstance(asked, AddSymbols) else "remove"
+    return tuple(f"{what}:{symbol}" for symbol in asked.symbols)
+
+
+def _with_other_symbols(settings: Settings, state: State, *, forced: bool) -> tuple[State, Effects]:
+    """What was asked for first is asked of the runtime, once a process; its answer is granted."""
+    asked = state.inserting[0]
+    if state.asked_symbols != asked.request:
+        halts: Effects = (Halt(),) if settings.paced and not state.asked_symbols else ()
+        return changed(state, asked_symbols=asked.request), (*halts, Insert(asked, state.now_ns))
+    answer = next(
+        (i for i in state.inputs if isinstance(i, CHANGES) and i.request == asked.request), None
+    )
+    if answer is None or (state.tokens and not forced):
+        return state, ()
+    after, effects = _grant(settings, state, state.now_ns, (answer,))
+    if after.inserting:
+        return after, effects
+    after = changed(after, asked_symbols="")
+    if state.tokens or not settings.paced:
+        return after, effects
+    over = max(state.now_ns, state.live_from_ns)
+    going_on = GoOn(traded_ns(state.day, over) if state.day is not None else 0)
+    return changed(after, awake_ns=EPOCH, asked_ns=EPOCH), (going_on, *effects)
+
+
+def _is_known(state: State, request: str) -> bool:
+    waits = (i for i in state.inputs if isinstance(i, AddSymbols | RemoveSymbols))
+    asked = (*state.inserting, *waits)
+    return request in dict(state.answered) or any(of.request == request for of in asked)
+
+
+def _is_stale(state: State, of: date, symbols: tuple[str, ...]) -> bool:
+    """Whether a day was read for symbols that are not those of now."""
+    return (
+        state.loads_for is not None and of >= state.loads_for[0] and symbols != state.loads_for[1]
+    )
+
+
+def _on_register(entered: Input, date: date | None, register: tuple[str, ...]) -> Input:
+    """Rows that were taken in by who did not know of the day's symbols."""
+    if not isinstance(entered, Arrived | Backfilled) or entered.date != date or not register:
+        return entered
+    was = entered.rows.symbols
+    if was == register:
+        return entered
+    rows, counts = rows_on(entered.rows, register), counts_on(entered.counts, was, register)
+    return entered.model_copy(update={"rows": rows, "counts": counts})
 
 
 def _awaits(state: State) -> tuple[State, Effects]:
@@ -600,7 +698,7 @@ def _without(state: State, inputs: tuple[Input, ...]) -> State:
     return changed(state, inputs=left)
 
 
-def _noted(state: State, inputs: tuple[Input, ...]) -> State:
+def _noted(state: State, inputs: tuple[Input, ...], *, fed: bool) -> State:
     """What a grant tells of the feed, also when it is given again."""
     for entered in inputs:
         match entered:
@@ -626,8 +724,20 @@ def _noted(state: State, inputs: tuple[Input, ...]) -> State:
                 span = _span(entered)
                 state = _filled(state, entered)
                 state = changed(state, lacks=(*state.lacks, span))
-            case Loaded(date=loaded) if loaded == state.awaiting:
-                state = changed(state, awaiting=None, waiting=False)
+            case Loaded(date=loaded, data=data) if loaded == state.awaiting:
+                register = data.symbols if fed else ()
+                state = changed(state, awaiting=None, waiting=False, register=register)
+            case AddSymbols(request=request) | RemoveSymbols(request=request):
+                others = tuple(
+                    i
+                    for i in state.inputs
+                    if not (isinstance(i, AddSymbols | RemoveSymbols) and i.request == request)
+                )
+                state = changed(state, inserting=(*state.inserting, entered), inputs=others)
+            case SymbolsRefused(request=request, why=why):
+                state = _answered(state, request, why)
+            case SymbolsChanged(request=request):
+                state = _with_symbols(_answered(state, request, ""), entered)
             case Rang(name=name):
                 state = changed(state, alarms=without(state.alarms, (name,)))
             case Roll(instead_of=waiting) if waiting is not None:
@@ -637,6 +747,31 @@ def _noted(state: State, inputs: tuple[Input, ...]) -> State:
                 state = changed(state, inputs=left)  # of its hours before
             case Roll() | RollFailed():
                 state = changed(state, alarms=without(state.alarms, (ROLL,)), rolling=False)
+    return state
+
+
+def _answered(state: State, request: str, why: str) -> State:
+    return changed(
+        state,
+        inserting=tuple(of for of in state.inserting if of.request != request),
+        answered=(*state.answered, (request, why))[-ANSWERS_KEPT_MAX:],
+    )
+
+
+def _with_symbols(state: State, change: SymbolsChanged) -> State:
+    """What waits to be opened is read once more, for the symbols of now."""
+    today = state.preparing
+    state = changed(state, loads_for=(change.since, change.later))
+    left = tuple(
+        i
+        for i in state.inputs
+        if not (isinstance(i, Loaded) and _is_stale(state, i.date, i.data.symbols))
+    )
+    state = changed(state, inputs=left)
+    if today is not None and change.since <= today:
+        return changed(state, awaiting=today, waiting=False)
+    if change.date == today and change.symbols and state.register:
+        state = changed(state, register=change.symbols)
     return state
 
 
@@ -681,7 +816,7 @@ def _given_again(settings: Settings, state: State) -> tuple[State, Effects]:
     awaiting = None if _brings(grant.inputs, state.awaiting) else state.awaiting
     ended = None if any(isinstance(i, Recover) for i in grant.inputs) else state.ended
     state = changed(
-        _noted(state, grant.inputs),
+        _noted(state, grant.inputs, fed=settings.lag_ns is not None),
         again=tuple(rest),
         step=grant.step,
         now_ns=grant.until_ns,
@@ -709,9 +844,13 @@ def _grant(
     settings: Settings, state: State, until_ns: MarketTime, inputs: tuple[Input, ...]
 ) -> tuple[State, Effects]:
     step = state.step + 1
+    fed = settings.lag_ns is not None
+    noted = _noted(_without(state, inputs), inputs, fed=fed)
+    if fed:
+        inputs = tuple(_on_register(i, noted.preparing, noted.register) for i in inputs)
     grant = Grant(step=step, from_ns=state.now_ns, until_ns=until_ns, inputs=inputs)
     after = changed(
-        _noted(_without(state, inputs), inputs),
+        noted,
         step=step,
         now_ns=until_ns,
         awaited=settings.speakers,

@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from openbell.actors import listening
+from openbell.actors import insertion, listening
 from openbell.actors.clock import OPEN, OVER, ROLL, SILENCE
-from openbell.actors.effects import Actor, Effect, Effects, Publish
+from openbell.actors.effects import Actor, Effect, Effects, Publish, Watch
 from openbell.market.bars import DayData
 from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, TradingDay
 from openbell.market.silence import Listening, SilenceRules, begun, judged, usual_before
@@ -40,8 +40,11 @@ from openbell.messages.control import (
     Roll,
     RollFailed,
     Start,
+    SymbolsChanged,
+    SymbolsRefused,
 )
 from openbell.messages.data import Load
+from openbell.messages.insertion import SymbolsInserted, SymbolsRemoved
 from openbell.messages.session import (
     AwaitLoad,
     DayCleared,
@@ -114,6 +117,12 @@ class State:
     """The open day's register."""
     halted: frozenset[str] = frozenset()
     """Symbols in which trading is halted; over several days, if nobody says that it goes on."""
+    inserted: tuple[str, ...] = ()
+    """The open day's register, where symbols have come into it."""
+    removed: tuple[str, ...] = ()
+    """Those of it that are not watched any more."""
+    followed: tuple[date, tuple[str, ...]] | None = None
+    """As of `DayOpened`."""
 
     @property
     def day(self) -> TradingDay:
@@ -160,6 +169,11 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                         said.append(RowsMissed(**dict(entered)))
                     case Backfilled(date=date) if date == state.day.date:
                         said += _no_more_missed(entered)
+                    case SymbolsChanged():
+                        state = _other_symbols(settings, state, grant, entered, said)
+                        asked.append(Watch(entered))
+                    case SymbolsRefused():
+                        said.append(insertion.refused(entered, state, grant.until_ns))
                     case Halted():
                         state = _halted(settings.wall, state, entered, asked)
                     case Loaded(date=date) if date == state.day.date and state.phase != "end":
@@ -207,7 +221,15 @@ def _begun(settings: Settings, state: State, said: list[Message]) -> State:
         said.append(RunEnded())
         return state
     first = position == 0
-    state = replace(state, position=position, without_rows=False, listening=None, symbols=())
+    state = replace(
+        state,
+        position=position,
+        without_rows=False,
+        listening=None,
+        symbols=(),
+        inserted=(),
+        removed=(),
+    )
     if not first:
         state = replace(state, live_from_ns=EPOCH)
         state = _phase(state, "clear", said)
@@ -322,6 +344,7 @@ def _opened(
             again=again,
             awaits_rows=state.without_rows,
             may_be_filled=settings.wall is not None,
+            followed=state.followed,
         )
     )
     if again:
@@ -403,6 +426,51 @@ def _looked(
     if timed_out and state.state == "ACTIVE":
         state = _state(state, "TIMEOUT", rang.at_ns, SILENT, said)
     return replace(state, listening=heard)
+
+
+def _other_symbols(
+    settings: Settings,
+    state: State,
+    grant: Grant,
+    change: SymbolsChanged,
+    said: list[Message],
+) -> State:
+    """Symbols come into the open day, or go from it; else into the days that follow, or from them."""
+    at_ns = grant.until_ns
+    said += insertion.noticed(change, state, at_ns)
+    followed = (state.day.date if state.position >= 0 else change.since, change.followed)
+    state = replace(state, followed=followed)
+    if state.phase != "stream" or change.date != state.day.date:
+        return state
+    removed = tuple(sorted({*state.removed, *change.removed} - {*change.added}))
+    state = replace(state, removed=removed)
+    if change.removed:
+        said.append(SymbolsRemoved(symbols=change.removed, at_ns=at_ns))
+    if change.added and change.data is not None:
+        opened = insertion.alone(
+            change,
+            state.day,
+            settings.interval_ns,
+            followed,
+            may_be_filled=settings.wall is not None,
+        )
+        said.append(
+            SymbolsInserted(
+                opened=opened,
+                symbols=change.symbols,
+                added=change.added,
+                followed=followed,
+                until_ns=at_ns,
+                data=change.data,
+                history=change.history,
+                lacking=bool(change.lacking),
+            )
+        )
+        state = replace(state, inserted=change.symbols)
+    if state.listening is not None:
+        heard = insertion.listened(state.listening, state.symbols, change, at_ns)
+        state = replace(state, listening=heard, symbols=change.symbols)
+    return state
 
 
 def _halted(wall: Wall | None, state: State, halt: Halted, asked: list[Effect]) -> State:

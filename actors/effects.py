@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 from openbell.market.days import MarketTime, TradingDay
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.base import Message
-from openbell.messages.control import Arrived, Backfilled
+from openbell.messages.control import AddSymbols, Arrived, Backfilled, RemoveSymbols, SymbolsChanged
 from openbell.messages.data import IndicatorsReady, QualityReport
 from openbell.messages.session import (
     DayOpened,
@@ -83,6 +83,23 @@ class Fill:
 
 
 @dataclass(frozen=True, slots=True)
+class Insert:
+    """Have symbols loaded that are to come into the run, or taken from it, and say SymbolsChanged, or
+    SymbolsRefused; time stands until then."""
+
+    asked: AddSymbols | RemoveSymbols
+    now_ns: MarketTime
+    """What market time has come to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Other symbols are watched from here on."""
+
+    change: SymbolsChanged
+
+
+@dataclass(frozen=True, slots=True)
 class AskFeed:
     """Have the feed do something about its silence; not where the step is only given again."""
 
@@ -132,6 +149,8 @@ class Commit:
     noticed: tuple[Noticed, ...] = ()
     without_data: tuple[DayWithoutData, ...] = ()
     opened: DayOpened | None = None
+    register: tuple[str, ...] = ()
+    """The day's, where symbols have come into it with this step."""
     closed: date | None = None
     """The trading day that ended with this step."""
 
@@ -161,6 +180,8 @@ Effect = (
     | NextDay
     | TooLate
     | AskFeed
+    | Insert
+    | Watch
     | Fill
     | Anchor
     | Halt

@@ -8,9 +8,11 @@ from typing import TypeVar
 
 from openbell.actors.effects import Actor, Commit, Effects
 from openbell.market.results import SessionDocument
+from openbell.market.widening import spliced, widening
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
 from openbell.messages.data import BarsDerived, IndicatorsReady, QualityReport
+from openbell.messages.insertion import Inserted, LevelsAdded
 from openbell.messages.session import (
     DayCleared,
     DayClosed,
@@ -64,6 +66,8 @@ def keeper(settings: Settings) -> Actor[State]:
                 DayOpened,
                 DayWithoutData,
                 IndicatorsReady,
+                Inserted,
+                LevelsAdded,
                 Noticed,
                 PhaseEntered,
                 QualityReport,
@@ -115,8 +119,15 @@ def _committed(settings: Settings, state: State, step: int) -> tuple[State, Effe
         documents = {spec.name: _document(settings, spec, opened) for spec in settings.sessions}
     for message in sorted(changes, key=_stage):
         documents[message.session] = _changed(documents[message.session], message)
+    inserted = _last(Inserted, said)
+    widened: set[str] = set()
+    if inserted is not None and not awaits_rows:
+        for levels in (m for m in said if isinstance(m, LevelsAdded)):
+            widened.add(levels.session)
+            document = documents[levels.session]
+            documents[levels.session] = _with_levels(document, levels, inserted)
     closed = _last(DayClosed, said)
-    touched = {message.session for message in changes}
+    touched = {message.session for message in changes} | widened
     commit = Commit(
         number=state.commits + 1,
         step=step,
@@ -130,6 +141,7 @@ def _committed(settings: Settings, state: State, step: int) -> tuple[State, Effe
         noticed=tuple(m for m in said if isinstance(m, Noticed)),
         without_data=tuple(m for m in said if isinstance(m, DayWithoutData)),
         opened=opened,
+        register=inserted.symbols if inserted is not None else (),
         closed=closed.date if closed else None,
     )
     return State(commit.number, tuple(documents.values()), (), awaits_rows), (commit,)
@@ -158,6 +170,18 @@ def _changed(document: SessionDocument, change: Change) -> SessionDocument:
             )
         case BreakoutsChecked():
             return replace(document, breakouts_checked=True, updated_at=at)
+
+
+def _with_levels(
+    document: SessionDocument, message: LevelsAdded, inserted: Inserted
+) -> SessionDocument:
+    """With levels of symbols that have come into the day."""
+    if document.levels is None:
+        return document
+    new = message.levels
+    how = widening(document.levels.symbols, inserted.symbols, new.symbols, message.added)
+    levels = replace(spliced(document.levels, new, how), symbols=inserted.symbols)
+    return replace(document, levels=levels, updated_at=inserted.until_ns)
 
 
 def _last(kind: type[M], said: tuple[Message, ...]) -> M | None:

@@ -12,13 +12,22 @@ import numpy as np
 from openbell.actors.clock import OPEN
 from openbell.actors.effects import Actor, Effects, Fetch, Publish
 from openbell.actors.states import changed
-from openbell.market.arrivals import Came, added, brought_first, filled_in, nothing_came, taken_in
+from openbell.market.arrivals import (
+    Came,
+    added,
+    brought_first,
+    filled_in,
+    nothing_came,
+    taken_in,
+    widened,
+)
 from openbell.market.assembly import as_came, no_raw_rows
 from openbell.market.bars import BadRow, BarBlock, RowBatch, RowCounts, Rows, joined
 from openbell.market.days import MarketTime
 from openbell.market.results import NO_TIME
 from openbell.market.rules import NO_RULES, RowRules
 from openbell.market.watermark import belongs_before, passed
+from openbell.market.widening import counts_on, picked, rows_on, rows_without, without
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
@@ -32,6 +41,7 @@ from openbell.messages.control import (
     Roll,
 )
 from openbell.messages.data import Batch, Load
+from openbell.messages.insertion import Inserted, SymbolsInserted, SymbolsRemoved
 from openbell.messages.session import DayCleared, DayOpened
 from openbell.messages.time import Grant
 
@@ -66,6 +76,8 @@ class State:
     """As of a batch."""
     lacks: tuple[tuple[int, int], ...] = ()
     """From when until when pieces of history are waited for."""
+    removed: tuple[str, ...] = ()
+    """Symbols of which nothing is handed out any more."""
     none_left: RowBatch | None = field(default=None, metadata={"snapshot": False})
     """What `arrived` is when it has come to all of them; None: it never has."""
 
@@ -73,7 +85,10 @@ class State:
 def prefetch(settings: Settings = Settings()) -> Actor[State]:
     """Whoever hands out rows: a view a step, and never a row twice."""
     return Actor(
-        NAME, State(), partial(update, settings), frozenset({Grant, Load, DayOpened, DayCleared})
+        NAME,
+        State(),
+        partial(update, settings),
+        frozenset({Grant, Load, DayOpened, DayCleared, SymbolsInserted, SymbolsRemoved}),
     )
 
 
@@ -87,6 +102,10 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return changed(state, holds=holds), ()
         case DayCleared():
             return State(state.asked), ()
+        case SymbolsInserted() as inserted:
+            return _inserted(settings, state, inserted)
+        case SymbolsRemoved(symbols=symbols):
+            return changed(state, removed=tuple(sorted({*state.removed, *symbols}))), ()
         case Grant() as grant:
             counts, bad, host_ns = None, tuple[BadRow, ...](), 0
             late: RowBatch | None = None
@@ -133,19 +152,128 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
 
 
 def _handed_out(state: State, rows: Rows, grant: Grant) -> tuple[State, Effects]:
-    # A bar is known at its end; a tick at a boundary belongs to the step after it.
-    stop = int(
-        np.searchsorted(rows.ends, grant.until_ns, side="right")
-        if isinstance(rows, BarBlock)
-        else np.searchsorted(rows.known, grant.until_ns, side="left")
-    )
+    stop = _known_by(rows, grant.until_ns)
     batch = Batch(
         step=grant.step,
-        rows=rows.rows(state.handed_out, stop),
+        rows=_without_removed(state, rows.rows(state.handed_out, stop)),
         watermark_ns=grant.until_ns,
         passed_ns=grant.from_ns,
     )
     return changed(state, handed_out=stop), (Publish(batch),)
+
+
+def _without_removed(state: State, rows: Rows) -> Rows:
+    return without(rows, state.removed) if state.removed else rows
+
+
+def _inserted(settings: Settings, state: State, inserted: SymbolsInserted) -> tuple[State, Effects]:
+    """Symbols come with all their rows so far, which nobody has been handed out."""
+    left = tuple(symbol for symbol in state.removed if symbol not in inserted.added)
+    state = changed(state, removed=left)
+    data = inserted.data
+    if state.arrived is None:
+        state, past = _stored_past(settings, state, data.rows, inserted)
+        return state, (_told(inserted, past, data.counts, data.bad, stored=True),)
+    assert isinstance(data.rows, RowBatch)
+    state, past, counts = _fed_past(settings, state, data.rows, inserted)
+    added_to = counts_on(counts, inserted.symbols, inserted.opened.symbols)
+    of = replace(data.counts, duplicates=data.counts.duplicates + added_to.duplicates)
+    return state, (_told(inserted, past, of, data.bad, stored=False),)
+
+
+def _told(
+    inserted: SymbolsInserted,
+    past: Rows,
+    counts: RowCounts,
+    bad: tuple[BadRow, ...],
+    *,
+    stored: bool,
+) -> Publish:
+    return Publish(
+        Inserted(
+            opened=inserted.opened,
+            symbols=inserted.symbols,
+            added=inserted.added,
+            followed=inserted.followed,
+            until_ns=inserted.until_ns,
+            rows=past,
+            counts=counts,
+            stored=stored,
+            bad=bad,
+            history=inserted.history,
+            lacking=inserted.lacking,
+        )
+    )
+
+
+def _stored_past(
+    settings: Settings, state: State, rows: Rows, inserted: SymbolsInserted
+) -> tuple[State, Rows]:
+    """The day's rows with those that come among them, and of theirs what is known by now."""
+    until_ns = inserted.until_ns
+    waiting = None
+    if isinstance(rows, BarBlock) or rows.by_time:
+        stop = _known_by(rows, until_ns)
+        pool = rows.rows(0, stop)
+    else:
+        stop = int(rows.known.searchsorted(until_ns + settings.lag_ns, side="right"))
+        pool = rows.rows(0, stop)
+        place = bisect_right(state.holds, until_ns)
+        if place < len(state.holds) and len(pool):
+            now = belongs_before(pool, state.holds[place], settings.lag_ns)
+            if not now.all():
+                pool, waiting = pool.taken(now), pool.taken(~now)
+    state = changed(state, rows=rows, handed_out=stop, waiting=waiting)
+    return state, picked(pool, inserted.opened.symbols)
+
+
+def _fed_past(
+    settings: Settings, state: State, rows: RowBatch, inserted: SymbolsInserted
+) -> tuple[State, RowBatch, RowCounts]:
+    """What history has of those that come; what belongs after a boundary that is not crossed yet
+    waits for it. What came of the others waits as before."""
+    symbols, day = inserted.symbols, inserted.opened.day
+
+    def wider(waits: RowBatch | None) -> RowBatch | None:
+        return None if waits is None else rows_on(waits, symbols)
+
+    came = state.came
+    if came is not None:
+        came = widened(
+            came, state.arrived.symbols if state.arrived else (), symbols, inserted.added
+        )
+    else:
+        came = nothing_came(day, len(symbols), rows.interval_ns)
+    state = changed(
+        state,
+        arrived=wider(state.arrived),
+        waiting=wider(state.waiting),
+        none_left=wider(state.none_left),
+    )
+    theirs = rows_on(rows_on(rows, inserted.added), symbols)
+    came, theirs, counts = filled_in(
+        came, theirs, day.open_ns, settings.rules, gap=False, late=True
+    )
+    state = changed(state, came=came)
+    place = bisect_right(state.holds, inserted.until_ns)
+    past = joined((theirs, rows_on(rows_without(rows, inserted.added), symbols)))
+    if place < len(state.holds) and len(past):
+        hold_ns = state.holds[place]
+        before = past.ts < hold_ns if past.interval_ns is None else past.ends <= hold_ns
+        mine = np.arange(len(past)) < len(theirs)
+        if (waits := ~before & mine).any():
+            state = _behind_what_came(state, past.taken(waits))
+        past = past.taken(before)
+    past = past.taken(past.ends.argsort(kind="stable"))
+    past = past.known_at(past.ends)
+    return state, rows_on(past, inserted.opened.symbols), counts
+
+
+def _known_by(rows: Rows, until_ns: int) -> int:
+    """How many rows are known by then: a bar at its end; a tick at a boundary belongs after it."""
+    if isinstance(rows, BarBlock):
+        return int(np.searchsorted(rows.ends, until_ns, side="right"))
+    return int(np.searchsorted(rows.known, until_ns, side="left"))
 
 
 def _none_came(rows: Rows) -> RowBatch:
@@ -257,6 +385,9 @@ def _handed_out_as_they_came(
             pool, waiting = pool.taken(now), pool.taken(~now)
     if waiting is not state.waiting:
         state = changed(state, waiting=waiting)
+    if state.removed:
+        pool = rows_without(pool, state.removed)
+        late = None if late is None else rows_without(late, state.removed)
     if (
         not (len(pool) or host_ns or late is not None)
         and counts is None

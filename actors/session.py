@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
+
 from openbell.actors.effects import Actor, Effects, Publish
 from openbell.actors.states import changed
 from openbell.market.bars import Mask, RowBatch, joined
 from openbell.market.days import MINUTE_NS
 from openbell.market.levels import Extremes, extended, is_inside, levels, nothing_seen, partly
+from openbell.market.results import NO_TIME
+from openbell.market.widening import Widening, spliced, widening
 from openbell.market.windows import SessionSpec, Window, session_window
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
+from openbell.messages.insertion import Inserted, LevelsAdded
 from openbell.messages.session import (
     DayCleared,
     DayOpened,
@@ -87,7 +92,7 @@ def session(spec: SessionSpec) -> Actor[State]:
         name(spec),
         Idle(),
         partial(update, spec),
-        frozenset({DayOpened, DayCleared, RowsMissed, Batch}),
+        frozenset({DayOpened, DayCleared, RowsMissed, Batch, Inserted}),
         kept,
     )
 
@@ -98,6 +103,8 @@ def update(spec: SessionSpec, state: State, message: Message) -> tuple[State, Ef
             return _planned(spec, opened)
         case _, DayCleared():
             return Idle(), ()
+        case _, Inserted() as inserted:
+            return _widened(spec, state, inserted)
         case Pending() | Active() | Over(), RowsMissed() as missed:
             return _with_missed(spec, state, missed)
         case Pending() | Active(), Batch() as batch:
@@ -181,6 +188,60 @@ def _filled(spec: SessionSpec, state: Over, rows: RowBatch) -> tuple[State, Effe
         again=True,
     )
     return replace(state, seen=seen), (Publish(completed),)
+
+
+def _widened(spec: SessionSpec, state: State, inserted: Inserted) -> tuple[State, Effects]:
+    """With symbols that come into the day, as if they had been there from its open."""
+    batch = Batch(
+        step=0,
+        rows=inserted.rows,
+        watermark_ns=inserted.until_ns,
+        passed=np.full(len(inserted.rows), NO_TIME, np.int64),
+    )
+    theirs, _ = _planned(spec, inserted.opened)
+    said: list[Publish] = []
+    if isinstance(theirs, Pending | Active):
+        theirs, effects = _advanced(spec, theirs, batch)
+        for effect in effects:
+            if isinstance(effect, Publish) and isinstance(effect.message, SessionCompleted):
+                added = LevelsAdded(
+                    session=spec.name,
+                    at_ns=effect.message.at_ns,
+                    levels=effect.message.levels,
+                    added=inserted.added,
+                )
+                said.append(Publish(added))
+    if isinstance(state, Idle):
+        return state, tuple(said)
+    if isinstance(state, Pending) and isinstance(theirs, Active):
+        state, started = _started(spec, state)
+        said = [*(e for e in started if isinstance(e, Publish)), *said]
+    if isinstance(state, Active):
+        state = _looked_at(state)
+    how = widening(state.symbols, inserted.symbols, inserted.opened.symbols, inserted.added)
+    partial = None if state.partial is None else how.filled(state.partial, False)
+    after: State
+    if isinstance(state, Pending):
+        after = replace(state, symbols=inserted.symbols, partial=partial)
+    else:
+        seen = _seen_with(state.seen, theirs, how)
+        after = replace(state, symbols=inserted.symbols, partial=partial, seen=seen)
+    if inserted.lacking:
+        now_ns = inserted.until_ns
+        after, _ = _with_missed(
+            spec, after, RowsMissed(from_ns=now_ns, until_ns=now_ns, symbols=inserted.added)
+        )
+    return after, tuple(said)
+
+
+def _seen_with(seen: Extremes, theirs: State, how: Widening) -> Extremes:
+    if isinstance(theirs, Active):
+        fresh = _looked_at(theirs).seen
+    elif isinstance(theirs, Over):
+        fresh = theirs.seen
+    else:
+        fresh = nothing_seen(len(how.alone), len(seen.seen))
+    return spliced(seen, fresh, how)
 
 
 def _looked_at_later(state: Active, rows: RowBatch) -> Active:

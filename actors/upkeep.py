@@ -16,17 +16,21 @@ from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, Nanoseconds
 from openbell.market.derived import (
     Finished,
     Under,
+    bars_on,
     bucket_ends,
     derive,
     derive_and_keep,
     no_bucket,
     none_finished,
     remade,
+    wider,
+    wider_finished,
 )
 from openbell.market.indicators import Indicator, IndicatorSpec, indicator_values
 from openbell.market.levels import is_inside, minutes_seen
 from openbell.market.quality import day_quality
 from openbell.market.results import NO_TIME, Counts, LateRows
+from openbell.market.widening import Widening, counts_on, widening
 from openbell.market.windows import SessionSpec, Window, session_window
 from openbell.messages.base import Message
 from openbell.messages.data import (
@@ -37,6 +41,7 @@ from openbell.messages.data import (
     PossibleSplit,
     QualityReport,
 )
+from openbell.messages.insertion import Inserted
 from openbell.messages.session import DayCleared, DayOpened
 
 NAME = "upkeep"
@@ -109,7 +114,7 @@ def upkeep(settings: Settings) -> Actor[State]:
         NAME,
         State(),
         partial(update, settings),
-        frozenset({DayOpened, DayCleared, HistoryReady, Batch}),
+        frozenset({DayOpened, DayCleared, HistoryReady, Batch, Inserted}),
         partial(kept, settings),
     )
 
@@ -122,6 +127,9 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return replace(state, today=None), ()
         case State(today=Open(opened=opened)), HistoryReady() as ready:
             return state, _indicators(settings, opened, ready)
+        case State(today=Open() as today), Inserted() as inserted:
+            today, said = _widened(settings, today, inserted)
+            return State(today, state.closes), said
         case State(today=Open() as today), Batch() as batch:
             today, said = _kept_up(settings, today, batch)
             state = State(today, state.closes)
@@ -305,6 +313,75 @@ def _filled(
     if unused.any():
         after = changed(after, late=_late(after, rows, EPOCH, unused))
     return after, tuple(again)
+
+
+def _widened(settings: Settings, today: Open, inserted: Inserted) -> tuple[Open, Effects]:
+    """With symbols that come into the day, as if they had been there from its open."""
+    if today.waiting:
+        today, none = _taken_in(settings, today)
+        assert not none, "what waits finishes no bar"
+    opened, symbols = inserted.opened, inserted.symbols
+    rows, until_ns = inserted.rows, inserted.until_ns
+    never = np.full(len(rows), NO_TIME, np.int64)
+    batch = Batch(step=0, rows=rows, watermark_ns=until_ns, passed_ns=0)
+    passed = None if not isinstance(rows, RowBatch) or rows.by_time else never
+    theirs, effects = _with_rows(settings, _opened(settings, opened), rows, batch, passed)
+    how = widening(today.opened.symbols, symbols, opened.symbols, inserted.added)
+    wide = today.opened.model_copy(update={"symbols": symbols})
+    counts = today.counts
+    if inserted.stored:
+        wide = wide.model_copy(update={"counts": inserted.counts, "bad": inserted.bad})
+    else:
+        of_day = counts_on(wide.counts, today.opened.symbols, symbols)
+        wide = wide.model_copy(update={"counts": of_day})
+        came = counts_on(inserted.counts, opened.symbols, symbols)
+        if counts is not None:
+            came = added(counts_on(counts, today.opened.symbols, symbols), came)
+        counts = came
+    late = today.late
+    if late is not None:
+        late = LateRows(
+            rows=how.filled(late.rows, 0),
+            sessions=how.filled(late.sessions, 0),
+            bars=how.filled(late.bars, 0),
+        )
+    after = changed(
+        today,
+        opened=wide,
+        seen=how.columns(today.seen, theirs.seen),
+        buckets=tuple(wider(a, b, how) for a, b in zip(today.buckets, theirs.buckets, strict=True)),
+        first_open=how.columns(today.first_open, theirs.first_open),
+        last_close=how.columns(today.last_close, theirs.last_close),
+        first_ts=_times_with(today.first_ts, theirs.first_ts, how),
+        last_ts=_times_with(today.last_ts, theirs.last_ts, how),
+        late=late,
+        counts=counts,
+        bad=today.bad if inserted.stored else (*today.bad, *inserted.bad)[:BAD_LISTED_MAX],
+        finished=tuple(
+            wider_finished(a, b, how) for a, b in zip(today.finished, theirs.finished, strict=True)
+        ),
+        due_ns=None,
+    )
+    said: list[Publish] = []
+    for effect in effects:
+        if isinstance(effect, Publish) and isinstance(effect.message, BarsDerived):
+            bars = bars_on(effect.message.bars, inserted.added, symbols)
+            if len(bars):
+                # A symbol that comes again may have had some of them.
+                said.append(Publish(BarsDerived(bars=bars, again=True)))
+    if inserted.history is not None:
+        said += [e for e in _indicators(settings, wide, inserted.history) if isinstance(e, Publish)]
+    return after, tuple(said)
+
+
+def _times_with(
+    old: Nanoseconds | None, new: Nanoseconds | None, how: Widening
+) -> Nanoseconds | None:
+    if old is None and new is None:
+        return None
+    was = np.full(len(how.before), NO_TIME, np.int64) if old is None else old
+    comes = np.full(len(how.alone), NO_TIME, np.int64) if new is None else new
+    return how.columns(was, comes)
 
 
 def _counts(today: Open, batch: Batch) -> RowCounts | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -16,8 +17,10 @@ from openbell.market.rules import (
     Recent,
     RowRules,
     from_totals,
+    on_register,
     repeated,
 )
+from openbell.market.widening import widening
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,25 @@ def nothing_came(day: TradingDay, symbols: int, interval_ns: int | None) -> Came
     if interval_ns is not None:
         seen = np.zeros((len(day.grid(interval_ns)[0]), symbols), np.bool_)
     return Came(MarketTime(NO_TIME), np.full(symbols, NO_TIME, np.int64), seen)
+
+
+def widened(
+    came: Came,
+    before: tuple[str, ...],
+    after: tuple[str, ...],
+    anew: Collection[str],
+) -> Came:
+    """With symbols of which nothing has come: those of a wider register, and some anew."""
+    how = widening(before, after, tuple(sorted(anew)), anew)
+    return replace(
+        came,
+        newest=how.filled(came.newest, NO_TIME),
+        seen=None if came.seen is None else how.filled(came.seen, False),
+        totals=None if came.totals is None else how.filled(came.totals, 0.0),
+        recent=None if came.recent is None else on_register(came.recent, how),
+        first=None if came.first is None else how.filled(came.first, _NEVER),
+        filled=tuple((since, how.filled(until, NO_TIME)) for since, until in came.filled),
+    )
 
 
 def no_counts(symbols: int) -> RowCounts:

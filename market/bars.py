@@ -261,8 +261,8 @@ class RowBatch:
             return self
         return self.taken(slice(start, stop))
 
-    def taken(self, which: slice | Mask) -> Self:
-        """Some of the rows, in their order."""
+    def taken(self, which: slice | Mask | Positions) -> Self:
+        """Some of the rows, in their order; or in that of given positions."""
         open_ = self.open[which]
         one = self.high is self.open
         return type(self)(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from openbell.market.bars import BarBlock, Mask, Prices, RowBatch, Rows, grouped
 from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
 from openbell.market.results import NO_TIME, DerivedBars
+from openbell.market.widening import Widening, codes_on, spliced
 
 NO_BUCKET = -1
 
@@ -381,6 +382,57 @@ def replaced(parts: Sequence[DerivedBars], again: Sequence[DerivedBars]) -> Deri
         low=column("low"),
         close=column("close"),
         volume=column("volume"),
+    )
+
+
+def bars_on(bars: DerivedBars, of: Sequence[str], register: tuple[str, ...]) -> DerivedBars:
+    """Those of some symbols, on a register that has these."""
+    codes = codes_on(bars.symbols, register)
+    mine = np.isin(np.array(bars.symbols), np.array(of))[bars.symbol]
+    return DerivedBars(
+        interval_minutes=bars.interval_minutes,
+        symbols=register,
+        symbol=codes[bars.symbol[mine]],
+        ts=bars.ts[mine],
+        open=bars.open[mine],
+        high=bars.high[mine],
+        low=bars.low[mine],
+        close=bars.close[mine],
+        volume=bars.volume[mine],
+    )
+
+
+def wider(old: Under, new: Under, how: Widening) -> Under:
+    """What is open, with the columns of symbols that come."""
+    if isinstance(old, Bucket) and isinstance(new, Bucket):
+        after = spliced(old, new, how)
+        return replace(after, number=max(old.number, new.number))
+    return _wider(_several(old), _several(new), how)
+
+
+def wider_finished(old: Finished, new: Finished, how: Widening) -> Finished:
+    """What is kept of bars that were made, with the columns of symbols that come."""
+    latest = _wider(old.latest, new.latest, how)
+    return Finished(how.columns(old.made, new.made), _cut(latest, slice(-KEPT_MAX, None)))
+
+
+def _wider(old: Buckets, new: Buckets, how: Widening) -> Buckets:
+    number = np.union1d(old.number, new.number).astype(np.int64)
+
+    def laid_out(of: Buckets) -> Buckets:
+        at = number.searchsorted(of.number)
+        columns: dict[str, Any] = {}
+        for name in _COLUMNS[1:]:
+            column = getattr(of, name)
+            nothing = NO_TIME if name.endswith("_ts") else 0.0 if name == "volume" else np.nan
+            grid = np.full((len(number), column.shape[1]), nothing, column.dtype)
+            grid[at] = column
+            columns[name] = grid
+        return Buckets(number, **columns)
+
+    one, other = laid_out(old), laid_out(new)
+    return Buckets(
+        number, *(how.columns(getattr(one, name), getattr(other, name)) for name in _COLUMNS[1:])
     )
 
 

@@ -6,7 +6,8 @@ sessions are positions in the tuples that the value carries. Instants are int64 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from typing import Literal
 
@@ -76,6 +77,43 @@ class SignalBatch:
 
     def __len__(self) -> int:
         return len(self.ts)
+
+
+def signals_on(
+    batch: SignalBatch,
+    register: tuple[str, ...],
+    of: Collection[str],
+    had: Mapping[tuple[int, int, str], int],
+) -> SignalBatch:
+    """Signals of some symbols, on a register that has all of the batch's.
+
+    Parameters
+    ----------
+    had : mapping
+        How many breaks were reported before, by session, side and symbol: these are left out.
+    """
+    place = {symbol: n for n, symbol in enumerate(register)}
+    codes = np.array([place.get(symbol, -1) for symbol in batch.symbols], np.int32)
+    before = np.array(
+        [
+            had.get((session, side, batch.symbols[symbol]), 0)
+            for session, side, symbol in zip(
+                batch.session.tolist(), batch.side.tolist(), batch.symbol.tolist(), strict=True
+            )
+        ],
+        np.int32,
+    )
+    mine = np.isin(np.array(batch.symbols), np.array(sorted(of)))[batch.symbol]
+    which = mine & (batch.number > before)
+    columns = {
+        field.name: getattr(batch, field.name)[which]
+        for field in fields(batch)
+        if isinstance(getattr(batch, field.name), np.ndarray)
+    }
+    companion = columns["companion"]
+    columns["companion"] = np.where(companion < 0, companion, codes[companion]).astype(np.int32)
+    columns["symbol"] = codes[columns["symbol"]]
+    return replace(batch, symbols=register, **columns)
 
 
 @dataclass(frozen=True, eq=False)

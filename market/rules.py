@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openbell.market.bars import Codes, Kind, Mask, Prices, RowBatch, grouped
+from openbell.market.bars import IF_SET, Codes, Kind, Mask, Prices, RowBatch, grouped
+from openbell.market.widening import Widening
 
 Dedupe = Literal["none", "trade_id", "same"]
 
@@ -46,9 +47,21 @@ class Recent:
 
     now: Keys
     before: Keys
+    numbers: Codes | None = field(default=None, metadata=IF_SET)
+    """(s,) what keys have in place of each symbol's code; None: the code itself."""
 
 
 NOTHING_RECENT = Recent(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def on_register(recent: Recent, how: Widening) -> Recent:
+    """When symbols have come into the day: those of before go on to have their numbers."""
+    was = recent.numbers
+    if was is None:
+        was = np.arange(len(how.before), dtype=np.int32)
+    first = int(was.max(initial=-1)) + 1
+    fresh = np.arange(first, first + len(how.alone), dtype=np.int32)
+    return replace(recent, numbers=how.columns(was, fresh))
 
 
 def repeated(rules: RowRules, recent: Recent, rows: RowBatch) -> tuple[Mask, Recent]:
@@ -62,16 +75,17 @@ def repeated(rules: RowRules, recent: Recent, rows: RowBatch) -> tuple[Mask, Rec
     """
     found = np.zeros(len(rows), np.bool_)
     at: NDArray[np.intp] | None = None
+    code = rows.code if recent.numbers is None else recent.numbers[rows.code]
     if rules.dedupe == "trade_id":
         if rows.ids is None:
             return found, recent
         at = np.flatnonzero(~np.isnan(rows.ids))
-        keys = _mixed(rows.code[at], rows.ids[at])
+        keys = _mixed(code[at], rows.ids[at])
     else:
         prices = (rows.close,) if rows.interval_ns is None else (
             rows.open, rows.high, rows.low, rows.close
         )  # fmt: skip
-        keys = _mixed(rows.code, rows.ts, *prices, rows.volume)
+        keys = _mixed(code, rows.ts, *prices, rows.volume)
     again = np.zeros(len(keys), np.bool_)
     now, before, start = recent.now, recent.before, 0
     while start < len(keys):
@@ -90,7 +104,7 @@ def repeated(rules: RowRules, recent: Recent, rows: RowBatch) -> tuple[Mask, Rec
         found = again
     else:
         found[at] = again
-    return found, Recent(now, before)
+    return found, Recent(now, before, recent.numbers)
 
 
 def _among(held: Keys, asked: Keys) -> Mask:

@@ -9,6 +9,9 @@ from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.base import Message
 from openbell.messages.data import HistoryReady
 
+date_ = date
+"""The same where a field is called date."""
+
 
 class Input(Message):
     """Something from outside, which only a grant may carry to the other actors."""
@@ -155,6 +158,65 @@ class Halted(Input):
     """Whether it is halted."""
     host_ns: MarketTime
     why: str = ""
+
+
+class AddSymbols(Input):
+    """Symbols are to be watched from here on. Time stands until `SymbolsChanged` brings them, with
+    all that was known of them since the open, or `SymbolsRefused` says why not."""
+
+    symbols: tuple[str, ...]
+    by: str = "operator"
+    """Who asked: `operator`, or a token such as `scan:gap:10:30`."""
+    request: str
+    """Names what is asked; no two are called the same."""
+
+
+class RemoveSymbols(Input):
+    """Symbols are not to be watched any more; as `AddSymbols`."""
+
+    symbols: tuple[str, ...]
+    by: str = "operator"
+    request: str
+
+
+class SymbolsChanged(Input):
+    """What was asked for holds from here on: other symbols are watched."""
+
+    request: str
+    by: str
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    date: date | None
+    """The day under way that they come into, or go from; None: none is open."""
+    since: date_
+    """The first day that is loaded for `later`."""
+    later: tuple[str, ...]
+    """All symbols of that day and the following ones, sorted."""
+    followed: tuple[str, ...]
+    """Those whose breakouts are reported, of the day under way too; companions are only read."""
+    symbols: tuple[str, ...] = ()
+    """The register of the day under way from here on: one that goes keeps its place."""
+    alone: tuple[str, ...] = ()
+    """Those that come, and their companions, sorted."""
+    data: DayData | None = None
+    """Of the day under way, where symbols come: where its rows are stored, all of them, for its
+    register; where a feed brings them, what history has so far of those that come, and of their
+    companions."""
+    history: HistoryReady | None = None
+    """The days before, for the day's register."""
+    lacking: str = ""
+    """Why not all that was known of them is there, if it is not."""
+    journal: bytes | None = None
+    """As of `Loaded`."""
+
+
+class SymbolsRefused(Input):
+    """What was asked for can't be had; nothing has changed."""
+
+    request: str
+    by: str
+    symbols: tuple[str, ...]
+    why: str
 
 
 class Recover(Input):

@@ -42,8 +42,10 @@ NoticeKind = Literal[
     "sink.skipped",
     "skew",
     "store.outage",
+    "symbol.added",
     "symbol.back",
     "symbol.refused",
+    "symbol.removed",
     "symbol.silent",
 ]
 """Of what is no change of a day, a phase or a session: told by an actor (`Noticed`), or by the
@@ -102,7 +104,12 @@ KINDS: dict[str, Kind] = {
     "feed.back": Kind("INFO", "Rows come again from a feed that was silent."),
     "symbol.silent": Kind("WARNING", "No row has come of a symbol for longer than is usual."),
     "symbol.back": Kind("INFO", "Rows come again of a symbol that was silent."),
-    "symbol.refused": Kind("WARNING", "The feed's vendor does not deliver a symbol."),
+    "symbol.added": Kind("INFO", "A symbol is watched from here on, as somebody asked."),
+    "symbol.removed": Kind("INFO", "A symbol is not watched any more, as somebody asked."),
+    "symbol.refused": Kind(
+        "WARNING",
+        "The feed's vendor does not deliver a symbol; or one that was asked for can't be had.",
+    ),
     "halt": Kind("INFO", "Trading is halted; it explains silence."),
     "halt.over": Kind("INFO", "Trading goes on."),
     "gap": Kind("WARNING", "Rows of some time are lacking."),

@@ -55,6 +55,8 @@ class DayOpened(Message):
     """Its rows have not come yet: it is opened once more when they do, or is without data."""
     may_be_filled: bool = False
     """Whether rows of before what was acted on may come from history."""
+    followed: tuple[date, tuple[str, ...]] | None = None
+    """Symbols whose breakouts are reported, since which day; None: as the configuration says."""
 
 
 class DayCleared(Message):

@@ -29,6 +29,7 @@ from openbell.runtime.config.effects import accept
 from openbell.runtime.delivery.deliveries import Deliveries
 from openbell.runtime.engine import Engine
 from openbell.runtime.inmemory import InMemoryRun
+from openbell.runtime.intake.asking import AsksForSymbols
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
@@ -86,7 +87,7 @@ class _Run(Protocol):
         ...
 
 
-class Runtime:
+class Runtime(AsksForSymbols):
     """A run over stored data in this process, beside whatever else it does.
 
     `signals` yields what is found as it is found. Leaving the `with` block stops the run and

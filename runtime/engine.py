@@ -21,11 +21,13 @@ from openbell.actors.effects import (
     Finish,
     GoOn,
     Halt,
+    Insert,
     NextDay,
     Publish,
     Settled,
     TooLate,
     WakeAt,
+    Watch,
 )
 from openbell.adapters.sources import Source
 from openbell.errors import DayFailed, FeedSilent, OpenbellError
@@ -45,6 +47,7 @@ from openbell.messages.control import (
     RollFailed,
     Start,
     StepOnce,
+    SymbolsChanged,
 )
 from openbell.messages.time import Grant
 from openbell.runtime.config.pace import AT_ONCE, Pace
@@ -52,6 +55,7 @@ from openbell.runtime.intake.connection import Gap
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.filling import Filler
 from openbell.runtime.intake.handover import HandOver
+from openbell.runtime.intake.inserting import Inserter
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import Cell, cells
@@ -123,6 +127,16 @@ class Engine:
             rules=plan.settings.row_rules,
             fed=plan.settings.fed,
         )
+        self.inserter = Inserter(
+            plan,
+            self.loader,
+            known=None if plan.settings.fed else lambda: source.info().symbols,
+            filler=filler,
+            host_now=host if pace.wall else None,
+            timeout_seconds=load_timeout if pace.live else None,
+        )
+        self.watching: Callable[[SymbolsChanged], None] = lambda change: None
+        """Told which symbols are watched from here on, before the step with that is settled."""
         self._feed = feed
         self._exits_in_silence = exits_in_silence
         self.filler = filler
@@ -216,6 +230,7 @@ class Engine:
             self.timekeeper.close()
         if self.filler is not None:
             self.filler.close()
+        self.inserter.close()
         if self.ledger is not None:
             self.ledger.close()
         self.loader.shutdown(_PATIENCE_SECONDS if self._stopped else None)
@@ -280,6 +295,14 @@ class Engine:
             self._feed.ask(asked.what, asked.symbols, asked.why)
         elif self._exits_in_silence:
             self._gives_up = asked.why
+
+    def _watch(self, change: SymbolsChanged) -> None:
+        """Other symbols are watched: of the day under way, and of those that follow."""
+        self.loader.watch(change.since, change.later)
+        if self._feed is not None:
+            every = tuple(sorted({*change.symbols, *change.later}))
+            self._feed.watch(every, change.added, change.removed)
+        self.watching(change)
 
     def _leave(self) -> None:
         if self.ledger is not None:
@@ -435,6 +458,10 @@ class Engine:
                 self._ask(effect)
             case Fill():
                 self._fill(effect)
+            case Insert():
+                self.inserter.ask(effect, self.cells[day_actor.NAME].state, self.tell_clock)
+            case Watch(change=change):
+                self._watch(change)
             case Anchor(traded_ns=traded) if self._pacer is not None:
                 self._pacer.anchor(traded)
             case Halt() if self._pacer is not None:

@@ -7,14 +7,17 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any, Literal
 
+from openbell.actors.effects import Commit
 from openbell.adapters.sources import Source, open_source
 from openbell.errors import ConfigError
 from openbell.hosttime import HostClock
 from openbell.market.indicators import Indicator
+from openbell.messages.time import Grant
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
 from openbell.runtime.config.pace import replay_at
 from openbell.runtime.engine import Engine
+from openbell.runtime.intake.asking import RUN_OVER, SymbolDesk
 from openbell.runtime.intake.feeding import fed
 from openbell.runtime.intake.filling import Filler
 from openbell.runtime.intake.handover import HandOver
@@ -92,15 +95,24 @@ class InMemoryRun:
             day_after=partial(day_after, config),
             jumped=self.telling.jumped,
             telling=self.telling,
-            settled=self.events.settled,
+            settled=self._settled,
         )
         self.stop, self.step = self.engine.stop, self.engine.step
+        self.symbols = SymbolDesk()
         self._ran = False
 
     def run(self) -> None:
         self._ran = True
-        with self.telling.until_end(lambda: self.engine.stopped):
-            self.engine.run()
+        self.symbols.hear(self.engine.tell_clock)
+        try:
+            with self.telling.until_end(lambda: self.engine.stopped):
+                self.engine.run()
+        finally:
+            self.symbols.end(RUN_OVER)
+
+    def _settled(self, commit: Commit, grant: Grant) -> None:
+        self.events.settled(commit, grant)
+        self.symbols.saw(commit)
 
     def pause(self, token: str) -> None:
         self.telling.paused(None, token)

@@ -10,6 +10,7 @@ from openbell.adapters.feeds.base import (
     Reconnects,
     Resubscribes,
     Rewind,
+    Watches,
 )
 from openbell.adapters.feeds.registry import feed_types, open_feed
 
@@ -23,6 +24,7 @@ __all__ = [
     "Reconnects",
     "Resubscribes",
     "Rewind",
+    "Watches",
     "feed_types",
     "open_feed",
 ]

@@ -133,6 +133,19 @@ class Resubscribes(Protocol):
 
 
 @runtime_checkable
+class Watches(Protocol):
+    """What a feed may be able to do besides."""
+
+    def watch(self, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
+        """Deliver rows of further symbols too, and of some no more, while it runs.
+
+        From any thread; returns at once, whether or not it is connected. Rows of symbols that were
+        taken away may still come: they are not used.
+        """
+        ...
+
+
+@runtime_checkable
 class Reconnects(Protocol):
     """What a feed may be able to do besides."""
 

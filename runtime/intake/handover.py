@@ -15,7 +15,7 @@ import numpy as np
 from loguru import logger
 from numpy.typing import NDArray
 
-from openbell.adapters.feeds import ConnectionState, Feed, Reconnects, Resubscribes
+from openbell.adapters.feeds import ConnectionState, Feed, Reconnects, Resubscribes, Watches
 from openbell.errors import DataError, FeedFull, LoginRefused, OpenbellError, RunError
 from openbell.hosttime import HostClock, Monotonic, WallTime, monotonic, wall, wall_ns
 from openbell.market.arrivals import added, no_counts
@@ -24,6 +24,7 @@ from openbell.market.bars import BadRow, Mask, Prices, RawRows, RowBatch, RowCou
 from openbell.market.days import EPOCH, MarketTime, TradingDay, local_instant, row_spans
 from openbell.market.prices import as_written
 from openbell.market.rules import NO_RULES, RowRules
+from openbell.market.widening import codes_on, counts_on
 from openbell.messages.control import Arrived, DayOver, Halted, Missed
 from openbell.runtime.intake.connection import Connection, Gap
 from openbell.runtime.intake.ills import Ills
@@ -564,10 +565,50 @@ class HandOver:
     def taken(self, entered: Arrived | DayOver) -> None:
         """The step with these is over: the next may go."""
         with self._room:
-            if entered is self._outstanding:
+            out = self._outstanding  # the clock may have laid its rows out for other symbols
+            if out is not None and (type(out), out.position) == (type(entered), entered.position):
                 self._outstanding = None
                 self._send()
         self.handed_over()
+
+    def watch(
+        self, symbols: tuple[str, ...], added: tuple[str, ...], removed: tuple[str, ...]
+    ) -> None:
+        """Other symbols are watched from here on; the feed is asked for them, if it can be.
+
+        Parameters
+        ----------
+        symbols : tuple of str
+            All of them, sorted.
+        """
+        with self._room:
+            before = self._symbols
+            if symbols != before:
+                self._symbols = symbols
+                self._code = {symbol: code for code, symbol in enumerate(symbols)}
+                for part in self._queue:
+                    if part.rows is not None:
+                        self._lay_out_anew(part)
+                if self._aside is not None:
+                    self._aside = counts_on(self._aside[0], before, symbols), self._aside[1]
+        if self._feed is None:
+            return
+        try:
+            if isinstance(self._feed, Watches):
+                self._feed.watch(added, removed)
+            elif added and isinstance(self._feed, Resubscribes):
+                self._feed.resubscribe(added)
+        except Exception:  # noqa: BLE001 a plug-in may raise anything
+            logger.exception("{}: watching other symbols has failed", self._name)
+
+    def _lay_out_anew(self, part: _Waiting) -> None:
+        assert part.rows is not None
+        codes = codes_on(part.rows.symbols, self._symbols)
+        code = codes[part.rows.code]
+        which = np.flatnonzero(code >= 0)
+        self._waiting_rows -= len(part.rows) - len(which)
+        part.rows = replace(part.rows.taken(which), symbols=self._symbols, code=code[which])
+        part.ahead = None if part.ahead is None else part.ahead[which]
 
     def follow(self, after: date, following: TradingDay) -> tuple[TradingDay, ...]:
         """The calendar says which day follows one by now: rows are its own from here on.

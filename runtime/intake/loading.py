@@ -19,6 +19,7 @@ from openbell.market.bars import DayData, Order, RawRows
 from openbell.market.days import TradingDay, row_spans
 from openbell.market.rules import NO_RULES, RowRules
 from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
+from openbell.messages.data import HistoryReady
 from openbell.runtime.intake.trailing import Trailing, TrailingSettings
 from openbell.runtime.record import journal
 
@@ -116,7 +117,11 @@ class Loader:
         self._journaled: dict[date, journal.DayRead] = {}
         self._source = source
         self._symbols = symbols
-        self._registers = registers
+        self._registers = list(registers)
+        self._started: dict[date, TradingDay] = {}
+        """What was asked for, back to the day that was delivered last."""
+        self._readings = 0
+        """How often days that were asked for were begun anew, for other symbols."""
         self._windows = windows
         self._interval_ns = source.info().interval_ns
         self._new_trailing = partial(
@@ -144,16 +149,45 @@ class Loader:
     def start(self, day: TradingDay) -> None:
         """Read a day after those that were started before; does nothing if it was."""
         with self._lock:
+            self._started[day.date] = day
             if day.date not in self._reading:
-                reading = self._pool.submit(self._read, day)
-                self._reading[day.date] = (day, reading)
-                self._unread.add(reading)
-                reading.add_done_callback(self._unread.discard)
+                self._submit(day)
+
+    def _submit(self, day: TradingDay) -> None:
+        reading = self._pool.submit(self._read, day)
+        self._reading[day.date] = (day, reading)
+        self._unread.add(reading)
+        reading.add_done_callback(self._unread.discard)
 
     def register(self, day: date) -> tuple[str, ...]:
-        """The symbols that are watched on a day."""
+        """The symbols that are watched on a day, as it is loaded."""
         held = (symbols for since, symbols in reversed(self._registers) if since <= day)
         return next(held, self._symbols)
+
+    def watch(self, since: date, symbols: tuple[str, ...]) -> None:
+        """Read days from one on for other symbols; those that were asked for are read anew."""
+        with self._lock:
+            if self.register(since) == symbols:
+                return
+            self._registers = [known for known in self._registers if known[0] < since]
+            self._registers.append((since, symbols))
+            self._readings += 1
+            for day in (day for of, day in self._started.items() if of >= since):
+                self._submit(day)
+
+    def read_for(self, day: TradingDay, symbols: tuple[str, ...]) -> Loaded:
+        """A day under way, read whole for other symbols than those that it was loaded for.
+
+        Raises
+        ------
+        DataError, OSError, …
+            What reading it came to.
+        """
+        return self._pool.submit(self._brought, day, symbols).result()
+
+    def history_for(self, day: TradingDay, symbols: tuple[str, ...]) -> HistoryReady | None:
+        """The days before one, for other symbols."""
+        return self._pool.submit(lambda: self._trailing_of(symbols).before(day)).result()
 
     @property
     def running(self) -> tuple[date, ...]:
@@ -190,13 +224,15 @@ class Loader:
         """
         with self._lock:
             day, reading = self._reading.pop(date)
+            self._started = {of: day for of, day in self._started.items() if of >= date}
+            readings = self._readings
         if timeout is not None:
             timer = threading.Timer(timeout, self._late, (day, reading, say))
             timer.daemon = True
             self._timers.add(timer)
             timer.start()
             reading.add_done_callback(lambda _: self._in_time(timer))
-        reading.add_done_callback(lambda done: self._say(date, done, say))
+        reading.add_done_callback(lambda done: self._say(date, done, say, readings))
 
     def shutdown(self, patience_seconds: float | None = None) -> None:
         """Read nothing more; a read that is under way ends first, a pause between tries at once.
@@ -231,9 +267,18 @@ class Loader:
         nothing = no_rows(self.register(day.date), day, self._interval_ns)
         return LoadTimedOut(date=day.date, data=nothing)
 
-    def _say(self, day: date, reading: Future[Loaded], say: Callable[[Delivery], None]) -> None:
+    def _say(
+        self,
+        day: date,
+        reading: Future[Loaded],
+        say: Callable[[Delivery], None],
+        readings: int = 0,
+    ) -> None:
         if reading.cancelled() or self._shut.is_set():
             return
+        with self._lock:
+            if readings != self._readings and self._registers and day >= self._registers[-1][0]:
+                return  # it is read anew, for other symbols
         error = reading.exception()
         if error is None:
             say(reading.result())
@@ -246,12 +291,12 @@ class Loader:
         with logger.contextualize(day=str(day.date), step=None):  # the run is at another one
             return self._brought(day)
 
-    def _brought(self, day: TradingDay) -> Loaded:
-        known = self._journaled.pop(day.date, None)
+    def _brought(self, day: TradingDay, symbols: tuple[str, ...] | None = None) -> Loaded:
+        known = None if symbols else self._journaled.pop(day.date, None)
         if known is not None:
             return self._read_again(known)
         logger.debug("prefetch started: {}", day.date)
-        symbols = self.register(day.date)
+        symbols = symbols or self.register(day.date)
         trailing = self._trailing_of(symbols)
         history = trailing.before(day)
         # What a feed brings of the day comes while it is under way.

@@ -23,6 +23,7 @@ from openbell.actors.effects import Commit
 from openbell.market.results import Quality
 from openbell.messages.base import Message
 from openbell.messages.control import (
+    AddSymbols,
     Arrived,
     Backfilled,
     DayOver,
@@ -35,9 +36,12 @@ from openbell.messages.control import (
     NotFilled,
     Rang,
     Recover,
+    RemoveSymbols,
     Roll,
     RollFailed,
     Start,
+    SymbolsChanged,
+    SymbolsRefused,
 )
 from openbell.messages.data import QualityReport
 from openbell.messages.time import Grant
@@ -238,9 +242,11 @@ def granted(
     late: Callable[[date], LoadTimedOut],
     came: Callable[[int], Arrived] | None = None,
     filled: Callable[[int], Sequence[Backfilled]] = lambda step: (),
+    inserted: Callable[[int, SymbolsChanged], SymbolsChanged] | None = None,
 ) -> Grant:
     """The grant of an entry; `load` gives a day's rows again, `late` a day without them, `came` what
-    a feed brought with a step, `filled` what history did, in order."""
+    a feed brought with a step, `filled` what history did, in order; `inserted` what came into the day
+    with symbols, given all else of that."""
     from_history: Iterator[Backfilled] = iter(())
     if any(written[:1] == ["backfilled"] for written in entry.grant["inputs"]):
         from_history = iter(filled(entry.grant["step"]))
@@ -250,7 +256,7 @@ def granted(
         from_ns=fields["from_ns"],
         until_ns=fields["until_ns"],
         inputs=tuple(
-            _read_input(fields["step"], written, load, late, came, from_history)
+            _read_input(fields["step"], written, load, late, came, from_history, inserted)
             for written in fields["inputs"]
         ),
     )
@@ -266,6 +272,9 @@ def _written_input(entered: Input) -> list[Any]:
             return ["arrived", day.isoformat()]
         case Backfilled(date=day):
             return ["backfilled", day.isoformat()]
+        case SymbolsChanged(data=data) if data is not None:
+            nothing = {"data": None, "history": None, "journal": None}
+            return ["inserted", encode(entered.model_copy(update=nothing))]
         case (
             Start()
             | Roll()
@@ -277,6 +286,10 @@ def _written_input(entered: Input) -> list[Any]:
             | DayOver()
             | Halted()
             | NotFilled()
+            | AddSymbols()
+            | RemoveSymbols()
+            | SymbolsChanged()
+            | SymbolsRefused()
         ):
             return ["message", encode(entered)]
     raise TypeError(f"{type(entered).__name__} can't be written to the step log")
@@ -289,6 +302,7 @@ def _read_input(
     late: Callable[[date], LoadTimedOut],
     came: Callable[[int], Arrived] | None,
     filled: Iterator[Backfilled],
+    inserted: Callable[[int, SymbolsChanged], SymbolsChanged] | None,
 ) -> Input:
     match entry:
         case ["message", bytes(content)] if isinstance(message := decode(content), Input):
@@ -297,6 +311,10 @@ def _read_input(
             return load(date.fromisoformat(day))
         case ["timed_out", str(day)]:
             return late(date.fromisoformat(day))
+        case ["inserted", bytes(content)] if inserted is not None and isinstance(
+            change := decode(content), SymbolsChanged
+        ):
+            return inserted(step, change)
         case ["arrived", str()] if came is not None:
             return came(step)
         case ["backfilled", str()] if (found := next(filled, None)) is not None:

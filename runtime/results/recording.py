@@ -14,7 +14,7 @@ from openbell.actors.day import ROWS_AWAITED
 from openbell.actors.effects import Commit
 from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sinks.tally import Account, Tally, day_tally
-from openbell.market.derived import replaced
+from openbell.market.derived import bars_on, replaced
 from openbell.market.indicators import IndicatorValues
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.data import QualityReport
@@ -166,6 +166,8 @@ class Recorder:
             self._opened = commit.opened
             self._documents, self._signals, self._bars, self._bars_again = {}, [], {}, {}
             self._indicators = ()
+        if commit.register and self._opened is not None:
+            self._opened = self._opened.model_copy(update={"symbols": commit.register})
         for document in commit.documents:
             before = self._documents.get(document.session_name)
             self._documents[document.session_name] = document
@@ -205,8 +207,16 @@ class Recorder:
     def _all_bars(self) -> dict[int, tuple[DerivedBars, ...]]:
         """The day's, those that were made once more in the place of others."""
         found: dict[int, tuple[DerivedBars, ...]] = {}
+        register = () if self._opened is None else self._opened.symbols
         for minutes in sorted({*self._bars, *self._bars_again}):
-            parts, again = self._bars.get(minutes, []), self._bars_again.get(minutes, [])
+            parts, again = (
+                # Those of before symbols came into the day are on the register of then.
+                [
+                    bars if bars.symbols == register else bars_on(bars, bars.symbols, register)
+                    for bars in of.get(minutes, [])
+                ]
+                for of in (self._bars, self._bars_again)
+            )
             found[minutes] = (replaced(parts, again),) if again else tuple(parts)
         return found
 

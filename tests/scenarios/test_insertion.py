@@ -1,0 +1,156 @@
+"""Symbols that come into a day under way: the same results as if they had been there."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openbell.messages.control import AddSymbols, RemoveSymbols
+from tests.inserting import DAYS, Left, at, bars, configuration, left_by, ticks, what_is_left
+
+MINUTE_NS = 60_000_000_000
+
+
+def kind_of_data(kind: str, seed: int) -> Any:
+    return bars(seed) if kind == "bars" else ticks(seed)
+
+
+def keys(kind: str, confirm: str) -> dict[str, Any]:
+    return {
+        "data": {"kind": kind},
+        "clock": {"step": "bar"},
+        "breakout": {"rearm": {"inside_bars": 3}, "confirm": confirm},
+    }
+
+
+@cache
+def from_the_open(kind: str, confirm: str, seed: int) -> Left:
+    return left_by(configuration("ABC", **keys(kind, confirm)), kind_of_data(kind, seed))
+
+
+def add(*symbols: str, request: str = "one") -> AddSymbols:
+    return AddSymbols(symbols=symbols, request=request)
+
+
+def remove(*symbols: str, request: str = "other") -> RemoveSymbols:
+    return RemoveSymbols(symbols=symbols, request=request)
+
+
+DRAWN = {
+    "kind": st.sampled_from(["bars", "ticks"]),
+    "confirm": st.sampled_from(["close", "touch"]),
+    "seed": st.integers(0, 1),
+    "minute": st.integers(0, 374),
+    "one_by_one": st.booleans(),
+}
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        {"kind": "bars", "confirm": "close", "seed": 0, "minute": 200, "one_by_one": False},
+        {"kind": "ticks", "confirm": "touch", "seed": 1, "minute": 21, "one_by_one": True},
+    ],
+    ids=["bars", "ticks"],
+)
+def test_a_symbol_that_comes_has_the_results_that_it_had_from_the_open(
+    drawn: dict[str, Any],
+) -> None:
+    comes_as_if_it_had_been_there(**drawn)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(drawn=st.fixed_dictionaries(DRAWN))
+def test_whenever_it_comes_it_has_the_same_results(drawn: dict[str, Any]) -> None:
+    comes_as_if_it_had_been_there(**drawn)
+
+
+def comes_as_if_it_had_been_there(
+    kind: str, confirm: str, seed: int, minute: int, one_by_one: bool
+) -> None:
+    whole = from_the_open(kind, confirm, seed)
+    when = at(DAYS[0], "09:15") + minute * MINUTE_NS
+    asks = [(when, add("B", "C"))]
+    if one_by_one:
+        asks = [(when, add("B", request="b")), (when, add("C", request="c"))]
+
+    part = left_by(configuration("A", **keys(kind, confirm)), kind_of_data(kind, seed), asks)
+
+    assert all(answer.done for answer in part.answers)
+    assert part.of("A") == whole.of("A")
+    assert part.of("B") == whole.of("B")
+    assert part.of("C") == whole.of("C")
+    assert [what_is_left(day) for day in part.days] == [what_is_left(day) for day in whole.days]
+
+
+def test_what_lies_before_is_marked_and_nothing_after() -> None:
+    noon = at(DAYS[0], "12:21")
+    part = left_by(configuration("AC"), bars(0), [(noon, add("B"))])
+
+    known = [(signal[6], signal[-1]) for signal in part.signals if signal[0] == "B"]
+    assert {marked for known_at, marked in known if known_at <= noon} == {True}
+    assert {marked for known_at, marked in known if known_at > noon} == {False}
+    assert not any(signal[-1] for signal in part.signals if signal[0] != "B")
+
+
+def test_a_symbol_that_goes_is_silent_and_one_that_comes_again_reports_nothing_twice() -> None:
+    whole = left_by(configuration("ABC"), bars(0))
+    config = configuration("ABC")
+    gone, back = at(DAYS[0], "09:36"), at(DAYS[0], "12:21")
+
+    away = left_by(config, bars(0), [(gone, remove("B"))])
+    again = left_by(config, bars(0), [(gone, remove("B")), (back, add("B"))])
+
+    early = [signal for signal in whole.of("B") if signal[6] <= gone]
+    assert away.of("B") == early
+    assert away.of("A", "C") == whole.of("A", "C")
+    assert [day.symbols for day in away.days] == [("A", "B", "C", "F"), ("A", "C", "F")]
+    assert again.of("B") == whole.of("B")
+    ids = [signal[:5] for signal in again.signals]
+    assert len(ids) == len(set(ids))
+    assert [what_is_left(day) for day in again.days] == [what_is_left(day) for day in whole.days]
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (add("B", "X"), "X: the data has no such symbol"),
+        (add("A"), "A is watched already; nothing has changed"),
+        (remove("B"), "B is not watched"),
+        (remove("A", "C"), "no symbol would be left"),
+    ],
+)
+def test_what_can_not_be_is_refused_and_nothing_changes(
+    asked: AddSymbols | RemoveSymbols, why: str
+) -> None:
+    config = configuration("AC")
+    whole = left_by(config, bars(0))
+
+    part = left_by(config, bars(0), [(at(DAYS[0], "11:00"), asked)])
+
+    (answer,) = part.answers
+    assert not answer.done
+    assert why in answer.why
+    assert part.signals == whole.signals
+    assert [what_is_left(day) for day in part.days] == [what_is_left(day) for day in whole.days]
+
+
+def test_a_companion_goes_with_those_that_it_stands_beside() -> None:
+    config = configuration("ABC")
+
+    part = left_by(
+        config,
+        bars(0),
+        [
+            (at(DAYS[0], "11:00"), remove("F", request="f")),
+            (at(DAYS[0], "11:50"), remove("F", "B")),
+        ],
+    )
+
+    assert [answer.done for answer in part.answers] == [False, True]
+    assert "F is the companion of B" in part.answers[0].why
