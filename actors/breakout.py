@@ -127,7 +127,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case State(opened=DayOpened() as opened), Inserted() as inserted:
             return _widened(settings, state, opened, inserted)
         case State(opened=DayOpened() as opened), SymbolsRemoved(symbols=symbols):
-            return _unwatched(state, opened, symbols), ()
+            return _unwatched(settings, state, opened, symbols), ()
         case _:
             return state, ()
 
@@ -175,8 +175,14 @@ def _followed(settings: Settings, opened: DayOpened) -> Mask | None:
     return np.isin(np.array(opened.symbols), np.array(names))
 
 
-def _unwatched(state: State, opened: DayOpened, symbols: Sequence[str]) -> State:
+def _unwatched(
+    settings: Settings, state: State, opened: DayOpened, symbols: Sequence[str]
+) -> State:
     """Nothing is waited for any more of some symbols."""
+    followed = _followed(settings, opened)
+    names = np.array(opened.symbols) if followed is None else np.array(opened.symbols)[followed]
+    left = tuple(name for name in names.tolist() if name not in symbols)
+    opened = opened.model_copy(update={"followed": (opened.day.date, left)})
     gone = np.isin(np.array(opened.symbols), np.array(symbols))
     watches = tuple(
         replace(
@@ -189,7 +195,7 @@ def _unwatched(state: State, opened: DayOpened, symbols: Sequence[str]) -> State
         )
         for watch in state.watches
     )
-    return replace(state, watches=watches, screen=None)
+    return replace(state, opened=opened, watches=watches, screen=None)
 
 
 def _widened(

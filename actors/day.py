@@ -123,6 +123,8 @@ class State:
     """Those of it that are not watched any more."""
     followed: tuple[date, tuple[str, ...]] | None = None
     """As of `DayOpened`."""
+    followed_today: tuple[date, tuple[str, ...]] | None = None
+    """The same of the open day, where symbols have come into it, or gone."""
 
     @property
     def day(self) -> TradingDay:
@@ -229,6 +231,7 @@ def _begun(settings: Settings, state: State, said: list[Message]) -> State:
         symbols=(),
         inserted=(),
         removed=(),
+        followed_today=None,
     )
     if not first:
         state = replace(state, live_from_ns=EPOCH)
@@ -438,12 +441,12 @@ def _other_symbols(
     """Symbols come into the open day, or go from it; else into the days that follow, or from them."""
     at_ns = grant.until_ns
     said += insertion.noticed(change, state, at_ns)
-    followed = (state.day.date if state.position >= 0 else change.since, change.followed)
-    state = replace(state, followed=followed)
+    state = replace(state, followed=(change.since, change.followed))
     if state.phase != "stream" or change.date != state.day.date:
         return state
     removed = tuple(sorted({*state.removed, *change.removed} - {*change.added}))
-    state = replace(state, removed=removed)
+    today = (state.day.date, change.followed_today)
+    state = replace(state, removed=removed, followed_today=today)
     if change.removed:
         said.append(SymbolsRemoved(symbols=change.removed, at_ns=at_ns))
     if change.added and change.data is not None:
@@ -451,7 +454,7 @@ def _other_symbols(
             change,
             state.day,
             settings.interval_ns,
-            followed,
+            today,
             may_be_filled=settings.wall is not None,
         )
         said.append(
@@ -459,7 +462,7 @@ def _other_symbols(
                 opened=opened,
                 symbols=change.symbols,
                 added=change.added,
-                followed=followed,
+                followed=today,
                 until_ns=at_ns,
                 data=change.data,
                 history=change.history,

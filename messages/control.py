@@ -193,7 +193,9 @@ class SymbolsChanged(Input):
     later: tuple[str, ...]
     """All symbols of that day and the following ones, sorted."""
     followed: tuple[str, ...]
-    """Those whose breakouts are reported, of the day under way too; companions are only read."""
+    """Those of them whose breakouts are reported; companions are only read."""
+    followed_today: tuple[str, ...] = ()
+    """The same of the day under way."""
     symbols: tuple[str, ...] = ()
     """The register of the day under way from here on: one that goes keeps its place."""
     alone: tuple[str, ...] = ()
@@ -206,8 +208,8 @@ class SymbolsChanged(Input):
     """The days before, for the day's register."""
     lacking: str = ""
     """Why not all that was known of them is there, if it is not."""
-    journal: bytes | None = None
-    """As of `Loaded`."""
+    journaled: bool = False
+    """Whether what came with them can't be asked for again."""
 
 
 class SymbolsRefused(Input):

@@ -52,7 +52,7 @@ from openbell.messages.control import (
 from openbell.messages.time import Grant
 from openbell.runtime.config.pace import AT_ONCE, Pace
 from openbell.runtime.intake.connection import Gap
-from openbell.runtime.intake.fed import RunRows
+from openbell.runtime.intake.fed import RunRows, rows_that_came
 from openbell.runtime.intake.filling import Filler
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.inserting import Inserter
@@ -298,6 +298,9 @@ class Engine:
 
     def _watch(self, change: SymbolsChanged) -> None:
         """Other symbols are watched: of the day under way, and of those that follow."""
+        step = self.cells[day_actor.NAME].step
+        if self.ledger is not None and self.ledger.gives_again(step):
+            return  # what was planned since knows of them
         self.loader.watch(change.since, change.later)
         if self._feed is not None:
             every = tuple(sorted({*change.symbols, *change.later}))
@@ -314,6 +317,10 @@ class Engine:
         for entered in grant.inputs:
             if isinstance(entered, Arrived | Backfilled) and self.came is not None:
                 self.came.add(entered.date, entered.rows)
+            if isinstance(entered, SymbolsChanged) and entered.date and self.came is not None:
+                theirs = rows_that_came(entered)
+                if theirs is not None:
+                    self.came.add(entered.date, theirs)
             if isinstance(entered, Arrived) and self._listens_from is not None:
                 self._listened(entered)
             if isinstance(entered, Arrived | DayOver):

@@ -15,6 +15,8 @@ from openbell.market.assembly import assemble, no_raw_rows
 from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows, RowBatch, joined
 from openbell.market.days import TradingDay
 from openbell.market.rules import NO_RULES, RowRules
+from openbell.market.widening import rows_on
+from openbell.messages.control import SymbolsChanged
 from openbell.runtime.record.recordings import RecordedHistory
 
 Came = Callable[[date], Sequence[RowBatch]]
@@ -105,7 +107,9 @@ class RunRows:
 
     def _acted_on(self, parts: Sequence[RowBatch]) -> RowBatch:
         """Of all that came of a day what the rules leave, as of the sizes they make."""
-        whole = joined(parts)
+        # Symbols may have come while the day was under way: earlier parts are on fewer.
+        register = tuple(sorted({symbol for part in parts for symbol in part.symbols}))
+        whole = joined([rows_on(part, register) for part in parts])
         nothing = nothing_came(whole.day, len(whole.symbols), whole.interval_ns)
         return taken_in(nothing, whole, self._rules)[1]
 
@@ -120,6 +124,13 @@ class RunRows:
     def close(self) -> None:
         if self._stored is not None:
             self._stored.close()
+
+
+def rows_that_came(change: SymbolsChanged) -> RowBatch | None:
+    """What history had of symbols that came into a day; of their companions it is there already."""
+    if change.data is None or not isinstance(change.data.rows, RowBatch):
+        return None
+    return rows_on(change.data.rows, change.added)
 
 
 def _among(names: tuple[str, ...], raw: RawRows) -> RawRows:

@@ -46,8 +46,9 @@ class Watched:
     """Those of it that are not watched any more."""
     later: tuple[str, ...]
     """The register of the days from `since` on."""
-    followed: tuple[str, ...] | None
-    """Those whose breakouts are reported; None: all."""
+    followed: tuple[str, ...]
+    """Those of them whose breakouts are reported."""
+    followed_today: tuple[str, ...]
 
 
 class Inserter:
@@ -119,17 +120,19 @@ class Inserter:
             raise Refusal(
                 "the rows of the day under way have not come yet; ask again when they have"
             )
-        at = since if today is None else today.date
         of_today: tuple[str, ...] = ()
         if is_open and today is not None:
             of_today = of_day.inserted or self._loader.register(today.date)
+        later = self._loader.register(since)
+        at = since if today is None else today.date
         return Watched(
             day=today if is_open else None,
             since=since,
             today=of_today,
             gone=of_day.removed,
-            later=self._loader.register(since),
-            followed=self._followed(at, of_day.followed),
+            later=later,
+            followed=self._followed(since, of_day.followed) or later,
+            followed_today=self._followed(at, of_day.followed_today or of_day.followed) or of_today,
         )
 
     def _followed(
@@ -155,7 +158,7 @@ class Inserter:
     def _added(
         self, asked: AddSymbols, names: tuple[str, ...], watched: Watched, now: set[str]
     ) -> SymbolsChanged:
-        followed = set(watched.later) if watched.followed is None else set(watched.followed)
+        followed = set(watched.followed)
         if self._known is not None:
             held = sorted(self._known())
             for name in names:
@@ -178,6 +181,7 @@ class Inserter:
             since=watched.since,
             later=register,
             followed=followed_now,
+            followed_today=tuple(sorted({*watched.followed_today, *names})),
             symbols=tuple(sorted({*watched.today, *come})) if watched.day is not None else (),
             alone=tuple(sorted({*come, *beside})),
         )
@@ -190,7 +194,7 @@ class Inserter:
             if name not in every:
                 raise Refusal(f"{name} is not watched{_nearest(name, sorted(every))}")
         left = tuple(name for name in watched.later if name not in names)
-        followed = set(watched.later) if watched.followed is None else set(watched.followed)
+        followed = set(watched.followed)
         followed_now = tuple(sorted(followed - set(names)))
         for of, companion in self._settings.companions:
             if companion in names and of in every and of not in names:
@@ -205,6 +209,7 @@ class Inserter:
             since=watched.since,
             later=left,
             followed=followed_now,
+            followed_today=tuple(sorted(set(watched.followed_today) - set(names))),
             symbols=watched.today,
         )
 
@@ -218,7 +223,11 @@ class Inserter:
                 read = self._loader.read_for(today, change.symbols)
                 once.answer(
                     change.model_copy(
-                        update={"data": read.data, "history": read.history, "journal": read.journal}
+                        update={
+                            "data": read.data,
+                            "history": read.history,
+                            "journaled": self._loader.journals,
+                        }
                     )
                 )
         except Exception as error:  # noqa: BLE001 a feed or a file may raise anything
@@ -242,7 +251,9 @@ class Inserter:
             if not len(found.rows):
                 lacking = "history has nothing of them today"
         history = self._loader.history_for(today, change.symbols)
-        return change.model_copy(update={"data": data, "history": history, "lacking": lacking})
+        return change.model_copy(
+            update={"data": data, "history": history, "lacking": lacking, "journaled": True}
+        )
 
 
 class _Once:

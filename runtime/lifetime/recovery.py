@@ -18,7 +18,7 @@ from openbell.actors import clock, day, prefetch
 from openbell.actors.effects import Commit
 from openbell.adapters.stores import Corrupt, Step, Store
 from openbell.errors import InputError, OpenbellError, RunError, StoreError
-from openbell.market.bars import RowBatch
+from openbell.market.bars import RowBatch, Rows
 from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.messages.control import (
     Arrived,
@@ -29,14 +29,16 @@ from openbell.messages.control import (
     Prepared,
     Roll,
     Start,
+    SymbolsChanged,
 )
 from openbell.messages.session import DayCleared
 from openbell.messages.time import Grant
 from openbell.runtime.engine import Engine
+from openbell.runtime.intake.fed import rows_that_came
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.lifetime.eras import Era, counted, era_at, given_up
-from openbell.runtime.record import brought, feedlog, filled, journal, steplog
+from openbell.runtime.record import brought, feedlog, filled, inserted, journal, steplog
 from openbell.runtime.record.codec import Undecodable, decode
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.talking import Talking
@@ -60,6 +62,9 @@ class Restored:
         """What a feed brought with the steps, by step."""
         self.filled: dict[int, tuple[Backfilled, ...]] = {}
         """What history brought with the steps, by step."""
+        self.inserted: dict[int, SymbolsChanged] = {}
+        """What came with symbols into the days that the states and the steps are about, by step, as
+        far as it is journaled."""
         self.filled_before: Callable[[date], dict[int, tuple[Backfilled, ...]]] = lambda of: {}
         """What it brought of a day before them."""
         self.came_before: Callable[[date], dict[int, feedlog.Came]] = lambda of: {}
@@ -307,7 +312,8 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
                 f"step {step}: what came with it is not in the journal; restore a copy of the store "
                 "that has it"
             )
-        return restored.came[step].arrived(*register(restored.came[step].date))
+        of = restored.came[step].date
+        return restored.came[step].arrived(*register(of, step))
 
     def filled_with(step: int) -> Sequence[Backfilled]:
         if step not in restored.filled:
@@ -319,11 +325,49 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
 
     def came_before(of: date) -> Sequence[RowBatch]:
         kept = restored.came_before(of)
-        return _in_order(kept, restored.filled_before(of), register(of))
+        before = {at: change for at, change in restored.inserted.items() if at <= restored.step}
+        return _in_order(kept, restored.filled_before(of), before, partial(register, of))
 
-    def register(of: date) -> tuple[TradingDay, tuple[str, ...], int | None]:
+    def register(of: date, step: int) -> tuple[TradingDay, tuple[str, ...], int | None]:
         known = restored.journal[of]
-        return known.day, known.symbols, plan.settings.interval_ns
+        symbols = inserted.register_at(known.symbols, restored.inserted, of, step)
+        return known.day, symbols, plan.settings.interval_ns
+
+    def with_rows(step: int, change: SymbolsChanged) -> SymbolsChanged:
+        if change.journaled:
+            if step not in restored.inserted:
+                raise StoreError(
+                    f"step {step}: what came with symbols is not in the journal; restore a copy of "
+                    "the store that has it"
+                )
+            return restored.inserted[step]
+        assert change.date is not None
+        found = read_for(there[change.date], change.symbols)
+        return change.model_copy(update={"data": found.data, "history": found.history})
+
+    def read_for(wanted: TradingDay, symbols: tuple[str, ...]) -> Loaded:
+        try:
+            return loader.read_for(wanted, symbols)
+        except OpenbellError:
+            raise
+        except Exception as error:
+            raise RunError(
+                f"{wanted.date}: its rows can't be read again, {error}; start once more when the "
+                "source answers"
+            ) from error
+
+    def rows_of(planned: TradingDay, symbols: tuple[str, ...]) -> Rows:
+        """Of a day into which symbols have come, where its rows are stored."""
+        of_it = [
+            at
+            for at, change in restored.inserted.items()
+            if at <= restored.step and change.date == planned.date and change.data is not None
+        ]
+        if not of_it:
+            return read_for(planned, symbols).data.rows
+        data = restored.inserted[max(of_it)].data
+        assert data is not None
+        return data.rows
 
     if engine.came is not None and of_day.position >= 0:
         today = of_day.day.date
@@ -331,10 +375,14 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
     if of_day.phase == "stream":
         planned = of_day.day
         opened = loader.timed_out(planned) if of_day.without_rows else again(planned.date)
-        cells[prefetch.NAME].state = replace(handing, rows=opened.data.rows)
+        rows = opened.data.rows
+        if of_day.inserted and not plan.settings.fed and not of_day.without_rows:
+            rows = rows_of(planned, of_day.inserted)
+        cells[prefetch.NAME].state = replace(handing, rows=rows)
 
     def granted(step: Step) -> Grant:
-        return steplog.granted(steplog.read(step.grant), again, without_rows, came, filled_with)
+        entry = steplog.read(step.grant)
+        return steplog.granted(entry, again, without_rows, came, filled_with, with_rows)
 
     restored.granted = granted
     grants = tuple(map(granted, restored.steps))
@@ -454,6 +502,7 @@ def restored(
     found.filled = filled.fills(
         kept, lambda step, of: step > found.step and not given_up(eras, step, of)
     )
+    found.inserted = inserted.insertions(kept, lambda step, of: not given_up(eras, step, of))
 
     def before(step: int, of: date) -> bool:
         return step <= found.step and not given_up(eras, step, of)
@@ -466,14 +515,17 @@ def restored(
 def _in_order(
     came: Mapping[int, feedlog.Came],
     history: Mapping[int, Sequence[Backfilled]],
-    register: tuple[TradingDay, tuple[str, ...], int | None],
+    changes: Mapping[int, SymbolsChanged],
+    register: Callable[[int], tuple[TradingDay, tuple[str, ...], int | None]],
 ) -> tuple[RowBatch, ...]:
     """All rows that steps brought, those of history before those of a feed."""
     rows: list[RowBatch] = []
-    for step in sorted(came.keys() | history.keys()):
+    for step in sorted(came.keys() | history.keys() | changes.keys()):
         rows += [brought.rows for brought in history.get(step, ())]
+        if step in changes and (theirs := rows_that_came(changes[step])) is not None:
+            rows.append(theirs)
         if step in came:
-            rows.append(came[step].arrived(*register).rows)
+            rows.append(came[step].arrived(*register(step)).rows)
     return tuple(rows)
 
 
@@ -482,12 +534,21 @@ def came_of(
 ) -> tuple[RowBatch, ...]:
     """What a feed brought of a day that was run, as far as it is journaled."""
     kept = list(store.journal(day))
-    known = journal.days(kept, lambda step, of: not given_up(eras, step, of)).get(day)
+
+    def counts(step: int, of: date) -> bool:
+        return not given_up(eras, step, of)
+
+    known = journal.days(kept, counts).get(day)
     if known is None:
         return ()
-    came = feedlog.arrivals(kept, lambda step, of: not given_up(eras, step, of))
-    history = filled.fills(kept, lambda step, of: not given_up(eras, step, of))
-    return _in_order(came, history, (known.day, known.symbols, interval_ns))
+    came, history = feedlog.arrivals(kept, counts), filled.fills(kept, counts)
+    changes = inserted.insertions(kept, counts)
+
+    def register(step: int) -> tuple[TradingDay, tuple[str, ...], int | None]:
+        symbols = inserted.register_at(known.symbols, changes, day, step)
+        return known.day, symbols, interval_ns
+
+    return _in_order(came, history, changes, register)
 
 
 def recorded_steps(store: Store, day: date, eras: Sequence[Era] = ()) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from typing import Any, Literal
@@ -29,13 +30,14 @@ from openbell.errors import (
 from openbell.hosttime import HostClock, wall
 from openbell.market.days import ONE_DAY, TradingDay
 from openbell.market.windows import hours_in_words
-from openbell.messages.control import Prepared, Recover
+from openbell.messages.control import Prepared, Recover, SymbolsChanged
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
 from openbell.runtime.config.model import READ_AGAIN, SupervisionConfig
 from openbell.runtime.config.sinks import opened_sink
 from openbell.runtime.delivery.deliveries import Deliveries
 from openbell.runtime.engine import Engine
+from openbell.runtime.intake.asking import RUN_OVER, SymbolDesk
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.feeding import fed
 from openbell.runtime.intake.filling import Filler
@@ -44,7 +46,7 @@ from openbell.runtime.intake.hours import day_after
 from openbell.runtime.intake.planning import Plan, plan
 from openbell.runtime.intake.settings import data_options, settings
 from openbell.runtime.kernel.cells import ActorFailed
-from openbell.runtime.lifetime import changes, recovery, vitals
+from openbell.runtime.lifetime import changes, recovery, vitals, watched
 from openbell.runtime.lifetime.eras import Era, begun, era_at, era_on, plan_over
 from openbell.runtime.lifetime.identity import check_files, identity
 from openbell.runtime.lifetime.keeping import Recording
@@ -130,6 +132,10 @@ class DurableRun:
         read_again: Callable[[], Config] | None = None,
         observed: Observed | None = None,
     ) -> None:
+        self.configured = config
+        """The configuration as it is written, without what was asked for beside it."""
+        self.symbols = SymbolDesk()
+        """Where symbols are asked for while the run goes on."""
         self.observed = observed or Observed()
         """What who looks after the process wants to know of the run."""
         self.config = config
@@ -206,10 +212,11 @@ class DurableRun:
         try:
             self.head = store.head()
             self._shown = self.head.step
+            self._with_symbols_asked_for()
             if self.head.step:
                 check_files(config, self._info, self.head)
             self.eras, self.change = changes.agreed(
-                config, self.plan, store, self.head, fresh_day=fresh_day
+                self.config, self.plan, store, self.head, fresh_day=fresh_day
             )
             self.plan = plan_over(self.plan, self.eras)
             if days is not None:
@@ -222,13 +229,35 @@ class DurableRun:
                 self.source.earlier = lambda of: recovery.came_of(store, of, interval_ns, self.eras)
             self.recording = self._recording()
             self.engine = self._engine()
-            self.deliveries = self._deliveries(config)
+            self.deliveries = self._deliveries(self.config)
         except BaseException:
             store.release(self.fence)
             self.source.close()
             if self.feed is not None:
                 self.feed.close()
             raise
+
+    def _with_symbols_asked_for(self) -> None:
+        """Symbols that came, or went, while the run went on, belong to it as those that are named."""
+        held = self._info.symbols
+        config = watched.effective(self.configured, self.head, held)
+        if config is self.config:
+            return
+        self.config = config
+        self.source.close()
+        if self.feed is not None:
+            self.feed.close()
+        self.source, self.plan = self._opened()
+        self._info = self.source.info()
+
+    def _watching(self, change: SymbolsChanged) -> None:
+        """Other symbols are watched from the step under way on."""
+        held = self._info.symbols
+        self.eras, facts = watched.changed(self.configured, held, self.eras, change)
+        self.plan = plan_over(replace(self.plan, symbols=change.later), self.eras)
+        self.config = self.config.model_copy(update={"symbols": self.eras[-1].config["symbols"]})
+        if self.engine.ledger is not None:
+            self.engine.ledger.holds(facts)
 
     def run(self) -> bool:
         """Run to the last day's end; False if it had ended before.
@@ -337,6 +366,7 @@ class DurableRun:
         self._ended.set()
         if self.feed is not None:
             self.feed.close()
+        self.symbols.end(RUN_OVER)
         with self._delivering:
             if self.deliveries is not None:
                 self.deliveries.hear_out(lambda: self.telling.is_brought)
@@ -420,6 +450,11 @@ class DurableRun:
         return made
 
     def _engine(self) -> Engine:
+        engine = self._put_up()
+        engine.watching = self._watching
+        return engine
+
+    def _put_up(self) -> Engine:
         return Engine(
             self.plan,
             self.source,
@@ -540,6 +575,7 @@ class DurableRun:
         """Of actors that failed."""
         with self._controls:
             self._hears = False
+            self.symbols.rest()
         self.engine.close()
 
     def _run_supervised(self) -> bool:
@@ -651,6 +687,9 @@ class DurableRun:
         """Tell the engine what was asked for when its actors' states were not in place yet."""
         with self._controls:
             self._hears = True
+            of_clock: clock.State = self.engine.cells[clock.NAME].state
+            self.symbols.known(of_clock.answered)
+            self.symbols.hear(self.engine.tell_clock)
             for token in self._held_by:
                 self.engine.pause(token)
             for _ in range(self._steps_asked):
@@ -774,6 +813,7 @@ class DurableRun:
         # Not `before`: what was stored without an answer is given again, and was not shown yet.
         self.recorder.commit(commit, seen_before=commit.step <= self._shown)
         self._shown = max(self._shown, commit.step)
+        self.symbols.saw(commit)
         if not before:
             found = sum(len(batch) for batch in commit.signals)
             self.observed.signals += found

@@ -30,6 +30,7 @@ _FIELDS = (
     "opened",
     "closed",
     "bars_again",
+    "register",
 )
 """What of a commit belongs to a day's results; an older entry lacks the last ones."""
 

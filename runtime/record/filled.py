@@ -61,7 +61,7 @@ def _read(body: bytes) -> tuple[Backfilled, ...]:
         length = int.from_bytes(body[:_LENGTH], "big")
         found = decode(unpacked(body[_LENGTH:], length, "zstd"))
         return tuple(
-            filled.model_copy(update={"rows": _with_one_price(filled.rows)}) for filled in found
+            filled.model_copy(update={"rows": with_one_price(filled.rows)}) for filled in found
         )
     except Undecodable:
         raise
@@ -69,7 +69,7 @@ def _read(body: bytes) -> tuple[Backfilled, ...]:
         raise Undecodable(f"an entry of the journal can't be read: {error}") from error
 
 
-def _with_one_price(rows: RowBatch) -> RowBatch:
+def with_one_price(rows: RowBatch) -> RowBatch:
     """Ticks as they were: their four prices are one array."""
     if rows.interval_ns is not None:
         return rows

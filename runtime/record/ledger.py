@@ -36,7 +36,7 @@ from openbell.messages.control import Arrived, DayOver
 from openbell.messages.time import Grant
 from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.kernel.metrics import Buckets
-from openbell.runtime.record import brought, feedlog, filled, journal, steplog
+from openbell.runtime.record import brought, feedlog, filled, inserted, journal, steplog
 from openbell.runtime.record.codec import encode
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.telling import Telling
@@ -83,6 +83,8 @@ class _Done:
     journal: tuple[JournalEntry, ...]
     came: Arrived | None
     """What a feed brought with it, to be journaled."""
+    meta: Mapping[str, bytes]
+    """Facts that hold from it on."""
     position: int
     """How far the feed has come with it, 0 where it brought nothing."""
     size: int
@@ -176,6 +178,8 @@ class Ledger:
         self._order = order
         """Each session's place in a trading day."""
         self._commits: dict[int, Commit] = {}
+        self._facts: Mapping[str, bytes] = {}
+        """Of the step under way."""
         self._last_snapshot = float("-inf")
         self._kept: Mapping[str, Any] = {}
         self._changed = threading.Condition()
@@ -243,6 +247,10 @@ class Ledger:
         """What the step under way brought."""
         self._commits[commit.step] = commit
 
+    def holds(self, facts: Mapping[str, bytes]) -> None:
+        """Facts that hold from the step under way on: they go into its commit."""
+        self._facts = facts
+
     def settled(self, settled: Settled) -> None:
         """A step is over.
 
@@ -253,6 +261,7 @@ class Ledger:
         """
         grant = settled.grant
         commit = self._commits.pop(grant.step, None)
+        facts, self._facts = self._facts, {}
         brought = steplog.parts(commit)
         if (before := self._expected.pop(grant.step, None)) is not None:
             self._again(before, grant, commit, brought)
@@ -267,14 +276,15 @@ class Ledger:
             trading_date=days.day.date,
         )
         entries = journal.entries(grant, step.trading_date)
-        if (history := filled.entry(grant, step.trading_date)) is not None:
-            entries = (*entries, history)
+        for more in (filled.entry, inserted.entry):
+            if (entry := more(grant, step.trading_date)) is not None:
+                entries = (*entries, entry)
         came = next((i for i in grant.inputs if isinstance(i, Arrived)), None)
         position = max((i.position for i in grant.inputs if isinstance(i, FED)), default=0)
         size = _size(commit) + sum(len(entry.body) for entry in entries)
         size += 0 if came is None else ROW_BYTES * len(came.rows)
         states = self._states(settled, commit)
-        done = _Done(step, commit, states, entries, came, position, size)
+        done = _Done(step, commit, states, entries, came, facts, position, size)
         with self._changed:
             self._queue.append(done)
             if done.states is not None:
@@ -504,7 +514,11 @@ class Ledger:
             ),
             signals=tuple(joined_batches(batches)),
             audit=tuple(audit),
-            meta={**self._meta, COMMITTED: wall_time().encode()},
+            meta={
+                **self._meta,
+                **{key: fact for done in taken for key, fact in done.meta.items()},
+                COMMITTED: wall_time().encode(),
+            },
         )
         self._meta = {}
         return _Encoded(record, taken, last.states)

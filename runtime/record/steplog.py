@@ -273,7 +273,7 @@ def _written_input(entered: Input) -> list[Any]:
         case Backfilled(date=day):
             return ["backfilled", day.isoformat()]
         case SymbolsChanged(data=data) if data is not None:
-            nothing = {"data": None, "history": None, "journal": None}
+            nothing = {"data": None, "history": None}
             return ["inserted", encode(entered.model_copy(update=nothing))]
         case (
             Start()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inserting import DAYS, Left, at, bars, configuration, left_by, ticks, what_is_left
 
 from openbell.messages.control import AddSymbols, RemoveSymbols
-from tests.inserting import DAYS, Left, at, bars, configuration, left_by, ticks, what_is_left
 
 MINUTE_NS = 60_000_000_000
 
