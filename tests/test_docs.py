@@ -31,7 +31,7 @@ import openbell
 from openbell.actors import effects
 from openbell.adapters.sample import write_dirty_sample, write_sample
 from openbell.market.windows import SessionSpec
-from openbell.messages import control, data, session, signal, time
+from openbell.messages import control, data, insertion, session, signal, time
 from openbell.messages.base import Message
 from openbell.messages.events import KINDS
 from openbell.runtime.api import Runtime
@@ -314,7 +314,7 @@ def test_the_table_of_actors_says_messages_and_effects_that_exist() -> None:
 
     known = {
         name
-        for module in (control, data, session, signal, time)
+        for module in (control, data, insertion, session, signal, time)
         for name, value in vars(module).items()
         if isinstance(value, type) and issubclass(value, Message)
     }

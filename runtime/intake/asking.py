@@ -17,6 +17,8 @@ from openbell.messages.control import AddSymbols, RemoveSymbols
 
 RUN_OVER = "the run has ended; nothing has changed"
 
+ANSWERS_KEPT_MAX = 200
+
 ANSWERS = ("symbol.added", "symbol.removed", "symbol.refused")
 """Kinds of what is told when something that was asked for has its answer."""
 
@@ -75,6 +77,8 @@ class SymbolDesk:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waits: dict[str, tuple[Asked, Future[Answer]]] = {}
+        self._answers: dict[str, Answer] = {}
+        """The last ones, for who asks again: it does not know whether it was heard."""
         self._say: Callable[[Message], None] | None = None
         self._over: str | None = None
         self._count = 0
@@ -91,6 +95,9 @@ class SymbolDesk:
             if (known := self._waits.get(asked.request)) is not None:
                 return known[1]
             future: Future[Answer] = Future()
+            if (answer := self._answers.get(asked.request)) is not None:
+                future.set_result(answer)
+                return future
             if self._over is not None:
                 future.set_result(Answer(asked.request, self._over, done=False))
                 return future
@@ -141,6 +148,10 @@ class SymbolDesk:
 
     def _answer(self, answer: Answer) -> None:
         with self._lock:
+            if answer.why != RUN_OVER:
+                self._answers[answer.request] = answer
+                if len(self._answers) > ANSWERS_KEPT_MAX:
+                    del self._answers[next(iter(self._answers))]
             _, future = self._waits.pop(answer.request, (None, None))
         if future is not None:
             future.set_result(answer)
