@@ -19,9 +19,10 @@ from openbell.market.breakouts import (
     find_breaks,
     last_prices,
 )
-from openbell.market.days import MarketTime
+from openbell.market.days import MarketTime, Nanoseconds
 from openbell.market.instruments import NO_CONTRACTS, Contracts, on
 from openbell.market.merging import found_late, missed, releveled
+from openbell.market.products import own_hours
 from openbell.market.results import NO_TIME, SIDES, SignalBatch, signals_on
 from openbell.market.screening import Screen, concerned, rescreened, screen
 from openbell.market.widening import Widening, rows_on, spliced, widening
@@ -141,7 +142,7 @@ def _armed(
     levels = armed(completed.levels, completed.at_ns, rules, followed, _ticks(settings, opened))
     if completed.again:
         return _releveled(state, position, levels, rules), ()
-    closed = completed.at_ns >= opened.day.close_ns
+    closed = bool((_closes(opened) <= completed.at_ns).all())
     watch = Watch(position, levels, checked=closed)
     # In the configured order, whichever of two sessions that end together was heard first.
     watches = tuple(sorted((*state.watches, watch), key=lambda w: w.session))
@@ -258,19 +259,22 @@ def _watched(
     found: list[tuple[int, Breaks]] = []
     checked: list[BreakoutsChecked] = []
     closed = batch.watermark_ns >= opened.day.close_ns
+    over = _over(opened, batch.watermark_ns)
     watches, rules = list(state.watches), [settings.rules[w.session] for w in state.watches]
     screened = _screened(state, rules, batch.rows)
     changes: dict[int, tuple[Armed, Armed]] = {}
-    for place in _to_look_at(state, screened, batch.rows, closed=closed):
+    some_over = closed or (over is not None and bool(over.any()))
+    for place in _to_look_at(state, screened, batch.rows, closed=some_over):
         watch = watches[place]
         levels, breaks = find_breaks(watch.armed, batch.rows, rules[place])
         if breaks is not None:
             found.append((watch.session, breaks))
-        looked = bool(levels.looked.all())
-        done = closed or looked
+        looked = levels.looked if over is None else levels.looked | over
+        done = closed or bool(looked.all())
         if done and not watch.checked:
             # Not the watermark: how far a step reaches must not show in a document.
-            at = MarketTime(levels.looked_ns) if looked else opened.day.close_ns
+            missed_ns = _closes(opened)[~levels.looked].max(initial=0)
+            at = MarketTime(max(levels.looked_ns, int(missed_ns)))
             name = settings.sessions[watch.session]
             checked.append(BreakoutsChecked(session=name, at_ns=at))
         watches[place] = Watch(watch.session, levels, watch.checked or done)
@@ -286,6 +290,18 @@ def _watched(
     last = _last(settings, state, batch.rows)
     since = _since(state, batch) if batch.lacking else ()
     return State(opened, tuple(watches), last, since, (), screened), (*late, *said)
+
+
+def _closes(opened: DayOpened) -> Nanoseconds:
+    """(s,) when each symbol's day is over."""
+    own = own_hours(opened.day, opened.symbols)
+    return np.full(len(opened.symbols), opened.day.close_ns) if own is None else own.last_closes
+
+
+def _over(opened: DayOpened, watermark_ns: int) -> Mask | None:
+    """(s,) whose day is over by a watermark; None: all have the same."""
+    own = own_hours(opened.day, opened.symbols)
+    return None if own is None else own.last_closes <= watermark_ns
 
 
 def _since(state: State, batch: Batch) -> tuple[RowBatch, ...]:

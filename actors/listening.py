@@ -14,6 +14,7 @@ from openbell.actors.clock import SILENCE
 from openbell.actors.effects import AskFeed, Effect, Publish
 from openbell.market.bars import RowBatch
 from openbell.market.days import SECOND_NS, MarketTime, TradingDay
+from openbell.market.products import own_hours
 from openbell.market.results import NO_TIME
 from openbell.market.silence import (
     UNLOOKED_NS,
@@ -50,8 +51,9 @@ def with_rows(
         meanwhile silence has begun anew.
     """
     day, newest = rows.day, listening.newest[-1]
+    own = own_hours(day, rows.symbols)
     since = listening.begun_ns or max(int(listening.at_ns[-1]), day.open_ns)
-    listening, back, feed_is_back = heard(listening, rules, day, rows.code, rows.ts, host_ns)
+    listening, back, feed_is_back = heard(listening, rules, day, rows.code, rows.ts, host_ns, own)
     feed_is_back |= timed_out and bool(listening.newest[-1] > newest)
     said: list[Effect] = []
     if feed_is_back:
@@ -77,7 +79,8 @@ def looked(
     before = listening
     # It holds from when it was due, unless nobody looked then.
     now_ns = rang.at_ns if rang.host_ns <= rang.at_ns + UNLOOKED_NS else rang.host_ns
-    listening, verdict = judged(listening, rules, day, now_ns)
+    own = own_hours(day, tuple(symbols))
+    listening, verdict = judged(listening, rules, day, now_ns, own)
     said = [
         *_of_feed(verdict, before, day, step, now_ns),
         *_of_symbols(verdict, listening, day, symbols, step, now_ns),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Publish
 from openbell.actors.states import changed
-from openbell.market.bars import Mask, RowBatch, joined
-from openbell.market.days import MINUTE_NS
+from openbell.market.bars import IF_SET, Mask, RowBatch, joined
+from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.market.levels import Extremes, extended, is_inside, levels, nothing_seen, partly
+from openbell.market.products import own_hours
 from openbell.market.results import NO_TIME
 from openbell.market.widening import Widening, spliced, widening
 from openbell.market.windows import SessionSpec, Window, session_window
@@ -49,6 +51,8 @@ class Pending:
     """As of the opening."""
     partial: Mask | None = None
     """(slots, s): of which minutes not all rows have come; None: of none."""
+    unexpected: Mask | None = field(default=None, metadata=IF_SET)
+    """(slots, s): which minutes lie outside of a symbol's own hours; None: none does."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Active:
     seen: Extremes
     may_be_filled: bool = False
     partial: Mask | None = None
+    unexpected: Mask | None = field(default=None, metadata=IF_SET)
     waiting: tuple[RowBatch, ...] = field(default=(), metadata={"snapshot": False})
     """Rows one after another that were not looked at yet. They are when the state is written."""
     rows_waiting: int = field(default=0, metadata={"snapshot": False})
@@ -73,6 +78,7 @@ class Over:
     window: Window
     seen: Extremes
     partial: Mask | None = None
+    unexpected: Mask | None = field(default=None, metadata=IF_SET)
 
 
 State = Idle | Pending | Active | Over
@@ -131,7 +137,8 @@ def _planned(spec: SessionSpec, opened: DayOpened) -> tuple[State, Effects]:
     planned = SessionPlanned(
         session=spec.name, status="PENDING", at_ns=at_ns, reason=found.truncated
     )
-    pending = Pending(opened.symbols, found, opened.may_be_filled)
+    unexpected = _unexpected(opened.day, opened.symbols, found)
+    pending = Pending(opened.symbols, found, opened.may_be_filled, unexpected=unexpected)
     if found.start_ns > at_ns:
         return pending, (Publish(planned),)
     active, started = _started(spec, pending)
@@ -157,11 +164,11 @@ def _advanced(spec: SessionSpec, state: Pending | Active, batch: Batch) -> tuple
     completed = SessionCompleted(
         session=spec.name,
         at_ns=state.window.end_ns,
-        levels=levels(seen, state.symbols, state.partial),
+        levels=levels(seen, state.symbols, _lacking(state)),
     )
     over: State = Idle()
     if state.may_be_filled:
-        over = Over(state.symbols, state.window, seen, state.partial)
+        over = Over(state.symbols, state.window, seen, state.partial, state.unexpected)
     return over, (*said, Publish(completed))
 
 
@@ -176,6 +183,19 @@ def _with_missed(
     return replace(state, partial=partial), ()
 
 
+def _unexpected(day: TradingDay, symbols: tuple[str, ...], window: Window) -> Mask | None:
+    """(slots, s) which of a window's slots lie outside of a symbol's hours; None: none does."""
+    own = own_hours(day, symbols)
+    return None if own is None else ~own.slots(window.slots)
+
+
+def _lacking(state: Pending | Active | Over) -> Mask | None:
+    """Of which minutes that are waited for not all rows have come."""
+    if state.partial is None or state.unexpected is None:
+        return state.partial
+    return state.partial & ~state.unexpected
+
+
 def _filled(spec: SessionSpec, state: Over, rows: RowBatch) -> tuple[State, Effects]:
     """The levels, with rows of the window that came late."""
     seen = extended(state.seen, rows, state.window)
@@ -184,7 +204,7 @@ def _filled(spec: SessionSpec, state: Over, rows: RowBatch) -> tuple[State, Effe
     completed = SessionCompleted(
         session=spec.name,
         at_ns=state.window.end_ns,
-        levels=levels(seen, state.symbols, state.partial),
+        levels=levels(seen, state.symbols, _lacking(state)),
         again=True,
     )
     return replace(state, seen=seen), (Publish(completed),)
@@ -220,12 +240,17 @@ def _widened(spec: SessionSpec, state: State, inserted: Inserted) -> tuple[State
         state = _looked_at(state)
     how = widening(state.symbols, inserted.symbols, inserted.opened.symbols, inserted.added)
     partial = None if state.partial is None else how.filled(state.partial, False)
+    unexpected = _unexpected(inserted.opened.day, inserted.symbols, state.window)
+    wide: dict[str, Any] = {
+        "symbols": inserted.symbols,
+        "partial": partial,
+        "unexpected": unexpected,
+    }
     after: State
     if isinstance(state, Pending):
-        after = replace(state, symbols=inserted.symbols, partial=partial)
+        after = replace(state, **wide)
     else:
-        seen = _seen_with(state.seen, theirs, how)
-        after = replace(state, symbols=inserted.symbols, partial=partial, seen=seen)
+        after = replace(state, **wide, seen=_seen_with(state.seen, theirs, how))
     if inserted.lacking:
         now_ns = inserted.until_ns
         after, _ = _with_missed(
@@ -275,6 +300,10 @@ def _begins(window: Window, batch: Batch) -> bool:
 
 def _started(spec: SessionSpec, state: Pending) -> tuple[Active, Effects]:
     seen = nothing_seen(len(state.symbols), len(state.window.slots))
+    if state.unexpected is not None:
+        seen = replace(seen, seen=state.unexpected)  # what nobody waits for does not lack
     started = SessionStarted(session=spec.name, at_ns=state.window.start_ns)
-    active = Active(state.symbols, state.window, seen, state.may_be_filled, state.partial)
+    active = Active(
+        state.symbols, state.window, seen, state.may_be_filled, state.partial, state.unexpected
+    )
     return active, (Publish(started),)

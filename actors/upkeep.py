@@ -28,8 +28,9 @@ from openbell.market.derived import (
 )
 from openbell.market.indicators import Indicator, IndicatorSpec, indicator_values
 from openbell.market.levels import is_inside, minutes_seen
+from openbell.market.parts import Part, parts_of, together, widened
 from openbell.market.quality import day_quality
-from openbell.market.results import NO_TIME, Counts, LateRows
+from openbell.market.results import NO_TIME, Counts, DerivedBars, LateRows
 from openbell.market.widening import Widening, counts_on, widening
 from openbell.market.windows import SessionSpec, Window, session_window
 from openbell.messages.base import Message
@@ -77,7 +78,7 @@ class Open:
     seen: Mask
     """(m, s) slots of the day with a row."""
     buckets: tuple[Under, ...]
-    """What is open of each derived interval."""
+    """What is open of each derived interval; where symbols have different hours, of its parts."""
     first_open: Prices
     """(s,) the day's first price, NaN before it."""
     last_close: Prices
@@ -160,7 +161,7 @@ def _opened(settings: Settings, opened: DayOpened) -> Open:
     return Open(
         opened=opened,
         seen=np.zeros((len(starts), s), np.bool_),
-        buckets=tuple(no_bucket(s) for _ in settings.intervals_minutes),
+        buckets=tuple(no_bucket(len(part.symbols)) for part in _parts(settings, opened)),
         first_open=np.full(s, np.nan),
         last_close=np.full(s, np.nan),
         finished=_none_finished(settings, opened) if opened.may_be_filled else (),
@@ -169,8 +170,14 @@ def _opened(settings: Settings, opened: DayOpened) -> Open:
 
 
 def _none_finished(settings: Settings, opened: DayOpened) -> tuple[Finished, ...]:
-    grids = (opened.day.grid(minutes * MINUTE_NS) for minutes in settings.intervals_minutes)
-    return tuple(none_finished(len(starts), len(opened.symbols)) for starts, _ in grids)
+    return tuple(
+        none_finished(len(part.day.grid(part.minutes * MINUTE_NS)[0]), len(part.symbols))
+        for part in _parts(settings, opened)
+    )
+
+
+def _parts(settings: Settings, opened: DayOpened) -> tuple[Part, ...]:
+    return parts_of(opened.day, opened.symbols, settings.intervals_minutes)
 
 
 def kept(settings: Settings, state: State) -> State:
@@ -211,7 +218,7 @@ def _in_turn(settings: Settings, today: Open, batch: Batch, rows: RowBatch) -> t
 def _due_ns(settings: Settings, today: Open, watermark_ns: int) -> int:
     """When the next bar or window is over: until then all rows are held against the same."""
     day = today.opened.day
-    ends = [day.grid(minutes * MINUTE_NS)[1] for minutes in settings.intervals_minutes]
+    ends = [part.day.grid(part.minutes * MINUTE_NS)[1] for part in _parts(settings, today.opened)]
     following = [int(end) for of in ends for end in of[of > watermark_ns][:1]]
     following += [end for _, end in today.windows if end > watermark_ns]
     return min(following, default=day.close_ns)
@@ -246,27 +253,30 @@ def _with_rows(
     starts, _ = today.opened.day.grid(today.opened.interval_ns or MINUTE_NS)
     buckets: list[Under] = []
     finished = list(today.finished)
-    said: list[Publish] = []
+    said: list[DerivedBars] = []
     late: Mask | None = None
-    for place, (minutes, before) in enumerate(
-        zip(settings.intervals_minutes, today.buckets, strict=True)
-    ):
-        in_time = rows
-        if passed is not None and isinstance(rows, RowBatch):
-            over = bucket_ends(rows, minutes) <= passed
+    parts = _parts(settings, today.opened)
+    for place, (part, before) in enumerate(zip(parts, today.buckets, strict=True)):
+        if not part.symbols:
+            buckets.append(before)
+            continue
+        in_time, at = part.taken(rows)
+        if passed is not None and isinstance(in_time, RowBatch):
+            over = bucket_ends(in_time, part.minutes) <= (passed if at is None else passed[at])
             if over.any():
-                late = over if late is None else late | over
-                in_time = rows.taken(~over)
-        day, until = today.opened.day, batch.watermark_ns
+                late = np.zeros(len(rows), np.bool_) if late is None else late
+                late[over if at is None else at[over]] = True
+                in_time = in_time.taken(~over)
+        day, until = part.day, batch.watermark_ns
         if finished and isinstance(in_time, RowBatch):
             finished[place], bucket, bars = derive_and_keep(
-                finished[place], before, in_time, day, minutes, until
+                finished[place], before, in_time, day, part.minutes, until
             )
         else:
-            bucket, bars = derive(before, in_time, day, minutes, until)
+            bucket, bars = derive(before, in_time, day, part.minutes, until)
         buckets.append(bucket)
         if len(bars):
-            said.append(Publish(BarsDerived(bars=bars)))
+            said.append(part.of_register(bars, today.opened.symbols))
     after = changed(
         _ends_seen(today, rows),
         seen=minutes_seen(today.seen, rows, starts),
@@ -275,7 +285,7 @@ def _with_rows(
     )
     if passed is not None and isinstance(rows, RowBatch):
         after = changed(after, late=_late(today, rows, batch.passed_ns, late))
-    return after, tuple(said)
+    return after, tuple(Publish(BarsDerived(bars=bars)) for bars in together(said))
 
 
 def _filled(
@@ -287,23 +297,29 @@ def _filled(
         assert not said, "what waits finishes no bar"
     if not len(rows):
         return today, ()
-    day = today.opened.day
-    starts, _ = day.grid(today.opened.interval_ns or MINUTE_NS)
+    starts, _ = today.opened.day.grid(today.opened.interval_ns or MINUTE_NS)
     buckets, finished = list(today.buckets), list(today.finished)
-    again: list[Publish] = []
+    again: list[DerivedBars] = []
     unused = np.zeros(len(rows), np.bool_)
-    for place, minutes in enumerate(settings.intervals_minutes):
-        over = bucket_ends(rows, minutes) <= passed_ns
+    for place, part in enumerate(_parts(settings, today.opened)):
+        if not part.symbols:
+            continue
+        of, at = part.taken(rows)
+        assert isinstance(of, RowBatch)
+        at = np.arange(len(rows)) if at is None else at
+        over = bucket_ends(of, part.minutes) <= passed_ns
         buckets[place], none = derive(
-            buckets[place], rows.taken(~over), day, minutes, MarketTime(passed_ns)
+            buckets[place], of.taken(~over), part.day, part.minutes, MarketTime(passed_ns)
         )
         assert not len(none), "what is not over finishes no bar"
         if not over.any() or not finished:
             continue
-        finished[place], bars, left_out = remade(finished[place], rows.taken(over), day, minutes)
-        unused[np.flatnonzero(over)[left_out]] = True
+        finished[place], bars, left_out = remade(
+            finished[place], of.taken(over), part.day, part.minutes
+        )
+        unused[at[over][left_out]] = True
         if len(bars):
-            again.append(Publish(BarsDerived(bars=bars, again=True)))
+            again.append(part.of_register(bars, today.opened.symbols))
     after = changed(
         _ends_seen(today, rows),
         seen=minutes_seen(today.seen, rows, starts),
@@ -312,7 +328,7 @@ def _filled(
     )
     if unused.any():
         after = changed(after, late=_late(after, rows, EPOCH, unused))
-    return after, tuple(again)
+    return after, tuple(Publish(BarsDerived(bars=bars, again=True)) for bars in together(again))
 
 
 def _widened(settings: Settings, today: Open, inserted: Inserted) -> tuple[Open, Effects]:
@@ -328,6 +344,8 @@ def _widened(settings: Settings, today: Open, inserted: Inserted) -> tuple[Open,
     theirs, effects = _with_rows(settings, _opened(settings, opened), rows, batch, passed)
     how = widening(today.opened.symbols, symbols, opened.symbols, inserted.added)
     wide = today.opened.model_copy(update={"symbols": symbols})
+    parts = tuple(_parts(settings, each) for each in (today.opened, wide, opened))
+    of_parts = widened((parts[0], parts[1], parts[2]), inserted.added)
     counts = today.counts
     if inserted.stored:
         wide = wide.model_copy(update={"counts": inserted.counts, "bad": inserted.bad})
@@ -349,7 +367,10 @@ def _widened(settings: Settings, today: Open, inserted: Inserted) -> tuple[Open,
         today,
         opened=wide,
         seen=how.columns(today.seen, theirs.seen),
-        buckets=tuple(wider(a, b, how) for a, b in zip(today.buckets, theirs.buckets, strict=True)),
+        buckets=tuple(
+            wider(a, b, of)
+            for a, b, of in zip(today.buckets, theirs.buckets, of_parts, strict=True)
+        ),
         first_open=how.columns(today.first_open, theirs.first_open),
         last_close=how.columns(today.last_close, theirs.last_close),
         first_ts=_times_with(today.first_ts, theirs.first_ts, how),
@@ -358,7 +379,8 @@ def _widened(settings: Settings, today: Open, inserted: Inserted) -> tuple[Open,
         counts=counts,
         bad=today.bad if inserted.stored else (*today.bad, *inserted.bad)[:BAD_LISTED_MAX],
         finished=tuple(
-            wider_finished(a, b, how) for a, b in zip(today.finished, theirs.finished, strict=True)
+            wider_finished(a, b, of)
+            for a, b, of in zip(today.finished, theirs.finished, of_parts, strict=False)
         ),
         due_ns=None,
     )

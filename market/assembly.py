@@ -26,6 +26,7 @@ from openbell.market.bars import (
     Rows,
 )
 from openbell.market.days import Nanoseconds, TradingDay
+from openbell.market.products import own_hours
 from openbell.market.results import NO_TIME
 from openbell.market.rules import NO_RULES, RowRules
 
@@ -65,6 +66,8 @@ def _whole_day(raw: RawRows, day: TradingDay, interval_ns: int) -> DayData | Non
 
     Most files are such, and to see that takes a third of the time of sorting their rows out.
     """
+    if own_hours(day, raw.symbols) is not None:
+        return None
     starts, _ = day.grid(interval_ns)
     m, s = len(starts), len(raw.symbols)
     ts, code = raw.ts, raw.code
@@ -129,7 +132,7 @@ class _Usable:
 
 
 def _usable(raw: RawRows, day: TradingDay, interval_ns: int | None) -> _Usable:
-    inside = _inside(raw.ts, day)
+    inside = _inside(raw, day)
     s = len(raw.symbols)
     none = none_counted(s)
     outside = none if inside.all() else np.bincount(raw.code[~inside], minlength=s)
@@ -193,7 +196,7 @@ def as_came(
     partial = raw.columns.get("partial") if interval_ns is not None else None
     left_out = none_counted(len(raw.symbols))
     if partial is not None and rules.drops_partial:
-        dropped = (partial > 0) & _inside(raw.ts, day)
+        dropped = (partial > 0) & _inside(raw, day)
         if dropped.any():
             left_out = np.bincount(raw.code[dropped], minlength=len(raw.symbols))
             raw = raw.taken(np.flatnonzero(~dropped))
@@ -263,7 +266,10 @@ def _kept(column: NDArray[T], keep: NDArray[np.intp] | None) -> NDArray[T]:
     return column if keep is None else column[keep]
 
 
-def _inside(ts: Nanoseconds, day: TradingDay) -> Mask:
+def _inside(raw: RawRows, day: TradingDay) -> Mask:
+    ts = raw.ts
+    if (own := own_hours(day, raw.symbols)) is not None:
+        return own.holds(raw.code, ts)
     first, *others = day.segments
     inside: Mask = (ts >= first.open_ns) & (ts < first.close_ns)
     for segment in others:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, time, timedelta
 from itertools import pairwise
 
@@ -28,6 +29,7 @@ from openbell.market.layers import (
     overlay_text,
 )
 from openbell.market.libraries import Library, nearest
+from openbell.market.products import ProductRule, rules_on, together
 
 __all__ = [
     "SEGMENTS",
@@ -57,6 +59,9 @@ class Calendar:
         first: date,
         last: date,
         overlay: str,
+        others: Mapping[str, Sequence[Layer]] = {},
+        rules: Sequence[ProductRule] = (),
+        segment: str = "equity",
     ) -> None:
         self.exchange = exchange
         """The name as the user gave it."""
@@ -68,6 +73,9 @@ class Calendar:
         """Digest of the overlay that was laid over the library, or empty."""
         self._library = library
         self._layers = layers
+        self._others = others
+        self._rules = rules
+        self._segment = segment
         self._dates = self._build(first, last)
         self._since = first  # `before` moves it back
         self._days = _open_days(self._dates)
@@ -130,11 +138,29 @@ class Calendar:
     def _build(self, first: date, last: date) -> Dates:
         reaches_back = any(layer.reaches_back for layer in self._layers)
         since = max(self._library.first, first - _EVES) if reaches_back else first
-        dates = self._library.build(since, last)
+        built = self._library.build(since, last)
+        dates = dict(built)
         for layer in self._layers:
             layer.lay_over(dates, self.exchange, self.tz)
+        if self._rules:
+            dates = self._with_products(built, dates)
         self._refuse_overlaps(dates)
         return {d: entry for d, entry in dates.items() if d >= first}
+
+    def _with_products(self, built: Dates, dates: Dates) -> Dates:
+        """The dates with the hours of all products that symbols are."""
+        by_product = {self._segment: dates}
+        for product, layers in self._others.items():
+            of = dict(built)
+            for layer in layers:
+                layer.lay_over(of, self.exchange, self.tz)
+            by_product[product] = of
+        return {
+            d: together(
+                self._segment, {p: of[d] for p, of in by_product.items()}, rules_on(self._rules, d)
+            )
+            for d in dates
+        }
 
     def _refuse_overlaps(self, dates: Dates) -> None:
         for before, after in pairwise(_open_days(dates)):
@@ -169,6 +195,7 @@ def open_calendar(
     early_closes: Mapping[date, time] = {},
     hours: Sequence[RegularHours] = (),
     tz: str | None = None,
+    segments: Sequence[ProductRule] = (),
 ) -> Calendar:
     """Calendar of an exchange for the dates [first, last].
 
@@ -187,19 +214,24 @@ def open_calendar(
         The hours of regular days, oldest first, in place of the exchange's.
     tz : str, optional
         IANA name of the zone in which days, hours and sessions are written; None: the exchange's.
+    segments : sequence
+        Symbols that are another product than `segment`. A day has the hours of all of them together
+        where they differ, and knows whose are which.
 
     Raises
     ------
     CalendarError
-        If the exchange or segment is unknown, its library doesn't cover the dates, or a key
+        If the exchange or a segment is unknown, its library doesn't cover the dates, or a key
         can't be used.
     """
     exchange = canonical(exchange)
-    if segment not in SEGMENTS:
-        raise CalendarError(
-            f'segment "{segment}" is unknown{nearest(segment, SEGMENTS)}; '
-            f"use one of {', '.join(SEGMENTS)}"
-        )
+    others = sorted({rule.product for rule in segments} - {segment})
+    for name in (segment, *others):
+        if name not in SEGMENTS:
+            raise CalendarError(
+                f'segment "{name}" is unknown{nearest(name, SEGMENTS)}; '
+                f"use one of {', '.join(SEGMENTS)}"
+            )
     if first > last:
         raise CalendarError(f"{exchange}: the range {first} to {last} ends before it starts")
     library = open_kept(exchange, tz)
@@ -209,13 +241,18 @@ def open_calendar(
                 f"{exchange}: no calendar for {d}: {library.source} covers {library.first} to "
                 f"{library.last}; choose dates inside, or upgrade the library"
             )
-    layers = [config_layer(special_sessions, closures, early_closes, hours)]
+    config = config_layer(special_sessions, closures, early_closes, hours)
     version = ""
-    if (overlay := overlay_of(library.name)) is not None:
-        text = overlay_text(overlay)
-        version = digest(text)
-        layers.insert(0, overlay_layer(overlay, text, library.name, segment))
-    return Calendar(exchange, library, layers, first, last, version)
+    if (overlay := overlay_of(library.name)) is None:
+        return Calendar(exchange, library, [config], first, last, version)
+    text = overlay_text(overlay)
+    version = digest(text)
+    main = [overlay_layer(overlay, text, library.name, segment), config]
+    layers = {
+        of: [overlay_layer(overlay, text, library.name, of), replace(config, of_another=True)]
+        for of in others
+    }
+    return Calendar(exchange, library, main, first, last, version, layers, segments, segment)
 
 
 def coverage(exchange: str) -> tuple[date, date]:

@@ -6,8 +6,8 @@ its exchange's time zone and turns wall-clock times of that day into instants.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
 from typing import NewType
@@ -56,6 +56,29 @@ class Segment:
     close_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class ProductHours:
+    """The hours of some of a run's symbols, on a day on which not all have the same."""
+
+    product: str
+    """`equity`, `futures`, …: what `segment` is called in a configuration."""
+    segments: tuple[Segment, ...]
+    """At least one; sorted, not overlapping."""
+    symbols: tuple[str, ...] = ()
+    """Whose: names, and patterns of names such as `*FUT`."""
+    layer: str = ""
+    """As of a trading day."""
+    reason: str = ""
+
+    @property
+    def open_ns(self) -> MarketTime:
+        return MarketTime(self.segments[0].open_ns)
+
+    @property
+    def close_ns(self) -> MarketTime:
+        return MarketTime(self.segments[-1].close_ns)
+
+
 @dataclass(frozen=True)
 class TradingDay:
     """One exchange day: its date, its segments in time order, and where its hours come from."""
@@ -71,6 +94,9 @@ class TradingDay:
     """Which layer gave the hours, e.g. `exchange_calendars XNYS` or `overlay nse.yaml`."""
     reason: str = ""
     """Why the hours are not the regular ones, or empty."""
+    products: tuple[ProductHours, ...] = field(default=(), metadata={"written": "if set"})
+    """Where symbols have different hours, each product's; the first has all symbols that no other
+    names. The day's own segments are what they have together then. See `market.products`."""
 
     @property
     def open_ns(self) -> MarketTime:
@@ -79,6 +105,16 @@ class TradingDay:
     @property
     def close_ns(self) -> MarketTime:
         return MarketTime(self.segments[-1].close_ns)
+
+    @property
+    def hours(self) -> tuple[object, ...]:
+        """Equal for days on which everybody has the same hours."""
+        return self.segments, tuple((of.product, of.segments, of.symbols) for of in self.products)
+
+    @property
+    def main(self) -> tuple[Segment, ...]:
+        """The hours of the run's own `segment`, by which sessions relative to open or close go."""
+        return self.products[0].segments if self.products else self.segments
 
     @cached_property
     def midnight_ns(self) -> int:
@@ -118,7 +154,7 @@ class TradingDay:
 
     def minutes_expected(self) -> int:
         """Minutes inside the day's hours: 390 on a regular New York day."""
-        return sum(-(-(s.close_ns - s.open_ns) // MINUTE_NS) for s in self.segments)
+        return minutes_of(self.segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +174,11 @@ class Explanation:
 
 Dates = dict[date, Explanation]
 """One entry for every date of a span, in order."""
+
+
+def minutes_of(segments: Iterable[Segment]) -> int:
+    """Minutes inside some hours."""
+    return sum(-(-(s.close_ns - s.open_ns) // MINUTE_NS) for s in segments)
 
 
 def local_date(instant_ns: int, tz: str) -> date:

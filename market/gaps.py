@@ -8,6 +8,7 @@ import numpy as np
 
 from openbell.market.bars import Codes, Mask, Prices
 from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
+from openbell.market.quality import missing_slots
 from openbell.market.results import Counts
 
 NOT_TOLD = -1
@@ -58,12 +59,12 @@ def gaps(day: TradingDay, symbols: tuple[str, ...], slot_ns: int, seen: Mask) ->
     if seen.all():
         none = np.empty(0, np.int64)
         return Gaps(symbols, none.astype(np.int32), none, none, none)
-    missing = ~seen
+    missing = missing_slots(day, symbols, starts, seen)
     heads = np.isin(starts, [segment.open_ns for segment in day.segments])
     tails = np.append(heads[1:], True)
     begins, stops = missing.copy(), missing.copy()
-    begins[1:] &= seen[:-1] | heads[1:, None]
-    stops[:-1] &= seen[1:] | tails[:-1, None]
+    begins[1:] &= ~missing[:-1] | heads[1:, None]
+    stops[:-1] &= ~missing[1:] | tails[:-1, None]
     symbol, first = np.nonzero(begins.T)
     _, last = np.nonzero(stops.T)
     before = np.append(0, np.cumsum(_minutes(starts, ends)))
@@ -76,7 +77,9 @@ def gaps(day: TradingDay, symbols: tuple[str, ...], slot_ns: int, seen: Mask) ->
     )
 
 
-def minute_kinds(day: TradingDay, slot_ns: int, present: Mask, volume: Prices) -> MinuteKinds:
+def minute_kinds(
+    day: TradingDay, symbols: tuple[str, ...], slot_ns: int, present: Mask, volume: Prices
+) -> MinuteKinds:
     """Minutes that were traded, idle or missing, per symbol.
 
     Parameters
@@ -86,13 +89,14 @@ def minute_kinds(day: TradingDay, slot_ns: int, present: Mask, volume: Prices) -
     volume : (m, s) float64
         Units traded; not looked at where there is no row.
     """
-    minutes = _minutes(*day.grid(slot_ns))
+    starts, ends = day.grid(slot_ns)
+    minutes = _minutes(starts, ends)
     traded = present & (volume > 0)
     told = traded.any(axis=0) | ~present.any(axis=0)
     return MinuteKinds(
         traded=np.where(told, minutes @ traded, NOT_TOLD),
         idle=np.where(told, minutes @ (present & ~traded), NOT_TOLD),
-        missing=minutes @ ~present,
+        missing=minutes @ missing_slots(day, symbols, starts, present),
     )
 
 

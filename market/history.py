@@ -22,6 +22,7 @@ from openbell.errors import CalendarError
 from openbell.market.bars import BarBlock, Prices, RawRows, Rows
 from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.market.derived import derive, no_bucket
+from openbell.market.products import own_hours
 from openbell.market.results import Counts
 
 Before = Callable[[date, int], tuple[TradingDay, ...]]
@@ -246,9 +247,14 @@ def history_day(rows: Rows, *, keep_rows: bool) -> HistoryDay:
         close=np.take_along_axis(bars.close, last, axis=0)[0],
         volume=np.where(seen, volume, np.nan),
         actual=minutes @ bars.present,
-        expected=np.full(s, rows.day.minutes_expected(), np.int64),
+        expected=_expected(rows.day, rows.symbols),
         rows=bars if keep_rows else None,
     )
+
+
+def _expected(day: TradingDay, symbols: tuple[str, ...]) -> Counts:
+    own = own_hours(day, symbols)
+    return np.full(len(symbols), day.minutes_expected(), np.int64) if own is None else own.minutes
 
 
 def minute_rows(rows: Rows) -> BarBlock:

@@ -67,6 +67,9 @@ class Layer:
     """Oldest first."""
     closed_weekdays: Mapping[int, str] = field(default_factory=dict)
     """Weekday (Monday is 0) → why it has no trading day of its own."""
+    of_another: bool = False
+    """Whether it is laid over the hours of another product than the run's own, which may be closed
+    by the time of an early close."""
 
     @property
     def reaches_back(self) -> bool:
@@ -134,6 +137,8 @@ class Layer:
                 "remove the entry, or give the hours in calendar.special_sessions"
             )
         close_ns = local_instant(entry.date, close, tz)
+        if self.of_another and close_ns >= entry.day.close_ns:
+            return entry.day.segments
         if not entry.day.open_ns < close_ns < entry.day.close_ns:
             at = [_wall(ns, tz) for ns in (entry.day.open_ns, entry.day.close_ns)]
             raise CalendarError(

@@ -24,10 +24,10 @@ from openbell.market.days import (
     SECOND_NS,
     MarketTime,
     Nanoseconds,
-    Segment,
     TradingDay,
 )
 from openbell.market.history import History
+from openbell.market.products import OwnHours, edges
 from openbell.market.results import NO_TIME, Counts
 
 NEVER = np.int64(2**62)
@@ -181,6 +181,7 @@ def heard(
     code: Codes,
     ts: Nanoseconds,
     host_ns: MarketTime,
+    own: OwnHours | None = None,
 ) -> tuple[Listening, Positions, bool]:
     """Further rows, which came at an instant of the host's clock.
 
@@ -188,6 +189,8 @@ def heard(
     ----------
     code, ts : (n,)
         Usable rows inside the hours, in any order.
+    own : OwnHours, optional
+        What of the day is each symbol's own; None: all have the day's hours.
 
     Returns
     -------
@@ -216,8 +219,9 @@ def heard(
     times[first] += 1
     longest = listening.longest
     if not listening.feed_is_silent:  # what lies before is no gap of theirs
-        base_ns = max(_segment(day, host_ns).open_ns, listening.since_ns)
-        gap = np.maximum(host_ns - np.maximum(listening.at_ns[first], base_ns), 0)
+        opens, _ = _spans(day, own, host_ns, feed)
+        base = np.maximum(opens[first], listening.since_ns)
+        gap = np.maximum(host_ns - np.maximum(listening.at_ns[first], base), 0)
         if len(back):
             # It may have been no failure. So much is believed that the next time takes twice as long.
             believed = (patience(listening, rules)[back] / LONGEST_TIMES * 2).astype(np.int64)
@@ -250,32 +254,39 @@ def heard(
 
 
 def judged(
-    listening: Listening, rules: SilenceRules, day: TradingDay, now_ns: MarketTime
+    listening: Listening,
+    rules: SilenceRules,
+    day: TradingDay,
+    now_ns: MarketTime,
+    own: OwnHours | None = None,
 ) -> tuple[Listening, Verdict]:
-    """A look at an instant of the host's clock: what has become due, and when to look next."""
+    """A look at an instant of the host's clock: what has become due, and when to look next.
+
+    Who is outside of its own hours is not silent.
+    """
     listening = _looked(listening, now_ns)
-    usual = patience(listening, rules)
+    opens, closes = _spans(day, own, now_ns, len(listening.silent))
+    usual = _patience_at(listening, rules, now_ns, opens, closes)
     stages = _stages(int(usual[-1]), rules.timeout_ns)
-    segment = _segment(day, now_ns)
-    base = np.maximum(listening.at_ns, max(segment.open_ns, listening.since_ns))
+    base = np.maximum(listening.at_ns, np.maximum(opens, listening.since_ns))
     feed_base = MarketTime(int(base[-1]))
     if feed_base != listening.begun_ns:
         listening = replace(listening, begun_ns=feed_base, stages=0)
     due: tuple[Stage, ...] = ()
     symbols = _NOBODY
-    if segment.open_ns <= now_ns < segment.close_ns:
+    if opens[-1] <= now_ns < closes[-1]:
         if not _explained(listening):
             passed = sum(after <= now_ns - feed_base for after, _ in stages)
             due = tuple(stage for _, stage in stages[listening.stages : passed])
             listening = replace(listening, stages=max(passed, listening.stages))
         if not listening.feed_is_silent:
-            over = (base + usual)[:-1] <= now_ns
-            symbols = np.flatnonzero(over & ~listening.silent & ~listening.halted)
+            over = ((base + usual) <= now_ns) & (opens <= now_ns) & (now_ns < closes)
+            symbols = np.flatnonzero(over[:-1] & ~listening.silent & ~listening.halted)
             if len(symbols):
                 silent = listening.silent.copy()
                 silent[symbols] = True
                 listening = replace(listening, silent=silent)
-    look_ns = _next_look(listening, rules, day, now_ns)
+    look_ns = _next_look(listening, rules, day, now_ns, own)
     return replace(listening, look_ns=look_ns), Verdict(due, feed_base, symbols)
 
 
@@ -337,9 +348,36 @@ def _explained(listening: Listening) -> bool:
     return bool(listening.halted.all())
 
 
-def _segment(day: TradingDay, at_ns: int) -> Segment:
-    """The one under way, or the next; after the close the last."""
-    return next((s for s in day.segments if at_ns < s.close_ns), day.segments[-1])
+def _spans(
+    day: TradingDay, own: OwnHours | None, at_ns: int, symbols: int
+) -> tuple[Nanoseconds, Nanoseconds]:
+    """(s + 1,) open and close of each symbol's segment, and of the feed's, that is under way or the
+    next; after the close of the last."""
+    different = (day.segments,) if own is None else (*own.segments, own.together)
+    found = [
+        next((s for s in segments if at_ns < s.close_ns), segments[-1]) for segments in different
+    ]
+    opens = np.array([s.open_ns for s in found], np.int64)
+    closes = np.array([s.close_ns for s in found], np.int64)
+    if own is None:
+        return np.broadcast_to(opens, symbols + 1), np.broadcast_to(closes, symbols + 1)
+    which = np.append(own.which, len(found) - 1)
+    return opens[which], closes[which]
+
+
+def _patience_at(
+    listening: Listening,
+    rules: SilenceRules,
+    at_ns: int,
+    opens: Nanoseconds,
+    closes: Nanoseconds,
+) -> Nanoseconds:
+    """As `patience`; a feed is not livelier than the liveliest symbol that trades at an instant."""
+    usual = patience(listening, rules)
+    trades = ((opens <= at_ns) & (at_ns < closes))[:-1] & ~listening.halted
+    if rules.suspect_ns is None and trades.any() and not trades.all():
+        usual[-1] = max(int(usual[-1]), int(usual[:-1][trades].min()))
+    return usual
 
 
 def _stages(usual_ns: int, timeout_ns: int) -> list[tuple[int, Stage]]:
@@ -367,21 +405,28 @@ def _stages(usual_ns: int, timeout_ns: int) -> list[tuple[int, Stage]]:
 
 
 def _next_look(
-    listening: Listening, rules: SilenceRules, day: TradingDay, now_ns: MarketTime
+    listening: Listening,
+    rules: SilenceRules,
+    day: TradingDay,
+    now_ns: MarketTime,
+    own: OwnHours | None,
 ) -> MarketTime | None:
-    usual = patience(listening, rules)
-    stages = _stages(int(usual[-1]), rules.timeout_ns)
     listened = ~listening.silent & ~listening.halted
-    for segment in day.segments:
-        if segment.close_ns <= now_ns:
-            continue
-        base = np.maximum(listening.at_ns, max(segment.open_ns, listening.since_ns))
+    ends = [segment.close_ns for segment in day.segments]
+    if own is not None:
+        ends = sorted(edges(day)[1])
+    for at_ns in (now_ns, *(end for end in ends if end > now_ns)):
+        opens, closes = _spans(day, own, at_ns, len(listened))
+        usual = _patience_at(listening, rules, at_ns, opens, closes)
+        base = np.maximum(listening.at_ns, np.maximum(opens, listening.since_ns))
         done = listening.stages if int(base[-1]) == listening.begun_ns else 0
-        instants = [int(base[-1]) + after for after, _ in stages[done : done + 1]]
-        if _explained(listening):
-            instants = []
-        if not done and listened.any():
-            instants.append(int((base + usual)[:-1][listened].min()))
-        if instants and min(instants) < segment.close_ns:
-            return MarketTime(max(min(instants), now_ns + 1))
+        stages = [] if _explained(listening) else _stages(int(usual[-1]), rules.timeout_ns)
+        due = np.array([int(base[-1]) + after for after, _ in stages[done : done + 1]], np.int64)
+        due = due[(due < closes[-1]) & (at_ns < closes[-1])]
+        if not done:
+            others = (base + usual)[:-1]
+            some = listened & (at_ns < closes[:-1]) & (others < closes[:-1])
+            due = np.append(due, others[some])
+        if len(due):
+            return MarketTime(max(int(due.min()), now_ns + 1))
     return None

@@ -21,6 +21,7 @@ from openbell.market.days import (
     dates_between,
     local_instant,
 )
+from openbell.market.products import edges
 
 Closed = Literal["both", "left"]
 
@@ -76,7 +77,7 @@ def resolve(day: TradingDay, text: str) -> int:
     """
     time_of_day = _parsed(text)
     if isinstance(time_of_day, int):
-        return time_of_day + (day.open_ns if text.startswith("open") else day.close_ns)
+        return time_of_day + _edge(day, text)
     places = _places(day, time_of_day, day.tz)
     return next((p for p in places if day.open_ns <= p <= day.close_ns), places[0])
 
@@ -95,12 +96,12 @@ def session_span(day: TradingDay, spec: SessionSpec) -> tuple[int, int]:
     starts: tuple[int, ...] = ()
     ends: tuple[int, ...] = ()
     if isinstance(start, int):
-        start_ns: int | None = start + (day.open_ns if spec.start[0] == "o" else day.close_ns)
+        start_ns: int | None = start + _edge(day, spec.start)
     else:
         starts = _places(day, start, tz)
         start_ns = _first(starts, [(s.open_ns, s.close_ns - 1) for s in day.segments])
     if isinstance(end, int):
-        end_ns: int | None = end + (day.open_ns if spec.end[0] == "o" else day.close_ns)
+        end_ns: int | None = end + _edge(day, spec.end)
     else:
         ends = _places(day, end, tz)
         end_ns = _first(ends, [(s.open_ns + 1, s.close_ns) for s in day.segments])
@@ -111,6 +112,11 @@ def session_span(day: TradingDay, spec: SessionSpec) -> tuple[int, int]:
     if end_ns is None:
         end_ns = min((p for p in ends if p >= start_ns), default=ends[0])
     return start_ns, end_ns + (MINUTE_NS if spec.closed == "both" else 0)
+
+
+def _edge(day: TradingDay, text: str) -> int:
+    """The open or the close that a time is relative to: that of the run's own segment."""
+    return day.main[0].open_ns if text.startswith("open") else day.main[-1].close_ns
 
 
 def _parsed(text: str) -> time | int:
@@ -208,7 +214,8 @@ def boundaries(
     """Instants after the open that no step may cross, ascending; the last is the close."""
     if step == "day":
         return (MarketTime(day.close_ns),)
-    instants = {s.open_ns for s in day.segments} | {s.close_ns for s in day.segments}
+    opens, closes = edges(day)
+    instants = opens | closes
     for window in windows:
         instants |= {window.start_ns, window.end_ns}
     if step == "bar":
@@ -217,6 +224,8 @@ def boundaries(
 
 
 def holds(day: TradingDay, windows: list[Window]) -> tuple[MarketTime, ...]:
-    """The boundaries at which something is over: rows that belong after one wait for it."""
-    over = {segment.close_ns for segment in day.segments} | {window.end_ns for window in windows}
-    return tuple(MarketTime(instant) for instant in sorted(over))
+    """The boundaries at which something is over: rows that belong after one wait for it.
+
+    Where symbols have hours of their own, some of them are over before the day is.
+    """
+    return tuple(sorted(edges(day)[1] | {window.end_ns for window in windows}))

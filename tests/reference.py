@@ -199,7 +199,7 @@ def answer(
             symbols if followed is None else followed,
         ),
         "derived": {n: derived_bars(day, cleaned.used, n) for n in derived_minutes},
-        "quality": {symbol: quality(day, cleaned.used[symbol]) for symbol in symbols},
+        "quality": {symbol: quality(day, cleaned.used[symbol], symbol) for symbol in symbols},
     }
 
 
@@ -216,7 +216,7 @@ def clean(
         symbol, ts = row[0], row[1]
         count = counts[symbol]
         count["rows"] += 1
-        segment = segment_of(day, ts)
+        segment = segment_of(day, ts, symbol)
         if segment is None:
             count["outside_hours"] += 1
             continue
@@ -254,8 +254,18 @@ def no_counts() -> Counts:
     }
 
 
-def segment_of(day: TradingDay, ts: int) -> Segment | None:
-    for segment in day.segments:
+def hours_of(day: TradingDay, symbol: str | None) -> tuple[Segment, ...]:
+    """A symbol's own hours; None: those of all together."""
+    if symbol is None or not day.products:
+        return day.segments
+    for product in day.products:
+        if symbol in product.symbols:
+            return product.segments
+    return day.products[0].segments
+
+
+def segment_of(day: TradingDay, ts: int, symbol: str | None = None) -> Segment | None:
+    for segment in hours_of(day, symbol):
         if segment.open_ns <= ts < segment.close_ns:
             return segment
     return None
@@ -285,20 +295,20 @@ def used_row(row: Row, segment: Segment, interval_ns: int | None) -> Used:
     return Used(ts, min(ts + interval_ns, segment.close_ns), open_, high, low, close, volume)
 
 
-def minutes_of(day: TradingDay) -> list[int]:
-    """Starts of all minutes inside the hours, ns UTC."""
+def minutes_of(day: TradingDay, symbol: str | None = None) -> list[int]:
+    """Starts of all minutes inside the hours, or inside a symbol's own, ns UTC."""
     return [
         minute
-        for segment in day.segments
+        for segment in hours_of(day, symbol)
         for minute in range(segment.open_ns, segment.close_ns, MINUTE_NS)
     ]
 
 
-def minutes_covered(day: TradingDay, rows: Sequence[Used]) -> set[int]:
+def minutes_covered(day: TradingDay, rows: Sequence[Used], symbol: str | None = None) -> set[int]:
     """Starts of the minutes that have a row: a tick in it, or a bar that covers part of it."""
     covered = set()
     for row in rows:
-        segment = segment_of(day, row.ts)
+        segment = segment_of(day, row.ts, symbol)
         assert segment is not None, "rows in use lie inside the hours"
         minute = row.ts - (row.ts - segment.open_ns) % MINUTE_NS
         covered.add(minute)
@@ -330,7 +340,9 @@ def session_levels(
                 "count": len(inside),
                 "first_ts": inside[0].ts if inside else None,
                 "last_ts": inside[-1].ts if inside else None,
-                "complete": set(minutes) <= minutes_covered(day, inside),
+                # Where it does not trade, nothing lacks: outside of its hours it is whole.
+                "complete": set(minutes) & set(minutes_of(day, symbol))
+                <= minutes_covered(day, inside, symbol),
             }
     return {
         "session": window.name,
@@ -511,7 +523,7 @@ def derived_bars(
     bars: dict[tuple[int, str], Derived] = {}
     for symbol, rows in used.items():
         for row in rows:  # in time order
-            segment = segment_of(day, row.ts)
+            segment = segment_of(day, row.ts, symbol)
             assert segment is not None, "rows in use lie inside the hours"
             bucket = row.ts - (row.ts - segment.open_ns) % (minutes * MINUTE_NS)
             bar = bars.get((bucket, symbol))
@@ -533,11 +545,11 @@ def derived_bars(
     return [bars[key] for key in sorted(bars)]
 
 
-def quality(day: TradingDay, rows: Sequence[Used]) -> Quality:
-    covered = minutes_covered(day, rows)
-    expected = len(minutes_of(day))
+def quality(day: TradingDay, rows: Sequence[Used], symbol: str) -> Quality:
+    covered = minutes_covered(day, rows, symbol)
+    expected = len(minutes_of(day, symbol))
     gaps = 0
-    for segment in day.segments:
+    for segment in hours_of(day, symbol):
         missing_before = False  # each segment starts anew, so that no run crosses a break
         for minute in range(segment.open_ns, segment.close_ns, MINUTE_NS):
             missing = minute not in covered
@@ -633,7 +645,7 @@ def answer_as_arrived(
         "derived": {
             n: [bars[key] for key in sorted(bars)] for n, bars in unfolding.derived().items()
         },
-        "quality": {symbol: quality(day, of_symbol[symbol]) for symbol in symbols},
+        "quality": {symbol: quality(day, of_symbol[symbol], symbol) for symbol in symbols},
         "late": unfolding.late,
     }
 
@@ -649,7 +661,7 @@ def arrivals(
     for symbol in symbols:
         cleaned.counts[symbol]["ohlc_outside"] = 0
     for position, given in enumerate(rows):
-        segment = segment_of(day, given[1])
+        segment = segment_of(day, given[1], given[0])
         if segment is None or position in bad:
             continue
         row = used_row(given, segment, interval_ns)
@@ -692,7 +704,9 @@ class Unfolding:
             if session["status"] == "COMPLETED"
         }
         # Rows wait at these for what belongs before them.
-        self.holds = sorted({*self.ends.values(), *(s.close_ns for s in day.segments)})
+        closes = {s.close_ns for symbol in (None, *symbols) for s in hours_of(day, symbol)}
+        closes |= {s.close_ns for product in day.products for s in product.segments}
+        self.holds = sorted({*self.ends.values(), *closes})
         self.open = set(self.ends)
         self.waiting: list[Arrival] = []
         self.handed_out: list[Arrival] = []
@@ -756,17 +770,17 @@ class Unfolding:
         }
         session = session_levels(self.day, self.interval_ns, in_time_order, self.windows[name])
         self.sessions[name] = session
-        partial = self.interval_ns is None and self.lacks_part_of(session)
         for symbol, levels in session["levels"].items():
-            levels["complete"] &= not partial
+            if self.interval_ns is None and self.lacks_part_of(session, symbol):
+                levels["complete"] = False
             if symbol not in self.followed:
                 continue
             self.watches[name, symbol] = Watch(levels["high"], levels["low"], self.rules)
 
-    def lacks_part_of(self, session: SessionAnswer) -> bool:
+    def lacks_part_of(self, session: SessionAnswer, symbol: str) -> bool:
         return any(
             minute <= lacking.until_ns and lacking.from_ns < minute + MINUTE_NS
-            for minute in minutes_of(self.day)
+            for minute in minutes_of(self.day, symbol)
             if session["start_ns"] <= minute and minute + MINUTE_NS <= session["end_ns"]
             for lacking in self.lacking
         )
@@ -778,7 +792,7 @@ class Unfolding:
         )
         late_bars = False
         for minutes in self.derived_minutes:
-            end = self.bucket(row, minutes)[1]
+            end = self.bucket(symbol, row, minutes)[1]
             if self.has_passed(known, end) or self.reached >= end:
                 late_bars = True
             else:
@@ -831,8 +845,8 @@ class Unfolding:
         last = max(reversed(rows), key=lambda row: row.ts)
         return {"symbol": companion, "price": last.close, "ts": last.ts}
 
-    def bucket(self, row: Used, minutes: int) -> tuple[int, int]:
-        segment = segment_of(self.day, row.ts)
+    def bucket(self, symbol: str, row: Used, minutes: int) -> tuple[int, int]:
+        segment = segment_of(self.day, row.ts, symbol)
         assert segment is not None, "rows in use lie inside the hours"
         length = minutes * MINUTE_NS
         start = row.ts - (row.ts - segment.open_ns) % length
@@ -845,7 +859,7 @@ class Unfolding:
         }
         rows: dict[tuple[int, int, str], list[Used]] = {}
         for minutes, (symbol, row, _, _) in self.in_bars:
-            rows.setdefault((minutes, self.bucket(row, minutes)[0], symbol), []).append(row)
+            rows.setdefault((minutes, self.bucket(symbol, row, minutes)[0], symbol), []).append(row)
         for (minutes, start, symbol), came in rows.items():
             in_time_order = sorted(came, key=lambda row: row.ts)
             volume = 0.0

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
+from itertools import pairwise
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from reference import Answer, Row, Rules, Window, answer
 
 from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, RawRows
-from openbell.market.days import MINUTE_NS, SECOND_NS, Segment, TradingDay
+from openbell.market.days import MINUTE_NS, SECOND_NS, ProductHours, Segment, TradingDay
 
 SYMBOLS = ("AAPL", "BANKNIFTY", "NIFTY", "XRP/ETH")
 NAMES = ("Morning Opening", "Lunch Break", "Afternoon", "Mid Morning")  # on purpose not sorted
@@ -129,6 +130,51 @@ def trading_days(draw: st.DrawFn, minutes_max: int = 120) -> TradingDay:
     return TradingDay(place.date, place.tz, tuple(segments))
 
 
+@st.composite
+def with_products(
+    draw: st.DrawFn, day: TradingDay, symbols: tuple[str, ...], interval_ns: int
+) -> TradingDay:
+    """The day, of which some symbols trade one part and others another."""
+    hours = [draw(cut(day, interval_ns)) for _ in range(draw(st.integers(1, 3)))]
+    of_each = [draw(st.integers(0, len(hours) - 1)) for _ in symbols]
+    products = tuple(
+        ProductHours(
+            f"product {n}",
+            segments,
+            tuple(sorted(s for s, of in zip(symbols, of_each, strict=True) if of == n and n)),
+        )
+        for n, segments in enumerate(hours)
+    )
+    return replace(day, segments=in_all(hours), products=products)
+
+
+@st.composite
+def cut(draw: st.DrawFn, day: TradingDay, interval_ns: int) -> tuple[Segment, ...]:
+    """Hours inside the day's, by whole bars: begun later, over earlier, or with a segment less."""
+    found = []
+    for segment in day.segments:
+        edges = [*range(segment.open_ns, segment.close_ns, interval_ns), segment.close_ns]
+        opens = draw(st.sampled_from((0, 0, 1, 5, 7)))
+        closes = len(edges) - 1 - draw(st.sampled_from((0, 0, 1, 4, 10)))
+        if opens < closes:
+            found.append(Segment(edges[opens], edges[closes]))
+    kept = [of for of in found if draw(st.integers(0, 3))] or found
+    return tuple(kept) or day.segments
+
+
+def in_all(hours: Sequence[tuple[Segment, ...]]) -> tuple[Segment, ...]:
+    """All that lies in some of the hours, in whole nanoseconds between edges, put together."""
+    edges = sorted({at for of in hours for s in of for at in (s.open_ns, s.close_ns)})
+    found: list[Segment] = []
+    for begins, ends in pairwise(edges):
+        if not any(s.open_ns <= begins < s.close_ns for of in hours for s in of):
+            continue
+        if found and found[-1].close_ns == begins:
+            begins = found.pop().open_ns
+        found.append(Segment(begins, ends))
+    return tuple(found)
+
+
 def at(place: Place, wall: str) -> int:
     return TradingDay(place.date, place.tz, ()).instant(time.fromisoformat(wall))
 
@@ -193,14 +239,18 @@ def cases(
     minutes_max: int = 120,
     interval_ns: int = MINUTE_NS,
     clean: bool = False,
+    own_hours: bool = False,
 ) -> Case:
     """A day with its rows, sessions, rules and companions.
 
     `interval_ns` is the bars' length. With `clean`, rows are in time order for each symbol, and
-    none is unusable, replaced or outside the hours; holes and equal ticks stay.
+    none is unusable, replaced or outside the hours; holes and equal ticks stay. With `own_hours`,
+    symbols may have different hours; their rows lie in all of the day's.
     """
     day = draw(trading_days(minutes_max))
     symbols = tuple(draw(st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=4, unique=True)))
+    if own_hours and draw(st.integers(0, 7)):
+        day = draw(with_products(day, symbols, interval_ns))
     rows: list[Row] = []
     for symbol in symbols:
         if kind == "bars":

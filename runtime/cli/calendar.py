@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,7 @@ from openbell.runtime.cli.words import hours_of, one_line
 
 if TYPE_CHECKING:
     from openbell.market.calendar import Calendar, Explanation
-    from openbell.market.days import TradingDay
+    from openbell.market.days import Segment, TradingDay
 
 
 def calendar(
@@ -29,14 +29,20 @@ def calendar(
         str | None, typer.Option("--to", help="Last day; the first if not given.", metavar="DATE")
     ] = None,
     segment: Annotated[
-        str | None, typer.Option(help="Product: equity, equity_fno, index or futures.")
+        str | None,
+        typer.Option(help="Product: equity, equity_fno, index or futures; all: each of them."),
+    ] = None,
+    symbol: Annotated[
+        str | None,
+        typer.Option(help="One symbol's own hours, by the configuration.", metavar="SYMBOL"),
     ] = None,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Show each day's hours, which layer they come from, and why."""
     from openbell.hosttime import today
-    from openbell.market.calendar import open_calendar
+    from openbell.market.calendar import SEGMENTS, open_calendar
+    from openbell.market.products import ProductRule
     from openbell.runtime.intake.hours import calendar_for
 
     asked = given_day("--from", start), given_day("--to", end)
@@ -45,50 +51,77 @@ def calendar(
     if last < first:
         raise InputError(f"--to is {last}; write a day that is not before --from, {first}")
     file = configuration_file(config) if exchange is None else config
+    every: tuple[ProductRule, ...] = ()
+    if segment == "all":
+        segment, every = SEGMENTS[0], tuple(ProductRule(of, of) for of in SEGMENTS)
     if file is not None:
         given = {"exchange": exchange, "segment": segment}
         with naming(file):
-            opened = calendar_for(configuration(file, given), first, last)
+            opened = calendar_for(configuration(file, given), first, last, every)
     elif exchange is not None:
-        opened = open_calendar(exchange, first, last, segment=segment or "equity")
+        opened = open_calendar(
+            exchange, first, last, segment=segment or SEGMENTS[0], segments=every
+        )
     else:
         raise InputError("no exchange; name one, e.g. openbell calendar XNYS, or pass --config")
     if json:
-        for line in calendar_lines(opened, first, last):
+        for line in calendar_lines(opened, first, last, symbol):
             print(line)
     else:
-        print_calendar(opened, first, last)
+        print_calendar(opened, first, last, symbol)
 
 
-def calendar_lines(calendar: Calendar, first: date, last: date) -> Iterator[str]:
-    """One object a date of a range."""
-    for asked, explained in _explained(calendar, first, last):
+def calendar_lines(
+    calendar: Calendar, first: date, last: date, symbol: str | None = None
+) -> Iterator[str]:
+    """One object a date of a range; of one symbol its own hours."""
+    from openbell.market.days import minutes_of
+
+    for asked, explained in _explained(calendar, first, last, symbol):
         day = explained.day
         yield one_line(
             {
                 "date": asked,
                 "open": day is not None,
                 "tz": calendar.tz,
-                "hours": _all_hours(day),
+                "hours": _all_hours(day, day.segments) if day else [],
                 "minutes": day.minutes_expected() if day else 0,
                 "kind": day.kind if day else "closed",
                 "layer": explained.layer,
                 "reason": explained.reason,
+                "segments": [
+                    {
+                        "segment": of.product,
+                        "symbols": of.symbols,
+                        "hours": _all_hours(day, of.segments),
+                        "minutes": minutes_of(of.segments),
+                        "layer": of.layer,
+                        "reason": of.reason,
+                    }
+                    for of in day.products
+                ]
+                if day
+                else [],
             }
         )
 
 
-def print_calendar(calendar: Calendar, first: date, last: date) -> None:
+def print_calendar(calendar: Calendar, first: date, last: date, symbol: str | None = None) -> None:
     """Every date of a range: its hours, which layer they come from, and why."""
     from rich.console import Console
 
+    from openbell.market.days import minutes_of
     from openbell.runtime.cli.tables import add_number, new_table, show
 
-    table = new_table(f"{calendar.exchange}, times in {calendar.tz}")
-    for name in ("date", "hours"):
-        table.add_column(name, no_wrap=True)
+    of = "" if symbol is None else f", {symbol}"
+    table = new_table(f"{calendar.exchange}{of}, times in {calendar.tz}")
+    dates = list(_explained(calendar, first, last, symbol))
+    differ = any(explained.day is not None and explained.day.products for _, explained in dates)
+    table.add_column("date", no_wrap=True)
+    if differ:
+        table.add_column("segment")
+    table.add_column("hours", no_wrap=True)
     add_number(table, "minutes")
-    dates = list(_explained(calendar, first, last))
     words = {word for _, explained in dates for word in explained.layer.split()}
     console = Console()
     narrow = console.is_terminal and console.width < 100
@@ -96,21 +129,39 @@ def print_calendar(calendar: Calendar, first: date, last: date) -> None:
     table.add_column("why", overflow="fold")
     for asked, explained in dates:
         day = explained.day
-        table.add_row(
-            f"{asked:%a %Y-%m-%d}",
-            "\n".join(_all_hours(day)) or "closed",
-            f"{day.minutes_expected():,}" if day else "",
-            explained.layer,
-            explained.reason or (day.kind if day else ""),
-        )
+        written = f"{asked:%a %Y-%m-%d}"
+        if day is None or not day.products:
+            table.add_row(
+                written,
+                *([""] if differ else []),
+                "\n".join(_all_hours(day, day.segments)) if day else "closed",
+                f"{day.minutes_expected():,}" if day else "",
+                explained.layer,
+                explained.reason or (day.kind if day else ""),
+            )
+            continue
+        for place, product in enumerate(day.products):
+            table.add_row(
+                written if place == 0 else "",
+                product.product,
+                "\n".join(_all_hours(day, product.segments)),
+                f"{minutes_of(product.segments):,}",
+                product.layer,
+                product.reason or day.kind,
+            )
     show(table)
 
 
-def _explained(calendar: Calendar, first: date, last: date) -> Iterator[tuple[date, Explanation]]:
+def _explained(
+    calendar: Calendar, first: date, last: date, symbol: str | None
+) -> Iterator[tuple[date, Explanation]]:
+    from openbell.market.products import of_symbol
+
     for ahead in range((last - first).days + 1):
         asked = first + timedelta(days=ahead)
-        yield asked, calendar.explain(asked)
+        explained = calendar.explain(asked)
+        yield asked, explained if symbol is None else of_symbol(explained, symbol)
 
 
-def _all_hours(day: TradingDay | None) -> list[str]:
-    return [hours_of(day, s.open_ns, s.close_ns) for s in day.segments] if day else []
+def _all_hours(day: TradingDay, segments: Iterable[Segment]) -> list[str]:
+    return [hours_of(day, s.open_ns, s.close_ns) for s in segments]

@@ -34,6 +34,7 @@ from pydantic_core import PydanticCustomError
 from openbell.market.exchanges import canonical
 from openbell.market.hours import RegularHours
 from openbell.market.hours import Span as TradingSpan
+from openbell.market.products import ProductRule
 from openbell.runtime.config import values
 from openbell.runtime.config.pace import Pace, replay_at
 from openbell.runtime.config.values import Buffer, Duration, Rearm, SessionTime, Size
@@ -60,6 +61,7 @@ DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
 instruments says is kept beside the configuration, as it is another one from day to day."""
 
 ONLY_WHERE_SET: dict[str, frozenset[str]] = {
+    "calendar": frozenset({"segments"}),
     "data": frozenset({"allow_negative_prices", "csv", "files", "order", "time_shift"}),
     "instruments": frozenset({"columns", "date_format", "filters", "layout", "segments"}),
 }
@@ -77,7 +79,7 @@ ROW_RULES = ("revisions", "size_is", "dedupe", "on_partial")
 """Keys of `feed` that say what rows mean that are taken in the order in which they came; part of what
 determines the answers where they are not at their default."""
 
-READ_AGAIN = frozenset({"special_sessions", "closures", "early_closes"})
+READ_AGAIN = frozenset({"special_sessions", "closures", "early_closes", "segments"})
 """Keys of `calendar` that are read for each day where days follow each other by the host's clock: the
 record has each day's hours, and keeps them."""
 
@@ -825,6 +827,9 @@ class DayConfig(Section):
     )
 
 
+Segment = Literal["equity", "equity_fno", "index", "futures"]
+
+
 class CalendarConfig(Section):
     """Your own corrections of the exchange's calendar."""
 
@@ -848,6 +853,26 @@ class CalendarConfig(Section):
     early_closes: Mapping[Date, Wall] = Field(
         default={}, description='Days that close early: `{2024-07-03: "13:00"}`.'
     )
+    segments: Mapping[Text, Segment | Mapping[Date, Segment]] = Field(
+        default={},
+        description="Symbols, or patterns of them, that are another product than `segment`, e.g. "
+        '`{"*FUT": futures, RELIANCE: equity_fno}`; by date: `{RELIANCE: {2026-08-03: equity_fno}}`. '
+        "Each has the hours of its own.",
+    )
+
+    def product_rules(self) -> tuple[ProductRule, ...]:
+        """What `segments` says."""
+        found: list[ProductRule] = []
+        for symbols, of in self.segments.items():
+            if isinstance(of, str):
+                found.append(ProductRule(symbols, of))
+                continue
+            since = sorted(of)
+            found += [
+                ProductRule(symbols, of[first], first, until)
+                for first, until in zip(since, [*since[1:], None], strict=True)
+            ]
+        return tuple(found)
 
     def _contradictions(self) -> Iterator[Problem]:
         hours = {**self.special_sessions, **self.early_closes}
@@ -1121,7 +1146,7 @@ class Config(Section):
         "exchange_calendars or pandas_market_calendars, or `24/7`.",
         examples=["XNYS"],
     )
-    segment: Literal["equity", "equity_fno", "index", "futures"] = Field(
+    segment: Segment = Field(
         default="equity", description="Product, where an exchange's hours depend on it."
     )
     symbols: Symbols = Field(
@@ -1241,7 +1266,7 @@ class Config(Section):
         if self.by_the_wall:
             kept["clock"]["time"] = "wall"
             for key in READ_AGAIN:
-                del kept["calendar"][key]
+                kept["calendar"].pop(key, None)
         return kept
 
     def _row_rules(self) -> dict[str, str]:
@@ -1269,6 +1294,8 @@ class Config(Section):
             partly = DIGEST_LEAVES_OUT.get(key) is not None or key in {*OF_LIVE_DAYS, "calendar"}
             if partly:
                 at_default = ONLY_WHERE_SET.get(key, frozenset()) - value.keys()
+                if key == "calendar" and kept["clock"].get("time") == "wall":
+                    at_default -= READ_AGAIN
                 others = {name: of for name, of in written[key].items() if name not in at_default}
                 value = {**others, **value}
             written[key] = value

@@ -10,10 +10,12 @@ from datetime import date, time
 from openbell.adapters.sources import Source
 from openbell.market.days import (
     ONE_DAY,
+    Segment,
     TradingDay,
     dates_between,
     local_instant,
 )
+from openbell.market.products import own_hours
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ class Held:
     def has_row(self, day: TradingDay) -> bool:
         if self.dates.keys().isdisjoint(day.local_dates):
             return False
-        return any(
-            len(self.source.read(segment.open_ns, segment.close_ns, self.symbols)) > 0
-            for segment in day.segments
-        )
+        return any(self._has_row(day, segment) for segment in day.segments)
+
+    def _has_row(self, day: TradingDay, segment: Segment) -> bool:
+        raw = self.source.read(segment.open_ns, segment.close_ns, self.symbols)
+        own = own_hours(day, raw.symbols)
+        return len(raw) > 0 if own is None else bool(own.holds(raw.code, raw.ts).any())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from openbell.errors import CalendarError
 from openbell.market.calendar import Calendar, coverage, open_calendar
 from openbell.market.days import TradingDay
+from openbell.market.products import ProductRule
 from openbell.runtime.config import Config
 
 _BEFORE, _AFTER = timedelta(days=2), timedelta(days=4)
@@ -17,8 +18,16 @@ _BEFORE, _AFTER = timedelta(days=2), timedelta(days=4)
 evening is Monday's, and the time zone of the hours may be another one than that of the dates."""
 
 
-def calendar_for(config: Config, first: date, last: date) -> Calendar:
-    """The configured exchange's calendar, with the configuration's own corrections over it."""
+def calendar_for(
+    config: Config, first: date, last: date, others: Sequence[ProductRule] = ()
+) -> Calendar:
+    """The configured exchange's calendar, with the configuration's own corrections over it.
+
+    Parameters
+    ----------
+    others : sequence
+        Products of symbols, for what `calendar.segments` doesn't name.
+    """
     return open_calendar(
         config.exchange,
         first,
@@ -29,6 +38,7 @@ def calendar_for(config: Config, first: date, last: date) -> Calendar:
         early_closes=config.calendar.early_closes,
         hours=config.calendar.hours or (),
         tz=config.calendar.timezone,
+        segments=(*others, *config.calendar.product_rules()),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -19,7 +19,7 @@ from loguru import logger
 from openbell import __version__
 from openbell.adapters.stores import JournalEntry, Step, Store
 from openbell.errors import InputError, OpenbellError, StoreError
-from openbell.market.days import TradingDay
+from openbell.market.days import Segment, TradingDay
 from openbell.market.instruments import NO_CONTRACTS
 from openbell.messages.control import Roll, Start
 from openbell.messages.time import Grant
@@ -228,12 +228,11 @@ class Recording:
         ]
         era = era_on(eras, of.trading_date)
         config = self._config_on(eras, of.trading_date)
-        zone, segments = "", tuple[tuple[int, int], ...]()
+        today: TradingDay | None = None
         if whole:
             today, first, carried = self._beginning(eras, of, steps[0])
             steps[0] = first
             kept.insert(0, carried)
-            zone, segments = today.tz, tuple((s.open_ns, s.close_ns) for s in today.segments)
         options = data_options(config)
         return RecordedDay(
             About(
@@ -250,8 +249,11 @@ class Recording:
                 last=until,
                 digest=steps[-1].digest.hex(),
                 rows=sum(len(part.ts) for part in came.values()),
-                zone=zone,
-                segments=segments,
+                zone="" if today is None else today.tz,
+                segments=() if today is None else _spans(today.segments),
+                products=()
+                if today is None
+                else tuple((of.product, _spans(of.segments), of.symbols) for of in today.products),
                 until_ns=steps[-1].market_ns,
                 not_used=self._not_used(),
                 kept=tuple(entry.name for entry in kept),
@@ -318,6 +320,10 @@ def _entered(entry: JournalEntry) -> int:
 
 def _no_rows(wanted: object) -> Any:
     raise StoreError(f"{wanted}: a day does not begin with rows")
+
+
+def _spans(segments: Iterable[Segment]) -> tuple[tuple[int, int], ...]:
+    return tuple((s.open_ns, s.close_ns) for s in segments)
 
 
 def _start(grant: Grant, of: date, days: Sequence[TradingDay]) -> Start:

@@ -515,7 +515,7 @@ class DurableRun:
             now = self._day_after(today.date - ONE_DAY)
         except CalendarError:  # as when the day rolls
             return
-        if now is None or (now.date, now.segments) == (today.date, today.segments):
+        if now is None or (now.date == today.date and now.hours == today.hours):
             return
         if of_day.phase == "load":
             self.engine.reopen(today, now)
@@ -546,7 +546,7 @@ class DurableRun:
             return
         today = of_day.day
         now = next((planned for planned in self.plan.days if planned.date == today.date), None)
-        if now is None or now.segments != today.segments:
+        if now is None or now.hours != today.hours:
             if of_day.phase == "load":
                 self._calendar_seen = None  # it is looked at soon: that day waits for its open
             else:

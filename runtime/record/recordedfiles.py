@@ -235,4 +235,6 @@ def _metadata(about: About) -> dict[bytes, bytes]:
     fields = asdict(about)
     if about.contracts is None:  # an older version reads those that have none
         del fields["contracts"]
+    if not about.products:
+        del fields["products"]
     return {ABOUT: json.dumps(fields, sort_keys=True).encode()}

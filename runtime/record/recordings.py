@@ -34,7 +34,7 @@ from openbell.market.bars import (
     Prices,
     RawRows,
 )
-from openbell.market.days import EPOCH, MarketTime, Nanoseconds, Segment, TradingDay
+from openbell.market.days import EPOCH, MarketTime, Nanoseconds, ProductHours, Segment, TradingDay
 from openbell.runtime.record import journal
 from openbell.runtime.record.feedlog import Came, column_or_none
 
@@ -110,6 +110,9 @@ class About:
     zone: str = ""
     segments: tuple[tuple[int, int], ...] = ()
     """The day's hours, ns UTC, and their time zone: of the first part."""
+    products: tuple[tuple[str, tuple[tuple[int, int], ...], tuple[str, ...]], ...] = ()
+    """Where symbols had different hours, each product's: its name, hours and symbols, as of
+    `TradingDay.products`."""
     until_ns: int = EPOCH
     """Market time that it has come to."""
     closed: bool = False
@@ -131,7 +134,12 @@ class About:
     @property
     def day(self) -> TradingDay:
         """Its hours; where they come from is not told."""
-        return TradingDay(self.date, self.zone, tuple(Segment(*of) for of in self.segments))
+        products = tuple(
+            ProductHours(name, tuple(Segment(*of) for of in hours), symbols)
+            for name, hours, symbols in self.products
+        )
+        hours = tuple(Segment(*of) for of in self.segments)
+        return TradingDay(self.date, self.zone, hours, products=products)
 
     @property
     def begun(self) -> bool:
@@ -384,6 +392,10 @@ def about_file(stem: Path) -> About | None:
             )
         fields |= {name: tuple(fields[name]) for name in ("symbols", "kept")}
         fields["segments"] = tuple((opens, closes) for opens, closes in fields["segments"])
+        fields["products"] = tuple(
+            (product, tuple((opens, closes) for opens, closes in hours), tuple(symbols))
+            for product, hours, symbols in fields.get("products", ())
+        )
         return About(**fields)
     except (KeyError, TypeError, ValueError, pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error

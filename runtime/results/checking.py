@@ -143,7 +143,7 @@ def quality_map(config: Config, on_day: OnDay | None = None) -> tuple[DayMap, ..
                     day=data.day,
                     quality=_quality(data, source, seen),
                     gaps=gaps(data.day, data.symbols, slot_ns, seen),
-                    kinds=minute_kinds(data.day, slots, bars.present, bars.volume),
+                    kinds=minute_kinds(data.day, data.symbols, slots, bars.present, bars.volume),
                 )
             )
         return tuple(found)

@@ -11,6 +11,7 @@ import numpy as np
 from openbell.market.bars import Mask, RowBatch
 from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.market.levels import is_inside
+from openbell.market.products import own_hours
 from openbell.market.touches import Point, Refused, Side, sides
 from openbell.market.windows import SessionSpec, Window, session_window
 from openbell.runtime.config import Config
@@ -74,7 +75,9 @@ def _session(
     inside = is_inside(rows, window.start_ns, window.end_ns)
     in_time = rows.taken(inside & (passed < window.end_ns))
     at = np.unique(np.searchsorted(window.slots, in_time.ts, side="right") - 1)
-    missing = np.delete(window.slots, at[at >= 0])
+    own = own_hours(day, (witness.symbol,))
+    slots = window.slots if own is None else window.slots[own.slots(window.slots)[:, 0]]
+    missing = np.setdiff1d(slots, window.slots[at[at >= 0]])
     if (completed := witness.completed.get(spec.name)) is None:
         # A minute that is not over yet lacks nothing.
         missing = missing[missing + (interval_ns or MINUTE_NS) <= reached_ns]
@@ -101,8 +104,8 @@ def _session(
         start=moment(window.start_ns),
         end=moment(window.end_ns),
         rows=len(in_time) if completed is None else completed.count,
-        seen=len(window.slots) - len(missing) if completed is not None else len(at),
-        expected=len(window.slots),
+        seen=len(slots) - len(missing) if completed is not None else len(at),
+        expected=len(slots),
         missing=tuple(moment(ns) for ns in missing.tolist()),
         complete=None if completed is None else bool(completed.armed.complete[0]),
         late=tuple(
@@ -229,6 +232,8 @@ def _data(witness: Witness, reached_ns: int) -> SymbolData:
     seen = np.zeros(len(starts), np.bool_)
     seen[np.searchsorted(starts, rows.ts, side="right") - 1] = True
     expected = ends <= reached_ns
+    if (own := own_hours(day, (witness.symbol,))) is not None:
+        expected &= own.slots(starts)[:, 0]
     expected |= seen
 
     def count(name: str) -> int:

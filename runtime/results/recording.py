@@ -217,7 +217,9 @@ class Recorder:
                 ]
                 for of in (self._bars, self._bars_again)
             )
-            found[minutes] = (replaced(parts, again),) if again else tuple(parts)
+            # Where symbols have hours of their own, some bars are over before others that began first.
+            differ = self._opened is not None and bool(self._opened.day.products)
+            found[minutes] = (replaced(parts, again),) if again or differ else tuple(parts)
         return found
 
     def _take(self, day: DayResult) -> None:

@@ -143,7 +143,7 @@ def _taken(world: WallWorld, lived: Lived, grant: Grant, position: int) -> int:
                 lived.ahead += 1
                 continue
             lived.rows.append(pushed.row)
-            segment = segment_of(lived.day, pushed.row[1])
+            segment = segment_of(lived.day, pushed.row[1], pushed.row[0])
             if segment is not None and _is_usable(world, lived.day, pushed.row):
                 end = pushed.row[1] + (world.scenario.interval_ns or 0)
                 lived.known = max(lived.known, min(end, segment.close_ns))
@@ -156,7 +156,7 @@ def _is_of(world: WallWorld, today: TradingDay, row: Row) -> bool:
 
 
 def _is_usable(world: WallWorld, today: TradingDay, row: Row) -> bool:
-    segment = segment_of(today, row[1])
+    segment = segment_of(today, row[1], row[0])
     watched = row[0] in world.scenario.symbols
     return (
         watched

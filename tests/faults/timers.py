@@ -268,7 +268,7 @@ class WallProcess(Process):
         if of_day.position < 0 or row[0] not in self.world.scenario.symbols:
             return
         today, heard = of_day.day, self.world.heard
-        segment = segment_of(today, row[1])
+        segment = segment_of(today, row[1], row[0])
         usable = segment and bad_reason(row, segment, self.world.scenario.interval_ns) is None
         if usable and row[1] > heard.get(today.date, (0, 0))[0]:
             heard[today.date] = (row[1], host_ns)

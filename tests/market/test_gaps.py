@@ -68,7 +68,7 @@ def test_minutes_are_traded_idle_or_missing_where_volume_tells() -> None:
     volume[:, 3] = np.nan
     volume[~present] = np.nan
 
-    kinds = minute_kinds(TWO_SEGMENTS, MINUTE_NS, present, volume)
+    kinds = minute_kinds(TWO_SEGMENTS, SYMBOLS, MINUTE_NS, present, volume)
 
     # The second symbol has no volume all day, as an index; the third has no row.
     assert kinds.traded.tolist() == [5, NOT_TOLD, 0, NOT_TOLD]
@@ -80,6 +80,6 @@ def test_bars_that_a_close_cuts_short_count_the_minutes_they_have() -> None:
     present = np.ones((3, 1), np.bool_)
     present[1] = False
 
-    kinds = minute_kinds(TWO_SEGMENTS, 5 * MINUTE_NS, present, np.ones((3, 1)))
+    kinds = minute_kinds(TWO_SEGMENTS, ("A",), 5 * MINUTE_NS, present, np.ones((3, 1)))
 
     assert (kinds.traded[0], kinds.idle[0], kinds.missing[0]) == (10, 0, 2)

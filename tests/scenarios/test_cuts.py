@@ -9,7 +9,9 @@ from strategies import Case, cases
 
 from openbell.actors import keeper
 
-ONE_DAY = st.one_of(cases("bars", minutes_max=60), cases("ticks", minutes_max=60))
+ONE_DAY = st.one_of(
+    cases("bars", minutes_max=60, own_hours=True), cases("ticks", minutes_max=60, own_hours=True)
+)
 
 
 @st.composite
@@ -54,7 +56,7 @@ def test_a_day_in_one_step_gives_what_steps_between_boundaries_give(case: Case) 
     assert outputs(at_once)[:-1] == outputs(drained(of_cases([case])))[:-1]
 
 
-@given(case=cases("ticks", minutes_max=20))
+@given(case=cases("ticks", minutes_max=20, own_hours=True))
 def test_a_step_a_tick_time_gives_the_same(case: Case) -> None:
     instants = {row[1] for row in case.rows}
     inside = sorted(t for t in instants if case.day.open_ns < t < case.day.close_ns)

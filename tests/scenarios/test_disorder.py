@@ -144,7 +144,11 @@ def test_a_symbol_that_is_only_read_reports_no_break() -> None:
 
 @settings(max_examples=40)
 @given(
-    case=st.one_of(cases("bars", minutes_max=40), cases("ticks", minutes_max=40)), data=st.data()
+    case=st.one_of(
+        cases("bars", minutes_max=40, own_hours=True),
+        cases("ticks", minutes_max=40, own_hours=True),
+    ),
+    data=st.data(),
 )
 def test_a_random_day_in_disorder_is_answered_as_the_reference_does(
     case: Case, data: st.DataObject
@@ -210,7 +214,12 @@ def with_whole_volume(row: Row) -> Row:
 
 
 @settings(max_examples=30)
-@given(case=st.one_of(cases("bars", minutes_max=40), cases("ticks", minutes_max=40)))
+@given(
+    case=st.one_of(
+        cases("bars", minutes_max=40, own_hours=True),
+        cases("ticks", minutes_max=40, own_hours=True),
+    )
+)
 def test_steps_may_end_anywhere_in_a_day_in_disorder(case: Case) -> None:
     rows = tuple(random.Random(len(case.rows)).sample(case.rows, len(case.rows)))
     run = of_cases([replace(case, rows=rows)], order="arrival", lateness_ns=20 * SECOND_NS)

@@ -22,7 +22,10 @@ from openbell.market.days import MINUTE_NS, SECOND_NS
 
 @settings(max_examples=60)
 @given(
-    case=st.one_of(cases("bars", minutes_max=40), cases("ticks", minutes_max=40)),
+    case=st.one_of(
+        cases("bars", minutes_max=40, own_hours=True),
+        cases("ticks", minutes_max=40, own_hours=True),
+    ),
     cuts=st.lists(st.integers(0, 200), max_size=30),
     lateness_ns=st.sampled_from((0, SECOND_NS, 90 * SECOND_NS)),
     seed=st.integers(0, 2**32 - 1),

@@ -19,7 +19,9 @@ from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.kernel.dispatchers import Dispatcher, Inline
 from openbell.runtime.kernel.wiring import edges, wiring
 
-ONE_DAY = st.one_of(cases("bars", minutes_max=40), cases("ticks", minutes_max=40))
+ONE_DAY = st.one_of(
+    cases("bars", minutes_max=40, own_hours=True), cases("ticks", minutes_max=40, own_hours=True)
+)
 
 
 def nothing_is_in_flight(dispatcher: Dispatcher, cells: Mapping[str, Cell]) -> None:

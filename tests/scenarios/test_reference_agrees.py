@@ -45,6 +45,19 @@ def test_a_day_knows_nothing_of_the_day_before(pair: tuple[Case, Case]) -> None:
     agrees(days if first.day.date < second.day.date else days[:1])
 
 
+@given(
+    case=st.one_of(
+        cases("bars", own_hours=True),
+        cases("bars", interval_ns=FIVE, own_hours=True),
+        cases("ticks", own_hours=True),
+    )
+)
+def test_symbols_with_hours_of_their_own_are_answered_as_the_reference_answers_them(
+    case: Case,
+) -> None:
+    agrees([case])
+
+
 def agrees(days: list[Case]) -> None:
     for seen in agree(days):
         event(seen)

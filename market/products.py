@@ -1,0 +1,228 @@
+"""Symbols of one run whose hours differ: which product each is, and what of a day is its own.
+
+A day whose symbols all have the same hours knows nothing of products, so that nothing is looked up
+there. On others each symbol's rows count inside its own hours only; the day's grid is that of all
+hours together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from fnmatch import fnmatchcase
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from openbell.market.bars import Codes, Mask
+from openbell.market.days import (
+    Explanation,
+    MarketTime,
+    Nanoseconds,
+    ProductHours,
+    Segment,
+    TradingDay,
+    minutes_of,
+)
+from openbell.market.results import Counts
+
+_PATTERN = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRule:
+    """Which product some symbols are, while it holds."""
+
+    symbols: str
+    """A name, or a pattern of names such as `NIFTY*FUT`."""
+    product: str
+    since: date | None = None
+    """First date; None: from the beginning."""
+    until: date | None = None
+    """First date on which it does not hold any more; None: it does for ever."""
+
+    def holds(self, on: date) -> bool:
+        return (self.since is None or self.since <= on) and (self.until is None or on < self.until)
+
+
+def rules_on(rules: Iterable[ProductRule], on: date) -> dict[str, str]:
+    """Name or pattern → product on a date; of rules for the same symbols the last counts."""
+    return {rule.symbols: rule.product for rule in rules if rule.holds(on)}
+
+
+def segment_of(rules: Iterable[ProductRule], symbol: str, on: date) -> str | None:
+    """The product of a symbol on a date; None: no rule names it, so it has the run's `segment`."""
+    (found,) = _products(tuple(rules_on(rules, on).items()), (symbol,))
+    return found
+
+
+@lru_cache(maxsize=16)  # days share what is named, and their symbols
+def _products(
+    given: tuple[tuple[str, str], ...], symbols: tuple[str, ...]
+) -> tuple[str | None, ...]:
+    """Of each symbol what is given for it: by the name itself, else by the longest pattern that fits,
+    of equally long ones the first in the order of texts."""
+    named = dict(given)
+    patterns = sorted(
+        (text for text in named if not _PATTERN.isdisjoint(text)), key=lambda t: (-len(t), t)
+    )
+
+    def of(symbol: str) -> str | None:
+        if symbol in named:
+            return named[symbol]
+        return next((named[text] for text in patterns if fnmatchcase(symbol, text)), None)
+
+    return tuple(map(of, symbols))
+
+
+def together(main: str, by_product: dict[str, Explanation], named: dict[str, str]) -> Explanation:
+    """A date on which several products are watched.
+
+    Parameters
+    ----------
+    main : str
+        The product of all symbols that are not named.
+    by_product : dict
+        What the calendar says of each product.
+    named : dict
+        Name or pattern → product on that date.
+    """
+    whole = by_product[main]
+    day = whole.day
+    others = sorted({product for product in named.values() if product != main})
+    days = {of: by_product[of].day for of in (main, *others)}
+    if day is None or all(of is None or of.segments == day.segments for of in days.values()):
+        return whole
+    products = [
+        ProductHours(
+            of,
+            found.segments,
+            tuple(sorted(text for text, product in named.items() if product == of)),
+            found.layer,
+            found.reason,
+        )
+        for of, found in days.items()
+        if found is not None
+    ]
+    joined = replace(day, segments=_union(of.segments for of in products), products=tuple(products))
+    return replace(whole, day=joined)
+
+
+def _union(of: Iterable[Sequence[Segment]]) -> tuple[Segment, ...]:
+    """The spans in which some product trades; those that touch are one."""
+    spans = sorted((s.open_ns, s.close_ns) for segments in of for s in segments)
+    merged = [spans[0]]
+    for opens, closes in spans[1:]:
+        if opens <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], closes))
+        else:
+            merged.append((opens, closes))
+    return tuple(Segment(*span) for span in merged)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnHours:
+    """Which part of a day is each symbol's own; arrays over the symbols (s,) of a register."""
+
+    day: TradingDay
+    segments: tuple[tuple[Segment, ...], ...]
+    """The different hours that there are among the symbols."""
+    which: Codes
+    """(s,) whose of these each symbol has."""
+    opens: Nanoseconds
+    """(k, s) where each one's spans begin, ascending; the day's close where it has fewer than k."""
+    closes: Nanoseconds
+    """(k, s) where they end; the day's close likewise."""
+
+    @cached_property
+    def last_closes(self) -> Nanoseconds:
+        """(s,) when each symbol's day is over."""
+        per = np.array([of[-1].close_ns for of in self.segments], np.int64)
+        return per[self.which]
+
+    @cached_property
+    def together(self) -> tuple[Segment, ...]:
+        """When some symbol of the register trades."""
+        return _union(self.segments)
+
+    def holds(self, code: Codes, ts: Nanoseconds) -> Mask:
+        """(n,) whether rows lie inside the hours of their symbols."""
+        inside: Mask = (ts >= self.opens[0][code]) & (ts < self.closes[0][code])
+        for opens, closes in zip(self.opens[1:], self.closes[1:], strict=True):
+            inside |= (ts >= opens[code]) & (ts < closes[code])
+        return inside
+
+    def slots(self, starts: Nanoseconds) -> Mask:
+        """(m, s) which bars, by their starts (m,), lie inside the hours of which symbol."""
+        per = np.stack([_is_inside(of, starts) for of in self.segments], axis=1)
+        return per[:, self.which]
+
+    @property
+    def minutes(self) -> Counts:
+        """(s,) minutes inside the hours."""
+        per = np.array([minutes_of(of) for of in self.segments], np.int64)
+        return per[self.which]
+
+
+def own_hours(day: TradingDay, symbols: tuple[str, ...]) -> OwnHours | None:
+    """What of a day is each symbol's own; None where all have the day's hours, as mostly."""
+    if not day.products or not symbols:
+        return None
+    return _own_hours(day, symbols)
+
+
+def of_symbol(explained: Explanation, symbol: str) -> Explanation:
+    """What holds on a date for one symbol."""
+    day = explained.day
+    if day is None or not day.products:
+        return explained
+    (name,) = _products(_named(day), (symbol,))
+    product = next((of for of in day.products if of.product == name), day.products[0])
+    alone = replace(
+        day,
+        segments=product.segments,
+        layer=product.layer,
+        reason=product.reason,
+        products=(replace(product, symbols=(symbol,)),),
+    )
+    return replace(explained, day=alone, layer=product.layer, reason=product.reason)
+
+
+def _named(day: TradingDay) -> tuple[tuple[str, str], ...]:
+    return tuple((text, of.product) for of in day.products for text in of.symbols)
+
+
+def edges(day: TradingDay) -> tuple[set[MarketTime], set[MarketTime]]:
+    """Where the hours of symbols begin and end inside a day."""
+    spans = [*day.segments, *(s for of in day.products for s in of.segments)]
+    return {MarketTime(s.open_ns) for s in spans}, {MarketTime(s.close_ns) for s in spans}
+
+
+@lru_cache(maxsize=16)  # a day's are asked for with each batch; history keeps some
+def _own_hours(day: TradingDay, symbols: tuple[str, ...]) -> OwnHours | None:
+    by_product: dict[str | None, tuple[Segment, ...]] = {
+        of.product: of.segments for of in day.products
+    }
+    by_product[None] = day.main
+    hours: dict[tuple[Segment, ...], int] = {}
+    which = np.array(
+        [hours.setdefault(by_product[of], len(hours)) for of in _products(_named(day), symbols)],
+        np.int32,
+    )
+    if list(hours) == [day.segments]:
+        return None
+    most = max(map(len, hours))
+    filled = [(*of, *[Segment(day.close_ns, day.close_ns)] * (most - len(of))) for of in hours]
+    opens = np.array([[s.open_ns for s in of] for of in filled], np.int64).T[:, which]
+    closes = np.array([[s.close_ns for s in of] for of in filled], np.int64).T[:, which]
+    for array in (which, opens, closes):
+        array.flags.writeable = False
+    return OwnHours(day, tuple(hours), which, opens, closes)
+
+
+def _is_inside(segments: Sequence[Segment], ts: Nanoseconds) -> Mask:
+    inside: Mask = np.zeros(len(ts), np.bool_)
+    for s in segments:
+        inside |= (ts >= s.open_ns) & (ts < s.close_ns)
+    return inside
