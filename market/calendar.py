@@ -29,7 +29,8 @@ from openbell.market.layers import (
     overlay_text,
 )
 from openbell.market.libraries import Library, nearest
-from openbell.market.products import ProductRule, rules_on, together
+from openbell.market.products import together
+from openbell.market.segments import ProductRule, rules_on
 
 __all__ = [
     "SEGMENTS",

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
-from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -26,54 +24,7 @@ from openbell.market.days import (
     minutes_of,
 )
 from openbell.market.results import Counts
-
-_PATTERN = frozenset("*?[")
-
-
-@dataclass(frozen=True, slots=True)
-class ProductRule:
-    """Which product some symbols are, while it holds."""
-
-    symbols: str
-    """A name, or a pattern of names such as `NIFTY*FUT`."""
-    product: str
-    since: date | None = None
-    """First date; None: from the beginning."""
-    until: date | None = None
-    """First date on which it does not hold any more; None: it does for ever."""
-
-    def holds(self, on: date) -> bool:
-        return (self.since is None or self.since <= on) and (self.until is None or on < self.until)
-
-
-def rules_on(rules: Iterable[ProductRule], on: date) -> dict[str, str]:
-    """Name or pattern → product on a date; of rules for the same symbols the last counts."""
-    return {rule.symbols: rule.product for rule in rules if rule.holds(on)}
-
-
-def segment_of(rules: Iterable[ProductRule], symbol: str, on: date) -> str | None:
-    """The product of a symbol on a date; None: no rule names it, so it has the run's `segment`."""
-    (found,) = _products(tuple(rules_on(rules, on).items()), (symbol,))
-    return found
-
-
-@lru_cache(maxsize=16)  # days share what is named, and their symbols
-def _products(
-    given: tuple[tuple[str, str], ...], symbols: tuple[str, ...]
-) -> tuple[str | None, ...]:
-    """Of each symbol what is given for it: by the name itself, else by the longest pattern that fits,
-    of equally long ones the first in the order of texts."""
-    named = dict(given)
-    patterns = sorted(
-        (text for text in named if not _PATTERN.isdisjoint(text)), key=lambda t: (-len(t), t)
-    )
-
-    def of(symbol: str) -> str | None:
-        if symbol in named:
-            return named[symbol]
-        return next((named[text] for text in patterns if fnmatchcase(symbol, text)), None)
-
-    return tuple(map(of, symbols))
+from openbell.market.segments import matched
 
 
 def together(main: str, by_product: dict[str, Explanation], named: dict[str, str]) -> Explanation:
@@ -177,7 +128,7 @@ def of_symbol(explained: Explanation, symbol: str) -> Explanation:
     day = explained.day
     if day is None or not day.products:
         return explained
-    (name,) = _products(_named(day), (symbol,))
+    (name,) = matched(_named(day), (symbol,))
     product = next((of for of in day.products if of.product == name), day.products[0])
     alone = replace(
         day,
@@ -187,6 +138,14 @@ def of_symbol(explained: Explanation, symbol: str) -> Explanation:
         products=(replace(product, symbols=(symbol,)),),
     )
     return replace(explained, day=alone, layer=product.layer, reason=product.reason)
+
+
+def fits(hours: Sequence[Segment], day: TradingDay, interval_ns: int) -> bool:
+    """Whether the bars of some hours are bars of the day's grid."""
+    starts, ends = replace(day, segments=tuple(hours), products=()).grid(interval_ns)
+    whole_starts, whole_ends = day.grid(interval_ns)
+    at = whole_starts.searchsorted(starts).clip(max=len(whole_starts) - 1)
+    return bool((whole_starts[at] == starts).all() and (whole_ends[at] == ends).all())
 
 
 def _named(day: TradingDay) -> tuple[tuple[str, str], ...]:
@@ -207,7 +166,7 @@ def _own_hours(day: TradingDay, symbols: tuple[str, ...]) -> OwnHours | None:
     by_product[None] = day.main
     hours: dict[tuple[Segment, ...], int] = {}
     which = np.array(
-        [hours.setdefault(by_product[of], len(hours)) for of in _products(_named(day), symbols)],
+        [hours.setdefault(by_product[of], len(hours)) for of in matched(_named(day), symbols)],
         np.int32,
     )
     if list(hours) == [day.segments]:

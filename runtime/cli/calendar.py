@@ -42,7 +42,7 @@ def calendar(
     """Show each day's hours, which layer they come from, and why."""
     from openbell.hosttime import today
     from openbell.market.calendar import SEGMENTS, open_calendar
-    from openbell.market.products import ProductRule
+    from openbell.market.segments import ProductRule
     from openbell.runtime.intake.hours import calendar_for
 
     asked = given_day("--from", start), given_day("--to", end)

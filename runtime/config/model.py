@@ -34,7 +34,7 @@ from pydantic_core import PydanticCustomError
 from openbell.market.exchanges import canonical
 from openbell.market.hours import RegularHours
 from openbell.market.hours import Span as TradingSpan
-from openbell.market.products import ProductRule
+from openbell.market.segments import ProductRule
 from openbell.runtime.config import values
 from openbell.runtime.config.pace import Pace, replay_at
 from openbell.runtime.config.values import Buffer, Duration, Rearm, SessionTime, Size

@@ -10,7 +10,7 @@ import numpy as np
 from openbell.errors import CalendarError
 from openbell.market.calendar import Calendar, coverage, open_calendar
 from openbell.market.days import TradingDay
-from openbell.market.products import ProductRule
+from openbell.market.segments import ProductRule
 from openbell.runtime.config import Config
 
 _BEFORE, _AFTER = timedelta(days=2), timedelta(days=4)

@@ -31,6 +31,7 @@ from openbell.runtime.intake.refusals import (
     notes_on,
     nothing_inside,
     refuse_another_interval,
+    refuse_bars_across_closes,
     refuse_windows_outside,
     register,
     where,
@@ -172,6 +173,7 @@ def _planned(
     while end is None and not held.has_row(days[-1]):
         days = days[:-1]
     refuse_windows_outside(config, made, days)
+    refuse_bars_across_closes(config, made, days)
     refuse_another_interval(config, made, source, found, symbols)
     of_days = resolved(
         config,
@@ -271,6 +273,7 @@ def fed_plan(
     begins = next((at for at, day in enumerate(days) if day.date >= today), 0)
     of_days = resolved(config, [day.date for day in days], symbols, ahead=begins + DAYS_LOOKED_AT)
     symbols = tuple(sorted({*symbols, *of_days.needed}))
+    refuse_bars_across_closes(config, made, days)
     first, last = known.index(days[0]), known.index(days[-1])
     return Plan(
         days=days,

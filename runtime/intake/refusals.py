@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from zoneinfo import ZoneInfo
@@ -19,7 +20,8 @@ from openbell.market.days import (
     among,
     distinct,
 )
-from openbell.market.windows import NoWindow, session_window
+from openbell.market.products import fits
+from openbell.market.windows import NoWindow, hours_in_words, session_window
 from openbell.runtime.config import Config
 from openbell.runtime.config.values import Duration
 from openbell.runtime.intake.labels import are_last_instants, seem_ends
@@ -110,6 +112,22 @@ def refuse_windows_outside(config: Config, made: Settings, days: tuple[TradingDa
                 f"{config.exchange} from {days[0].date} to {days[-1].date}; correct its times, or "
                 "leave it out"
             )
+
+
+def refuse_bars_across_closes(config: Config, made: Settings, days: tuple[TradingDay, ...]) -> None:
+    """Bars of which some would end earlier than others of the same start, by their symbols' hours."""
+    interval_ns = made.interval_ns
+    if interval_ns is None:
+        return
+    for day in days:
+        for product in day.products:
+            if not fits(product.segments, day, interval_ns):
+                raise ConfigError(
+                    f"data.interval is {config.data.interval}, and the hours of {product.product} on "
+                    f"{day.date}, {hours_in_words(replace(day, segments=product.segments))}, cut other "
+                    f"bars than those of the day, {hours_in_words(day)}; use shorter bars, such as 1m, "
+                    "or run these symbols by themselves"
+                )
 
 
 def refuse_another_interval(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from openbell.market.bars import Mask, RowBatch
-from openbell.market.days import MINUTE_NS, TradingDay
+from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
 from openbell.market.levels import is_inside
-from openbell.market.products import own_hours
+from openbell.market.products import OwnHours, own_hours
 from openbell.market.touches import Point, Refused, Side, sides
-from openbell.market.windows import SessionSpec, Window, session_window
+from openbell.market.windows import SessionSpec, Window, hours_in_words, session_window
 from openbell.runtime.config import Config
 from openbell.runtime.intake.settings import settings
 from openbell.runtime.results.explanation import (
@@ -100,7 +101,7 @@ def _session(
     return SessionExplained(
         session=spec.name,
         status=status,
-        reason=window.truncated,
+        reason=window.truncated if own is None else _own_part(day, own, slots, window),
         start=moment(window.start_ns),
         end=moment(window.end_ns),
         rows=len(in_time) if completed is None else completed.count,
@@ -222,6 +223,16 @@ def _refusal(of: Refused, side: Side, config: Config, place: int) -> Refusal:
     }[of.rule]
     points = (_priced(of.first), _priced(of.furthest), _priced(of.last))
     return Refusal(of.rule, why, of.rows, *points)
+
+
+def _own_part(day: TradingDay, own: OwnHours, slots: Nanoseconds, window: Window) -> str | None:
+    """How the hours, the symbol's own among them, cut a session."""
+    if len(slots) == len(window.slots):
+        return window.truncated
+    hours = hours_in_words(replace(day, segments=own.segments[0]))
+    if not len(slots):
+        return f"it lies outside the hours of the symbol on {day.date}, {hours}"
+    return f"the hours of the symbol on {day.date} are {hours}, and cut it"
 
 
 def _data(witness: Witness, reached_ns: int) -> SymbolData:

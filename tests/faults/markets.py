@@ -17,7 +17,7 @@ from odd_configurations import TICK, odd_configuration
 from reference import Row, Rules, Window
 from strategies import Case
 
-from openbell.market.days import MINUTE_NS, Segment, TradingDay, local_instant
+from openbell.market.days import MINUTE_NS, ProductHours, Segment, TradingDay, local_instant
 from openbell.runtime.config import Config
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.settings import settings
@@ -135,6 +135,8 @@ def drawn_scenario(number: int) -> Scenario:
     symbols = tuple(sorted(rng.sample(SYMBOLS, rng.randint(*bounds.symbols))))
     shape = rng.choice(tuple(SHAPES))
     days, interval_ns = SHAPES[shape](rng, rng.randint(*bounds.minutes), rng.choice(bounds.days))
+    if number % 4 == 3 and len(symbols) > 1:
+        days = with_products(random.Random(f"hours {number}"), days, symbols, interval_ns)
     kind = "bars" if interval_ns != MINUTE_NS else rng.choice(("bars", "bars", "ticks"))
     empty = rng.randrange(len(days)) if rng.random() < 0.2 and len(days) > 1 else None
     absent = rng.choice(symbols) if rng.random() < 0.2 and len(symbols) > 1 else None
@@ -239,6 +241,43 @@ def evenings(rng: random.Random, minutes: int, count: int) -> Days:
         ),
         MINUTE_NS,
     )
+
+
+def with_products(
+    rng: random.Random, days: tuple[TradingDay, ...], symbols: tuple[str, ...], interval_ns: int
+) -> tuple[TradingDay, ...]:
+    """The days, of which some symbols trade a part only: from one day on, as after a reform."""
+    since = rng.choice((days[0].date, days[-1].date))
+    fewer = tuple(sorted(rng.sample(symbols, rng.randint(1, len(symbols) - 1))))
+    opens, closes = rng.choice(((0, 3), (0, 1), (2, 0), (1, 2), (0, 6)))
+    return tuple(
+        day if day.date < since else in_part(day, symbols, fewer, opens, closes, interval_ns)
+        for day in days
+    )
+
+
+def in_part(
+    day: TradingDay,
+    symbols: tuple[str, ...],
+    fewer: tuple[str, ...],
+    opens: int,
+    closes: int,
+    interval_ns: int,
+) -> TradingDay:
+    starts = day.grid(interval_ns)[0].tolist()
+    if len(starts) <= opens + closes + 1:
+        return day
+    begins, ends = starts[opens], [*starts, day.close_ns][len(starts) - closes]
+    part = tuple(
+        Segment(max(s.open_ns, begins), min(s.close_ns, ends))
+        for s in day.segments
+        if max(s.open_ns, begins) < min(s.close_ns, ends)
+    )
+    products = (ProductHours("whole", day.segments), ProductHours("part", part, fewer))
+    if opens % 2:  # the run's own segment is the shorter one
+        others = tuple(symbol for symbol in symbols if symbol not in fewer)
+        products = (ProductHours("part", part), ProductHours("whole", day.segments, others))
+    return replace(day, products=products)
 
 
 def day_of(tz: str, of: date, opens: time, lengths: tuple[int, ...], pause: int = 0) -> TradingDay:

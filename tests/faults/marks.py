@@ -199,7 +199,8 @@ def _check_crossing(
 
 def agenda(world: WallWorld, today: TradingDay) -> list[int]:
     """The day's boundaries after its open."""
-    found = {at for s in today.segments for at in (s.open_ns, s.close_ns)}
+    spans = [*today.segments, *(s for of in today.products for s in of.segments)]
+    found = {at for s in spans for at in (s.open_ns, s.close_ns)}
     for start, end in _windows(world, today):
         found |= {start, end}
     return sorted(at for at in found if at > today.open_ns)

@@ -25,13 +25,13 @@ def quality_of(case: Case) -> Quality:
     return day_quality(case.day, case.symbols, slot_ns, seen, data.counts, late)
 
 
-@given(case=st.one_of(cases("bars"), cases("ticks")))
+@given(case=st.one_of(cases("bars", own_hours=True), cases("ticks", own_hours=True)))
 def test_quality_is_the_references(case: Case) -> None:
     got = quality_of(case)
 
     cleaned = clean(case.day, case.interval_ns, case.rows, case.symbols)
     for i, symbol in enumerate(case.symbols):
-        expected = quality(case.day, cleaned.used[symbol])
+        expected = quality(case.day, cleaned.used[symbol], symbol)
         for name in ("expected", "actual", "gaps", "missing"):
             assert getattr(got, name)[i] == expected[name], (symbol, name)
         for name in ("out_of_order", "duplicates", "outside_hours", "bad_rows"):
@@ -39,13 +39,13 @@ def test_quality_is_the_references(case: Case) -> None:
         assert got.late[i] == i
 
 
-@given(case=cases("bars", interval_ns=5 * MINUTE_NS))
+@given(case=cases("bars", interval_ns=5 * MINUTE_NS, own_hours=True))
 def test_a_bar_of_several_minutes_counts_for_all_that_lie_in_the_hours(case: Case) -> None:
     got = quality_of(case)
 
     used = clean(case.day, case.interval_ns, case.rows, case.symbols).used
     for i, symbol in enumerate(case.symbols):
-        expected = quality(case.day, used[symbol])
+        expected = quality(case.day, used[symbol], symbol)
         assert (got.expected[i], got.actual[i]) == (expected["expected"], expected["actual"])
         assert (got.gaps[i], got.missing[i]) == (expected["gaps"], expected["missing"])
 

@@ -170,6 +170,7 @@ DEFAULTS = {
         "special_sessions": {},
         "closures": [],
         "early_closes": {},
+        "segments": {},
     },
     "scanners": [],
     "sinks": [],
