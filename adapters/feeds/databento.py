@@ -111,7 +111,7 @@ class DatabentoFeed(ClientFeed):
         host, _, port = (given.gateway or "").partition(":")
         self._host = host or f"{given.dataset.lower().replace('.', '-')}.lsg.databento.com"
         self._port = int(port or PORT)
-        super().__init__(given, options.symbols, f"databento {given.dataset}")
+        super().__init__(given, options.symbols, given.dataset)
         self._options, self._kind = given, options.kind
         self._interval_ns = options.interval_ns if options.kind == "bars" else None
         bars = options.kind == "bars"

@@ -165,6 +165,8 @@ def extras(config: Config) -> Iterator[Finding]:
         "webhook": ("urllib3", any(of.type == "webhook" for of in config.sinks)),
         "apprise": ("apprise", any(of.type == "apprise" for of in config.sinks)),
         "databento": ("databento", _uses_databento(config)),
+        "openalgo": ("websockets", config.feed.type == "openalgo"),
+        "ccxt": ("ccxt", config.feed.type == "ccxt"),
         "metrics": ("prometheus_client", config.web.enabled),
     }
     used = sorted(extra for extra, (_, is_used) in needed.items() if is_used)

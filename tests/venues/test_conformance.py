@@ -7,7 +7,7 @@ from importlib import import_module
 from itertools import groupby
 
 import pytest
-from venues import alpaca, generic, kite
+from venues import alpaca, generic, kite, openalgo
 from venues.faults import FAULTS, Fault
 from venues.venue import Case, opened
 from ws_vendor import cable
@@ -25,17 +25,35 @@ def _of(vendor: str) -> tuple[Case, ...]:
     return cases
 
 
-CASES = (generic.CASE, kite.CASE, alpaca.TRADES, alpaca.BARS, *_of("databento"))
+def _is_late(case: Case, fault: Fault) -> bool:
+    return case.heavy and fault.name not in ("no fault", "forced close")
+
+
+CASES = (
+    generic.CASE,
+    kite.CASE,
+    alpaca.TRADES,
+    alpaca.BARS,
+    *_of("databento"),
+    *_of("ccxt"),
+    *openalgo.CASES,
+)
 
 
 @pytest.mark.parametrize(
-    "fault",
+    ("case", "fault"),
     [
-        pytest.param(fault, id=fault.name, marks=[pytest.mark.slow] if fault.pulls else [])
+        pytest.param(
+            case,
+            fault,
+            id=f"{case.name}-{fault.name}",
+            marks=[pytest.mark.slow] if fault.pulls or _is_late(case, fault) else [],
+        )
+        for case in CASES
         for fault in FAULTS
+        if fault.name not in case.without
     ],
 )
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_feed_delivers_what_its_vendor_sends(case: Case, fault: Fault) -> None:
     expected = list(fault.delivers(case))
 

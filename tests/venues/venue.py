@@ -84,6 +84,10 @@ class Case:
     """In the order of their times, eight at least, no two alike."""
     repeats: bool = True
     """Whether its feed delivers a row again that is equal to the one before of its symbol."""
+    heavy: bool = False
+    """Whether a connection takes its client long, so that most faults are left to `make soak`."""
+    without: tuple[str, ...] = ()
+    """Faults that can't be at it, by name."""
     serve: Callable[..., AbstractContextManager[Any]] = vendor
     """What listens: `(script, admits=…)`, with the address as its `url`."""
 
