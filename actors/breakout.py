@@ -19,7 +19,7 @@ from openbell.market.breakouts import (
     find_breaks,
     last_prices,
 )
-from openbell.market.days import MarketTime, Nanoseconds
+from openbell.market.days import EPOCH, MarketTime, Nanoseconds
 from openbell.market.instruments import NO_CONTRACTS, Contracts, on
 from openbell.market.merging import found_late, missed, releveled
 from openbell.market.products import own_hours
@@ -29,6 +29,7 @@ from openbell.market.widening import Widening, rows_on, spliced, widening
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
 from openbell.messages.insertion import Inserted, LevelsAdded, SymbolsRemoved
+from openbell.messages.scan import ScanResult
 from openbell.messages.session import DayCleared, DayOpened, SessionCompleted
 from openbell.messages.signal import BreakoutsChecked, Signals
 
@@ -59,6 +60,8 @@ class Settings:
     others are there for their prices."""
     contracts: Contracts = NO_CONTRACTS
     """What a file of instruments says for the run's days."""
+    follows: frozenset[str] = frozenset()
+    """Scans that say of which symbols breaks are reported from then on."""
 
     def companions_on(self, day: date) -> tuple[tuple[str, str], ...]:
         """Each symbol and the companion that goes with it on a trading day."""
@@ -87,6 +90,9 @@ class State:
     """Rows that were looked at while others of before are waited for from history."""
     releveled: tuple[tuple[int, Mask], ...] = ()
     """Sessions, and their sides (2, s) whose breaks are to be looked for anew, in this step."""
+    found: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    """Symbols of which breaks are reported, each from an instant on (ns UTC), as scans have found
+    them; before the first one, of all."""
     screen: Screen | None = field(default=None, metadata={"snapshot": False})
     """Of these watches; None: to be made when rows come one after another."""
     levels_added: tuple[LevelsAdded, ...] = ()
@@ -104,6 +110,7 @@ def breakout(settings: Settings) -> Actor[State]:
                 DayOpened,
                 DayCleared,
                 Batch,
+                ScanResult,
                 SessionCompleted,
                 LevelsAdded,
                 Inserted,
@@ -116,9 +123,12 @@ def breakout(settings: Settings) -> Actor[State]:
 def update(settings: Settings, state: State, message: Message) -> tuple[State, Effects]:
     match state, message:
         case _, DayOpened() as opened:
-            return State(opened), ()
+            # What was found before the open holds whenever the day is opened.
+            return State(opened, found=tuple(of for of in state.found if of[0] == EPOCH)), ()
         case _, DayCleared():
             return State(), ()
+        case _, ScanResult(scan=scan, skipped=None) if scan in settings.follows:
+            return replace(state, found=_with_found(state.found, message)), ()
         case State(opened=DayOpened() as opened), Batch() as batch:
             return _watched(settings, state, opened, batch)
         case State(opened=DayOpened() as opened), SessionCompleted() as completed:
@@ -146,7 +156,7 @@ def _armed(
     watch = Watch(position, levels, checked=closed)
     # In the configured order, whichever of two sessions that end together was heard first.
     watches = tuple(sorted((*state.watches, watch), key=lambda w: w.session))
-    after = State(state.opened, watches, state.last, state.since, state.releveled)
+    after = replace(state, watches=watches, screen=None)
     if not closed:
         return after, ()
     checked = BreakoutsChecked(session=completed.session, at_ns=completed.at_ns)
@@ -160,7 +170,7 @@ def _releveled(state: State, position: int, levels: Armed, rules: BreakRules) ->
             merged, anew = releveled(watch.armed, levels, rules)
             watches[place] = Watch(position, merged, watch.checked)
             found.append((position, anew))
-    return State(state.opened, tuple(watches), state.last, state.since, tuple(found))
+    return replace(state, watches=tuple(watches), releveled=tuple(found), screen=None)
 
 
 def _followed(settings: Settings, opened: DayOpened) -> Mask | None:
@@ -285,11 +295,13 @@ def _watched(
     if found:
         past_ns = max(opened.live_from_ns, batch.past_ns)
         signals = _signals(settings, state, opened, batch.rows, found, past_ns)
-        said.append(Publish(Signals(batch=signals)))
+        if len(signals):
+            said.append(Publish(Signals(batch=signals)))
     said.extend(Publish(message) for message in checked)
     last = _last(settings, state, batch.rows)
     since = _since(state, batch) if batch.lacking else ()
-    return State(opened, tuple(watches), last, since, (), screened), (*late, *said)
+    after = State(opened, tuple(watches), last, since, (), state.found, screened)
+    return after, (*late, *said)
 
 
 def _closes(opened: DayOpened) -> Nanoseconds:
@@ -340,11 +352,12 @@ def _merged(
                 found.append((watch.session, breaks))
         if found:
             # A companion's price is that of these rows: what is carried is newer.
-            before = State(opened) if not again else state
+            before = State(opened, found=state.found) if not again else state
             signals = _signals(settings, before, opened, part, found, NEVER_NS)
-            said.append(Publish(Signals(batch=signals)))
+            if len(signals):
+                said.append(Publish(Signals(batch=signals)))
     last = _last(settings, state, rows)
-    return State(opened, tuple(watches), last, state.since), tuple(said)
+    return State(opened, tuple(watches), last, state.since, found=state.found), tuple(said)
 
 
 def _screened(state: State, rules: Sequence[BreakRules], rows: Rows) -> Screen | None:
@@ -394,6 +407,8 @@ def _signals(
             turn,
         )
     )
+    if state.found:
+        order = order[_is_found(state, opened, rows, symbol[order], known_at[order])]
     return SignalBatch(
         exchange=settings.exchange,
         trading_date=opened.day.date,
@@ -415,6 +430,33 @@ def _signals(
         complete=np.concatenate([b.complete for _, b in found])[order],
         backfilled=_is_past(rows, known_at[order], past_ns),
     )
+
+
+def _with_found(
+    before: tuple[tuple[int, tuple[str, ...]], ...], result: ScanResult
+) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """What scans have found so far, with what a further one has."""
+    names = {*(before[-1][1] if before else ()), *result.symbols}
+    return (*before, (result.at_ns, tuple(sorted(names))))
+
+
+def _is_found(
+    state: State,
+    opened: DayOpened,
+    rows: Rows,
+    symbol: np.ndarray[tuple[int], np.dtype[np.int32]],
+    known_at: np.ndarray[tuple[int], np.dtype[np.int64]],
+) -> Mask:
+    """(n,) whether each break is of a symbol that scans had found when it was known; all are before
+    the first scan. A tick of the very instant is after it."""
+    since = np.array([since_ns for since_ns, _ in state.found])
+    place = since.searchsorted(known_at, side="right" if rows.interval_ns is None else "left")
+    masks = np.ones((len(since) + 1, len(opened.symbols)), np.bool_)
+    names = np.array(opened.symbols)
+    for mask, (_, found) in zip(masks[1:], state.found, strict=True):
+        mask[:] = np.isin(names, np.array(found, names.dtype))
+    is_found: Mask = masks[place, symbol]
+    return is_found
 
 
 def _is_past(

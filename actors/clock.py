@@ -19,6 +19,7 @@ from openbell.actors.effects import (
     Insert,
     NextDay,
     Publish,
+    RunScan,
     Settled,
     TooLate,
     WakeAt,
@@ -54,6 +55,7 @@ from openbell.messages.control import (
     SymbolsRefused,
     Woke,
 )
+from openbell.messages.scan import ScanDue, ScanResult
 from openbell.messages.session import AwaitLoad, DayOpened, DayWithoutData, RunEnded
 from openbell.messages.time import Alarm, Grant, Reached
 
@@ -88,6 +90,8 @@ HEARS: frozenset[type[Message]] = frozenset(
         Roll,
         RollFailed,
         RunEnded,
+        ScanDue,
+        ScanResult,
         Start,
         StepOnce,
         SymbolsChanged,
@@ -204,6 +208,10 @@ class State:
     """From which day on days are read for other symbols than when the process began, and which."""
     asked_symbols: str = field(default="", metadata={"snapshot": False})
     """The request of `inserting` for whose symbols this process has asked the runtime."""
+    scans: tuple[ScanDue, ...] = ()
+    """Scans that are due and have not come to anything yet: nothing goes on without."""
+    asked_scan: str = field(default="", metadata={"snapshot": False})
+    """The token of the one that the runtime was asked for last."""
     restarted: bool = field(default=False, metadata={"snapshot": False})
     """Whether a process has just gone on from where another had come."""
     woken: bool = field(default=False, metadata={"snapshot": False})
@@ -240,6 +248,12 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                 isinstance(i, CHANGES) and i.request == request for i in state.inputs
             ):
                 state = changed(state, inputs=(*state.inputs, message))
+        case ScanDue():
+            return changed(state, scans=(*state.scans, message)), ()
+        case ScanResult() if any(message.answers(due) for due in _unanswered(state)):
+            state = changed(state, inputs=(*state.inputs, message))
+        case ScanResult():  # of a day that was begun anew meanwhile
+            return state, ()
         case (
             Recover() | Roll() | RollFailed() | Halted() | Missed()
         ):  # a Recover may come before what failed is given again
@@ -280,6 +294,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                     asked_fill=False,
                     awaits_fill=(),
                     register=(),
+                    scans=tuple(due for due in state.scans if due.date == day),
                 )
             if _brings(state.inputs, day):  # while the step that asks for them was under way
                 return state, ()
@@ -358,6 +373,8 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
         return state, ()
     if state.again:
         return _given_again(settings, state)
+    if state.scans and (scanning := _scanned(settings, state)) is not None:
+        return scanning
     forced = state.steps_allowed > 0
     if state.inserting:
         return _with_other_symbols(settings, state, forced=forced)
@@ -394,7 +411,10 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
 
 def held_by(state: State) -> frozenset[str]:
     """All tokens for which the clock stands."""
-    return state.tokens | {token for of in state.inserting for token in tokens_of(of)}
+    scans = {due.token for due in _unanswered(state) if due.at_ns != EPOCH}
+    under_way = {state.asked_scan} - {""}
+    symbols = {token for of in state.inserting for token in tokens_of(of)}
+    return state.tokens | symbols | scans | under_way
 
 
 def tokens_of(asked: AddSymbols | RemoveSymbols) -> tuple[str, ...]:
@@ -447,6 +467,30 @@ def _on_register(entered: Input, date: date | None, register: tuple[str, ...]) -
         return entered
     rows, counts = rows_on(entered.rows, register), counts_on(entered.counts, was, register)
     return entered.model_copy(update={"rows": rows, "counts": counts})
+
+
+def _unanswered(state: State) -> tuple[ScanDue, ...]:
+    came = [entered for entered in state.inputs if isinstance(entered, ScanResult)]
+    return tuple(due for due in state.scans if not any(of.answers(due) for of in came))
+
+
+def _scanned(settings: Settings, state: State) -> tuple[State, Effects] | None:
+    """Scans that are due are asked for one after another; nothing else goes on meanwhile, and no
+    single step either. None: there are none, or they wait for the days before."""
+    loaded = {
+        of.date: of
+        for of in state.inputs
+        if isinstance(of, Loaded) and (settings.lag_ns is not None or of.data.has_rows)
+    }
+    for due in _unanswered(state):
+        before_open = due.at_ns == EPOCH
+        if before_open and due.date not in loaded:
+            continue
+        if state.asked_scan == due.token:
+            return state, ()
+        ready = loaded[due.date] if before_open else None
+        return changed(state, asked_scan=due.token), (RunScan(due, ready),)
+    return None
 
 
 def _awaits(state: State) -> tuple[State, Effects]:
@@ -738,6 +782,9 @@ def _noted(state: State, inputs: tuple[Input, ...], *, fed: bool) -> State:
                 state = _answered(state, request, why)
             case SymbolsChanged(request=request):
                 state = _with_symbols(_answered(state, request, ""), entered)
+            case ScanResult():
+                scans = tuple(due for due in state.scans if not entered.answers(due))
+                state = changed(state, scans=scans, asked_scan="")
             case Rang(name=name):
                 state = changed(state, alarms=without(state.alarms, (name,)))
             case Roll(instead_of=waiting) if waiting is not None:
@@ -802,6 +849,7 @@ def _kept(state: State) -> State:
         awake_ns=EPOCH,
         complete_ns=EPOCH,
         rolling=False,
+        asked_scan="",
         restarted=False,
         asked_fill=False,
         awaits_fill=(),

@@ -14,6 +14,7 @@ from openbell.actors.clock import OPEN, OVER, ROLL, SILENCE
 from openbell.actors.effects import Actor, Effect, Effects, Publish, Watch
 from openbell.market.bars import DayData
 from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, TradingDay
+from openbell.market.scans import ScanSpec, scan_times
 from openbell.market.silence import Listening, SilenceRules, begun, judged, usual_before
 from openbell.market.windows import (
     SessionSpec,
@@ -45,6 +46,7 @@ from openbell.messages.control import (
 )
 from openbell.messages.data import Load
 from openbell.messages.insertion import SymbolsInserted, SymbolsRemoved
+from openbell.messages.scan import ScanResult
 from openbell.messages.session import (
     AwaitLoad,
     DayCleared,
@@ -98,6 +100,8 @@ class Settings:
     """Whether a day's rows come from a feed; it opens with the first of them."""
     wall: Wall | None = None
     """Where the host's clock opens, closes and rolls days; None: rows alone do, or stored data."""
+    scans: tuple[ScanSpec, ...] = ()
+    """Scans, at whose times steps end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,8 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                         asked.append(Watch(entered))
                     case SymbolsRefused():
                         said.append(insertion.refused(entered, state, grant.until_ns))
+                    case ScanResult(date=date) if date == state.day.date:
+                        said.append(entered)
                     case Halted():
                         state = _halted(settings.wall, state, entered, asked)
                     case Loaded(date=date) if date == state.day.date and state.phase != "end":
@@ -267,12 +273,11 @@ def _loaded(
     late = state.phase == "stream"
     if late and not state.without_rows:
         return state
-    rows, outside = int(data.counts.rows.sum()), int(data.counts.outside_hours.sum())
     if settings.fed:
         if not any(_opens(entered, today) for entered in grant.inputs):
             return state  # the day is over without a row, as the grant says too
-    elif rows == outside:
-        return _without_data(settings, state, outside, said)
+    elif not data.has_rows:
+        return _without_data(settings, state, int(data.counts.outside_hours.sum()), said)
     # What comes late is read in as if it had just happened, up to now without waiting.
     live_from_ns = grant.until_ns if late else state.live_from_ns
     state = replace(state, without_rows=False)
@@ -328,7 +333,8 @@ def _opened(
     slot_ns = settings.interval_ns or MINUTE_NS
     found = [session_window(today, spec, slot_ns) for spec in settings.sessions]
     windows = [window for window in found if isinstance(window, Window)]
-    instants = boundaries(today, windows, settings.clock_step, slot_ns)
+    scans = tuple(at for spec in settings.scans for at in scan_times(today, spec)[0])
+    instants = boundaries(today, windows, settings.clock_step, slot_ns, scans)
     if today.open_ns < live_from_ns < today.close_ns and not settings.fed:
         instants = tuple(sorted({*instants, live_from_ns}))
     if not again:
@@ -340,7 +346,7 @@ def _opened(
             kind="ticks" if settings.interval_ns is None else "bars",
             interval_ns=settings.interval_ns,
             boundaries=instants,
-            holds=holds(today, windows),
+            holds=holds(today, windows, scans),
             counts=data.counts,
             bad=data.bad,
             live_from_ns=live_from_ns,

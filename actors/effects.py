@@ -10,8 +10,16 @@ from typing import Generic, Literal, TypeVar
 from openbell.market.days import MarketTime, TradingDay
 from openbell.market.results import DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.base import Message
-from openbell.messages.control import AddSymbols, Arrived, Backfilled, RemoveSymbols, SymbolsChanged
+from openbell.messages.control import (
+    AddSymbols,
+    Arrived,
+    Backfilled,
+    Loaded,
+    RemoveSymbols,
+    SymbolsChanged,
+)
 from openbell.messages.data import IndicatorsReady, QualityReport
+from openbell.messages.scan import ScanDue
 from openbell.messages.session import (
     DayOpened,
     DayWithoutData,
@@ -80,6 +88,15 @@ class Fill:
     gap: bool
     symbols: tuple[str, ...] | None = None
     """These as of `Backfilled`."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RunScan:
+    """Have a scan run, and say ScanResult."""
+
+    due: ScanDue
+    loaded: Loaded | None
+    """Of a scan before the open: the day that is to be opened, and the days before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +170,8 @@ class Commit:
     """The day's, where symbols have come into it with this step."""
     closed: date | None = None
     """The trading day that ended with this step."""
+    scans: tuple[Noticed, ...] = ()
+    """Of what was noticed, what scans came to: it belongs to the day's results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +202,7 @@ Effect = (
     | Insert
     | Watch
     | Fill
+    | RunScan
     | Anchor
     | Halt
     | GoOn

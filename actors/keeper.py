@@ -30,6 +30,8 @@ from openbell.messages.time import Reached
 
 NAME = "keeper"
 
+SCANS = ("scan.done", "scan.skipped")
+
 M = TypeVar("M", bound=Message)
 
 
@@ -143,6 +145,7 @@ def _committed(settings: Settings, state: State, step: int) -> tuple[State, Effe
         opened=opened,
         register=inserted.symbols if inserted is not None else (),
         closed=closed.date if closed else None,
+        scans=tuple(m for m in said if isinstance(m, Noticed) and m.kind in SCANS),
     )
     return State(commit.number, tuple(documents.values()), (), awaits_rows), (commit,)
 

@@ -386,3 +386,8 @@ class DayData:
     @property
     def symbols(self) -> tuple[str, ...]:
         return self.rows.symbols
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there is a row inside the hours."""
+        return int(self.counts.rows.sum()) != int(self.counts.outside_hours.sum())

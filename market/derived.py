@@ -263,7 +263,7 @@ def _of_rows(
     state: Buckets, rows: RowBatch, starts: Nanoseconds, finished: int, interval_minutes: int
 ) -> tuple[Buckets, DerivedBars, Buckets]:
     """What is open still, bars, and the buckets that these are of."""
-    after = _with_rows(state, rows, starts) if len(rows) else state
+    after = with_rows(state, rows, starts) if len(rows) else state
     done = int(after.number.searchsorted(finished))
     grid = _Grid(after.number, after.open, after.high, after.low, after.close, after.volume)
     bars = _flat(grid, done, starts, interval_minutes, rows.symbols)
@@ -343,7 +343,7 @@ def remade(
     if not len(rows):
         none = _of_open_bucket(no_bucket(len(rows.symbols)))
         return kept, _flat(none, 0, starts, interval_minutes, rows.symbols), unused
-    after = _with_rows(kept.latest, rows, starts)
+    after = with_rows(kept.latest, rows, starts)
     touched = np.zeros(after.open.shape, np.bool_)
     touched[after.number.searchsorted(numbers), rows.code] = True
 
@@ -448,7 +448,14 @@ def _kept(before: Finished, done: Buckets) -> Finished:
 _COLUMNS = ("number", "open", "high", "low", "close", "volume", "first_ts", "last_ts")
 
 
-def _with_rows(state: Buckets, rows: RowBatch, starts: Nanoseconds) -> Buckets:
+def with_rows(state: Buckets, rows: RowBatch, starts: Nanoseconds) -> Buckets:
+    """The bars under way with further rows, in any order; none is finished.
+
+    Parameters
+    ----------
+    starts : (m,) int64
+        Where each bucket of the day's grid begins, ns UTC.
+    """
     s = len(rows.symbols)
     numbers = starts.searchsorted(rows.ts, side="right") - 1
     changes = np.append(True, numbers[1:] != numbers[:-1])

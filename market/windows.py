@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, time
 from functools import lru_cache
@@ -209,13 +210,23 @@ def _clock(day: TradingDay, instant_ns: int) -> str:
 
 
 def boundaries(
-    day: TradingDay, windows: list[Window], step: Literal["day", "boundary", "bar"], slot_ns: int
+    day: TradingDay,
+    windows: list[Window],
+    step: Literal["day", "boundary", "bar"],
+    slot_ns: int,
+    scans: Collection[int] = (),
 ) -> tuple[MarketTime, ...]:
-    """Instants after the open that no step may cross, ascending; the last is the close."""
+    """Instants after the open that no step may cross, ascending; the last is the close.
+
+    Parameters
+    ----------
+    scans : collection of int
+        Instants (ns UTC) at which somebody looks at the day so far.
+    """
     if step == "day":
-        return (MarketTime(day.close_ns),)
+        return tuple(MarketTime(t) for t in sorted({*scans, day.close_ns}))
     opens, closes = edges(day)
-    instants = opens | closes
+    instants = {*scans} | opens | closes
     for window in windows:
         instants |= {window.start_ns, window.end_ns}
     if step == "bar":
@@ -223,9 +234,12 @@ def boundaries(
     return tuple(sorted(MarketTime(t) for t in instants if day.open_ns < t <= day.close_ns))
 
 
-def holds(day: TradingDay, windows: list[Window]) -> tuple[MarketTime, ...]:
-    """The boundaries at which something is over: rows that belong after one wait for it.
+def holds(
+    day: TradingDay, windows: list[Window], scans: Collection[int] = ()
+) -> tuple[MarketTime, ...]:
+    """The boundaries at which something is over, or looked at: rows that belong after one wait.
 
     Where symbols have hours of their own, some of them are over before the day is.
     """
-    return tuple(sorted(edges(day)[1] | {window.end_ns for window in windows}))
+    over = edges(day)[1] | {window.end_ns for window in windows} | {*scans}
+    return tuple(MarketTime(instant) for instant in sorted(over))

@@ -34,6 +34,8 @@ NoticeKind = Literal[
     "run.started",
     "run.stopped",
     "run.takeover",
+    "scan.done",
+    "scan.skipped",
     "sink.back",
     "sink.failed",
     "sink.failing",
@@ -119,6 +121,8 @@ KINDS: dict[str, Kind] = {
     "backfill.failed": Kind("WARNING", "What was missed can't be had."),
     "calendar.changed": Kind("WARNING", "The calendar says something else of the day under way."),
     "record.failed": Kind("WARNING", "The recording lacks something."),
+    "scan.done": Kind("INFO", "A scan has run; what it found is among the facts."),
+    "scan.skipped": Kind("WARNING", "A scan failed or was too late; the day goes on without it."),
     "sink.failing": Kind("WARNING", "A sink does not take what it is given; it is tried again."),
     "sink.back": Kind("WARNING", "A sink takes what it is given again."),
     "sink.gave_up": Kind("ERROR", "A sink has not taken something, and is not given it again."),
@@ -128,7 +132,10 @@ KINDS: dict[str, Kind] = {
 }
 """All of them, by name: what it is about, a dot, what happened."""
 
-Fact = str | int | float | bool
+FoundRow = tuple[str, float, str, str]
+"""What a scan found: symbol, score, reason, and what became of it."""
+
+Fact = str | int | float | bool | tuple[FoundRow, ...]
 """A value among what else is known of an event."""
 
 NOTICE_KINDS: frozenset[str] = frozenset(get_args(NoticeKind))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 from loguru import logger
 
 from openbell.actors import clock, upkeep
+from openbell.adapters.scanruns import ScanRun
 from openbell.adapters.sinks.files import DayResult, RunFiles
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import DataOptions, Source
@@ -24,6 +25,7 @@ from openbell.errors import ConfigError, DataError, DayFailed, InputError, RunEr
 from openbell.hosttime import wall
 from openbell.market.bars import Kind
 from openbell.market.indicators import Indicator
+from openbell.market.scans import ScanFunction
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.config.effects import accept
 from openbell.runtime.delivery.deliveries import Deliveries
@@ -43,6 +45,7 @@ from openbell.runtime.results.events import EventLog, wanted
 from openbell.runtime.results.following import awaited, followed, read_on
 from openbell.runtime.results.frames import DayView, Result
 from openbell.runtime.results.recording import DaySink, Recorder
+from openbell.runtime.results.scans import runs_of
 from openbell.runtime.results.signals import Log, MemoryLog
 from openbell.runtime.results.signals import Signal as Signal  # noqa: PLC0414 where others look for it
 from openbell.runtime.results.summary import summary, timing
@@ -106,6 +109,8 @@ class Runtime(AsksForSymbols):
         Market time a wall time inside trading hours; 0: as fast as it goes.
     indicators : mapping, optional
         Functions `(Trailing) -> values` for indicator types of your own, by type.
+    scanners : mapping, optional
+        Functions `(ScanView) -> list[Found]` for scanner types of your own, by type.
     keep_signals : bool
         Whether `signals` and its like will be used; if not, a long run needs less memory, and may
         take a day of bars in one step.
@@ -126,6 +131,7 @@ class Runtime(AsksForSymbols):
         sinks: tuple[DaySink, ...] = (),
         on_day: OnDay | None = None,
         indicators: Mapping[str, Indicator] | None = None,
+        scanners: Mapping[str, ScanFunction] | None = None,
         keep_signals: bool = True,
         pushed: bool = False,
     ) -> None:
@@ -159,6 +165,7 @@ class Runtime(AsksForSymbols):
             speed=speed,
             dispatcher=dispatcher,
             indicators=indicators,
+            scanners=scanners,
             days_at_once=not keep_signals,
             pushed=pushed,
         )
@@ -211,6 +218,7 @@ class Runtime(AsksForSymbols):
         fresh_day: bool = False,
         recover: bool = False,
         record: Path | str | None = None,
+        scanners: Mapping[str, ScanFunction] | None = None,
         overrides: Mapping[str, Any] = {},
     ) -> Self:
         """A runtime from a configuration, a mapping of one, or the path of its file.
@@ -230,6 +238,8 @@ class Runtime(AsksForSymbols):
             Whether a day that is in ERROR is tried again; if not, the run ends with DayFailed.
         record : path, optional
             Folder for a recording of what the feed brings, as `feed.record` of the configuration.
+        scanners : mapping, optional
+            Functions `(ScanView) -> list[Found]` for scanner types of your own, by type.
         overrides : mapping, optional
             Dotted keys and their values, over those of the configuration and the environment:
             `{"breakout.confirm": "touch"}`.
@@ -246,11 +256,24 @@ class Runtime(AsksForSymbols):
         in_files = data is None or isinstance(data, str | os.PathLike)
         if not (in_files if durable is None else durable):
             if made.feed.type != "replay":
-                return cls(made, data, pushed=True)
-            return cls(made, data, start=made.feed.start, end=made.feed.end, speed=made.feed.speed)
+                return cls(made, data, pushed=True, scanners=scanners)
+            return cls(
+                made,
+                data,
+                start=made.feed.start,
+                end=made.feed.end,
+                speed=made.feed.speed,
+                scanners=scanners,
+            )
         if in_files and data is not None:
             made = config_from(made, overrides={"data.path": os.fspath(data)})
-        return cls._durable(made, None if in_files else data, fresh_day=fresh_day, recover=recover)
+        return cls._durable(
+            made,
+            None if in_files else data,
+            fresh_day=fresh_day,
+            recover=recover,
+            scanners=scanners,
+        )
 
     @classmethod
     def _durable(
@@ -263,6 +286,7 @@ class Runtime(AsksForSymbols):
         dispatcher: Literal["inline", "threads"] | None = None,
         fresh_day: bool = False,
         recover: bool = False,
+        scanners: Mapping[str, ScanFunction] | None = None,
     ) -> Self:
         # A backtest must not wait for what it needs none of.
         from openbell.runtime.lifetime.embedded import EmbeddedRun
@@ -278,6 +302,7 @@ class Runtime(AsksForSymbols):
             dispatcher=dispatcher,
             fresh_day=fresh_day,
             recover=recover,
+            scanners=scanners,
         )
         try:
             runtime._host(config, run, *run.logs())
@@ -393,6 +418,23 @@ class Runtime(AsksForSymbols):
         yield from followed(self._news, self._log.page, after)
         if self._error is not None:
             raise self._error
+
+    def scans(self, *, day: date | None = None, scan: str | None = None) -> list[ScanRun]:
+        """What scans have found so far, in the order in which they ran, with the signals that
+        these symbols had afterwards.
+
+        A durable runtime tells of earlier processes too.
+
+        Parameters
+        ----------
+        day : date, optional
+            One trading day.
+        scan : str, optional
+            One scan, by its name.
+        """
+        signals = read_on(self._log.page, None)
+        runs = runs_of(read_on(self._events.page, None), signals, scan=scan)
+        return [run for run in runs if day in (None, run.trading_date)]
 
     async def asignals(self, after: str | None = None) -> AsyncIterator[Signal]:
         """As `signals`, without blocking the event loop, whose executor reads the log."""
@@ -903,6 +945,7 @@ def backtest(
     strict: bool = False,
     on_day: OnDay | None = None,
     indicators: Mapping[str, Indicator] | None = None,
+    scanners: Mapping[str, ScanFunction] | None = None,
     overrides: Mapping[str, Any] = {},
 ) -> Result:
     """Run a configuration over stored data, to the end.
@@ -920,6 +963,8 @@ def backtest(
         Refuse unusable rows and duplicate bars instead of counting them.
     indicators : mapping, optional
         Functions `(Trailing) -> values` for indicator types of your own, by type.
+    scanners : mapping, optional
+        Functions `(ScanView) -> list[Found]` for scanner types of your own, by type.
     overrides : mapping, optional
         Dotted keys and their values, over those of the configuration and the environment:
         `{"backtest.start": "2024-06-24"}`.
@@ -943,6 +988,7 @@ def backtest(
         strict=strict,
         on_day=on_day,
         indicators=indicators,
+        scanners=scanners,
         sinks=(kept,),
     )
     if account["error"]:
@@ -1003,6 +1049,7 @@ def run_backtest(
     strict: bool = False,
     on_day: OnDay | None = None,
     indicators: Mapping[str, Indicator] | None = None,
+    scanners: Mapping[str, ScanFunction] | None = None,
     sinks: tuple[DaySink, ...] = (),
     started: Callable[[Runtime], None] | None = None,
     store: str | None = None,
@@ -1037,6 +1084,7 @@ def run_backtest(
                 sinks=tuple(all_sinks),
                 on_day=on_day,
                 dispatcher=days.dispatcher,
+                scanners=scanners,
             )
         else:
             made = Runtime(
@@ -1049,6 +1097,7 @@ def run_backtest(
                 sinks=tuple(all_sinks),
                 on_day=on_day,
                 indicators=indicators,
+                scanners=scanners,
                 keep_signals=False,
             )
         with made as runtime:

@@ -10,6 +10,7 @@ from typing import Any, Literal, assert_never
 
 from openbell.actors import clock
 from openbell.actors import day as day_actor
+from openbell.actors import scanner as scanner_actor
 from openbell.actors.effects import (
     Anchor,
     AskFeed,
@@ -24,6 +25,7 @@ from openbell.actors.effects import (
     Insert,
     NextDay,
     Publish,
+    RunScan,
     Settled,
     TooLate,
     WakeAt,
@@ -49,6 +51,7 @@ from openbell.messages.control import (
     StepOnce,
     SymbolsChanged,
 )
+from openbell.messages.scan import ScanDue
 from openbell.messages.time import Grant
 from openbell.runtime.config.pace import AT_ONCE, Pace
 from openbell.runtime.intake.connection import Gap
@@ -58,12 +61,13 @@ from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.inserting import Inserter
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
+from openbell.runtime.intake.scanning import Scanning
 from openbell.runtime.kernel.cells import Cell, cells
 from openbell.runtime.kernel.dispatchers import Dispatcher, Inline, Threads
 from openbell.runtime.kernel.metrics import Buckets, Metrics, Spread
 from openbell.runtime.kernel.pacing import Pacer
 from openbell.runtime.kernel.timekeeping import Timekeeper, WallKeeper
-from openbell.runtime.kernel.wiring import actors, wiring
+from openbell.runtime.kernel.wiring import actors, scanner_settings, wiring
 from openbell.runtime.record.ledger import Ledger
 from openbell.runtime.record.telling import Telling
 from openbell.runtime.results.recording import Recorder
@@ -106,7 +110,9 @@ class Engine:
         self._brought: Commit | None = None
         """What the step under way brought, where no ledger keeps it."""
         self.telling = telling or Telling()
-        self.cells = cells(actors(plan.settings), wiring(plan.settings.sessions))
+        self.cells = cells(
+            actors(plan.settings), wiring(plan.settings.sessions, scans=bool(plan.settings.scans))
+        )
         self._plan = plan
         self._recorder = recorder
         self.dispatcher: Dispatcher = (
@@ -140,6 +146,12 @@ class Engine:
         self._feed = feed
         self._exits_in_silence = exits_in_silence
         self.filler = filler
+        self.scanning = (
+            Scanning(plan.scans, live=pace.live, before=plan.trailing.before)
+            if plan.scans
+            else None
+        )
+        """Who runs scans; None: there are none, or they were run before."""
         self.came = source if isinstance(source, RunRows) else None
         """What was acted on of a feed's rows, where the days after may need it."""
         # A day that is fed opens without rows anyway, and not without the days before.
@@ -231,6 +243,8 @@ class Engine:
         if self.filler is not None:
             self.filler.close()
         self.inserter.close()
+        if self.scanning is not None:
+            self.scanning.close()
         if self.ledger is not None:
             self.ledger.close()
         self.loader.shutdown(_PATIENCE_SECONDS if self._stopped else None)
@@ -286,6 +300,13 @@ class Engine:
             events=self.telling.counts,
         )
         return taken if self._feed is None else {**taken, "feed": self._feed.status()}
+
+    def _scan(self, due: ScanDue, loaded: Loaded | None) -> None:
+        """Have a scan run; nobody does where a run is only gone through again."""
+        if self.scanning is not None:
+            settings = scanner_settings(self._plan.settings)
+            state: scanner_actor.State = self.cells[scanner_actor.NAME].state
+            self.scanning.ask(settings, state, due, loaded, self.tell_clock)
 
     def _ask(self, asked: AskFeed) -> None:
         """What the day wants of its feed. A step that is given again has asked for it before."""
@@ -469,6 +490,8 @@ class Engine:
                 self.inserter.ask(effect, self.cells[day_actor.NAME].state, self.tell_clock)
             case Watch(change=change):
                 self._watch(change)
+            case RunScan(due=due, loaded=loaded):
+                self._scan(due, loaded)
             case Anchor(traded_ns=traded) if self._pacer is not None:
                 self._pacer.anchor(traded)
             case Halt() if self._pacer is not None:

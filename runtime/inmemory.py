@@ -12,6 +12,7 @@ from openbell.adapters.sources import Source, open_source
 from openbell.errors import ConfigError
 from openbell.hosttime import HostClock
 from openbell.market.indicators import Indicator
+from openbell.market.scans import ScanFunction
 from openbell.messages.time import Grant
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
@@ -45,6 +46,7 @@ class InMemoryRun:
         indicators: Mapping[str, Indicator] | None,
         days_at_once: bool,
         pushed: bool,
+        scanners: Mapping[str, ScanFunction] | None = None,
     ) -> None:
         accept(config, "run" if pushed else "backtest", data=data, keeps_state=False)
         if pushed and config.feed.record is not None:
@@ -62,7 +64,13 @@ class InMemoryRun:
         self.source: Source
         filler: Filler | None = None
         if pushed:
-            live = fed(config, host=host, indicators=indicators, tell=self.telling.tell)
+            live = fed(
+                config,
+                host=host,
+                indicators=indicators,
+                scanners=scanners,
+                tell=self.telling.tell,
+            )
             self.source, self.plan, self.feed = live.source, live.plan, live.feed
             filler = live.filler
         else:
@@ -76,6 +84,7 @@ class InMemoryRun:
                     paced=pace.scaled,
                     days_at_once=days_at_once,
                     indicators=indicators,
+                    scanners=scanners,
                 )
             except BaseException:
                 self.source.close()

@@ -31,7 +31,7 @@ import openbell
 from openbell.actors import effects
 from openbell.adapters.sample import write_dirty_sample, write_sample
 from openbell.market.windows import SessionSpec
-from openbell.messages import control, data, insertion, session, signal, time
+from openbell.messages import control, data, insertion, scan, session, signal, time
 from openbell.messages.base import Message
 from openbell.messages.events import KINDS
 from openbell.runtime.api import Runtime
@@ -284,7 +284,7 @@ def plain(actor: str) -> str:
 
 def test_the_picture_of_the_wiring_is_the_wiring() -> None:
     drawn = re.findall(r"(\w+) (-->|-\.->) (\w+)", marked("docs/architecture.md", "the wiring"))
-    wires = wiring(ONE_SESSION)
+    wires = wiring(ONE_SESSION, scans=True)
 
     connected = {(plain(sender), plain(receiver)) for sender, receiver in edges(wires)}
     back = {(plain(s), plain(r)) for s, receivers in wires.back.items() for r in receivers}
@@ -297,7 +297,11 @@ def test_the_table_of_actors_names_what_they_hear() -> None:
         row["actor"].split()[0]: set(names(row["hears"]))
         for row in table(section("docs/architecture.md", "Actors"))
     }
-    config = {"exchange": "XNYS", "sessions": [{"name": "A", "start": "09:30", "end": "09:44"}]}
+    config = {
+        "exchange": "XNYS",
+        "sessions": [{"name": "A", "start": "09:30", "end": "09:44"}],
+        "scanners": [{"name": "up", "type": "movers"}],
+    }
 
     made = actors(settings(config_from(config)))
 
@@ -314,7 +318,7 @@ def test_the_table_of_actors_says_messages_and_effects_that_exist() -> None:
 
     known = {
         name
-        for module in (control, data, insertion, session, signal, time)
+        for module in (control, data, insertion, scan, session, signal, time)
         for name, value in vars(module).items()
         if isinstance(value, type) and issubclass(value, Message)
     }
@@ -352,6 +356,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "exchange": "XNYS",
         "companions": {first: second},
         "sessions": [{"name": "Opening Range", "start": "09:30", "end": "09:44"}],
+        "scanners": [{"name": "up", "type": "movers"}],
     }
     openbell.backtest(config, folder / "minutes", out=folder / "out")
     return folder / "out"
@@ -370,7 +375,7 @@ def test_every_file_of_a_backtest_has_a_section(outputs: Path) -> None:
     assert set(headings) == written
 
 
-@pytest.mark.parametrize("name", ["signals.jsonl", "sessions.jsonl", "summary.json"])
+@pytest.mark.parametrize("name", ["signals.jsonl", "sessions.jsonl", "scans.jsonl", "summary.json"])
 def test_fields_of_json_are_documented(outputs: Path, name: str) -> None:
     text = (outputs / name).read_bytes()
     fields = list(orjson.loads(text.splitlines()[0] if name.endswith("l") else text))
@@ -422,7 +427,13 @@ def test_every_error_is_documented() -> None:
     }
 
 
-ENTRY_POINTS = ("openbell.feeds", "openbell.indicators", "openbell.sinks", "openbell.sources")
+ENTRY_POINTS = (
+    "openbell.feeds",
+    "openbell.indicators",
+    "openbell.scanners",
+    "openbell.sinks",
+    "openbell.sources",
+)
 """Groups under which packages offer what is theirs."""
 
 

@@ -35,6 +35,7 @@ from openbell.adapters.jsonlines import (
     runs,
     signal_lines,
 )
+from openbell.adapters.scanruns import scan_lines
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.tables import (
     BARS_SCHEMA,
@@ -52,10 +53,11 @@ from openbell.adapters.tables import (
 from openbell.errors import InputError, RunError, way_out
 from openbell.market.bars import BadRow
 from openbell.market.results import DerivedBars, Quality, SessionDocument, SignalBatch
+from openbell.messages.session import Noticed
 
 OWN_NAMES = re.compile(
     r"signals\.jsonl|signals\.parquet|sessions\.jsonl|levels\.parquet|bars_\d+m\.parquet"
-    r"|quality\.csv|bad_rows\.csv|summary\.json"
+    r"|quality\.csv|scans\.jsonl|bad_rows\.csv|summary\.json"
 )
 """Names that belong to openbell in the folder; all others are someone else's."""
 
@@ -89,6 +91,8 @@ class DayResult:
     bad: Sequence[BadRow]
     tally: Tally = field(default_factory=Tally)
     """What the day adds to the summary."""
+    scans: tuple[Noticed, ...] = ()
+    """What scans came to, in their order."""
 
 
 class RunFiles:
@@ -274,6 +278,8 @@ class DayFiles:
         for minutes, file in self._bars.items():
             bars = day.bars.get(minutes, ())
             writes += file.gathered(bars, sum(map(len, bars)))
+        if day.scans:
+            writes.append(partial(self._write_scans, scan_lines(day.scans, day.signals)))
         if day.bad:
             writes.append(partial(self._write_bad, day.bad))
         return writes
@@ -300,6 +306,10 @@ class DayFiles:
         ]
         writes += self._signals.gathered([(batch, ids)], len(batch))
         return writes, ids_by_session(batch, escaped)
+
+    def _write_scans(self, lines: bytes) -> None:
+        with (self._folder / "scans.jsonl").open("ab") as file:
+            file.write(lines)
 
     def _write_bad(self, rows: Sequence[BadRow]) -> None:
         path = self._folder / "bad_rows.csv"

@@ -314,7 +314,8 @@ def _opened(folder: Path) -> _Day:
 
 
 def _tally(written: Mapping[str, Any]) -> Tally:
-    found = {field.name: written[field.name] for field in fields(Tally)}
+    # Days of an earlier version lack what it did not count.
+    found = {field.name: written[field.name] for field in fields(Tally) if field.name in written}
     for name in ("days", "without_data"):
         found[name] = [date.fromisoformat(day) for day in found[name]]
     return Tally(**found)

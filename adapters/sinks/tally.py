@@ -10,6 +10,7 @@ from typing import Any
 from openbell.market.indicators import IndicatorValues
 from openbell.market.results import SessionDocument, SignalBatch
 from openbell.messages.data import QualityReport
+from openbell.messages.session import Noticed
 
 REASONS_MAX = 20
 """Reasons for null indicators that a summary lists, of each indicator."""
@@ -45,6 +46,9 @@ class Tally:
     indicators: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Per indicator: days, symbols with a value, symbols without one, and why so often."""
 
+    scans: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Per scan: how often it ran and was skipped, and how many symbols it found."""
+
     def add(self, later: Tally) -> None:
         """Take in what later days come to."""
         self.days += later.days
@@ -54,6 +58,8 @@ class Tally:
         self.actual += later.actual
         for name, counts in later.sessions.items():
             _add(self.sessions.setdefault(name, {}), counts)
+        for name, counts in later.scans.items():
+            _add(self.scans.setdefault(name, {}), counts)
         self.possible_splits += later.possible_splits
         for name, found in later.indicators.items():
             of = self.indicators.setdefault(
@@ -79,6 +85,7 @@ def day_tally(
     documents: Iterable[SessionDocument],
     signals: Iterable[SignalBatch],
     indicators: Sequence[IndicatorValues],
+    scans: Iterable[Noticed] = (),
 ) -> Tally:
     """What a day that has ended comes to."""
     return Tally(
@@ -89,7 +96,17 @@ def day_tally(
         sessions=_session_counts(documents, signals),
         possible_splits=_splits(day, report),
         indicators={of.name: _indicator_counts(of) for of in indicators},
+        scans=_scan_counts(scans),
     )
+
+
+def _scan_counts(scans: Iterable[Noticed]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for told in scans:
+        done = told.kind == "scan.done"
+        counts = {"runs": int(done), "skipped": int(not done), "found": len(told.symbols)}
+        _add(found.setdefault(str(told.facts["scan"]), {}), counts)
+    return found
 
 
 def _row_counts(report: QualityReport) -> dict[str, int]:

@@ -281,6 +281,8 @@ class InlineRun(DurableRun):
             clock=self.clock,
             late=lambda day: self.is_late(day),
         )
+        if engine.scanning is not None:
+            engine.scanning.on_thread = False
         if engine._pacer is not None:
             pacer = InlinePacer(self.pace.speed, engine.tell_clock, self.clock)
             engine._pacer = engine.timekeeper = pacer

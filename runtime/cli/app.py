@@ -43,6 +43,7 @@ from openbell.runtime.cli.record import record
 from openbell.runtime.cli.recover import recover
 from openbell.runtime.cli.replay import replay
 from openbell.runtime.cli.run import run
+from openbell.runtime.cli.scans import scans
 from openbell.runtime.cli.sessions import sessions
 from openbell.runtime.cli.signals import signals
 from openbell.runtime.cli.sinks import sinks_app
@@ -78,6 +79,7 @@ for _command, _shown in (
     (record, "record --config config.yaml --out days/"),
     (signals, "signals --config config.yaml --date 2024-07-01"),
     (sessions, "sessions --config config.yaml --status COMPLETED"),
+    (scans, "scans --config config.yaml --date 2024-07-01"),
     (status, "status --config config.yaml"),
     (events, "events --config config.yaml --kind day.error --kind feed"),
     (health, "health --config config.yaml"),

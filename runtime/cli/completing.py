@@ -17,6 +17,10 @@ def symbols(context: typer.Context, incomplete: str) -> list[str]:
     return _beginning(incomplete, _list(context, "symbols"))
 
 
+def scans(context: typer.Context, incomplete: str) -> list[str]:
+    return _beginning(incomplete, (of.get("name") for of in _list(context, "scanners")))
+
+
 def sinks(context: typer.Context, incomplete: str) -> list[str]:
     named = (of.get("name") or of.get("type") for of in _list(context, "sinks"))
     return _beginning(incomplete, named)

@@ -19,10 +19,7 @@ from openbell.runtime.config.model import Config
 FEEDS = ("replay", "push")
 """Values of `feed.type` that are no plug-ins."""
 
-WITHOUT_EFFECT = (
-    "upkeep.check_interval_seconds",
-    "scanners",
-)
+WITHOUT_EFFECT = ("upkeep.check_interval_seconds",)
 """Keys that this version does not act on."""
 
 Door = Literal["run", "backtest"]
@@ -72,9 +69,10 @@ def accept(
     ):
         problems.append("data.path is missing; name a file or folder with minutes or ticks")
     for place, scanner in enumerate(config.scanners):
-        problems.append(
-            f'scanners[{place}] is "{scanner.name}"; this version runs no scanners: leave it out'
-        )
+        if scanner.then == "add":
+            problems.append(
+                f"scanners[{place}].then is add; this version adds no symbols: write report or follow"
+            )
     if door == "run" and keeps_state is not False:
         problems += _sinks_that_cannot_be_opened(config)
     else:

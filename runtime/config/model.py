@@ -208,6 +208,11 @@ When = Annotated[
     PlainValidator(values.parse_session_time),
     *_json("string", pattern=r"^([0-9]{2}:[0-9]{2}|(open|close)(\s*[+-].+)?)$"),
 ]
+ScanTime = Annotated[
+    str,
+    PlainValidator(values.parse_scan_time),
+    *_json("string", pattern=r"^(pre|every .+|[0-9]{2}:[0-9]{2}|(open|close)\s*[+-].+)$"),
+]
 Margin = Annotated[Buffer, PlainValidator(values.parse_buffer), *_json(_TEXT_OR_NUMBER)]
 _positive_integer = {"type": "integer", "minimum": 1}
 _inside_bars = {
@@ -885,17 +890,30 @@ class CalendarConfig(Section):
 
 
 class ScannerConfig(Section):
-    """A scan: your code looks at the market and may add symbols."""
+    """A scan: a function looks at the market so far and names symbols."""
 
     name: Text = Field(description="Its name, once in a configuration.", examples=["movers"])
-    type: Text = Field(description="The plug-in's name.", examples=["movers"])
-    at: tuple[When, ...] = Field(
-        default=(), description="When it runs, as `sessions[].start`; empty: once, before the open."
+    type: Text = Field(
+        description="`relative_volume`, `gap`, `near_high`, `movers`, `range_width`, or the name of a "
+        "plug-in or of the program's own.",
+        examples=["movers"],
+    )
+    at: tuple[ScanTime, ...] = Field(
+        default=(),
+        description="When it runs: `pre` (before the open), `10:30`, `every 15m`, `open+5m`, "
+        "`close-30m`; empty: `pre`.",
+    )
+    then: Literal["report", "follow", "add"] = Field(
+        default="report",
+        description="`report`: what it found is told; `follow`: from then on breakouts are reported "
+        "only of symbols that such a scan has found that day; `add`: symbols that the run does not "
+        "have are added.",
     )
     timeout_seconds: Seconds = Field(
-        default=Duration(10 * values.UNITS_NS["s"]), description="How long it may take."
+        default=Duration(10 * values.UNITS_NS["s"]),
+        description="How long it may take, live and at a speed; one that takes longer is skipped.",
     )
-    options: Options = Field(default={}, description="What the plug-in needs.")
+    options: Options = Field(default={}, description="What the scan is told.")
 
 
 class DigestConfig(Section):
@@ -1177,7 +1195,8 @@ class Config(Section):
     day: DayConfig = DayConfig()
     calendar: CalendarConfig = CalendarConfig()
     scanners: tuple[ScannerConfig, ...] = Field(
-        default=(), description="Scans, which look at the market and may add symbols."
+        default=(),
+        description="Scans, which look at the market before the open and in the day, and name symbols.",
     )
     sinks: tuple[SinkConfig, ...] = Field(default=(), description="Where signals are sent.")
     sinks_max_age: Allowance = Field(

@@ -318,6 +318,28 @@ def parse_session_time(given: Any) -> SessionTime:
     return SessionTime("close", offset_ns=offset)
 
 
+_EVERY = re.compile(r"every\s*(\d+)\s*(m|min|minutes?)")
+
+
+def parse_scan_time(given: Any) -> str:
+    """`pre`, `every 15m`, or a time as a session's start; as it is written at its shortest."""
+    text = given.strip().lower() if isinstance(given, str) else ""
+    if text == "pre":
+        return text
+    if text.startswith("every"):
+        match = _EVERY.fullmatch(text)
+        if match is None or int(match[1]) < 1:
+            raise ValueError('write e.g. "every 15m"')
+        return f"every {int(match[1])}m"
+    if text in ("open", "close"):
+        hint = '"pre" or "open+5m"' if text == "open" else '"close-1m"'
+        raise ValueError(f"a scan runs inside the day; write e.g. {hint}")
+    try:
+        return str(parse_session_time(given))
+    except ValueError as error:
+        raise ValueError(f'{error}; or "pre", or "every 15m"') from None
+
+
 def parse_buffer(given: Any) -> Buffer:
     if isinstance(given, Buffer):
         return given

@@ -16,6 +16,7 @@ from openbell.hosttime import HostClock, wall
 from openbell.market.calendar import timezone
 from openbell.market.days import EPOCH, SECOND_NS
 from openbell.market.indicators import Indicator
+from openbell.market.scans import ScanFunction
 from openbell.runtime.config import Config
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.filling import Filler
@@ -50,6 +51,7 @@ def fed(
     since: date | None = None,
     host: HostClock | None = None,
     indicators: Mapping[str, Indicator] | None = None,
+    scanners: Mapping[str, ScanFunction] | None = None,
     tell: Tell = tell_log,
 ) -> Fed:
     """A run that takes what is pushed, or what a feed delivers.
@@ -82,6 +84,7 @@ def fed(
             live_from_ns=host() if host is not None and config.by_the_wall else EPOCH,
             recorded=frozenset() if recorded is None else recorded.dates,
             indicators=indicators,
+            scanners=scanners,
         )
         delivers: Feed | None = None
         if config.feed.type != "push":

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from zoneinfo import ZoneInfo
 
 from openbell.adapters.indicators import indicator_functions
+from openbell.adapters.scanners import Scan, scans_of
 from openbell.adapters.sources import FileIdentity, Source
 from openbell.errors import ConfigError, DataError
 from openbell.market.calendar import coverage, timezone
@@ -21,6 +22,7 @@ from openbell.market.days import (
     row_spans,
 )
 from openbell.market.indicators import Indicator
+from openbell.market.scans import ScanFunction
 from openbell.market.windows import order_of_day
 from openbell.runtime.config import Config
 from openbell.runtime.intake.contracts import resolved
@@ -36,7 +38,8 @@ from openbell.runtime.intake.refusals import (
     register,
     where,
 )
-from openbell.runtime.intake.settings import fed_settings, settings
+from openbell.runtime.intake.scanning import scan_needs
+from openbell.runtime.intake.settings import fed_settings, scan_specs, settings
 from openbell.runtime.intake.trailing import TrailingSettings, trailing_settings
 from openbell.runtime.kernel.wiring import Settings
 
@@ -68,6 +71,8 @@ class Plan:
     """What looks wrong, though it can be run."""
     instruments: FileIdentity | None = None
     """The file that says which contracts there are, and what ticks are."""
+    scans: tuple[Scan, ...] = ()
+    """Scans that can be run; none where they were run before, and what they found is known."""
 
     @cached_property
     def row_spans(self) -> Mapping[date, tuple[int, int]]:
@@ -93,6 +98,7 @@ def plan(
     paced: bool = False,
     days_at_once: bool = False,
     indicators: Mapping[str, Indicator] | None = None,
+    scanners: Mapping[str, ScanFunction] | None = None,
 ) -> Plan:
     """Work out a run over stored data.
 
@@ -109,6 +115,8 @@ def plan(
         configuration asks for more.
     indicators : mapping, optional
         Functions for indicator types of the embedding program's own.
+    scanners : mapping, optional
+        Functions for scanner types of its own.
 
     Raises
     ------
@@ -126,6 +134,7 @@ def plan(
         paced=paced,
         days_at_once=days_at_once,
         indicators=indicators,
+        scanners=scanners,
     )
     return tried_again(planned, "the data", passing=OSError)
 
@@ -139,6 +148,7 @@ def _planned(
     paced: bool,
     days_at_once: bool,
     indicators: Mapping[str, Indicator] | None,
+    scanners: Mapping[str, ScanFunction] | None,
 ) -> Plan:
     zone = config.calendar.timezone or timezone(config.exchange)
     live_from_ns = EPOCH
@@ -153,7 +163,8 @@ def _planned(
         raise DataError(f"{where(config)} has no rows; name a file or folder with data")
     symbols = register(config, source)
     calendar = calendar_of(config, dates, start, end)
-    trailing = trailing_settings(config, calendar.before, dates)
+    scans = scans_of(scan_specs(config), scanners or {})
+    trailing = trailing_settings(config, calendar.before, dates, scan_needs(scans))
     made = _with_indicators(
         settings(config, paced=paced, days_at_once=days_at_once), trailing, indicators or {}
     )
@@ -204,6 +215,7 @@ def _planned(
         registers=of_days.contracts.registers(symbols),
         notes=(*notes_on(config, made, source, known, days, symbols), *of_days.notes),
         instruments=of_days.identity,
+        scans=scans,
     )
 
 
@@ -224,6 +236,7 @@ def fed_plan(
     live_from_ns: MarketTime = EPOCH,
     recorded: Collection[date] = (),
     indicators: Mapping[str, Indicator] | None = None,
+    scanners: Mapping[str, ScanFunction] | None = None,
 ) -> Plan:
     """Work out a run whose rows come from a feed.
 
@@ -266,7 +279,8 @@ def fed_plan(
         raise ConfigError(f"{config.exchange} has no trading day from {start} to {end}")
     held = {} if stored is None else stored.dates(zone)
     dates = {**held, **dict.fromkeys(recorded, 0), **{day.date: 0 for day in days}}
-    trailing = trailing_settings(config, calendar.before, dates)
+    scans = scans_of(scan_specs(config), scanners or {})
+    trailing = trailing_settings(config, calendar.before, dates, scan_needs(scans))
     made = fed_settings(config)
     refuse_windows_outside(config, made, days)
     # A master lists contracts some months ahead only: more is there at a later start.
@@ -291,6 +305,7 @@ def fed_plan(
         ),
         notes=of_days.notes,
         instruments=of_days.identity,
+        scans=scans,
     )
 
 

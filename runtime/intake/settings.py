@@ -14,6 +14,7 @@ from openbell.market.calendar import timezone
 from openbell.market.days import MINUTE_NS
 from openbell.market.prices import product
 from openbell.market.rules import RowRules
+from openbell.market.scans import BEFORE_OPEN, ScanSpec
 from openbell.market.silence import SilenceRules
 from openbell.market.watermark import WallRules
 from openbell.market.windows import SessionSpec
@@ -102,6 +103,22 @@ def settings(config: Config, *, paced: bool = False, days_at_once: bool = False)
         order=config.data.order,
         row_rules=row_rules(config),
         lateness_ns=config.clock.lateness.ns,
+        scans=scan_specs(config),
+    )
+
+
+def scan_specs(config: Config) -> tuple[ScanSpec, ...]:
+    """The scans of a configuration, in its order."""
+    return tuple(
+        ScanSpec(
+            of.name,
+            of.type,
+            of.at or (BEFORE_OPEN,),
+            of.then,
+            dict(of.options),
+            of.timeout_seconds.seconds,
+        )
+        for of in config.scanners
     )
 
 
@@ -132,7 +149,7 @@ def _silence(config: Config) -> SilenceRules:
 
 
 def _unpaced_step(config: Config, days_at_once: bool) -> Literal["day", "boundary", "bar"]:
-    asked = "step" in config.clock.model_fields_set or config.scanners
+    asked = "step" in config.clock.model_fields_set
     # Ticks of a whole day are many: what is computed of them is done a step at a time. Of rows in
     # the order in which they came, a session has those only that had come when it was over.
     fits = config.data.kind == "bars" and config.data.order == "time"

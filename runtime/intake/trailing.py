@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -50,8 +50,9 @@ def trailing_settings(
     config: Config,
     before: Callable[[date, int], tuple[TradingDay, ...]],
     dates: Mapping[date, int],
+    scans: Sequence[Need] = (),
 ) -> TrailingSettings:
-    """What a configuration wants to have at hand."""
+    """What a configuration wants to have at hand, and what its scans do."""
     specs = tuple(
         IndicatorSpec(
             name=name,
@@ -78,7 +79,7 @@ def trailing_settings(
             )
             for place, entry in enumerate(config.history.data)
         ]
-    return TrailingSettings(specs, tuple(needs), before, frozenset(dates))
+    return TrailingSettings(specs, (*needs, *scans), before, frozenset(dates))
 
 
 class Trailing:

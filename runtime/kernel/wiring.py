@@ -1,7 +1,8 @@
 """Which actors there are, and who speaks to whom.
 
 The wiring is acyclic but for what goes back to the clock, so that nothing is in flight once the
-last actor has reached: `clock → day, prefetch → sessions, upkeep → breakout → keeper → clock`.
+last actor has reached: `clock → day, prefetch → sessions, upkeep → breakout → scanner → keeper →
+clock`; the scanner is there where scans are.
 The breakout's actor hears the sessions before the rows of a step, so that a step may hold both a
 session and what comes after it.
 """
@@ -14,20 +15,25 @@ from datetime import date
 from graphlib import TopologicalSorter
 from typing import Any, Literal
 
-from openbell.actors import breakout, clock, day, keeper, prefetch, session, upkeep
+from openbell.actors import breakout, clock, day, keeper, prefetch, scanner, session, upkeep
 from openbell.actors.effects import Actor
 from openbell.market.bars import Order
 from openbell.market.breakouts import BreakRules
 from openbell.market.indicators import Indicator, IndicatorSpec
 from openbell.market.instruments import NO_CONTRACTS, Contracts
 from openbell.market.rules import NO_RULES, RowRules
+from openbell.market.scans import ScanSpec
 from openbell.market.watermark import WallRules, lag_ns
 from openbell.market.windows import SessionSpec
 
 AnyActor = Actor[Any]
 
 BACK = (day.NAME, keeper.NAME)
-"""Who speaks to the clock."""
+"""Who speaks to the clock; the scanner does too, where there is one."""
+
+
+def _back(scans: bool) -> tuple[str, ...]:
+    return (*BACK, scanner.NAME) if scans else BACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ class Settings:
     fills_ns: int | None = None
     """As of the clock."""
     loses: bool = False
+    scans: tuple[ScanSpec, ...] = ()
 
 
 def actors(settings: Settings) -> tuple[AnyActor, ...]:
@@ -75,7 +82,7 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
     return (
         clock.clock(
             clock.Settings(
-                frozenset(BACK),
+                frozenset(_back(bool(settings.scans))),
                 settings.paced,
                 lag if settings.fed else None,
                 settings.wall,
@@ -91,6 +98,7 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
                 settings.days_ahead,
                 settings.fed,
                 settings.wall_day,
+                settings.scans,
             )
         ),
         prefetch.prefetch(prefetch.Settings(lag, settings.row_rules)),
@@ -111,10 +119,16 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
                 settings.companions,
                 settings.followed,
                 settings.contracts,
+                frozenset(spec.name for spec in settings.scans if spec.then == "follow"),
             )
         ),
+        *((scanner.scanner(scanner_settings(settings)),) if settings.scans else ()),
         keeper.keeper(keeper.Settings(settings.exchange, settings.sessions)),
     )
+
+
+def scanner_settings(settings: Settings) -> scanner.Settings:
+    return scanner.Settings(settings.scans, settings.indicators, settings.followed)
 
 
 @dataclass(frozen=True)
@@ -129,16 +143,18 @@ class Wiring:
     """Who speaks to the clock, which acts on it only when the step is over."""
 
 
-def wiring(sessions: Sequence[SessionSpec]) -> Wiring:
-    """How the actors of a runtime with these sessions are connected."""
+def wiring(sessions: Sequence[SessionSpec], *, scans: bool = False) -> Wiring:
+    """How the actors of a runtime with these sessions, and with or without scans, are connected."""
+    after = (scanner.NAME, keeper.NAME) if scans else (keeper.NAME,)
     windows = tuple(session.name(spec) for spec in sessions)
     downstream = {
         clock.NAME: (day.NAME, prefetch.NAME, keeper.NAME),
-        day.NAME: (prefetch.NAME, *windows, upkeep.NAME, breakout.NAME, keeper.NAME),
-        prefetch.NAME: (*windows, upkeep.NAME, breakout.NAME, keeper.NAME),
-        **{window: (breakout.NAME, keeper.NAME) for window in windows},
+        day.NAME: (prefetch.NAME, *windows, upkeep.NAME, breakout.NAME, *after),
+        prefetch.NAME: (*windows, upkeep.NAME, breakout.NAME, *after),
+        **{window: (breakout.NAME, *after) for window in windows},
         upkeep.NAME: (breakout.NAME, keeper.NAME),
-        breakout.NAME: (keeper.NAME,),
+        breakout.NAME: after,
+        **({scanner.NAME: (keeper.NAME,)} if scans else {}),
         keeper.NAME: (),
     }
     upstream = {
@@ -146,11 +162,13 @@ def wiring(sessions: Sequence[SessionSpec]) -> Wiring:
         for name in downstream
     }
     upstream[breakout.NAME] = (day.NAME, *windows, prefetch.NAME, upkeep.NAME)
+    if scans:
+        upstream[scanner.NAME] = (day.NAME, *windows, prefetch.NAME, breakout.NAME)
     tuple(TopologicalSorter(upstream).static_order())  # raises on a cycle
     return Wiring(
         downstream=downstream,
         upstream=upstream,
-        back={name: (clock.NAME,) for name in BACK},
+        back={name: (clock.NAME,) for name in _back(scans)},
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from loguru import logger
 
-from openbell.actors import clock, day, prefetch
+from openbell.actors import clock, day, prefetch, scanner
 from openbell.actors.effects import Commit
 from openbell.adapters.stores import Corrupt, Step, Store
 from openbell.errors import InputError, OpenbellError, RunError, StoreError
@@ -379,6 +379,14 @@ def restore(engine: Engine, plan: Plan, restored: Restored | None) -> Prepared:
         if of_day.inserted and not plan.settings.fed and not of_day.without_rows:
             rows = rows_of(planned, of_day.inserted)
         cells[prefetch.NAME].state = replace(handing, rows=rows)
+        if scanner.NAME in cells:
+            history = opened.history if isinstance(opened, Loaded) else None
+            for at in sorted(restored.inserted):
+                change = restored.inserted[at]
+                if at <= restored.step and change.date == planned.date:
+                    history = change.history or history
+            cell = cells[scanner.NAME]
+            cell.state = scanner.with_rows_again(cell.state, rows, history, handing.handed_out)
 
     def granted(step: Step) -> Grant:
         entry = steplog.read(step.grant)

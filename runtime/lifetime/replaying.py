@@ -300,7 +300,9 @@ def states_after(
         found.states = _given_again(store, found, eras, config_on)
     found.anew = following
     made = fed_settings(config_on(following))
-    return days, carried_over(cells(actors(made), wiring(made.sessions)), found)
+    return days, carried_over(
+        cells(actors(made), wiring(made.sessions, scans=bool(made.scans))), found
+    )
 
 
 def _given_again(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -29,6 +29,7 @@ from openbell.errors import (
 )
 from openbell.hosttime import HostClock, wall
 from openbell.market.days import ONE_DAY, TradingDay
+from openbell.market.scans import ScanFunction
 from openbell.market.windows import hours_in_words
 from openbell.messages.control import Prepared, Recover, SymbolsChanged
 from openbell.runtime.config import Config
@@ -110,6 +111,8 @@ class DurableRun:
         hours that its `calendar` says then.
     observed : Observed, optional
         Where the run says how it is.
+    scanners : mapping, optional
+        Functions for scanner types of the embedding program's own.
     """
 
     ledger_kind: type[Ledger] = Ledger
@@ -131,11 +134,13 @@ class DurableRun:
         fresh_day: bool = False,
         read_again: Callable[[], Config] | None = None,
         observed: Observed | None = None,
+        scanners: Mapping[str, ScanFunction] | None = None,
     ) -> None:
         self.configured = config
         """The configuration as it is written, without what was asked for beside it."""
         self.symbols = SymbolDesk()
         """Where symbols are asked for while the run goes on."""
+        self._scanners = scanners
         self.observed = observed or Observed()
         """What who looks after the process wants to know of the run."""
         self.config = config
@@ -420,13 +425,24 @@ class DurableRun:
         if config.feed.type != "replay":
             first = next(iter(self._store.steps()), None)
             since = None if first is None else first.trading_date
-            pushed = fed(config, since=since, host=self.host, tell=self.telling.tell)
+            pushed = fed(
+                config,
+                since=since,
+                host=self.host,
+                scanners=self._scanners,
+                tell=self.telling.tell,
+            )
             self.feed, self.filler = pushed.feed, pushed.filler
             return pushed.source, pushed.plan
         assert self._data is not None, "that is refused"
         source = open_source(self._data, data_options(config))
         return source, plan(
-            config, source, config.feed.start, config.feed.end, paced=self.pace.scaled
+            config,
+            source,
+            config.feed.start,
+            config.feed.end,
+            paced=self.pace.scaled,
+            scanners=self._scanners,
         )
 
     def _recording(self) -> Recording | None:

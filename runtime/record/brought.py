@@ -31,6 +31,7 @@ _FIELDS = (
     "closed",
     "bars_again",
     "register",
+    "scans",
 )
 """What of a commit belongs to a day's results; an older entry lacks the last ones."""
 

@@ -44,6 +44,7 @@ from openbell.messages.control import (
     SymbolsRefused,
 )
 from openbell.messages.data import QualityReport
+from openbell.messages.scan import ScanResult
 from openbell.messages.time import Grant
 from openbell.runtime.record.codec import Undecodable, decode, encode
 
@@ -290,6 +291,7 @@ def _written_input(entered: Input) -> list[Any]:
             | RemoveSymbols()
             | SymbolsChanged()
             | SymbolsRefused()
+            | ScanResult()
         ):
             return ["message", encode(entered)]
     raise TypeError(f"{type(entered).__name__} can't be written to the step log")

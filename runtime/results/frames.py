@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from openbell.adapters.scanruns import ScanRun, day_scans
 from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.tables import (
     BARS_SCHEMA,
@@ -50,6 +51,11 @@ class Result:
     def quality(self) -> pa.Table:
         """One row a day and symbol; as `quality.csv`."""
         return decoded(_joined([quality_table(day.quality) for day in self._days], QUALITY_SCHEMA))
+
+    @property
+    def scans(self) -> list[ScanRun]:
+        """What scans found, in the order in which they ran; as `scans.jsonl`."""
+        return [run for day in self._days for run in day_scans(day.scans, day.signals)]
 
     def bars(self, interval: int | str) -> pa.Table:
         """Derived bars of one configured interval; as `bars_5m.parquet`.

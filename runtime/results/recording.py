@@ -141,6 +141,7 @@ class Recorder:
         self._signals: list[SignalBatch] = []
         self._bars: dict[int, list[DerivedBars]] = {}
         self._bars_again: dict[int, list[DerivedBars]] = {}
+        self._scans: dict[tuple[date | None, object, object], Noticed] = {}
 
     @property
     def taken(self) -> frozenset[date]:
@@ -166,8 +167,13 @@ class Recorder:
             self._opened = commit.opened
             self._documents, self._signals, self._bars, self._bars_again = {}, [], {}, {}
             self._indicators = ()
+            # Before a day is open, scans may have run for it.
+            today = commit.opened.day.date
+            self._scans = {of: told for of, told in self._scans.items() if of[0] == today}
         if commit.register and self._opened is not None:
             self._opened = self._opened.model_copy(update={"symbols": commit.register})
+        for told in commit.scans:
+            self._scans[told.date, told.facts["scan"], told.facts["at"]] = told
         for document in commit.documents:
             before = self._documents.get(document.session_name)
             self._documents[document.session_name] = document
@@ -197,8 +203,14 @@ class Recorder:
                 quality=report.quality,
                 bad=report.bad,
                 tally=day_tally(
-                    commit.closed, report, self._documents.values(), self._signals, self._indicators
+                    commit.closed,
+                    report,
+                    self._documents.values(),
+                    self._signals,
+                    self._indicators,
+                    self._scans.values(),
                 ),
+                scans=tuple(self._scans.values()),
             )
             self.taking(partial(self._take, day))
             if self._on_day is not None:

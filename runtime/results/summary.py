@@ -58,6 +58,7 @@ def summary(
         "not_trading_days": {str(day): rows for day, rows in plan.not_trading.items()},
         "possible_splits": tally.possible_splits,
         "indicators": tally.indicators,
+        **({"scans": tally.scans} if tally.scans else {}),
         "inputs": {
             "files": [
                 {"path": file.path, "size": file.size, "digest": file.digest} for file in info.files

@@ -41,6 +41,7 @@ from openbell.messages.control import (
     Start,
 )
 from openbell.messages.data import IndicatorsReady, QualityReport
+from openbell.messages.scan import ScanResult
 from openbell.messages.session import DayWithoutData, Noticed, PhaseEntered, StateChanged
 from openbell.messages.time import Grant
 from openbell.runtime.intake.loading import Loader
@@ -151,7 +152,7 @@ def test_every_kind_of_input_can_be_written() -> None:
     of_feeds = {Arrived, DayOver}  # written and read back by the tests of pushed days
     of_walls = {Rang, RollFailed, NotFilled, Backfilled}
     stored = {Start, Loaded, LoadTimedOut, LoadFailed, Roll, Recover, Halted, Missed}
-    assert kinds == stored | of_feeds | of_walls
+    assert kinds == stored | of_feeds | of_walls | {ScanResult}
 
 
 def of_no_day(day: date) -> Any:
@@ -170,6 +171,18 @@ def of_no_day(day: date) -> Any:
             symbols=("A",),
             why="the vendor is away",
             comes=True,
+        ),
+        ScanResult(
+            scan="movers",
+            date=date(2024, 7, 1),
+            at_ns=MarketTime(5),
+            label="10:30",
+            symbols=("B", "A"),
+            scores=(2.5, 1.0),
+            reasons=("it moves", "it does too"),
+        ),
+        ScanResult(
+            scan="movers", date=date(2024, 7, 1), at_ns=MarketTime(0), label="pre", skipped="late"
         ),
         Roll(day=open_calendar("XNYS", date(2024, 7, 3), date(2024, 7, 3)).days()[0]),
     ],
@@ -255,8 +268,9 @@ RECORDED = (
 def test_every_field_of_a_commit_is_recorded_or_known_not_to_be() -> None:
     names = {field.name for field in dataclasses.fields(Commit)}
 
-    # The day's opening and end are told by transitions; numbers are the step's own.
-    assert names == {*RECORDED, "number", "step", "opened", "closed"}
+    # The day's opening and end are told by transitions, scans were noticed; numbers are the step's
+    # own.
+    assert names == {*RECORDED, "number", "step", "opened", "closed", "scans"}
 
 
 def some(of: Any, **unique: Any) -> st.SearchStrategy[Any]:

@@ -1,0 +1,453 @@
+"""Says when scans are due, keeps what they look at, and tells what they found.
+
+A scan itself is run outside, on a view that `view` makes of this actor's state; what it came to
+enters with a grant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from openbell.actors.effects import Actor, Effects, Publish
+from openbell.actors.states import changed
+from openbell.market.bars import BarBlock, Prices, RowBatch, Rows, joined
+from openbell.market.days import MINUTE_NS, SECOND_NS, MarketTime, Nanoseconds, TradingDay
+from openbell.market.derived import Buckets, no_buckets, with_rows
+from openbell.market.history import History, HistoryDay, minute_rows
+from openbell.market.indicators import (
+    Indicator,
+    IndicatorSpec,
+    IndicatorValues,
+    indicator_values,
+)
+from openbell.market.results import Levels
+from openbell.market.scans import BEFORE_OPEN, ScanSpec, ScanView, scan_times
+from openbell.messages.base import Message
+from openbell.messages.data import Batch, HistoryReady
+from openbell.messages.scan import ScanDue, ScanResult
+from openbell.messages.session import (
+    AwaitLoad,
+    DayCleared,
+    DayOpened,
+    Noticed,
+    SessionCompleted,
+)
+
+NAME = "scanner"
+
+ROWS_WAIT_MAX = 20_000
+"""So many rows one after another are added to the day's bars together."""
+
+PIECES_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    scans: tuple[ScanSpec, ...]
+    indicators: tuple[tuple[IndicatorSpec, Indicator], ...] = ()
+    followed: tuple[tuple[date, tuple[str, ...]], ...] = ()
+    """As of the breakout's actor: whose breakouts can be reported."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    prepared: date | None = None
+    """The day for which scans before the open were asked for."""
+    opened: DayOpened | None = None
+    due: tuple[ScanDue, ...] = ()
+    """Scans of the day still to come, by time and then as configured."""
+    blocks: tuple[BarBlock, ...] = field(default=(), metadata={"snapshot": False})
+    """The day's rows so far, where they are a grid; after a restart they are read again."""
+    bars: Buckets | None = None
+    """The day's bars so far, where rows come one after another."""
+    waiting: tuple[RowBatch, ...] = ()
+    """Rows that are not in `bars` yet; they are when the state is written."""
+    rows_waiting: int = 0
+    levels: tuple[SessionCompleted, ...] = ()
+    """Of the sessions that are over."""
+    history: HistoryReady | None = field(default=None, metadata={"snapshot": False})
+
+
+def scanner(settings: Settings) -> Actor[State]:
+    """Whoever looks after scans."""
+    return Actor(
+        NAME,
+        State(),
+        partial(update, settings),
+        frozenset(
+            {
+                AwaitLoad,
+                Batch,
+                DayCleared,
+                DayOpened,
+                HistoryReady,
+                ScanResult,
+                SessionCompleted,
+            }
+        ),
+        kept,
+    )
+
+
+def update(settings: Settings, state: State, message: Message) -> tuple[State, Effects]:
+    match message:
+        case AwaitLoad(date=day, late=False):
+            return _prepared(settings, state, day)
+        case DayOpened() as opened:
+            return _opened(settings, state, opened)
+        case DayCleared():
+            return State(), ()
+        case HistoryReady() as ready if state.due:
+            return changed(state, history=ready), ()
+        case SessionCompleted() as completed if state.due:
+            others = tuple(of for of in state.levels if of.session != completed.session)
+            return changed(state, levels=(*others, completed)), ()
+        case Batch() as batch if state.due:
+            return _reached(state, batch)
+        case ScanResult() as result:
+            return _answered(settings, state, result)
+        case _:
+            return state, ()
+
+
+def with_rows_again(
+    state: State, rows: Rows, history: HistoryReady | None, handed_out: int
+) -> State:
+    """A state that was read from a snapshot, with what is not part of one.
+
+    Parameters
+    ----------
+    rows : BarBlock or RowBatch
+        All of the day, where they are stored.
+    handed_out : int
+        How many of them had been by then.
+    """
+    if not state.due:
+        return state
+    blocks = (rows.rows(0, handed_out),) if isinstance(rows, BarBlock) and handed_out else ()
+    return changed(state, blocks=blocks, history=history)
+
+
+def kept(state: State) -> State:
+    """The state as it is written: what waits is among the bars."""
+    return _taken_in(state)
+
+
+def _prepared(settings: Settings, state: State, day: date) -> tuple[State, Effects]:
+    if state.prepared == day:  # prepared once more: what was found then goes on to hold
+        return state, ()
+    said = (
+        Publish(ScanDue(scan=spec.name, date=day, label=BEFORE_OPEN))
+        for spec in settings.scans
+        if spec.before_open
+    )
+    return changed(state, prepared=day), tuple(said)
+
+
+def _opened(settings: Settings, state: State, opened: DayOpened) -> tuple[State, Effects]:
+    day = opened.day
+    due: list[tuple[int, int, ScanDue]] = []
+    said: list[Publish] = []
+    for place, spec in enumerate(settings.scans):
+        instants, outside = scan_times(day, spec)
+        due += [(at, place, _due(spec, day, at)) for at in instants]
+        if not opened.again:
+            said += [Publish(_outside(spec, day, text)) for text in outside]
+    ordered = tuple(of for _, _, of in sorted(due, key=lambda found: found[:2]))
+    return State(prepared=day.date, opened=opened, due=ordered), tuple(said)
+
+
+def _due(spec: ScanSpec, day: TradingDay, at_ns: MarketTime) -> ScanDue:
+    return ScanDue(scan=spec.name, date=day.date, at_ns=at_ns, label=_local(day, at_ns))
+
+
+def _local(day: TradingDay, at_ns: int) -> str:
+    moment = datetime.fromtimestamp(at_ns // SECOND_NS, ZoneInfo(day.tz))
+    return f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"
+
+
+def _outside(spec: ScanSpec, day: TradingDay, text: str) -> Noticed:
+    why = f"{text} is not inside the hours of {day.date}"
+    return _skipped(spec, day.date, day.open_ns, text, why)
+
+
+def _reached(state: State, batch: Batch) -> tuple[State, Effects]:
+    """Rows of a step, and the scans whose time has come with it."""
+    if isinstance(batch.rows, BarBlock):
+        if len(batch.rows):
+            state = changed(state, blocks=(*state.blocks, batch.rows))
+    else:
+        came = [rows for rows in (batch.backfilled, batch.rows) if rows is not None and len(rows)]
+        waiting = (*state.waiting, *came)
+        count = state.rows_waiting + sum(map(len, came))
+        state = changed(state, waiting=waiting, rows_waiting=count)
+        if count > ROWS_WAIT_MAX or len(waiting) > PIECES_MAX:
+            state = _taken_in(state)
+    now = tuple(due for due in state.due if due.at_ns <= batch.watermark_ns)
+    return state, tuple(Publish(due) for due in now) if now else ()
+
+
+def _taken_in(state: State) -> State:
+    if not state.waiting or state.opened is None:
+        return state
+    rows = joined(state.waiting)
+    starts, _ = _grid(state.opened)
+    before = state.bars or no_buckets(len(rows.symbols))
+    return changed(state, bars=with_rows(before, rows, starts), waiting=(), rows_waiting=0)
+
+
+def _grid(opened: DayOpened) -> tuple[Nanoseconds, Nanoseconds]:
+    return opened.day.grid(max(opened.interval_ns or MINUTE_NS, MINUTE_NS))
+
+
+def _answered(settings: Settings, state: State, result: ScanResult) -> tuple[State, Effects]:
+    spec = next((of for of in settings.scans if of.name == result.scan), None)
+    if spec is None:
+        return state, ()
+    left = tuple(due for due in state.due if not result.answers(due))
+    state = changed(state, due=left)
+    if state.opened is not None and not left:  # nobody looks at the rest of the day
+        state = State(prepared=state.prepared, opened=state.opened)
+    at_ns = result.at_ns or (state.opened.day.open_ns if state.opened is not None else 0)
+    if result.skipped is not None:
+        told = _skipped(spec, result.date, at_ns, result.label, result.skipped)
+        return state, (Publish(told),)
+    return state, (Publish(_done(settings, spec, result, at_ns)),)
+
+
+def _skipped(spec: ScanSpec, day: date, at_ns: int, label: str, why: str) -> Noticed:
+    return Noticed(
+        kind="scan.skipped",
+        at_ns=MarketTime(at_ns),
+        why=f"{day} {label}: {spec.name}: {why}; skipped, and the day goes on",
+        date=day,
+        facts={"scan": spec.name, "at": label, "then": spec.then, "reason": why},
+    )
+
+
+def _done(settings: Settings, spec: ScanSpec, result: ScanResult, at_ns: int) -> Noticed:
+    day, symbols = result.date, result.symbols
+    names = ", ".join(symbols[:5]) + (", …" if len(symbols) > 5 else "")
+    found = f"{len(symbols)} found: {names}" if symbols else "nothing found"
+    became = _became(settings, spec, result)
+    rows = zip(symbols, result.scores, result.reasons, became, strict=True)
+    return Noticed(
+        kind="scan.done",
+        at_ns=MarketTime(at_ns),
+        why=f"{day} {result.label}: {spec.name}: {found}",
+        date=day,
+        symbols=symbols,
+        facts={
+            "scan": spec.name,
+            "at": result.label,
+            "then": spec.then,
+            "found": tuple(rows),
+        },
+    )
+
+
+def _became(settings: Settings, spec: ScanSpec, result: ScanResult) -> Iterator[str]:
+    """What became of each symbol that a scan found."""
+    registers = [names for since, names in settings.followed if since <= result.date]
+    watched = None if not registers else frozenset(registers[-1])
+    for symbol in result.symbols:
+        if spec.then == "follow":
+            ours = watched is None or symbol in watched
+            yield "followed" if ours else "refused: not among the symbols of the run"
+        else:
+            yield "reported"
+
+
+def view(
+    settings: Settings,
+    state: State,
+    due: ScanDue,
+    day: TradingDay,
+    symbols: tuple[str, ...],
+    history: HistoryReady | None,
+    options: Mapping[str, Any],
+    *,
+    indicators_of: HistoryReady | None = None,
+) -> ScanView:
+    """What a scan looks at: the day up to its instant, frozen; may be made on any thread.
+
+    Parameters
+    ----------
+    state : State
+        As it was when the scan came to be due.
+    day, symbols, history
+        The day, its register, and the days before that this scan has asked for.
+    indicators_of : HistoryReady, optional
+        All days before that are at hand.
+    """
+    before_open = not due.at_ns
+    at_ns = MarketTime(due.at_ns or day.open_ns)
+    slot_ns = MINUTE_NS
+    if state.opened is not None and state.opened.interval_ns is not None:
+        slot_ns = max(state.opened.interval_ns, MINUTE_NS)
+    at_hand = _frozen(history.history) if history is not None else History(symbols)
+    return ScanView(
+        scan=due.scan,
+        day=day,
+        at_ns=at_ns,
+        before_open=before_open,
+        symbols=symbols,
+        bars=_no_bars(day, symbols, slot_ns) if before_open else _bars(state, at_ns),
+        levels=MappingProxyType({of.session: _frozen(of.levels) for of in state.levels}),
+        history=at_hand,
+        indicators=_Indicators(settings.indicators, indicators_of, day, slot_ns),
+        options=options,
+    )
+
+
+class _Indicators(Mapping[str, IndicatorValues]):
+    """The day's indicators, each computed when somebody looks at it."""
+
+    def __init__(
+        self,
+        specs: Sequence[tuple[IndicatorSpec, Indicator]],
+        ready: HistoryReady | None,
+        day: TradingDay,
+        slot_ns: int,
+    ) -> None:
+        self._specs = {spec.name: (n, spec, function) for n, (spec, function) in enumerate(specs)}
+        self._ready, self._day, self._slot_ns = ready, day, slot_ns
+        self._known: dict[str, IndicatorValues] = {}
+
+    def __getitem__(self, name: str) -> IndicatorValues:
+        place, spec, function = self._specs[name]
+        if name not in self._known:
+            if self._ready is None:
+                raise KeyError(name)
+            self._known[name] = indicator_values(
+                spec,
+                function,
+                self._ready.history,
+                self._day,
+                self._ready.periods[place],
+                self._slot_ns,
+            )
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs if self._ready is not None else ())
+
+    def __len__(self) -> int:
+        return len(self._specs) if self._ready is not None else 0
+
+
+T = TypeVar("T", Levels, History)
+
+
+def _frozen(value: T) -> T:
+    """The same, with arrays that can't be written to."""
+    frozen: T = _read_only(value)
+    return frozen
+
+
+def _read_only(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        if not value.flags.writeable:
+            return value
+        seen = value.view()
+        seen.flags.writeable = False
+        return seen
+    if isinstance(value, tuple):
+        return tuple(map(_read_only, value))
+    if isinstance(value, Levels | History | HistoryDay | BarBlock):
+        fields = {of.name: getattr(value, of.name) for of in dataclasses.fields(value)}
+        return type(value)(**{name: _read_only(of) for name, of in fields.items()})
+    return value
+
+
+def _no_bars(day: TradingDay, symbols: tuple[str, ...], slot_ns: int) -> BarBlock:
+    starts, ends = day.grid(slot_ns)
+    none = _sealed(np.empty((0, len(symbols))))
+    present = np.empty((0, len(symbols)), np.bool_)
+    present.flags.writeable = False
+    return BarBlock(
+        day, symbols, slot_ns, starts[:0], ends[:0], none, none, none, none, none, present
+    )
+
+
+def _bars(state: State, at_ns: MarketTime) -> BarBlock:
+    """The day's bars so far, copied: what a scan does to them reaches nobody."""
+    assert state.opened is not None
+    starts, ends = _grid(state.opened)
+    count = int(starts.searchsorted(at_ns, side="left"))
+    day, symbols = state.opened.day, state.opened.symbols
+    slot_ns = max(state.opened.interval_ns or MINUTE_NS, MINUTE_NS)
+    columns: list[Prices]
+    if state.blocks:
+        whole = _joined_blocks(state.blocks)
+        bars = minute_rows(whole)
+        if bars is whole:
+            count = min(count, len(bars))
+        columns = [
+            np.array(column[:count])
+            for column in (bars.open, bars.high, bars.low, bars.close, bars.volume)
+        ]
+    else:
+        columns = _laid_out(_taken_in(state), count, len(symbols))
+    present = ~np.isnan(columns[3])
+    present.flags.writeable = False
+    open_, high, low, close, volume = map(_sealed, columns)
+    return BarBlock(
+        day,
+        symbols,
+        slot_ns,
+        starts[:count],
+        ends[:count],
+        open_,
+        high,
+        low,
+        close,
+        volume,
+        present,
+    )
+
+
+def _laid_out(state: State, count: int, symbols: int) -> list[Prices]:
+    grids = [np.full((count, symbols), np.nan) for _ in range(5)]
+    if (bars := state.bars) is not None:
+        rows = bars.number < count
+        where = bars.number[rows]
+        for grid, column in zip(
+            grids, (bars.open, bars.high, bars.low, bars.close, bars.volume), strict=True
+        ):
+            grid[where] = column[rows]
+        grids[4][np.isnan(grids[3])] = np.nan
+    return grids
+
+
+def _joined_blocks(blocks: tuple[BarBlock, ...]) -> BarBlock:
+    first = blocks[0]
+    if len(blocks) == 1:
+        return first
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(block, name) for block in blocks])
+
+    return BarBlock(
+        first.day,
+        first.symbols,
+        first.interval_ns,
+        *(
+            column(name)
+            for name in ("ts", "ends", "open", "high", "low", "close", "volume", "present")
+        ),
+    )
+
+
+def _sealed(column: Prices) -> Prices:
+    column.flags.writeable = False
+    return column

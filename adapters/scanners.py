@@ -1,0 +1,89 @@
+"""Which function runs a scan: a built-in one, the program's own, or a plug-in's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint
+from typing import Any
+
+from openbell.adapters.plugins import installed, loaded
+from openbell.errors import ConfigError
+from openbell.market.history import Need
+from openbell.market.scanners import BUILT_IN
+from openbell.market.scans import ScanFunction, ScanSpec, lookbacks_of, options_of
+
+GROUP = "openbell.scanners"
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A scan that can be run."""
+
+    spec: ScanSpec
+    """With all options, as the function gets them."""
+    function: ScanFunction
+    needs: tuple[Need, ...]
+    """The days before that it looks at."""
+
+
+def scans_of(specs: Iterable[ScanSpec], own: Mapping[str, ScanFunction] = {}) -> tuple[Scan, ...]:
+    """Each scan with its function.
+
+    A type is one of `BUILT_IN`, a name in `own` (functions that an embedding program passes), or the
+    name of an entry point of the group `openbell.scanners` that leads to a function
+    `(view: ScanView) -> list[Found]`.
+
+    Raises
+    ------
+    openbell.errors.ConfigError
+        If a type is unknown, its plug-in does not load, or its options or function can't be used.
+    """
+    for name, function in own.items():
+        if name in BUILT_IN:
+            raise ConfigError(f'scanner type "{name}" is built in; pass yours by another name')
+        _check(function, f'scanner type "{name}"')
+    plugins: dict[str, EntryPoint] | None = None
+    found: list[Scan] = []
+    for spec in specs:
+        if (known := BUILT_IN.get(spec.type) or own.get(spec.type)) is None:
+            # Installed packages are looked through only when something else is asked for.
+            plugins = installed(GROUP) if plugins is None else plugins
+            known = _plugin(spec, own, plugins)
+        found.append(_ready(spec, known))
+    return tuple(found)
+
+
+def _ready(spec: ScanSpec, function: ScanFunction) -> Scan:
+    try:
+        whole = replace(spec, options=options_of(function, spec.options))
+        lookbacks = lookbacks_of(function, whole)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{spec.key}.options.{error}") from None
+    return Scan(whole, function, tuple(of.need(spec.key) for of in lookbacks))
+
+
+def _plugin(
+    spec: ScanSpec, own: Mapping[str, ScanFunction], plugins: Mapping[str, EntryPoint]
+) -> ScanFunction:
+    if spec.type not in plugins:
+        known = sorted({*BUILT_IN, *own, *plugins})
+        near = get_close_matches(spec.type, known, n=1)
+        raise ConfigError(
+            f'{spec.key}.type is "{spec.type}", which is unknown'
+            + (f', did you mean "{near[0]}"' if near else "")
+            + f"; known are {', '.join(known)}; a package adds one by an entry point of the "
+            f"group {GROUP}, a program by passing a function"
+        )
+    point = plugins[spec.type]
+    function: ScanFunction = loaded(point, f"{spec.key}.type")
+    _check(function, f'{spec.key}.type: the plug-in for "{spec.type}" ({point.value})')
+    return function
+
+
+def _check(function: Any, what: str) -> None:
+    if not callable(function):
+        raise ConfigError(
+            f"{what} is a {type(function).__name__}; give a function that takes a ScanView"
+        )

@@ -1,0 +1,113 @@
+"""What scans found, as people and programs read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from openbell.adapters.jsonlines import format_instants
+from openbell.adapters.tables import day_signals, signal_ids
+from openbell.market.results import SignalBatch
+from openbell.messages.session import Noticed
+
+DONE, SKIPPED = "scan.done", "scan.skipped"
+
+
+class After(NamedTuple):
+    """A signal, for those who ask which came after a scan; instants are ns UTC."""
+
+    symbol: str
+    known_at_ns: int
+    is_tick: bool
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFound:
+    """A symbol that a scan found."""
+
+    symbol: str
+    score: float
+    reason: str
+    became: str
+    """`reported`, `followed`, or `refused` and why."""
+    signals: tuple[str, ...]
+    """Ids of the signals that it had that day from then on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRun:
+    """A scan, run once."""
+
+    trading_date: date
+    scan: str
+    at: str
+    """`pre`, or the time of the day, local."""
+    market_time: datetime
+    """UTC; of a scan before the open, the open."""
+    then: str
+    skipped: str | None
+    """Why it found nothing out; None: it did."""
+    found: tuple[ScanFound, ...]
+    """The best first."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a line of `scans.jsonl`."""
+        fields = asdict(self)
+        fields["trading_date"] = str(self.trading_date)
+        at_ns = round(self.market_time.timestamp()) * 10**9
+        fields["market_time"] = format_instants(np.array([at_ns])).to_pylist()[0]
+        return fields
+
+
+def scan_run(day: date, at_ns: int, facts: Mapping[str, Any], signals: Iterable[After]) -> ScanRun:
+    """A run of a scan from the facts of its event, with the signals of its day."""
+    before_open = facts["at"] == "pre"
+    after: dict[str, list[str]] = {}
+    for of in signals:
+        # A bar that is over at this very instant belongs to before, a tick to after.
+        if before_open or of.known_at_ns > at_ns or (of.known_at_ns == at_ns and of.is_tick):
+            after.setdefault(of.symbol, []).append(of.id)
+    return ScanRun(
+        trading_date=day,
+        scan=facts["scan"],
+        at=facts["at"],
+        market_time=datetime.fromtimestamp(at_ns // 10**9, UTC),
+        then=facts["then"],
+        skipped=facts.get("reason"),
+        found=tuple(
+            ScanFound(symbol, float(score), reason, became, tuple(after.get(symbol, ())))
+            for symbol, score, reason, became in facts.get("found") or ()
+        ),
+    )
+
+
+def day_scans(told: Sequence[Noticed], batches: Sequence[SignalBatch]) -> list[ScanRun]:
+    """A day's scans, in their order."""
+    signals = _after(batches) if told else []
+    return [scan_run(of.date, of.at_ns, of.facts, signals) for of in told if of.date is not None]
+
+
+def scan_lines(told: Sequence[Noticed], batches: Sequence[SignalBatch]) -> bytes:
+    """The same as lines of `scans.jsonl`."""
+    runs = day_scans(told, batches)
+    return b"".join(orjson.dumps(run.as_dict()) + b"\n" for run in runs)
+
+
+def _after(batches: Sequence[SignalBatch]) -> list[After]:
+    if not any(map(len, batches)):
+        return []
+    day = day_signals(batches)
+    columns = zip(
+        day.symbol.tolist(),
+        day.known_at.tolist(),
+        (day.ts == day.known_at).tolist(),
+        signal_ids(day).to_pylist(),
+        strict=True,
+    )
+    return [After(day.symbols[place], known, tick, id_) for place, known, tick, id_ in columns]

@@ -1,0 +1,43 @@
+"""Scans: that one is due, and what it came to."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from openbell.market.days import EPOCH, MarketTime
+from openbell.messages.base import Message
+from openbell.messages.control import Input
+
+
+class ScanDue(Message):
+    """A scan is to be run: the clock is held until it is known what it found."""
+
+    scan: str
+    date: date
+    at_ns: MarketTime = EPOCH
+    """The boundary that was reached; EPOCH: before the open."""
+    label: str
+    """`10:30`, local, or `pre`."""
+
+    @property
+    def token(self) -> str:
+        """What the clock is held by."""
+        return f"scan:{self.scan}:{self.label}"
+
+
+class ScanResult(Input):
+    """What a scan came to; it can't be asked again, as it need not give the same."""
+
+    scan: str
+    date: date
+    at_ns: MarketTime
+    label: str
+    symbols: tuple[str, ...] = ()
+    """What it found, the best first."""
+    scores: tuple[float, ...] = ()
+    reasons: tuple[str, ...] = ()
+    skipped: str | None = None
+    """Why it found nothing out: it failed, or did not answer in time. None: it did."""
+
+    def answers(self, due: ScanDue) -> bool:
+        return (self.scan, self.date, self.at_ns) == (due.scan, due.date, due.at_ns)

@@ -1,0 +1,190 @@
+"""Runs scans, one at a time, on a thread of their own and with a deadline."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import date
+from functools import partial
+
+from loguru import logger
+
+from openbell.actors import scanner
+from openbell.adapters.scanners import Scan
+from openbell.errors import OpenbellError, RunError
+from openbell.hosttime import monotonic
+from openbell.market.days import TradingDay
+from openbell.market.history import Need, rolled, wanted_days
+from openbell.market.scans import ScanView, found_by
+from openbell.messages.control import Loaded
+from openbell.messages.data import HistoryReady
+from openbell.messages.scan import ScanDue, ScanResult
+
+Before = Callable[[date, int], tuple[TradingDay, ...]]
+Say = Callable[[ScanResult | OpenbellError], None]
+
+AWAITED_SECONDS = 600.0
+"""How long a scan may take where no wall time moves the run. Its timeout does not count there: what
+comes out must not depend on how fast the host is."""
+
+FOUND_MAX = 10_000
+
+
+class Scanning:
+    """Runs what is due and says what it came to.
+
+    Parameters
+    ----------
+    scans : sequence of Scan
+    live : bool
+        Whether a scan that takes longer is skipped; if not, it is waited for, up to
+        `AWAITED_SECONDS`, and the run fails then.
+    before : callable
+        The n trading days before a date.
+    """
+
+    def __init__(self, scans: Sequence[Scan], *, live: bool, before: Before) -> None:
+        self._scans = {scan.spec.name: scan for scan in scans}
+        self._live, self._before = live, before
+        self._lock = threading.Lock()
+        self._under_way: ScanDue | None = None
+        self._timer: threading.Timer | None = None
+        self._closed = False
+        self.on_thread = True
+        """Whether a scan has a thread of its own; if not, it is run where it is asked for."""
+
+    def ask(
+        self,
+        settings: scanner.Settings,
+        state: scanner.State,
+        due: ScanDue,
+        loaded: Loaded | None,
+        say: Say,
+    ) -> None:
+        """Run a scan on the day as it is in the scanner's state, or as it was loaded."""
+        scan = self._scans[due.scan]
+        look = partial(self._view, scan, settings, state, due, loaded)
+        with self._lock:
+            if self._closed:
+                return
+            self._under_way = due
+        if not self.on_thread:
+            self._run(scan, due, look, say)
+            return
+        seconds = scan.spec.timeout_seconds if self._live else AWAITED_SECONDS
+        timer = threading.Timer(seconds, self._late, (due, seconds, say))
+        timer.daemon = True
+        self._timer = timer
+        timer.start()
+        # A thread that hangs can't be stopped: it is left alone, and the next scan has another.
+        threading.Thread(
+            target=self._run,
+            args=(scan, due, look, say),
+            name=f"openbell-scan-{due.scan}",
+            daemon=True,
+        ).start()
+
+    def close(self) -> None:
+        """Say nothing more; a scan that is under way is left to end by itself."""
+        with self._lock:
+            self._closed, self._under_way = True, None
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _view(
+        self,
+        scan: Scan,
+        settings: scanner.Settings,
+        state: scanner.State,
+        due: ScanDue,
+        loaded: Loaded | None,
+    ) -> ScanView:
+        if loaded is not None:
+            day, symbols, history = loaded.data.day, loaded.data.symbols, loaded.history
+        else:
+            assert state.opened is not None
+            day, symbols, history = state.opened.day, state.opened.symbols, state.history
+        own = history
+        if history is not None:
+            own = HistoryReady(
+                history=rolled(history.history, wanted_days(scan.needs, day.date, self._before)),
+                periods=history.periods,
+            )
+        view = scanner.view(
+            settings, state, due, day, symbols, own, scan.spec.options, indicators_of=history
+        )
+        return view
+
+    def _run(self, scan: Scan, due: ScanDue, look: Callable[[], ScanView], say: Say) -> None:
+        began = monotonic()
+        result: ScanResult | OpenbellError
+        try:
+            found = found_by(scan.function(look()), FOUND_MAX)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 users' code may raise anything
+            where = f"{due.date} {due.label}: scan {due.scan}"
+            logger.opt(exception=error).debug("{}: {}", where, error)
+            result = skipped(due, f"it failed with {type(error).__name__}: {_line(error)}")
+        else:
+            result = ScanResult(
+                scan=due.scan,
+                date=due.date,
+                at_ns=due.at_ns,
+                label=due.label,
+                symbols=tuple(of.symbol for of in found),
+                scores=tuple(of.score for of in found),
+                reasons=tuple(of.reason for of in found),
+            )
+        seconds = monotonic() - began
+        if self._is_first(due):
+            logger.debug("{} {}: scan {} took {:.3f} s", due.date, due.label, due.scan, seconds)
+            say(result)
+        else:
+            logger.info(
+                "{} {}: scan {} answered after {:.1f} s, when it was skipped or the run over; its "
+                "answer is dropped",
+                due.date,
+                due.label,
+                due.scan,
+                seconds,
+            )
+
+    def _late(self, due: ScanDue, seconds: float, say: Say) -> None:
+        if not self._is_first(due):
+            return
+        if self._live:
+            why = (
+                f"it did not answer within {seconds:g} s (timeout_seconds); its thread is left alone, "
+                "and its answer will be dropped"
+            )
+            say(skipped(due, why))
+            return
+        say(
+            RunError(
+                f"{due.date} {due.label}: scan {due.scan} has not answered within {seconds:g} s; a "
+                "backtest waits for its scans, so that its answers don't depend on the host: mend it, "
+                "or leave it out"
+            )
+        )
+
+    def _is_first(self, due: ScanDue) -> bool:
+        """Whether a scan's answer, or that there is none, is the first that is heard of it."""
+        with self._lock:
+            if self._under_way is not due:
+                return False
+            self._under_way = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            return True
+
+
+def skipped(due: ScanDue, why: str) -> ScanResult:
+    return ScanResult(scan=due.scan, date=due.date, at_ns=due.at_ns, label=due.label, skipped=why)
+
+
+def scan_needs(scans: Sequence[Scan]) -> tuple[Need, ...]:
+    return tuple(need for scan in scans for need in scan.needs)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:500] or "no text"
