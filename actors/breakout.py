@@ -80,6 +80,18 @@ class Watch:
     """Whether BreakoutsChecked was said."""
 
 
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """Of whose breaks those are reported that are known from an instant on."""
+
+    since_ns: int
+    """EPOCH: from the open on."""
+    symbols: tuple[str, ...]
+    """What scans have found by then, and what was added to the day."""
+    alone: bool
+    """Whether only these count; if not, no scan has said so by then, and all do."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class State:
     opened: DayOpened | None = None
@@ -90,9 +102,8 @@ class State:
     """Rows that were looked at while others of before are waited for from history."""
     releveled: tuple[tuple[int, Mask], ...] = ()
     """Sessions, and their sides (2, s) whose breaks are to be looked for anew, in this step."""
-    found: tuple[tuple[int, tuple[str, ...]], ...] = ()
-    """Symbols of which breaks are reported, each from an instant on (ns UTC), as scans have found
-    them; before the first one, of all."""
+    found: tuple[Narrowed, ...] = ()
+    """Symbols of which breaks are reported, as scans have found them, oldest first."""
     screen: Screen | None = field(default=None, metadata={"snapshot": False})
     """Of these watches; None: to be made when rows come one after another."""
     levels_added: tuple[LevelsAdded, ...] = ()
@@ -124,11 +135,11 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
     match state, message:
         case _, DayOpened() as opened:
             # What was found before the open holds whenever the day is opened.
-            return State(opened, found=tuple(of for of in state.found if of[0] == EPOCH)), ()
+            return State(opened, found=tuple(of for of in state.found if of.since_ns == EPOCH)), ()
         case _, DayCleared():
             return State(), ()
         case _, ScanResult(scan=scan, skipped=None) if scan in settings.follows:
-            return replace(state, found=_with_found(state.found, message)), ()
+            return _narrowed(state, message.at_ns, message.symbols, alone=True), ()
         case State(opened=DayOpened() as opened), Batch() as batch:
             return _watched(settings, state, opened, batch)
         case State(opened=DayOpened() as opened), SessionCompleted() as completed:
@@ -136,7 +147,9 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case State(), LevelsAdded() as levels:
             return replace(state, levels_added=(*state.levels_added, levels)), ()
         case State(opened=DayOpened() as opened), Inserted() as inserted:
-            return _widened(settings, state, opened, inserted)
+            state, effects = _widened(settings, state, opened, inserted)
+            # Who asks for a symbol wants to hear of it, whatever scans have found.
+            return _narrowed(state, inserted.until_ns, inserted.added, alone=False), effects
         case State(opened=DayOpened() as opened), SymbolsRemoved(symbols=symbols):
             return _unwatched(settings, state, opened, symbols), ()
         case _:
@@ -245,7 +258,7 @@ def _widened(
     last = (*state.last, *(of for of in theirs.last if of[0] not in known))
     since = tuple(rows_on(rows, symbols) for rows in state.since)
     wide = opened.model_copy(update={"symbols": symbols, "followed": inserted.followed})
-    return State(wide, watches, last, since), tuple(said)
+    return State(wide, watches, last, since, found=state.found), tuple(said)
 
 
 def _armed_with(old: Armed, new: Armed, how: Widening) -> Armed:
@@ -432,12 +445,12 @@ def _signals(
     )
 
 
-def _with_found(
-    before: tuple[tuple[int, tuple[str, ...]], ...], result: ScanResult
-) -> tuple[tuple[int, tuple[str, ...]], ...]:
-    """What scans have found so far, with what a further one has."""
-    names = {*(before[-1][1] if before else ()), *result.symbols}
-    return (*before, (result.at_ns, tuple(sorted(names))))
+def _narrowed(state: State, since_ns: int, symbols: Sequence[str], *, alone: bool) -> State:
+    before = state.found[-1] if state.found else Narrowed(EPOCH, (), alone=False)
+    names = tuple(sorted({*before.symbols, *symbols}))
+    return replace(
+        state, found=(*state.found, Narrowed(since_ns, names, alone=alone or before.alone))
+    )
 
 
 def _is_found(
@@ -447,14 +460,15 @@ def _is_found(
     symbol: np.ndarray[tuple[int], np.dtype[np.int32]],
     known_at: np.ndarray[tuple[int], np.dtype[np.int64]],
 ) -> Mask:
-    """(n,) whether each break is of a symbol that scans had found when it was known; all are before
-    the first scan. A tick of the very instant is after it."""
-    since = np.array([since_ns for since_ns, _ in state.found])
+    """(n,) whether each break is of a symbol whose breaks were reported when it was known. A tick of
+    the very instant of a scan is after it, a bar that ends then before."""
+    since = np.array([of.since_ns for of in state.found])
     place = since.searchsorted(known_at, side="right" if rows.interval_ns is None else "left")
     masks = np.ones((len(since) + 1, len(opened.symbols)), np.bool_)
     names = np.array(opened.symbols)
-    for mask, (_, found) in zip(masks[1:], state.found, strict=True):
-        mask[:] = np.isin(names, np.array(found, names.dtype))
+    for mask, of in zip(masks[1:], state.found, strict=True):
+        if of.alone:
+            mask[:] = np.isin(names, np.array(of.symbols, names.dtype))
     is_found: Mask = masks[place, symbol]
     return is_found
 

@@ -272,7 +272,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
                 complete_ns=max(state.complete_ns, complete),
             )
         case Pause(token=token):
-            halts = settings.paced and not held_by(state)
+            halts = settings.paced and not _halted_by(state)
             return changed(state, tokens=state.tokens | {token}), (Halt(),) if halts else ()
         case Resume(token=token) if token in state.tokens:
             return _resumed(settings, changed(state, tokens=state.tokens - {token}))
@@ -359,7 +359,7 @@ def _opened(settings: Settings, state: State, opened: DayOpened) -> tuple[State,
 
 def _resumed(settings: Settings, state: State) -> tuple[State, Effects]:
     """The clock goes on; where it is paced, the time it was held for is not caught up."""
-    if held_by(state) or not settings.paced:
+    if _halted_by(state) or not settings.paced:
         return _granted(settings, state)
     over = max(state.now_ns, state.live_from_ns)
     going_on = GoOn(traded_ns(state.day, over) if state.day is not None else 0)
@@ -411,10 +411,13 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
 
 def held_by(state: State) -> frozenset[str]:
     """All tokens for which the clock stands."""
-    scans = {due.token for due in _unanswered(state) if due.at_ns != EPOCH}
-    under_way = {state.asked_scan} - {""}
-    symbols = {token for of in state.inserting for token in tokens_of(of)}
-    return state.tokens | symbols | scans | under_way
+    return _halted_by(state) | ({state.asked_scan} - {""})
+
+
+def _halted_by(state: State) -> frozenset[str]:
+    """Those for which wall time does not count either, where it drives market time. What a scan takes
+    is caught up."""
+    return state.tokens | {token for of in state.inserting for token in tokens_of(of)}
 
 
 def tokens_of(asked: AddSymbols | RemoveSymbols) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from openbell.actors.effects import Actor, Effects, Publish
 from openbell.actors.states import changed
 from openbell.market.bars import BarBlock, Prices, RowBatch, Rows, joined
 from openbell.market.days import MINUTE_NS, SECOND_NS, MarketTime, Nanoseconds, TradingDay
-from openbell.market.derived import Buckets, no_buckets, with_rows
+from openbell.market.derived import Buckets, no_buckets, wider, with_rows
 from openbell.market.history import History, HistoryDay, minute_rows
 from openbell.market.indicators import (
     Indicator,
@@ -31,8 +31,11 @@ from openbell.market.indicators import (
 )
 from openbell.market.results import Levels
 from openbell.market.scans import BEFORE_OPEN, ScanSpec, ScanView, scan_times
+from openbell.market.widening import Widening, spliced, widening
 from openbell.messages.base import Message
+from openbell.messages.control import AddSymbols
 from openbell.messages.data import Batch, HistoryReady
+from openbell.messages.insertion import Inserted, LevelsAdded, SymbolsRemoved
 from openbell.messages.scan import ScanDue, ScanResult
 from openbell.messages.session import (
     AwaitLoad,
@@ -48,6 +51,9 @@ ROWS_WAIT_MAX = 20_000
 """So many rows one after another are added to the day's bars together."""
 
 PIECES_MAX = 1_000
+
+ADDED = "asked for: see what became of it under events"
+"""Of a symbol that the run did not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,10 @@ class State:
     levels: tuple[SessionCompleted, ...] = ()
     """Of the sessions that are over."""
     history: HistoryReady | None = field(default=None, metadata={"snapshot": False})
+    levels_added: tuple[LevelsAdded, ...] = ()
+    """Of symbols that come into the day with this step."""
+    removed: frozenset[str] = frozenset()
+    """Symbols that went from the day."""
 
 
 def scanner(settings: Settings) -> Actor[State]:
@@ -90,8 +100,11 @@ def scanner(settings: Settings) -> Actor[State]:
                 DayCleared,
                 DayOpened,
                 HistoryReady,
+                Inserted,
+                LevelsAdded,
                 ScanResult,
                 SessionCompleted,
+                SymbolsRemoved,
             }
         ),
         kept,
@@ -115,6 +128,12 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return _reached(state, batch)
         case ScanResult() as result:
             return _answered(settings, state, result)
+        case LevelsAdded() as levels if state.due:
+            return changed(state, levels_added=(*state.levels_added, levels)), ()
+        case Inserted() as inserted if state.opened is not None:
+            return _widened(state, state.opened, inserted), ()
+        case SymbolsRemoved(symbols=symbols) if state.opened is not None:
+            return changed(state, removed=state.removed | frozenset(symbols)), ()
         case _:
             return state, ()
 
@@ -216,12 +235,62 @@ def _answered(settings: Settings, state: State, result: ScanResult) -> tuple[Sta
     left = tuple(due for due in state.due if not result.answers(due))
     state = changed(state, due=left)
     if state.opened is not None and not left:  # nobody looks at the rest of the day
-        state = State(prepared=state.prepared, opened=state.opened)
+        state = State(prepared=state.prepared, opened=state.opened, removed=state.removed)
     at_ns = result.at_ns or (state.opened.day.open_ns if state.opened is not None else 0)
     if result.skipped is not None:
         told = _skipped(spec, result.date, at_ns, result.label, result.skipped)
         return state, (Publish(told),)
-    return state, (Publish(_done(settings, spec, result, at_ns)),)
+    became = tuple(_became(settings, state, spec, result))
+    said = [Publish(_done(spec, result, at_ns, became))]
+    asked = tuple(of for of, what in zip(result.symbols, became, strict=True) if what == ADDED)
+    if asked:
+        by = result.token
+        request = f"{by} {result.date}"
+        said.append(Publish(AddSymbols(symbols=asked, by=by, request=request)))
+    return state, tuple(said)
+
+
+def _widened(state: State, opened: DayOpened, inserted: Inserted) -> State:
+    """With symbols that come into the day, as if they had been there from its open."""
+    symbols = inserted.symbols
+    wide = opened.model_copy(update={"symbols": symbols, "followed": inserted.followed})
+    state = changed(state, opened=wide, removed=state.removed - frozenset(inserted.added))
+    if not state.due:
+        return state
+    how = widening(opened.symbols, symbols, inserted.opened.symbols, inserted.added)
+    bars, blocks = _taken_in(changed(state, opened=opened)).bars, state.blocks
+    rows = inserted.rows
+    if isinstance(rows, RowBatch):
+        starts, _ = _grid(opened)
+        none = no_buckets(len(rows.symbols))
+        theirs = with_rows(none, rows, starts) if len(rows) else none
+        wide_bars = wider(bars or no_buckets(len(opened.symbols)), theirs, how)
+        assert isinstance(wide_bars, Buckets)
+        bars = wide_bars
+    elif blocks:
+        blocks = (_block_with(_joined_blocks(blocks), rows, how),)
+    fresh = {of.session: of.levels for of in state.levels_added}
+    return changed(
+        state,
+        bars=bars,
+        waiting=(),
+        rows_waiting=0,
+        blocks=blocks,
+        levels=tuple(
+            of.model_copy(update={"levels": spliced(of.levels, fresh[of.session], how)})
+            if of.session in fresh
+            else of
+            for of in state.levels
+        ),
+        levels_added=(),
+        history=inserted.history or state.history,
+    )
+
+
+def _block_with(old: BarBlock, new: BarBlock, how: Widening) -> BarBlock:
+    columns = ("open", "high", "low", "close", "volume", "present")
+    wide = {name: how.columns(getattr(old, name), getattr(new, name)) for name in columns}
+    return BarBlock(old.day, how.after, old.interval_ns, old.ts, old.ends, **wide)
 
 
 def _skipped(spec: ScanSpec, day: date, at_ns: int, label: str, why: str) -> Noticed:
@@ -234,11 +303,10 @@ def _skipped(spec: ScanSpec, day: date, at_ns: int, label: str, why: str) -> Not
     )
 
 
-def _done(settings: Settings, spec: ScanSpec, result: ScanResult, at_ns: int) -> Noticed:
+def _done(spec: ScanSpec, result: ScanResult, at_ns: int, became: Sequence[str]) -> Noticed:
     day, symbols = result.date, result.symbols
     names = ", ".join(symbols[:5]) + (", …" if len(symbols) > 5 else "")
     found = f"{len(symbols)} found: {names}" if symbols else "nothing found"
-    became = _became(settings, spec, result)
     rows = zip(symbols, result.scores, result.reasons, became, strict=True)
     return Noticed(
         kind="scan.done",
@@ -255,16 +323,21 @@ def _done(settings: Settings, spec: ScanSpec, result: ScanResult, at_ns: int) ->
     )
 
 
-def _became(settings: Settings, spec: ScanSpec, result: ScanResult) -> Iterator[str]:
+def _became(settings: Settings, state: State, spec: ScanSpec, result: ScanResult) -> Iterator[str]:
     """What became of each symbol that a scan found."""
-    registers = [names for since, names in settings.followed if since <= result.date]
-    watched = None if not registers else frozenset(registers[-1])
+    registers = [known for known in settings.followed if known[0] <= result.date]
+    if state.opened is not None and state.opened.followed is not None:
+        registers.append(state.opened.followed)
     for symbol in result.symbols:
-        if spec.then == "follow":
-            ours = watched is None or symbol in watched
-            yield "followed" if ours else "refused: not among the symbols of the run"
-        else:
+        ours = symbol not in result.unknown and symbol not in state.removed
+        if registers:
+            ours = ours and symbol in registers[-1][1]
+        if spec.then == "report":
             yield "reported"
+        elif spec.then == "add":
+            yield "reported" if ours else ADDED
+        else:
+            yield "followed" if ours else "refused: not among the symbols of the run"
 
 
 def view(

@@ -9,6 +9,10 @@ from openbell.messages.base import Message
 from openbell.messages.control import Input
 
 
+def token(scan: str, label: str) -> str:
+    return f"scan:{scan}:{label}"
+
+
 class ScanDue(Message):
     """A scan is to be run: the clock is held until it is known what it found."""
 
@@ -22,7 +26,7 @@ class ScanDue(Message):
     @property
     def token(self) -> str:
         """What the clock is held by."""
-        return f"scan:{self.scan}:{self.label}"
+        return token(self.scan, self.label)
 
 
 class ScanResult(Input):
@@ -36,8 +40,14 @@ class ScanResult(Input):
     """What it found, the best first."""
     scores: tuple[float, ...] = ()
     reasons: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Those of them that the run does not have."""
     skipped: str | None = None
     """Why it found nothing out: it failed, or did not answer in time. None: it did."""
+
+    @property
+    def token(self) -> str:
+        return token(self.scan, self.label)
 
     def answers(self, due: ScanDue) -> bool:
         return (self.scan, self.date, self.at_ns) == (due.scan, due.date, due.at_ns)

@@ -68,11 +68,6 @@ def accept(
         and not (door == "run" and config.feed.type != "replay")
     ):
         problems.append("data.path is missing; name a file or folder with minutes or ticks")
-    for place, scanner in enumerate(config.scanners):
-        if scanner.then == "add":
-            problems.append(
-                f"scanners[{place}].then is add; this version adds no symbols: write report or follow"
-            )
     if door == "run" and keeps_state is not False:
         problems += _sinks_that_cannot_be_opened(config)
     else:

@@ -119,7 +119,9 @@ class Scanning:
         began = monotonic()
         result: ScanResult | OpenbellError
         try:
-            found = found_by(scan.function(look()), FOUND_MAX)
+            view = look()
+            found = found_by(scan.function(view), FOUND_MAX)
+            symbols = tuple(of.symbol for of in found)
         except (Exception, SystemExit) as error:  # noqa: BLE001 users' code may raise anything
             where = f"{due.date} {due.label}: scan {due.scan}"
             logger.opt(exception=error).debug("{}: {}", where, error)
@@ -130,9 +132,10 @@ class Scanning:
                 date=due.date,
                 at_ns=due.at_ns,
                 label=due.label,
-                symbols=tuple(of.symbol for of in found),
+                symbols=symbols,
                 scores=tuple(of.score for of in found),
                 reasons=tuple(of.reason for of in found),
+                unknown=tuple(sorted(set(symbols) - set(view.symbols))),
             )
         seconds = monotonic() - began
         if self._is_first(due):
