@@ -616,7 +616,7 @@ class FeedConfig(Section):
     type: Text = Field(
         default="replay",
         description="`replay` (reads `data`, ends after its last day), `redis`, `push`, "
-        "`websocket`, or a plug-in's name.",
+        "`websocket`, a vendor's (`vendors.md`), or a plug-in's name.",
     )
     speed: Speed = Field(
         default=0.0, description="Replay: market time a wall time; 0: as fast as it goes."

@@ -162,6 +162,8 @@ def extras(config: Config) -> Iterator[Finding]:
     needed = {
         "redis": ("redis", _uses_redis(config)),
         "websocket": ("websockets", config.feed.type == "websocket"),
+        "kite": ("websockets", config.feed.type == "kite"),
+        "alpaca": ("websockets", config.feed.type == "alpaca"),
         "webhook": ("urllib3", any(of.type == "webhook" for of in config.sinks)),
         "apprise": ("apprise", any(of.type == "apprise" for of in config.sinks)),
         "databento": ("databento", _uses_databento(config)),

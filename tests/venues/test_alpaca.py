@@ -225,7 +225,9 @@ def test_no_values_end_the_reading(given: list[Any], kind: Kind) -> None:
         body = orjson.dumps(given)
     except TypeError:  # a whole number that is too large for it
         return
-    Messages(kind, {}).read([Frame(1, body, 0)], lambda *told: None)
+    speech = cast(Any, feed("ws://127.0.0.1:1", kind=kind))._speech
+    speech._awaited.append(frozenset({"AAPL"}))
+    speech.read([Frame(1, body, 0)], lambda *told: None)
 
 
 # --- the login, and what is subscribed to

@@ -11,7 +11,14 @@ import msgpack
 from pydantic import AfterValidator, Field
 
 from openbell.adapters.feeds.alpaca import pages
-from openbell.adapters.feeds.alpaca.messages import LOGIN, NO_PRICE, Messages, said, unpacked
+from openbell.adapters.feeds.alpaca.messages import (
+    LOGIN,
+    NO_PRICE,
+    Messages,
+    code_of,
+    said,
+    unpacked,
+)
 from openbell.adapters.feeds.base import FeedInfo, FeedOptions, suits
 from openbell.adapters.feeds.entries import Refuse
 from openbell.adapters.feeds.rest import asked, needs_urllib3
@@ -184,7 +191,7 @@ class _Speech:
                 return
             if told == "error":
                 words = f"it says {said(part)}"
-                raise (Refused(words) if part.get("code") in LOGIN else Ended(words))
+                raise (Refused(words) if code_of(part) in LOGIN else Ended(words))
         raise Ended(f"it says {parts!r:.200} in place of {wanted}")
 
     def subscribe(self, line: Line, symbols: Sequence[str]) -> None:
@@ -222,7 +229,7 @@ class _Speech:
         asked_for = self._awaited.popleft()
         channel = "trades" if self._messages.kind == "ticks" else "bars"
         given = subscription.get(channel)
-        taken = set(given) if isinstance(given, list) else set()
+        taken = {of for of in given if isinstance(of, str)} if isinstance(given, list) else set()
         if "*" in taken:
             return
         for symbol in sorted(asked_for - taken):

@@ -144,13 +144,15 @@ class Messages:
 
     def _take_status(self, part: Mapping[str, Any], read: Read) -> None:
         code, symbol = part.get("sc"), self._named(part.get("S"))
-        if not isinstance(symbol, str) or code not in HALTED | RESUMED:
+        if not isinstance(symbol, str) or not isinstance(code, str):
+            return
+        if code not in HALTED | RESUMED:
             return
         why = ": ".join(str(part[of]) for of in ("sm", "rm") if part.get(of))
         read.halts.append(Halt(symbol, code in HALTED, _line(why)))
 
     def _take_error(self, part: Mapping[str, Any], read: Read) -> None:
-        code = part.get("code")
+        code = code_of(part)
         words = said(part)
         if code in _HARMLESS:
             return
@@ -178,6 +180,11 @@ def unpacked(body: bytes) -> list[Any]:
     if not isinstance(found, list):
         raise ValueError(f"it is no array: {found!r:.200}")  # noqa: TRY004
     return found
+
+
+def code_of(error: Mapping[str, Any]) -> int | None:
+    given = error.get("code")
+    return given if isinstance(given, int) else None
 
 
 def said(error: Mapping[str, Any]) -> str:
