@@ -18,13 +18,23 @@ from openbell.market.breakouts import (
     armed,
     find_breaks,
     last_prices,
+    touches,
+    with_touches,
 )
 from openbell.market.days import EPOCH, MarketTime, Nanoseconds
+from openbell.market.followups import (
+    Following,
+    followed_up,
+    follows,
+    nothing_follows,
+    of_sides,
+    with_sides,
+)
 from openbell.market.instruments import NO_CONTRACTS, Contracts, on
 from openbell.market.merging import found_late, missed, releveled
 from openbell.market.products import own_hours
 from openbell.market.results import NO_TIME, SIDES, SignalBatch, signals_on
-from openbell.market.screening import Screen, concerned, rescreened, screen
+from openbell.market.screening import Screen, Watched, concerned, rescreened, screen
 from openbell.market.widening import Widening, rows_on, spliced, widening
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
@@ -78,6 +88,8 @@ class Watch:
     armed: Armed
     checked: bool
     """Whether BreakoutsChecked was said."""
+    following: Following | None = None
+    """What is waited for after its breaks; None: nothing ever is, or there was no break yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +193,10 @@ def _releveled(state: State, position: int, levels: Armed, rules: BreakRules) ->
     for place, watch in enumerate(watches):
         if watch.session == position:
             merged, anew = releveled(watch.armed, levels, rules)
-            watches[place] = Watch(position, merged, watch.checked)
+            following = watch.following
+            if following is not None:
+                following = replace(following, limit=None)
+            watches[place] = Watch(position, merged, watch.checked, following)
             found.append((position, anew))
     return replace(state, watches=tuple(watches), releveled=tuple(found), screen=None)
 
@@ -216,6 +231,9 @@ def _unwatched(
                 watched=watch.armed.watched & ~gone,
                 looked=watch.armed.looked | gone,
             ),
+            following=None
+            if watch.following is None
+            else of_sides(watch.following, np.broadcast_to(~gone, watch.armed.watched.shape)),
         )
         for watch in state.watches
     )
@@ -238,7 +256,11 @@ def _widened(
     how = widening(opened.symbols, symbols, inserted.opened.symbols, inserted.added)
     fresh = {watch.session: watch for watch in theirs.watches}
     watches = tuple(
-        replace(watch, armed=_armed_with(watch.armed, fresh[watch.session].armed, how))
+        replace(
+            watch,
+            armed=_armed_with(watch.armed, fresh[watch.session].armed, how),
+            following=_following_with(watch.following, fresh[watch.session].following, how),
+        )
         for watch in state.watches
     )
     had = {
@@ -262,7 +284,19 @@ def _widened(
 
 
 def _armed_with(old: Armed, new: Armed, how: Widening) -> Armed:
-    return replace(spliced(old, new, how), looked_ns=max(old.looked_ns, new.looked_ns))
+    wide = replace(spliced(old, new, how), looked_ns=max(old.looked_ns, new.looked_ns))
+    (was, was_by), (comes, comes_by) = touches(old), touches(new)
+    return with_touches(wide, how.columns(was, comes), how.columns(was_by, comes_by))
+
+
+def _following_with(
+    old: Following | None, new: Following | None, how: Widening
+) -> Following | None:
+    if old is None and new is None:
+        return None
+    was = nothing_follows(len(how.before)) if old is None else old
+    comes = nothing_follows(len(how.alone)) if new is None else new
+    return spliced(replace(was, limit=None), replace(comes, limit=None), how)
 
 
 def _ticks(settings: Settings, opened: DayOpened) -> Prices | None:
@@ -285,13 +319,16 @@ def _watched(
     over = _over(opened, batch.watermark_ns)
     watches, rules = list(state.watches), [settings.rules[w.session] for w in state.watches]
     screened = _screened(state, rules, batch.rows)
-    changes: dict[int, tuple[Armed, Armed]] = {}
+    changes: dict[int, tuple[Watched, Watched]] = {}
     some_over = closed or (over is not None and bool(over.any()))
     for place in _to_look_at(state, screened, batch.rows, closed=some_over):
         watch = watches[place]
         levels, breaks = find_breaks(watch.armed, batch.rows, rules[place])
         if breaks is not None:
             found.append((watch.session, breaks))
+        following, more = _what_follows(watch, watch.following, batch.rows, rules[place], breaks)
+        if more is not None:
+            found.append((watch.session, more))
         looked = levels.looked if over is None else levels.looked | over
         done = closed or bool(looked.all())
         if done and not watch.checked:
@@ -300,10 +337,10 @@ def _watched(
             at = MarketTime(max(levels.looked_ns, int(missed_ns)))
             name = settings.sessions[watch.session]
             checked.append(BreakoutsChecked(session=name, at_ns=at))
-        watches[place] = Watch(watch.session, levels, watch.checked or done)
-        changes[place] = watch.armed, levels
+        watches[place] = Watch(watch.session, levels, watch.checked or done, following)
+        changes[place] = (watch.armed, watch.following), (levels, following)
     if screened is not None:
-        screened = rescreened(screened, changes, rules)
+        screened = rescreened(screened, changes, rules, _now(batch.rows))
     said: list[Publish] = []
     if found:
         past_ns = max(opened.live_from_ns, batch.past_ns)
@@ -329,6 +366,22 @@ def _over(opened: DayOpened, watermark_ns: int) -> Mask | None:
     return None if own is None else own.last_closes <= watermark_ns
 
 
+def _what_follows(
+    watch: Watch,
+    following: Following | None,
+    rows: Rows,
+    rules: BreakRules,
+    breaks: Breaks | None,
+    *,
+    late: bool = False,
+) -> tuple[Following | None, Breaks | None]:
+    """What follows the breaks of a window, whose levels are as before the rows."""
+    if not follows(rules) or (following is None and breaks is None):
+        return following, None
+    before = nothing_follows(len(rows.symbols)) if following is None else following
+    return followed_up(before, watch.armed, rows, rules, breaks, late=late)
+
+
 def _since(state: State, batch: Batch) -> tuple[RowBatch, ...]:
     """The rows looked at while history is waited for, the latest of many."""
     since = state.since
@@ -350,6 +403,7 @@ def _merged(
     anew = dict(state.releveled)
     said: list[Publish] = []
     watches = list(state.watches)
+    fresh = {watch.session: np.zeros_like(watch.armed.watched) for watch in watches}
     for part, again in ((rows, False), *((part, True) for part in state.since)):
         found: list[tuple[int, Breaks]] = []
         for place, watch in enumerate(watches):
@@ -357,12 +411,15 @@ def _merged(
             sides = anew.get(watch.session, np.zeros_like(watch.armed.watched))
             if not again:
                 sides = sides | missed(watch.armed, rules)
-            if not sides.any():
+            of_late = fresh[watch.session]
+            if not (sides | of_late).any():
                 continue
             levels, breaks = found_late(watch.armed, part, rules, sides)
-            watches[place] = Watch(watch.session, levels, watch.checked)
+            following, more = _followed_late(watch, part, rules, breaks, of_late, late=not again)
+            found += [(watch.session, each) for each in (breaks, more) if each is not None]
             if breaks is not None:
-                found.append((watch.session, breaks))
+                of_late[breaks.side, breaks.symbol] = True
+            watches[place] = Watch(watch.session, levels, watch.checked, following)
         if found:
             # A companion's price is that of these rows: what is carried is newer.
             before = State(opened, found=state.found) if not again else state
@@ -373,12 +430,42 @@ def _merged(
     return State(opened, tuple(watches), last, state.since, found=state.found), tuple(said)
 
 
+def _followed_late(
+    watch: Watch,
+    rows: RowBatch,
+    rules: BreakRules,
+    breaks: Breaks | None,
+    of_late: Mask,
+    *,
+    late: bool,
+) -> tuple[Following | None, Breaks | None]:
+    """What follows breaks that were found late, those of some sides before these rows; for what was
+    signalled in time it is as if the rows had not come."""
+    before = watch.following
+    mine = None if before is None else of_sides(before, of_late)
+    after, more = _what_follows(watch, mine, rows, rules, breaks, late=late)
+    if before is None or after is None:
+        return after, more
+    return with_sides(before, after, after.since_ns != NO_TIME), more
+
+
+def _now(rows: Rows) -> int:
+    return int(rows.known[-1]) if isinstance(rows, RowBatch) and len(rows) else 0
+
+
 def _screened(state: State, rules: Sequence[BreakRules], rows: Rows) -> Screen | None:
     if not isinstance(rows, RowBatch) or not state.watches:
         return None
-    if state.screen is not None:
+    watches = state.watches
+    if state.screen is None:
+        now = int(rows.known[0]) if len(rows) else 0
+        return screen([w.armed for w in watches], rules, [w.following for w in watches], now)
+    if not len(rows) or min(state.screen.until_ns) >= rows.known[0]:
         return state.screen
-    return screen([watch.armed for watch in state.watches], rules)
+    # Returns that would come too late are not looked for any more.
+    late = [n for n, until in enumerate(state.screen.until_ns) if until < rows.known[0]]
+    of = {n: ((watches[n].armed, watches[n].following),) * 2 for n in late}
+    return rescreened(state.screen, of, rules, int(rows.known[0]))
 
 
 def _to_look_at(state: State, screened: Screen | None, rows: Rows, *, closed: bool) -> list[int]:
@@ -411,8 +498,10 @@ def _signals(
     paired = settings.companions_on(opened.day.date)
     companion, price, price_ts = _companions(paired, state, rows, symbol, turn)
     number = np.concatenate([b.number for _, b in found])
+    kind = np.concatenate([b.kind for _, b in found])
     order = np.lexsort(
         (
+            kind,
             number,
             side,
             _ranks(settings.sessions)[session],
@@ -421,7 +510,9 @@ def _signals(
         )
     )
     if state.found:
-        order = order[_is_found(state, opened, rows, symbol[order], known_at[order])]
+        # What follows a break is reported where that was.
+        broke_at = np.concatenate([b.broke_at for _, b in found])
+        order = order[_is_found(state, opened, rows, symbol[order], broke_at[order])]
     return SignalBatch(
         exchange=settings.exchange,
         trading_date=opened.day.date,
@@ -442,6 +533,11 @@ def _signals(
         ambiguous=np.concatenate([b.ambiguous for _, b in found])[order],
         complete=np.concatenate([b.complete for _, b in found])[order],
         backfilled=_is_past(rows, known_at[order], past_ns),
+        # Where nothing is looked for after breaks, all are breakouts.
+        kind=kind[order] if any(map(follows, settings.rules)) else None,
+        touched_at=np.concatenate([b.touched_at for _, b in found])[order],
+        touch_excess=np.concatenate([b.touch_excess for _, b in found])[order],
+        closed_beyond_at=np.concatenate([b.closed_beyond_at for _, b in found])[order],
     )
 
 

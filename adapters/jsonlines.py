@@ -19,15 +19,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from openbell.adapters.arrays import array_of, join_of, text_of, texts_of
-from openbell.adapters.tables import breaks, signal_ids
+from openbell.adapters.tables import FLAGS, breakout_ids, breaks, signal_ids
 from openbell.market.bars import Prices
 from openbell.market.days import SECOND_NS, Nanoseconds
-from openbell.market.results import NO_TIME, SIDES, SessionDocument, SignalBatch
+from openbell.market.results import BREAKOUT, KINDS, NO_TIME, SIDES, SessionDocument, SignalBatch
 
 ROWS_AT_ONCE = 65_536
 """Rows encoded together: an Arrow string array holds at most 2 GiB of text."""
-
-FLAGS = ("gap", "ambiguous", "complete", "backfilled")
 
 
 def format_instants(ns: Nanoseconds) -> pa.StringArray:
@@ -120,7 +118,16 @@ def escaped_ids(batch: SignalBatch, ids: pa.StringArray | None = None) -> pa.Str
     plain = (batch.exchange, batch.sessions, batch.symbols)
     if ids is not None and (exchange, sessions, symbols) == plain:
         return ids
-    return signal_ids(replace(batch, exchange=exchange, sessions=sessions, symbols=symbols))
+    return signal_ids(_with_escaped_names(batch))
+
+
+def _with_escaped_names(batch: SignalBatch) -> SignalBatch:
+    return replace(
+        batch,
+        exchange=_escape(batch.exchange),
+        sessions=_escaped(batch.sessions),
+        symbols=_escaped(batch.symbols),
+    )
 
 
 def ids_by_session(batch: SignalBatch, ids: pa.StringArray) -> dict[str, bytes]:
@@ -236,6 +243,29 @@ def _signal_pieces(
     yield '"companion":'
     yield companions
     yield _flags_texts().take(array_of(flags))
+    yield from _linked_pieces(batch, rows)
+    yield "}\n"
+
+
+def _linked_pieces(batch: SignalBatch, rows: slice) -> Iterator[pa.StringArray | str]:
+    """What stands behind the flags: the kind, what it belongs to, and when the other of touch and
+    close was."""
+    kinds, count = batch.kinds[rows], len(batch.ts[rows])
+    if kinds.any():
+        yield ',"kind":"'
+        yield texts_of(KINDS).take(array_of(kinds))
+        yield '","of":'
+        breakouts = breakout_ids(_with_escaped_names(batch)).slice(rows.start, count)
+        of = join_of('"', breakouts, '"', "")
+        yield pc.if_else(array_of(kinds == BREAKOUT), text_of("null"), of)
+    else:
+        yield ',"kind":"breakout","of":null'
+    yield ',"touched_at":'
+    yield _quoted_instants(batch.filled("touched_at")[rows])
+    yield ',"touch_excess":'
+    yield format_floats(batch.filled("touch_excess")[rows])
+    yield '"closed_beyond_at":'
+    yield _quoted_instants(batch.filled("closed_beyond_at")[rows])
 
 
 @lru_cache(maxsize=4)  # days share their symbols
@@ -268,11 +298,11 @@ def _companion_texts(batch: SignalBatch, rows: slice) -> pa.StringArray | str:
 
 @cache
 def _flags_texts() -> pa.StringArray:
-    """How a line ends, for each combination of flags."""
+    """What a line says of the flags, for each combination."""
     ends = []
     for flags in range(1 << len(FLAGS)):
         fields = (f'"{name}":{_bool(flags >> bit & 1)}' for bit, name in enumerate(FLAGS))
-        ends.append(f",{','.join(fields)}}}\n")
+        ends.append(f",{','.join(fields)}")
     return texts_of(ends)
 
 

@@ -16,13 +16,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from openbell.adapters.arrays import array_of, join_of, texts_of
 from openbell.market.bars import Prices
 from openbell.market.days import Nanoseconds
 from openbell.market.results import (
+    BREAKOUT,
+    KINDS,
     NO_TIME,
+    NOTHING,
     SIDES,
     Counts,
     DerivedBars,
@@ -34,6 +38,8 @@ from openbell.market.results import (
 
 INSTANT = pa.timestamp("ns", "UTC")
 TEXT = pa.dictionary(pa.int32(), pa.string())
+
+FLAGS = ("gap", "ambiguous", "complete", "backfilled")
 
 COMPANION = pa.struct([("symbol", pa.string()), ("price", pa.float64()), ("ts", INSTANT)])
 
@@ -53,6 +59,11 @@ SIGNALS_SCHEMA = pa.schema(
         pa.field("ambiguous", pa.bool_(), nullable=False),
         pa.field("complete", pa.bool_(), nullable=False),
         pa.field("backfilled", pa.bool_(), nullable=False),
+        pa.field("kind", TEXT, nullable=False),
+        pa.field("of", pa.string()),
+        pa.field("touched_at", INSTANT),
+        pa.field("touch_excess", pa.float64()),
+        pa.field("closed_beyond_at", INSTANT),
     ]
 )
 
@@ -118,7 +129,10 @@ def joined_signals(batches: Sequence[SignalBatch]) -> SignalBatch:
     symbols = _sorted_union({batch.symbols for batch in batches})
     sessions = _sorted_union({batch.sessions for batch in batches})
     symbol_code, session_code = _recoder(symbols), _recoder(sessions)
-    columns = {name: _column(batches, name) for name in _SIGNAL_COLUMNS}
+    columns = {name: _column(batches, name) for name in _SIGNAL_COLUMNS if name not in NOTHING}
+    for name in NOTHING:
+        if any(getattr(batch, name) is not None for batch in batches):
+            columns[name] = np.concatenate([batch.filled(name) for batch in batches])
     columns["symbol"] = np.concatenate([symbol_code(b.symbols)[b.symbol] for b in batches])
     columns["session"] = np.concatenate([session_code(b.sessions)[b.session] for b in batches])
     columns["companion"] = np.concatenate([symbol_code(b.symbols)[b.companion] for b in batches])
@@ -133,7 +147,8 @@ def joined_signals(batches: Sequence[SignalBatch]) -> SignalBatch:
 
 
 def day_signals(batches: Sequence[SignalBatch]) -> SignalBatch:
-    """All signals of one trading day as one batch, ordered by (ts, symbol, session, side).
+    """All signals of one trading day as one batch, ordered by (ts, symbol, session, side, number,
+    kind).
 
     Symbols and sessions are compared as texts, so that the order does not depend on the order
     in which they were configured; the result's tuples are sorted.
@@ -146,11 +161,18 @@ def day_signals(batches: Sequence[SignalBatch]) -> SignalBatch:
     ts, number = day.ts, day.number
     place = day.symbol.astype(np.int64) * len(day.sessions) + day.session
     place = (place * 2 + day.side) * (1 + number.max(initial=0)) + number
+    if day.kind is not None:
+        place = place * len(KINDS) + day.kind
     # Steps follow each other in time, so that mostly nothing has to be moved.
     if ((ts[1:] > ts[:-1]) | ((ts[1:] == ts[:-1]) & (place[1:] >= place[:-1]))).all():
         return day
-    order = np.lexsort((place, ts))
-    return replace(day, **{name: getattr(day, name)[order] for name in _SIGNAL_COLUMNS})
+    return signals_at(day, np.lexsort((place, ts)))
+
+
+def signals_at(batch: SignalBatch, places: NDArray[Any]) -> SignalBatch:
+    """Those rows of a batch; `places` is a mask or positions."""
+    columns = {name: getattr(batch, name) for name in _SIGNAL_COLUMNS}
+    return replace(batch, **{name: of[places] for name, of in columns.items() if of is not None})
 
 
 _SIGNAL_COLUMNS = tuple(
@@ -168,7 +190,16 @@ def breaks(batch: SignalBatch, rows: slice = slice(None)) -> pa.Array:
 
 
 def signal_ids(batch: SignalBatch) -> pa.StringArray:
-    """`{exchange}:{date}:{session}:{symbol}:{side}:{number}` of each signal."""
+    """`{exchange}:{date}:{session}:{symbol}:{side}:{number}` of each signal; of what belongs to one,
+    `:{kind}` stands behind."""
+    ids = breakout_ids(batch)
+    if batch.kind is None or not batch.kind.any():
+        return ids
+    return join_of(ids, _KIND_ENDS.take(array_of(batch.kind)), "")
+
+
+def breakout_ids(batch: SignalBatch) -> pa.StringArray:
+    """Ids of the breakouts that signals are, or belong to."""
     first = bool((batch.number == 1).all())
     return join_of(
         f"{batch.exchange}:{batch.trading_date}:",
@@ -176,6 +207,9 @@ def signal_ids(batch: SignalBatch) -> pa.StringArray:
         "1" if first else array_of(batch.number).cast(pa.string()),
         "",
     )
+
+
+_KIND_ENDS = texts_of(f":{kind}" if kind != KINDS[BREAKOUT] else "" for kind in KINDS)
 
 
 @lru_cache(maxsize=4)  # days share their symbols
@@ -275,8 +309,26 @@ def _signal_columns(
         array_of(_column(batches, "price")),
         array_of(_column(batches, "level")),
         _companions(batches),
-        *(array_of(_column(batches, name)) for name in SIGNALS_SCHEMA.names[-4:]),
+        *(array_of(_column(batches, name)) for name in FLAGS),
+        _texts(_filled(batches, "kind"), KINDS),
+        _belonging(batches),
+        _instants(_filled(batches, "touched_at")),
+        _prices(_filled(batches, "touch_excess")),
+        _instants(_filled(batches, "closed_beyond_at")),
     ]
+
+
+def _filled(batches: Sequence[SignalBatch], name: str) -> NDArray[Any]:
+    return np.concatenate([batch.filled(name) for batch in batches])
+
+
+def _belonging(batches: Sequence[SignalBatch]) -> pa.Array:
+    """Ids of the breakouts that what follows them belongs to; null for breakouts."""
+    if not any(batch.kinds.any() for batch in batches):
+        return pa.nulls(sum(map(len, batches)), pa.string())
+    linked = array_of(np.concatenate([batch.kinds for batch in batches]) != BREAKOUT)
+    ids = pa.concat_arrays([breakout_ids(batch) for batch in batches])
+    return pc.if_else(linked, ids, None)
 
 
 def _companions(batches: Sequence[SignalBatch]) -> pa.StructArray:

@@ -15,8 +15,18 @@ from numpy.typing import NDArray
 
 from openbell.market.bars import BarBlock, Codes, Mask, Positions, Prices, Rows, grouped
 from openbell.market.days import Nanoseconds
+from openbell.market.firsttouch import (
+    NEVER_NS,
+    excess,
+    extreme,
+    first_beyond,
+    first_touches,
+    furthest,
+    furthest_at,
+)
+from openbell.market.firsttouch import beyond as _beyond
 from openbell.market.prices import limits, on_grid, on_grids, products, rounded
-from openbell.market.results import HIGH_BREAK, LOW_BREAK, Levels
+from openbell.market.results import BREAKOUT, HIGH_BREAK, LOW_BREAK, NO_TIME, Levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,14 @@ class BreakRules:
     level; 0: never. Means nothing where `check` is `once`."""
     rearms_max: int | None = None
     """How often that happens at most; None: without end."""
+    closed_beyond: bool = False
+    """Whether a close beyond that follows a touch is reported by itself."""
+    retest_bars: int = 0
+    """Within so many bars, minutes where there are ticks, a return to the level is reported; 0: it
+    never is."""
+    retest_tolerance: float = 0.0
+    """How near to the level a return has to come."""
+    retest_unit: Literal["price", "percent", "ticks"] = "price"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +86,11 @@ class Armed:
     """(2, s) whether that first price already lay beyond the level."""
     looked_ns: int
     """When the latest of those first prices was known, ns UTC; `from_ns` before any."""
+    touched_ns: Nanoseconds | None = None
+    """(2, s) when a watched side was first touched since it has been watched, `NEVER_NS` where it
+    was not; None: none was."""
+    touch_excess: Prices | None = None
+    """(2, s) how far beyond the level that touch went."""
     limit: Prices | None = field(default=None, metadata={"snapshot": False})
     """(2, s) the last numbers that still mean the threshold's price; None after a restart."""
     ticks: Prices | None = field(default=None, metadata={"written": "if set"})
@@ -82,6 +105,8 @@ class Breaks:
     side: NDArray[np.int8]
     number: NDArray[np.int32]
     """1 for the first break of this symbol and side."""
+    row: Positions
+    """Among those rows of the batch that count: `rows_since` gives them."""
     turn: Nanoseconds
     """Where in the batch its row came; equal for rows that came together."""
     ts: Nanoseconds
@@ -91,6 +116,15 @@ class Breaks:
     gap: Mask
     ambiguous: Mask
     complete: Mask
+    touched_at: Nanoseconds
+    """`ts` of the first row beyond the threshold, if only inside its bar."""
+    touch_excess: Prices
+    closed_beyond_at: Nanoseconds
+    """`ts` if the row closed beyond the threshold, else NO_TIME."""
+    kind: NDArray[np.int8]
+    """Positions in KINDS."""
+    broke_at: Nanoseconds
+    """When the break was known: of what follows one, before `known_at`."""
 
 
 def armed(
@@ -140,17 +174,34 @@ _OUTWARD = np.array([[1.0], [-1.0]])
 
 def _thresholds(level: Prices, rules: BreakRules, ticks: Prices | None) -> Prices:
     """(2, s) levels and the buffer on top, as prices; NaN where a tick is needed and not known."""
-    if not rules.buffer:
+    return outward(level, rules.buffer, rules.buffer_unit, rules.tick, ticks)
+
+
+def outward(
+    level: Prices,
+    amount: float,
+    unit: Literal["price", "percent", "ticks"],
+    tick: float,
+    ticks: Prices | None,
+) -> Prices:
+    """(2, s) prices so far beyond levels; NaN where a tick is needed and not known.
+
+    Parameters
+    ----------
+    tick, ticks
+        As of `BreakRules` and of `Armed`.
+    """
+    if not amount:
         return level
-    if rules.buffer_unit == "percent":
-        width = np.abs(level) * (rules.buffer / 100)
-    elif rules.buffer_unit == "ticks":
+    if unit == "percent":
+        width = np.abs(level) * (amount / 100)
+    elif unit == "ticks":
         of_symbol = np.full(level.shape[1], np.nan) if ticks is None else ticks
-        width = np.broadcast_to(products(rules.buffer, of_symbol), level.shape)
+        width = np.broadcast_to(products(amount, of_symbol), level.shape)
     else:
-        width = np.full(level.shape, rules.buffer)
-    if rules.tick:
-        start = on_grid(level, rules.tick)
+        width = np.full(level.shape, amount)
+    if tick:
+        start = on_grid(level, tick)
     else:
         start = level if ticks is None else on_grids(level, ticks)
     return rounded(start + _OUTWARD * width, np.fmax(np.abs(start), width))
@@ -176,7 +227,7 @@ def find_breaks(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, Bre
     rows : BarBlock or RowBatch
         In the order in which they came, after those of the batches given so far.
     """
-    rows, turns = _since(rows, state.from_ns)
+    rows, turns = rows_since(rows, state.from_ns)
     live = _live(state, rules)
     if len(rows) == 0 or not (live.any() or not state.looked.all()):
         return state, None
@@ -192,7 +243,7 @@ def find_breaks(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, Bre
     return state, _breaks(state, rows, turns, rules, hits)
 
 
-def _since(rows: Rows, from_ns: int) -> tuple[Rows, Nanoseconds]:
+def rows_since(rows: Rows, from_ns: int) -> tuple[Rows, Nanoseconds]:
     """The rows that start at an instant or later, and their turns in the whole batch."""
     if isinstance(rows, BarBlock):
         start = int(np.searchsorted(rows.ts, from_ns, side="left"))
@@ -212,6 +263,9 @@ class _Hits:
     row: Positions
     symbol: Positions
     number: NDArray[np.int32]
+    touched: Nanoseconds
+    """When the side was first touched."""
+    excess: Prices
 
 
 def _live(state: Armed, rules: BreakRules) -> Mask:
@@ -270,7 +324,11 @@ def _at_first(
         at = (row, symbol) if isinstance(rows, BarBlock) else row
         price = _confirming(rows, rules, side)[at]
         beyond = _beyond(price, limit[side, symbol], side)
-        hits.append(_firsts(side, row[beyond], symbol[beyond]))
+        row, symbol = row[beyond], symbol[beyond]
+        far = furthest_at(rows, side, row, symbol)
+        hits.append(
+            _firsts(side, row, symbol, rows.ts[row], excess(far, state.level[side, symbol]))
+        )
     state = _broken(state, hits)
     watched = state.watched.copy()
     watched[:, new] = False
@@ -284,7 +342,7 @@ def _first_only(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, lis
         limit = limit_of(state, rules)[side]
         prices = _confirming(rows, rules, side)
         if isinstance(rows, BarBlock):
-            row, symbol = _first_beyond(prices, state.watched[side], limit, side)
+            row, symbol = first_beyond(prices, state.watched[side], limit, side)
         else:
             aim = np.where(state.watched[side], limit, np.nan)
             row = np.flatnonzero(_beyond(prices, aim[rows.code], side))
@@ -292,7 +350,11 @@ def _first_only(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, lis
             _, earliest = _firsts_of(code, grouped(code, len(rows.symbols)))
             row = row[earliest]
             symbol = rows.code[row].astype(np.intp)
-        hits.append(_firsts(side, row, symbol))
+        state = _touched(state, rows, side, limit, row, symbol)
+        touched_ns, touch_excess = touches(state)
+        hits.append(
+            _firsts(side, row, symbol, touched_ns[side, symbol], touch_excess[side, symbol])
+        )
     return _broken(state, hits), hits
 
 
@@ -303,53 +365,60 @@ def _firsts_of(code: Codes, order: Positions) -> tuple[Codes, Positions]:
     return sorted_[heads], order[heads]
 
 
-def _first_beyond(
-    prices: Prices, watched: Mask, limit: Prices, side: int
-) -> tuple[Positions, Positions]:
-    """The first row of each watched symbol that lies beyond its limit, and these symbols.
+def touches(state: Armed) -> tuple[Nanoseconds, Prices]:
+    """(2, s) when watched sides were first touched, and how far; `NEVER_NS` and NaN: not yet."""
+    if state.touched_ns is None or state.touch_excess is None:
+        return np.full(state.level.shape, NEVER_NS), np.full(state.level.shape, np.nan)
+    return state.touched_ns, state.touch_excess
 
-    Most breaks come soon, so the rows are searched in blocks that grow as fewer symbols are left.
-    """
-    left = np.flatnonzero(watched)
-    found: list[tuple[Positions, Positions]] = []
-    start, size = 0, 8
-    while len(left) and start < len(prices):
-        block = prices[start : start + size]
-        beyond = _beyond(block if len(left) == len(limit) else block[:, left], limit[left], side)
-        hit = beyond.any(axis=0)
-        if hit.any():
-            found.append((start + beyond[:, hit].argmax(axis=0), left[hit]))
-            left = left[~hit]
-        start, size = start + size, 2 * size
-    if not found:
-        return left[:0], left[:0]
-    row, symbol = (np.concatenate(part) for part in zip(*found, strict=True))
-    return row, symbol
+
+def _touched(
+    state: Armed, rows: Rows, side: int, limit: Prices, row: Positions, symbol: Positions
+) -> Armed:
+    """With the first touches of a side; it broke at these rows."""
+    touched_ns, touch_excess = touches(state)
+    who, ts, price = first_touches(
+        rows, side, state.watched[side], limit, touched_ns[side], row, symbol
+    )
+    if not len(who):
+        return state
+    touched_ns, touch_excess = touched_ns.copy(), touch_excess.copy()
+    touched_ns[side, who] = ts
+    touch_excess[side, who] = excess(price, state.level[side, who])
+    return replace(state, touched_ns=touched_ns, touch_excess=touch_excess)
+
+
+def with_touches(state: Armed, touched_ns: Nanoseconds, touch_excess: Prices) -> Armed:
+    """With other touches, as `touches` gives them."""
+    if (touched_ns == NEVER_NS).all():
+        return replace(state, touched_ns=None, touch_excess=None)
+    return replace(state, touched_ns=touched_ns, touch_excess=touch_excess)
 
 
 def _rearming(state: Armed, rows: Rows, rules: BreakRules, live: Mask) -> tuple[Armed, list[_Hits]]:
     """All breaks of sides that are watched again once prices have come back inside."""
     hits: list[_Hits] = []
     for side in (HIGH_BREAK, LOW_BREAK):
-        prices = _confirming(rows, rules, side)
+        prices, far = _confirming(rows, rules, side), extreme(rows, side)
         if isinstance(rows, BarBlock):
             symbols = np.flatnonzero(live[side])
-            prices, closes = prices[:, symbols], rows.close[:, symbols]
-            state, row, column, number = _walk(state, side, symbols, prices, closes, rules)
-            hits.append(_Hits(side, row, symbols[column], number))
+            prices, closes, far = prices[:, symbols], rows.close[:, symbols], far[:, symbols]
+            state, found = _walk(state, side, symbols, rows.ts, prices, closes, far, rules)
+            hits.append(replace(found, symbol=symbols[found.symbol]))
             continue
         # Of a watched symbol only what lies beyond changes anything: most rows of most batches
         # change nothing.
         watched = state.watched[side]
-        beyond = _beyond(prices, limit_of(state, rules)[side, rows.code], side)
+        limit = limit_of(state, rules)[side, rows.code]
+        beyond = _beyond(prices, limit, side) | _beyond(far, limit, side)
         concerned = np.where(watched[rows.code], beyond, live[side][rows.code])
         parts: list[_Hits] = []
         for symbol in np.unique(rows.code[concerned]):
             at = np.flatnonzero(rows.code == symbol)
-            confirming, closes = prices[at][:, None], rows.close[at][:, None]
+            confirming, closes, of = (column[at][:, None] for column in (prices, rows.close, far))
             who = np.array([symbol], np.intp)
-            state, row, _, number = _walk(state, side, who, confirming, closes, rules)
-            parts.append(_Hits(side, at[row], np.full(len(row), symbol, np.intp), number))
+            state, found = _walk(state, side, who, rows.ts[at], confirming, closes, of, rules)
+            parts.append(replace(found, row=at[found.row], symbol=who[found.symbol]))
         hits.extend(parts)
     return state, hits
 
@@ -358,23 +427,32 @@ def _walk(
     state: Armed,
     side: int,
     symbols: Positions,
+    ts: Nanoseconds,
     prices: Prices,
     closes: Prices,
+    far: Prices,
     rules: BreakRules,
-) -> tuple[Armed, Positions, Positions, NDArray[np.int32]]:
+) -> tuple[Armed, _Hits]:
     """Breaks and rearmings of one side in turn, all symbols at once: a round an event.
 
     Parameters
     ----------
-    prices, closes : (m, c) float64
-        What confirms a break and what has to come back inside; NaN where there is no row.
+    ts : (m,) int64
+    prices, closes, far : (m, c) float64
+        What confirms a break, what has to come back inside, and the high or low; NaN where there is
+        no row.
 
     Returns
     -------
-    state, row, column, number
+    state : Armed
+    hits : _Hits
+        Whose symbols are columns.
     """
     m, c = prices.shape
-    beyond = _beyond(prices, limit_of(state, rules)[side, symbols], side)
+    limit = limit_of(state, rules)[side, symbols]
+    beyond = _beyond(prices, limit, side)
+    touch_ns = np.where(beyond | _beyond(far, limit, side), ts[:, None], NEVER_NS)
+    far = furthest(far, closes, side)
     present = ~np.isnan(closes)
     tick = rules.tick if state.ticks is None else state.ticks[symbols]
     level = limits(state.level[side, symbols], _OUTWARD[side], tick)
@@ -387,8 +465,22 @@ def _walk(
     broken = state.broken[side, symbols]
     base = -state.inside[side, symbols]
     at = np.zeros(c, np.intp)
+    since = np.zeros(c, np.intp)
+    """Rows of before don't count as touches."""
+    touched, gone_beyond = (of[side, symbols] for of in touches(state))
     rows = np.arange(m)[:, None]
-    found: list[tuple[Positions, Positions, NDArray[np.int32]]] = []
+
+    def touch(column: Positions, until: Positions) -> None:
+        counts = (rows >= since[column]) & (rows <= until)
+        first = np.where(counts, touch_ns[:, column], NEVER_NS)
+        row = first.argmin(axis=0)
+        ns = first[row, np.arange(len(column))]
+        earlier = np.flatnonzero(ns < touched[column])
+        of, row = column[earlier], row[earlier]
+        touched[of] = ns[earlier]
+        gone_beyond[of] = excess(far[row, of], state.level[side, symbols[of]])
+
+    found: list[tuple[Positions, Positions, NDArray[np.int32], Nanoseconds, Prices]] = []
     while True:
         column = np.flatnonzero(watched & (at < m))
         ahead = beyond[:, column] & (rows >= at[column])
@@ -397,7 +489,9 @@ def _walk(
         if len(column):
             broken[column] += 1
             watched[column] = False
-            found.append((row, column, broken[column].copy()))
+            touch(column, row)
+            found.append((row, column, broken[column].copy(), touched[column], gone_beyond[column]))
+            touched[column], gone_beyond[column] = NEVER_NS, np.nan
             # A touched bar that closes inside is the first of its run.
             base[column] = count[row, column] - inside[row, column]
             at[column] = row
@@ -412,7 +506,10 @@ def _walk(
         if not len(column) and not len(again):
             break
         watched[again] = True
-        at[again] = row + 1
+        at[again] = since[again] = row + 1
+    if m:
+        left_watched = np.flatnonzero(watched)
+        touch(left_watched, np.full(len(left_watched), m))
     run_after = count[-1] - np.maximum(before[-1], base)
     watched_all, broken_all = state.watched.copy(), state.broken.copy()
     inside_all = state.inside.copy()
@@ -422,15 +519,21 @@ def _walk(
         left &= broken <= rules.rearms_max
     inside_all[side, symbols] = np.where(left, run_after, 0)
     state = replace(state, watched=watched_all, broken=broken_all, inside=inside_all)
+    before, of_before = touches(state)
+    if (before[side, symbols] != touched).any():
+        touched_all, excess_all = before.copy(), of_before.copy()
+        touched_all[side, symbols], excess_all[side, symbols] = touched, gone_beyond
+        state = with_touches(state, touched_all, excess_all)
     if not found:
         nothing = np.empty(0, np.intp)
-        return state, nothing, nothing, np.empty(0, np.int32)
-    rows_hit, columns, numbers = (np.concatenate(part) for part in zip(*found, strict=True))
-    return state, rows_hit, columns, numbers
+        return state, _firsts(side, nothing, nothing, np.empty(0, np.int64), np.empty(0))
+    return state, _Hits(side, *(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
-def _firsts(side: int, row: Positions, symbol: Positions) -> _Hits:
-    return _Hits(side, row, symbol, np.ones(len(row), np.int32))
+def _firsts(
+    side: int, row: Positions, symbol: Positions, touched: Nanoseconds, excess: Prices
+) -> _Hits:
+    return _Hits(side, row, symbol, np.ones(len(row), np.int32), touched, excess)
 
 
 def _broken(state: Armed, hits: list[_Hits]) -> Armed:
@@ -441,7 +544,14 @@ def _broken(state: Armed, hits: list[_Hits]) -> Armed:
     for hit in hits:
         watched[hit.side, hit.symbol] = False
         broken[hit.side, hit.symbol] += 1
-    return replace(state, watched=watched, broken=broken)
+    state = replace(state, watched=watched, broken=broken)
+    if state.touched_ns is None or state.touch_excess is None:
+        return state
+    touched, excess = state.touched_ns.copy(), state.touch_excess.copy()
+    for hit in hits:
+        touched[hit.side, hit.symbol] = NEVER_NS
+        excess[hit.side, hit.symbol] = np.nan
+    return with_touches(state, touched, excess)
 
 
 def _breaks(
@@ -457,10 +567,13 @@ def _breaks(
     at = (row, who) if isinstance(rows, BarBlock) else row
     price = rows.close[at]
     ambiguous = np.zeros(len(row), np.bool_)
+    closed_beyond_at = rows.ts[row]
     if rules.confirm == "touch":
         opened, threshold = rows.open[at], state.threshold[side, who]
         limit = limit_of(state, rules)[side, who]
         gapped = np.where(side == HIGH_BREAK, opened > limit, opened < limit)
+        closed = np.where(side == HIGH_BREAK, price > limit, price < limit)
+        closed_beyond_at = np.where(closed, closed_beyond_at, NO_TIME)
         price = np.where(gapped, opened, threshold)
         cell = row * len(rows.symbols) + who
         high, low = cell[side == HIGH_BREAK], cell[side == LOW_BREAK]
@@ -469,6 +582,7 @@ def _breaks(
         symbol=who.astype(np.int32),
         side=side,
         number=number,
+        row=row,
         turn=turns[row],
         ts=rows.ts[row],
         known_at=known[row],
@@ -477,6 +591,11 @@ def _breaks(
         gap=state.gap[side, who] & (number == 1),
         ambiguous=ambiguous,
         complete=state.complete[who],
+        touched_at=np.concatenate([hit.touched for hit in hits]),
+        touch_excess=np.concatenate([hit.excess for hit in hits]),
+        closed_beyond_at=closed_beyond_at,
+        kind=np.full(len(row), BREAKOUT, np.int8),
+        broke_at=known[row],
     )
 
 
@@ -484,10 +603,6 @@ def _confirming(bars: Rows, rules: BreakRules, side: int) -> Prices:
     if rules.confirm == "close":
         return bars.close
     return bars.high if side == HIGH_BREAK else bars.low
-
-
-def _beyond(price: Prices, limit: Prices, side: int) -> Mask:
-    return price > limit if side == HIGH_BREAK else price < limit
 
 
 def last_prices(

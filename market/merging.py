@@ -7,11 +7,14 @@ be others, or there are none before, breaks are looked for anew.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from openbell.market.bars import Mask, RowBatch
-from openbell.market.breakouts import Armed, BreakRules, Breaks, find_breaks, limit_of
+from openbell.market.bars import Mask, Prices, RowBatch
+from openbell.market.breakouts import Armed, BreakRules, Breaks, find_breaks, limit_of, touches
+from openbell.market.days import Nanoseconds
+from openbell.market.firsttouch import NEVER_NS
 
 
 def releveled(old: Armed, new: Armed, rules: BreakRules) -> tuple[Armed, Mask]:
@@ -43,6 +46,7 @@ def releveled(old: Armed, new: Armed, rules: BreakRules) -> tuple[Armed, Mask]:
         inside=np.where(anew, 0, old.inside),
         looked=np.where(fresh, new.looked, old.looked),
         gap=np.where(fresh, False, old.gap),
+        **_joined(old, *touches(new), anew),
     )
     return merged, anew
 
@@ -84,6 +88,16 @@ def found_late(
             looked=np.where(symbols, after.looked, armed.looked),
             gap=np.where(symbols, after.gap, armed.gap),
             looked_ns=max(armed.looked_ns, after.looked_ns),
+            **_joined(armed, *touches(after), sides),
         ),
         breaks,
     )
+
+
+def _joined(armed: Armed, ns: Nanoseconds, excess: Prices, sides: Mask) -> dict[str, Any]:
+    """Touches of these sides, of the others as they were."""
+    before_ns, before = touches(armed)
+    ns = np.where(sides, ns, before_ns)
+    if (ns == NEVER_NS).all():
+        return {"touched_ns": None, "touch_excess": None}
+    return {"touched_ns": ns, "touch_excess": np.where(sides, excess, before)}

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openbell.market.bars import Codes, Mask, Prices
+from openbell.market.bars import IF_SET, Codes, Mask, Prices
 from openbell.market.days import MarketTime, Nanoseconds
 
 Counts = NDArray[np.int64]
@@ -25,6 +25,13 @@ NO_TIME = np.iinfo(np.int64).min
 HIGH_BREAK: Literal[0] = 0
 LOW_BREAK: Literal[1] = 1
 SIDES = ("HIGH_BREAK", "LOW_BREAK")
+
+Kind = Literal["breakout", "closed_beyond", "retest"]
+KINDS: tuple[Kind, ...] = ("breakout", "closed_beyond", "retest")
+"""What an entry of the signal log is: a breakout, or what followed one and belongs to it."""
+BREAKOUT: Literal[0] = 0
+CLOSED_BEYOND: Literal[1] = 1
+RETEST: Literal[2] = 2
 
 SessionStatus = Literal["PENDING", "ACTIVE", "COMPLETED", "SKIPPED"]
 
@@ -74,9 +81,37 @@ class SignalBatch:
     ambiguous: Mask
     complete: Mask
     backfilled: Mask
+    kind: NDArray[np.int8] | None = field(default=None, metadata=IF_SET)
+    """Position in KINDS; None: all are breakouts."""
+    touched_at: Nanoseconds | None = field(default=None, metadata=IF_SET)
+    """`ts` of the first row that went beyond the threshold, if only inside its bar; NO_TIME of what
+    is no breakout. None: not known, as of signals of before."""
+    touch_excess: Prices | None = field(default=None, metadata=IF_SET)
+    """How far beyond the level that row went; NaN where there is no `touched_at`."""
+    closed_beyond_at: Nanoseconds | None = field(default=None, metadata=IF_SET)
+    """`ts` of the row that closed beyond the threshold, NO_TIME where none had yet."""
 
     def __len__(self) -> int:
         return len(self.ts)
+
+    @property
+    def kinds(self) -> NDArray[np.int8]:
+        """(n,) positions in KINDS."""
+        return np.zeros(len(self), np.int8) if self.kind is None else self.kind
+
+    def filled(self, name: str) -> NDArray[Any]:
+        """A column that may be None, with what stands for nothing in its place."""
+        column: NDArray[Any] | None = getattr(self, name)
+        return np.full(len(self), NOTHING[name]) if column is None else column
+
+
+NOTHING = {
+    "kind": np.int8(BREAKOUT),
+    "touched_at": np.int64(NO_TIME),
+    "touch_excess": np.float64(np.nan),
+    "closed_beyond_at": np.int64(NO_TIME),
+}
+"""Columns of signals that may be None, with what each element is then."""
 
 
 def signals_on(

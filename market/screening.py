@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from openbell.market.bars import Mask, Prices, RowBatch
 from openbell.market.breakouts import Armed, BreakRules, counting, limit_of
+from openbell.market.followups import Following, following_aims
 from openbell.market.results import HIGH_BREAK, LOW_BREAK
+
+NEVER_NS = np.iinfo(np.int64).max
 
 CELLS_MAX = 100_000
 """Beyond so many rows × windows it is not found out which window a row matters to."""
@@ -26,7 +29,8 @@ class Screen:
     """What rows have to be for any of w windows to look at them."""
 
     aims: Prices
-    """(2, w, s) what the next break has to be beyond; NaN where none is watched for."""
+    """(2, w, s) what the next break, or what follows one, has to be beyond; NaN where none is
+    watched for."""
     nearest: Prices
     """(2, s) of a symbol's aims the one that is met first."""
     attentive: Mask
@@ -36,42 +40,75 @@ class Screen:
     """(s,) those of any window."""
     all_looked: tuple[bool, ...]
     """(w,) whether a window waits for no first price any more."""
+    until_ns: tuple[int, ...]
+    """(w,) when the first of what a window waits for would come too late."""
 
 
-def screen(armed: Sequence[Armed], rules: Sequence[BreakRules]) -> Screen:
-    """The screen of windows with at least one among them."""
-    aims = np.stack([_aims(a, r) for a, r in zip(armed, rules, strict=True)], axis=1)
+def screen(
+    armed: Sequence[Armed],
+    rules: Sequence[BreakRules],
+    following: Sequence[Following | None] | None = None,
+    now_ns: int = 0,
+) -> Screen:
+    """The screen of windows with at least one among them.
+
+    Parameters
+    ----------
+    following : sequence, optional
+        What each window waits for after its breaks; None: nothing.
+    now_ns : int
+        What has come too late by then is not looked for.
+    """
+    waits = [None] * len(armed) if following is None else following
+    found = [_aims(a, r, f, now_ns) for a, r, f in zip(armed, rules, waits, strict=True)]
+    aims = np.stack([of for of, _ in found], axis=1)
     attentive = np.stack([_attentive(a, r) for a, r in zip(armed, rules, strict=True)])
     all_looked = tuple(bool(each.looked.all()) for each in armed)
-    return Screen(aims, _nearest(aims), attentive, np.any(attentive, axis=0), all_looked)
+    until = tuple(ns for _, ns in found)
+    return Screen(aims, _nearest(aims), attentive, np.any(attentive, axis=0), all_looked, until)
+
+
+Watched = tuple[Armed, Following | None]
 
 
 def rescreened(
-    found: Screen, changes: Mapping[int, tuple[Armed, Armed]], rules: Sequence[BreakRules]
+    found: Screen,
+    changes: Mapping[int, tuple[Watched, Watched]],
+    rules: Sequence[BreakRules],
+    now_ns: int = 0,
 ) -> Screen:
     """The screen when the levels of some windows have changed.
 
     Parameters
     ----------
     changes : mapping
-        A window's levels as they were and as they are, by its place.
+        A window's levels, and what it waits for, as they were and as they are, by its place.
     """
     if not changes:
         return found
     aims, nearest = found.aims, found.nearest
     attentive, all_looked = found.attentive.copy(), list(found.all_looked)
-    broken = [
-        place for place, (before, now) in changes.items() if now.watched is not before.watched
+    until = list(found.until_ns)
+    others = [
+        place
+        for place, (before, now) in changes.items()
+        if now[0].watched is not before[0].watched
+        or now[1] is not before[1]
+        or until[place] < now_ns
     ]
-    if broken:
+    if others:
         aims = aims.copy()
-        for place in broken:
-            aims[:, place] = _aims(changes[place][1], rules[place])
+        for place in others:
+            aims[:, place], until[place] = _aims(
+                changes[place][1][0], rules[place], changes[place][1][1], now_ns
+            )
         nearest = _nearest(aims)
-    for place, (_, now) in changes.items():
+    for place, (_, (now, _)) in changes.items():
         attentive[place] = _attentive(now, rules[place])
         all_looked[place] = bool(now.looked.all())
-    return Screen(aims, nearest, attentive, np.any(attentive, axis=0), tuple(all_looked))
+    return Screen(
+        aims, nearest, attentive, np.any(attentive, axis=0), tuple(all_looked), tuple(until)
+    )
 
 
 def concerned(found: Screen, rows: RowBatch) -> Mask | None:
@@ -95,8 +132,14 @@ def concerned(found: Screen, rows: RowBatch) -> Mask | None:
     return which
 
 
-def _aims(armed: Armed, rules: BreakRules) -> Prices:
-    return np.where(armed.watched, limit_of(armed, rules), np.nan)
+def _aims(
+    armed: Armed, rules: BreakRules, following: Following | None, now_ns: int
+) -> tuple[Prices, int]:
+    aims = np.where(armed.watched, limit_of(armed, rules), np.nan)
+    if following is None:
+        return aims, NEVER_NS
+    more, until_ns = following_aims(following, armed, rules, now_ns)
+    return _nearest(np.stack((aims, more), axis=1)), until_ns
 
 
 def _nearest(aims: Prices) -> Prices:

@@ -12,10 +12,12 @@ another, as they came.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import time
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from typing import Literal, NamedTuple, TypedDict
 
 from openbell.market.days import MINUTE_NS, Segment, TradingDay
@@ -50,6 +52,12 @@ class Rules(NamedTuple):
     inside_bars: int = 0
     """Closes in a row that are not beyond the level, after which a side is watched again."""
     rearms_max: int | None = None
+    closed_beyond: bool = False
+    """Whether a close beyond that follows a touch is a signal of its own."""
+    retest_bars: int = 0
+    """Bars, minutes where there are ticks, within which a return to the level is one; 0: never."""
+    retest_tolerance: float = 0.0
+    retest_unit: Literal["price", "percent"] = "price"
 
 
 class Used(NamedTuple):
@@ -100,7 +108,11 @@ class Companion(TypedDict):
     ts: int
 
 
+Kind = Literal["breakout", "closed_beyond", "retest"]
+
+
 class Signal(TypedDict):
+    kind: Kind
     session: str
     symbol: str
     side: Side
@@ -113,9 +125,13 @@ class Signal(TypedDict):
     gap: bool
     ambiguous: bool
     complete: bool
+    touched_at: int | None
+    touch_excess: float | None
+    closed_beyond_at: int | None
 
 
 class Break(NamedTuple):
+    kind: Kind
     side: Side
     number: int
     row: Used
@@ -123,6 +139,27 @@ class Break(NamedTuple):
     level: float
     gap: bool
     ambiguous: bool
+    touch: Touch | None
+    closed_beyond_at: int | None
+
+
+class Touch(NamedTuple):
+    ts: int
+    excess: float
+
+
+@dataclass
+class Followed:
+    """A break, and what may follow it."""
+
+    number: int
+    ts: int
+    closes: bool
+    """Whether a close beyond is waited for."""
+    returns_until: int | None
+    """Until when a return may be known; None: none is waited for."""
+    away: bool
+    """Whether a row has closed away from the level."""
 
 
 class Derived(TypedDict):
@@ -192,6 +229,8 @@ def answer(
         "bad": cleaned.bad,
         "sessions": sessions,
         "signals": signals(
+            day,
+            interval_ns,
             cleaned.used,
             sessions,
             rules,
@@ -356,6 +395,8 @@ def session_levels(
 
 
 def signals(
+    day: TradingDay,
+    interval_ns: int | None,
     used: Mapping[str, Sequence[Used]],
     sessions: Sequence[SessionAnswer],
     rules: Rules,
@@ -368,10 +409,12 @@ def signals(
             if symbol not in followed:
                 continue
             after = [row for row in used[symbol] if row.ts >= session["end_ns"]]
-            for found_break in breaks(after, levels["high"], levels["low"], rules):
+            until = partial(retest_until, day, interval_ns, rules)
+            for found_break in breaks(after, levels["high"], levels["low"], rules, until):
                 known_at = found_break.row.end
                 found.append(
                     {
+                        **facts(found_break),
                         "session": session["session"],
                         "symbol": symbol,
                         "side": found_break.side,
@@ -386,22 +429,65 @@ def signals(
                         "complete": levels["complete"],
                     }
                 )
-    return sorted(found, key=lambda s: (s["ts"], s["symbol"], s["session"], s["side"]))
+    return sorted(found, key=lambda s: (s["ts"], s["symbol"], *order_of(s)))
+
+
+def order_of(signal: Signal) -> tuple[str, str, int, str]:
+    return signal["session"], signal["side"], signal["number"], signal["kind"]
+
+
+class Facts(TypedDict):
+    kind: Kind
+    touched_at: int | None
+    touch_excess: float | None
+    closed_beyond_at: int | None
+
+
+def facts(found: Break) -> Facts:
+    return {
+        "kind": found.kind,
+        "touched_at": None if found.touch is None else found.touch.ts,
+        "touch_excess": None if found.touch is None else found.touch.excess,
+        "closed_beyond_at": found.closed_beyond_at,
+    }
+
+
+def retest_until(day: TradingDay, interval_ns: int | None, rules: Rules, ts: int) -> int:
+    """The last instant at which a return may be known that follows a break."""
+    length = interval_ns or MINUTE_NS
+    ends = [
+        (start, min(start + length, segment.close_ns))
+        for segment in day.segments
+        for start in range(segment.open_ns, segment.close_ns, length)
+    ]
+    (of_break,) = (n for n, (start, end) in enumerate(ends) if start <= ts < end)
+    end = ends[min(of_break + rules.retest_bars, len(ends) - 1)][1]
+    return end if interval_ns is not None else end - 1  # a tick at the end is of the next minute
 
 
 def breaks(
-    after: Sequence[Used], high: float | None, low: float | None, rules: Rules
+    after: Sequence[Used],
+    high: float | None,
+    low: float | None,
+    rules: Rules,
+    until: Callable[[int], int] = lambda ts: ts,
 ) -> list[Break]:
     """Of one symbol and session; `after` are the rows since the session, as they count."""
-    watch = Watch(high, low, rules)
+    watch = Watch(high, low, rules, until)
     return [found for row in after for found in watch.breaks(row)]
 
 
 class Watch:
     """One symbol's levels of one session under watch, row after row."""
 
-    def __init__(self, high: float | None, low: float | None, rules: Rules) -> None:
-        self.rules = rules
+    def __init__(
+        self,
+        high: float | None,
+        low: float | None,
+        rules: Rules,
+        until: Callable[[int], int] = lambda ts: ts,
+    ) -> None:
+        self.rules, self.until = rules, until
         self.first_price: float | None = None
         sides: tuple[tuple[Side, float | None], ...] = (("HIGH_BREAK", high), ("LOW_BREAK", low))
         self.watched = {
@@ -414,13 +500,32 @@ class Watch:
         }
         self.broken = dict.fromkeys(self.levels, 0)
         self.inside = dict.fromkeys(self.levels, 0)
+        self.touches: dict[Side, Touch] = {}
+        self.followed: dict[Side, Followed] = {}
 
-    def breaks(self, row: Used) -> list[Break]:
+    def breaks(self, row: Used, known: int | None = None) -> list[Break]:
+        found = self.new_breaks(row)
+        broke = {of.side for of in found}
+        for side, followed in self.followed.items():
+            if side not in broke and row.ts >= followed.ts:
+                found += self.what_follows(side, followed, row, row.end if known is None else known)
+        for of in found:
+            if of.kind == "breakout":
+                self.followed[of.side] = self.to_follow(of)
+        return found
+
+    def new_breaks(self, row: Used) -> list[Break]:
         first = self.first_price is None
         if self.first_price is None:
             self.first_price = row.open
         if self.rules.check == "once" and not first:
             return []
+        for side in self.levels:
+            if self.watched[side] and (
+                self.confirms(row, side) or self.is_beyond(self.reached(row, side), side)
+            ):
+                touch = self.touch(row, side)
+                self.touches[side] = min(touch, self.touches.get(side, touch), key=lambda t: t.ts)
         broke = [side for side in self.levels if self.watched[side] and self.confirms(row, side)]
         found = []
         for side in broke:
@@ -432,6 +537,7 @@ class Watch:
             ambiguous = len(broke) == 2
             found.append(
                 Break(
+                    "breakout",
                     side,
                     self.broken[side],
                     row,
@@ -439,15 +545,66 @@ class Watch:
                     self.levels[side],
                     gap,
                     ambiguous,
+                    self.touches.pop(side),
+                    row.ts if self.is_beyond(row.close, side) else None,
                 )
             )
         for side in self.levels:
             self.rearm(row, side)
         return found
 
+    def reached(self, row: Used, side: Side) -> float:
+        return row.high if side == "HIGH_BREAK" else row.low
+
+    def touch(self, row: Used, side: Side) -> Touch:
+        prices = self.reached(row, side), row.close  # a close may lie outside of its bar's range
+        furthest = max(prices) if side == "HIGH_BREAK" else min(prices)
+        excess = Decimal(f"{furthest:.15g}") - Decimal(f"{self.levels[side]:.15g}")
+        return Touch(row.ts, float(abs(excess)))
+
+    def to_follow(self, of: Break) -> Followed:
+        rules = self.rules
+        return Followed(
+            number=of.number,
+            ts=of.row.ts,
+            closes=rules.closed_beyond and of.closed_beyond_at is None,
+            returns_until=self.until(of.row.ts) if rules.retest_bars else None,
+            away=self.is_away(of.row.close, of.side),
+        )
+
+    def zone(self, side: Side) -> float:
+        near = self.rules._replace(
+            buffer=self.rules.retest_tolerance, buffer_unit=self.rules.retest_unit
+        )
+        return threshold(self.levels[side], sign_of(side), near)
+
+    def is_away(self, price: float, side: Side) -> bool:
+        return beyond(price, self.zone(side), sign_of(side), self.rules)
+
+    def what_follows(self, side: Side, followed: Followed, row: Used, known: int) -> list[Break]:
+        found: list[Break] = []
+
+        def follows(kind: Kind, price: float, closed_at: int | None) -> None:
+            level = self.levels[side]
+            found.append(
+                Break(kind, side, followed.number, row, price, level, False, False, None, closed_at)
+            )
+
+        if followed.closes and self.is_beyond(row.close, side):
+            followed.closes = False
+            follows("closed_beyond", row.close, row.ts)
+        if followed.returns_until is not None and known <= followed.returns_until:
+            back = row.low if side == "HIGH_BREAK" else row.high
+            if followed.away and not self.is_away(back, side):
+                followed.returns_until = None
+                there = not self.is_away(row.open, side)
+                follows("retest", row.open if there else self.zone(side), None)
+            elif self.is_away(row.close, side):
+                followed.away = True
+        return found
+
     def confirms(self, row: Used, side: Side) -> bool:
-        touching = row.high if side == "HIGH_BREAK" else row.low
-        price = touching if self.rules.confirm == "touch" else row.close
+        price = self.reached(row, side) if self.rules.confirm == "touch" else row.close
         return self.is_beyond(price, side)
 
     def is_beyond(self, price: float, side: Side) -> bool:
@@ -775,7 +932,8 @@ class Unfolding:
                 levels["complete"] = False
             if symbol not in self.followed:
                 continue
-            self.watches[name, symbol] = Watch(levels["high"], levels["low"], self.rules)
+            until = partial(retest_until, self.day, self.interval_ns, self.rules)
+            self.watches[name, symbol] = Watch(levels["high"], levels["low"], self.rules, until)
 
     def lacks_part_of(self, session: SessionAnswer, symbol: str) -> bool:
         return any(
@@ -818,9 +976,10 @@ class Unfolding:
         for (name, of), watch in self.watches.items():
             if of != symbol or row.ts < self.sessions[name]["end_ns"]:
                 continue
-            for found_break in watch.breaks(row):
+            for found_break in watch.breaks(row, known):
                 found.append(
                     {
+                        **facts(found_break),
                         "session": name,
                         "symbol": symbol,
                         "side": found_break.side,
@@ -835,7 +994,7 @@ class Unfolding:
                         "complete": self.sessions[name]["levels"][symbol]["complete"],
                     }
                 )
-        return sorted(found, key=lambda s: (s["session"], s["side"]))
+        return sorted(found, key=order_of)
 
     def last_price(self, companion: str | None) -> Companion | None:
         """Its latest price among those that have come; of equal times the one that came last."""

@@ -24,7 +24,7 @@ from openbell.market.assembly import assemble
 from openbell.market.bars import BadRow, BarBlock, DayData, Order, RawRows, Rows
 from openbell.market.breakouts import BreakRules
 from openbell.market.days import MINUTE_NS, Segment, TradingDay, local_instant
-from openbell.market.results import NO_TIME, SIDES, DerivedBars, SessionDocument, SignalBatch
+from openbell.market.results import KINDS, NO_TIME, SIDES, DerivedBars, SessionDocument, SignalBatch
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
 from openbell.messages.control import Loaded, Start
@@ -445,6 +445,10 @@ def signals_of(batches: Iterable[SignalBatch]) -> list[dict[str, Any]]:
             "gap": bool(batch.gap[i]),
             "ambiguous": bool(batch.ambiguous[i]),
             "complete": bool(batch.complete[i]),
+            "kind": KINDS[batch.kinds[i]],
+            "touched_at": none_if_no_time(batch.filled("touched_at")[i]),
+            "touch_excess": none_if_nan(batch.filled("touch_excess")[i]),
+            "closed_beyond_at": none_if_no_time(batch.filled("closed_beyond_at")[i]),
         }
         for batch in batches
         for i in range(len(batch))

@@ -226,6 +226,10 @@ def rules(draw: st.DrawFn) -> Rules:
         buffer=draw(st.sampled_from((0.0, 0.0, 0.0, 0.15, 0.5))),
         buffer_unit=draw(st.sampled_from(("price", "percent"))),
         tick=draw(st.sampled_from((0.0, 0.05))),
+        closed_beyond=draw(st.booleans()),
+        retest_bars=draw(st.sampled_from((0, 1, 3, 8))),
+        retest_tolerance=draw(st.sampled_from((0.0, 0.0, 0.1, 0.25))),
+        retest_unit=draw(st.sampled_from(("price", "percent"))),
     )
 
 

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from openbell.market.indicators import IndicatorValues
-from openbell.market.results import SessionDocument, SignalBatch
+from openbell.market.results import BREAKOUT, KINDS, SessionDocument, SignalBatch
 from openbell.messages.data import QualityReport
 from openbell.messages.session import Noticed
 
@@ -41,7 +41,8 @@ class Tally:
     expected: int = 0
     actual: int = 0
     sessions: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Per session: how often it was completed, skipped, without rows; its signals by side."""
+    """Per session: how often it was completed, skipped, without rows; its breakouts by side, and how
+    many signals followed them, by kind where there are any."""
     possible_splits: list[dict[str, Any]] = field(default_factory=list)
     indicators: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Per indicator: days, symbols with a value, symbols without one, and why so often."""
@@ -141,10 +142,14 @@ def _session_counts(
         }
     for batch in signals:
         for position, name in enumerate(batch.sessions):
-            of_session = batch.side[batch.session == position]
+            mine = batch.session == position
+            of_session = batch.side[mine & (batch.kinds == BREAKOUT)]
             lows = int(of_session.sum())
             sessions[name]["LOW_BREAK"] += lows
             sessions[name]["HIGH_BREAK"] += len(of_session) - lows
+            for kind, what in enumerate(KINDS):
+                if kind != BREAKOUT and (count := int((batch.kinds[mine] == kind).sum())):
+                    sessions[name][what] = sessions[name].get(what, 0) + count
     return sessions
 
 

@@ -8,7 +8,7 @@ lz4 of msgpack: what is one for all rows, then each column's little-endian bytes
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import date
 from itertools import islice
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from openbell.adapters.jsonlines import document_lines, escaped_ids, signal_lines
 from openbell.adapters.stores.base import SignalRows, Signals, StoredSignal
-from openbell.adapters.tables import signal_ids
+from openbell.adapters.tables import signal_ids, signals_at
 from openbell.adapters.unpacking import unpacked
-from openbell.market.results import SIDES, Levels, SessionDocument, SignalBatch
+from openbell.market.results import KINDS, SIDES, Levels, SessionDocument, SignalBatch
 
 MAGIC = b"\x04"
 """No JSON begins so, nor the zlib of signals before version 4."""
@@ -48,6 +48,14 @@ _SIGNAL_COLUMNS = {
     "backfilled": "|b1",
 }
 
+_MORE_COLUMNS = {
+    "kind": "|i1",
+    "touched_at": "<i8",
+    "touch_excess": "<f8",
+    "closed_beyond_at": "<i8",
+}
+"""Those that a batch may not have: which it has stands in the header, where older ones have nothing."""
+
 _LEVEL_COLUMNS = {
     "high": "<f8",
     "low": "<f8",
@@ -71,11 +79,9 @@ UNREADABLE = (
 def pack_signals(batch: SignalBatch) -> bytes:
     """The batch, with those of its sessions and symbols only that its rows have."""
     own = _with_own_names(batch)
-    return _packed(
-        [own.exchange, own.trading_date.isoformat(), own.sessions, own.symbols],
-        own,
-        _SIGNAL_COLUMNS,
-    )
+    more = [name for name in _MORE_COLUMNS if getattr(own, name) is not None]
+    header: list[Any] = [own.exchange, own.trading_date.isoformat(), own.sessions, own.symbols]
+    return _packed([*header, more], own, _SIGNAL_COLUMNS | {n: _MORE_COLUMNS[n] for n in more})
 
 
 def unpack_signals(packed: bytes) -> SignalBatch:
@@ -84,7 +90,10 @@ def unpack_signals(packed: bytes) -> SignalBatch:
     ------
     UNREADABLE
     """
-    (exchange, day, sessions, symbols), columns = _unpacked(packed, _SIGNAL_COLUMNS)
+    (exchange, day, sessions, symbols, *_), columns = _unpacked(
+        packed,
+        lambda header: _SIGNAL_COLUMNS | {n: _MORE_COLUMNS[n] for of in header[4:] for n in of},
+    )
     batch = SignalBatch(
         exchange, date.fromisoformat(day), tuple(sessions), tuple(symbols), **columns
     )
@@ -102,12 +111,14 @@ def _check(batch: SignalBatch) -> None:
     names = (batch.exchange, *batch.sessions, *batch.symbols)
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a name is no text")
-    if any(len(getattr(batch, name)) != len(batch) for name in _SIGNAL_COLUMNS):
+    columns = [getattr(batch, name) for name in (*_SIGNAL_COLUMNS, *_MORE_COLUMNS)]
+    if any(column is not None and len(column) != len(batch) for column in columns):
         raise ValueError("columns of several lengths")
     for codes, least, most in (
         (batch.session, 0, len(batch.sessions)),
         (batch.symbol, 0, len(batch.symbols)),
         (batch.side, 0, len(SIDES)),
+        (batch.kinds, 0, len(KINDS)),
         (batch.companion, -1, len(batch.symbols)),
     ):
         if len(codes) and not least <= codes.min() <= codes.max() < most:
@@ -125,11 +136,6 @@ def signal_rows(batch: SignalBatch) -> SignalRows:
         symbols=[batch.symbols[place] for place in batch.symbol.tolist()],
         bodies=lines.splitlines(),
     )
-
-
-def rows_at(batch: SignalBatch, places: NDArray[Any]) -> SignalBatch:
-    """Those rows of a batch; `places` is a mask or positions."""
-    return replace(batch, **{name: getattr(batch, name)[places] for name in _SIGNAL_COLUMNS})
 
 
 def selected(
@@ -158,7 +164,7 @@ def selected(
         if name is not None:
             mask &= codes == (names.index(name) if name in names else -1)
     places = np.flatnonzero(mask)[:limit]
-    chosen = signals if len(places) == len(signals) else rows_at(signals, places)
+    chosen = signals if len(places) == len(signals) else signals_at(signals, places)
     return zip(places.tolist(), signal_rows(chosen), strict=True)
 
 
@@ -185,7 +191,7 @@ def document_text(body: bytes) -> bytes:
     """
     if body[:1] != MAGIC:
         return body
-    (day, values, symbols), columns = _unpacked(body, _LEVEL_COLUMNS)
+    (day, values, symbols), columns = _unpacked(body, lambda header: _LEVEL_COLUMNS)
     document = SessionDocument(
         trading_date=date.fromisoformat(day),
         levels=None if symbols is None else Levels(tuple(symbols), **columns),
@@ -233,12 +239,14 @@ def _packed(header: Sequence[Any], of: object, kinds: dict[str, str]) -> bytes:
     return _BEGINNING.pack(MAGIC, len(raw)) + packed
 
 
-def _unpacked(packed: bytes, kinds: dict[str, str]) -> tuple[list[Any], dict[str, NDArray[Any]]]:
+def _unpacked(
+    packed: bytes, kinds: Callable[[list[Any]], dict[str, str]]
+) -> tuple[list[Any], dict[str, NDArray[Any]]]:
     _, size = _BEGINNING.unpack_from(packed)
     raw = unpacked(packed[_BEGINNING.size :], size, "lz4")
     header, columns = msgpack.unpackb(raw, raw=False)
     arrays = {
         name: np.frombuffer(column, kind)
-        for (name, kind), column in zip(kinds.items(), columns, strict=bool(columns))
+        for (name, kind), column in zip(kinds(header).items(), columns, strict=bool(columns))
     }
     return header, arrays

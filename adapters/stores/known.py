@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from openbell.adapters.stores.base import SignalRows, Signals
-from openbell.adapters.stores.columns import rows_at
-from openbell.adapters.tables import signal_ids
-from openbell.market.results import SignalBatch
+from openbell.adapters.tables import signal_ids, signals_at
+from openbell.market.results import KINDS, SignalBatch
 
 _Names = tuple[str, tuple[str, ...], tuple[str, ...]]
 """Exchange, sessions and symbols: what makes ids of a batch's numbers."""
@@ -42,7 +41,7 @@ class KnownIds:
         if len(places) == len(keys):
             return given
         if isinstance(given, SignalBatch):
-            return rows_at(given, np.array(places, dtype=np.intp))
+            return signals_at(given, np.array(places, dtype=np.intp))
         return SignalRows(
             given.trading_date,
             ids=[given.ids[place] for place in places],
@@ -52,12 +51,13 @@ class KnownIds:
         )
 
     def _fresh_numbers(self, batch: SignalBatch) -> SignalBatch:
-        kinds = batch.session.astype(np.int64) * len(batch.symbols) + batch.symbol
-        numbers = (kinds * 2 + batch.side) << 32 | batch.number
+        sides = batch.session.astype(np.int64) * len(batch.symbols) + batch.symbol
+        sides = sides * 2 + batch.side
+        numbers = (sides * len(KINDS) + batch.kinds) << 32 | batch.number
         distinct, places = np.unique(numbers, return_index=True)
         new = ~np.isin(distinct, self._numbers, assume_unique=True)
         self._numbers = np.concatenate((self._numbers, distinct[new]))
-        fresh = batch if new.sum() == len(batch) else rows_at(batch, np.sort(places[new]))
+        fresh = batch if new.sum() == len(batch) else signals_at(batch, np.sort(places[new]))
         self._batches.append(fresh)
         return fresh
 

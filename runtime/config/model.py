@@ -37,7 +37,7 @@ from openbell.market.hours import Span as TradingSpan
 from openbell.market.segments import ProductRule
 from openbell.runtime.config import values
 from openbell.runtime.config.pace import Pace, replay_at
-from openbell.runtime.config.values import Buffer, Duration, Rearm, SessionTime, Size
+from openbell.runtime.config.values import Buffer, Duration, Rearm, Retest, SessionTime, Size
 
 DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
     "name": None,
@@ -61,6 +61,7 @@ DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
 instruments says is kept beside the configuration, as it is another one from day to day."""
 
 ONLY_WHERE_SET: dict[str, frozenset[str]] = {
+    "breakout": frozenset({"closed_beyond", "retest"}),
     "calendar": frozenset({"segments"}),
     "data": frozenset({"allow_negative_prices", "csv", "files", "order", "time_shift"}),
     "instruments": frozenset({"columns", "date_format", "filters", "layout", "segments"}),
@@ -225,6 +226,20 @@ Rearming = Annotated[
     Rearm,
     PlainValidator(values.parse_rearm),
     *_json(None, anyOf=[{"enum": ["never", "inside"]}, _inside_bars]),
+]
+_within_bars = {
+    "type": "object",
+    "properties": {
+        "within_bars": {**_positive_integer, "maximum": values.RETEST_BARS_MAX},
+        "tolerance": {"type": _TEXT_OR_NUMBER},
+    },
+    "required": ["within_bars"],
+    "additionalProperties": False,
+}
+Retesting = Annotated[
+    Retest,
+    PlainValidator(values.parse_retest),
+    *_json(None, anyOf=[{"enum": ["never"]}, _within_bars]),
 ]
 _symbol_schema = {"type": ["string", "integer"]}
 Symbol = Annotated[str, PlainValidator(values.parse_symbol), WithJsonSchema(_symbol_schema)]
@@ -392,6 +407,17 @@ class BreakoutConfig(Section):
     sides: Sides = Field(
         default="both", description="Which levels are watched: `both`, `high` or `low`."
     )
+    closed_beyond: bool = Field(
+        default=False,
+        description="With `confirm: touch`: whether the first close beyond that follows a signal is "
+        "reported too, as `closed_beyond`.",
+    )
+    retest: Retesting = Field(
+        default=values.NO_RETEST,
+        description="`{within_bars: n, tolerance: m}`: whether a return to the level is reported, as "
+        "`retest`: within n bars of the signal, as near as m, a price, a share or ticks; `never`: "
+        "none is.",
+    )
     tick_size: Factor | None = Field(
         default=None,
         description="Price of one tick, of all symbols, needed where a buffer is in ticks; null: as "
@@ -407,6 +433,8 @@ class BreakoutOverrides(Section):
     rearm: Rearming | None = Field(default=None, description="As `breakout.rearm`.")
     buffer: Margin | None = Field(default=None, description="As `breakout.buffer`.")
     sides: Sides | None = Field(default=None, description="As `breakout.sides`.")
+    closed_beyond: bool | None = Field(default=None, description="As `breakout.closed_beyond`.")
+    retest: Retesting | None = Field(default=None, description="As `breakout.retest`.")
 
 
 class SessionConfig(Section):
@@ -1264,7 +1292,13 @@ class Config(Section):
             if not kept[section]:
                 del kept[section]
         for session, written in zip(self.sessions, kept["sessions"], strict=True):
-            written["breakout"] = self.breakout_for(session).model_dump(mode="json")
+            own = self.breakout_for(session)
+            left_out = {
+                key
+                for key in ONLY_WHERE_SET["breakout"] - kept["breakout"].keys()
+                if getattr(own, key) == BreakoutConfig.model_fields[key].default
+            }
+            written["breakout"] = own.model_dump(mode="json", exclude=left_out)
         if self.feed.type != "replay":
             whole = self.model_dump(mode="json", include={"feed", *OF_LIVE_DAYS})
             options = whole["feed"]["options"]
@@ -1322,8 +1356,9 @@ class Config(Section):
             # The file may not be configured any more; what it said is kept with the days.
             written["instruments"]["file"] = written["instruments"]["file"] or "instruments"
         # They are kept as they take effect: with the common size of a tick, which is no key there.
+        allowed = BreakoutOverrides.model_fields
         written["sessions"] = [
-            {**of, "breakout": {key: of["breakout"][key] for key in BreakoutOverrides.model_fields}}
+            {**of, "breakout": {k: v for k, v in of["breakout"].items() if k in allowed}}
             for of in written["sessions"]
         ]
         return Config.model_validate(written)
@@ -1370,17 +1405,26 @@ class Config(Section):
                 )
         if self.breakout.tick_size is None and self.instruments.file is None:
             needed = "set breakout.tick_size too, e.g. 0.05, or instruments.file"
-            if self.breakout.buffer.unit == "ticks":
-                yield ("breakout", "buffer"), needed
+            yield from _in_ticks(("breakout",), self.breakout, needed)
             for place, session in enumerate(self.sessions):
-                if session.breakout.buffer and session.breakout.buffer.unit == "ticks":
-                    yield ("sessions", place, "breakout", "buffer"), needed
+                yield from _in_ticks(("sessions", place, "breakout"), session.breakout, needed)
+
+
+def _in_ticks(
+    where: tuple[str | int, ...], of: BreakoutConfig | BreakoutOverrides, needed: str
+) -> Iterator[Problem]:
+    """Keys that are written in ticks."""
+    if of.buffer and of.buffer.unit == "ticks":
+        yield (*where, "buffer"), needed
+    if of.retest and of.retest.tolerance.unit == "ticks":
+        yield (*where, "retest"), needed
 
 
 def _by_instruments(written: Mapping[str, Any]) -> bool:
     """Whether a configuration that is written down needs a file of instruments."""
-    buffers = [of["breakout"]["buffer"] for of in (written, *written["sessions"])]
-    in_ticks = any("tick" in str(buffer) for buffer in buffers)
+    rules = [of["breakout"] for of in (written, *written["sessions"])]
+    widths = [of.get(key) for of in rules for key in ("buffer", "retest")]
+    in_ticks = any("tick" in str(width) for width in widths)
     return (in_ticks and written["breakout"]["tick_size"] is None) or any(
         isinstance(companion, Mapping) for companion in written["companions"].values()
     )

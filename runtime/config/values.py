@@ -142,6 +142,16 @@ class Future:
 
 
 @dataclass(frozen=True, slots=True)
+class Retest:
+    """When prices that come back to a broken level are told of."""
+
+    within_bars: int
+    """Of the break, in bars (ticks: minutes); 0: they never are."""
+    tolerance: Buffer = Buffer(0.0)
+    """How near to the level they have to come."""
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """When to give up what fails: after so many tries, or after so long; one of both is None."""
 
@@ -160,8 +170,12 @@ class Rate:
         return f"{self.count}/{self.per}"
 
 
+RETEST_BARS_MAX = 10_000
+"""More bars than a day has, whatever they are."""
+
 NEVER = Rearm(inside_bars=0, max=0)
 INSIDE = Rearm(inside_bars=1, max=None)
+NO_RETEST = Retest(within_bars=0)
 
 
 def written(value: object) -> object:
@@ -176,6 +190,11 @@ def written(value: object) -> object:
                 return "never" if value == NEVER else "inside"
             most = {} if value.max is None else {"max": value.max}
             return {"inside_bars": value.inside_bars, **most}
+        case Retest(bars, tolerance):
+            if not bars:
+                return "never"
+            near = {"tolerance": written(tolerance)} if tolerance.amount else {}
+            return {"within_bars": bars, **near}
         case time():
             return f"{value:%H:%M}"
         case Span():
@@ -375,6 +394,27 @@ def parse_rearm(given: Any) -> Rearm:
     if bars is None:
         raise ValueError(wanted)
     return Rearm(bars, most)
+
+
+def parse_retest(given: Any) -> Retest:
+    if isinstance(given, Retest):
+        return given
+    if given == "never":
+        return NO_RETEST
+    wanted = 'write never or e.g. {within_bars: 8, tolerance: "0.05%"}'
+    if not isinstance(given, Mapping) or given.get("within_bars") is None:
+        raise ValueError(wanted)
+    if unknown := sorted(str(key) for key in given if key not in ("within_bars", "tolerance")):
+        raise ValueError(f"{unknown[0]} is not a key of it; {wanted}")
+    bars, tolerance = given["within_bars"], given.get("tolerance")
+    if type(bars) is not int or not 1 <= bars <= RETEST_BARS_MAX:
+        raise ValueError(
+            f"write a whole number from 1 to {RETEST_BARS_MAX}, e.g. {{within_bars: 8}}"
+        )
+    try:
+        return Retest(bars, Buffer(0.0) if tolerance is None else parse_buffer(tolerance))
+    except ValueError as error:
+        raise ValueError(f"tolerance: {error}") from None
 
 
 def parse_date(given: Any) -> date:

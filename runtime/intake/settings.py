@@ -163,7 +163,7 @@ def _days_ahead(config: Config, paced: bool) -> int:
 
 
 def _rules(breakout: BreakoutConfig) -> BreakRules:
-    buffer = breakout.buffer
+    buffer, near = breakout.buffer, breakout.retest.tolerance
     tick = breakout.tick_size or 0.0
     unit = "price" if buffer.unit == "ticks" and tick else buffer.unit
     return BreakRules(
@@ -175,4 +175,10 @@ def _rules(breakout: BreakoutConfig) -> BreakRules:
         tick=tick,
         inside_bars=breakout.rearm.inside_bars,
         rearms_max=breakout.rearm.max,
+        closed_beyond=breakout.closed_beyond,
+        retest_bars=breakout.retest.within_bars,
+        retest_tolerance=product(near.amount, tick)
+        if near.unit == "ticks" and tick
+        else near.amount,
+        retest_unit="price" if near.unit == "ticks" and tick else near.unit,
     )

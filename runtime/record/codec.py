@@ -33,6 +33,7 @@ _MODULES = (
     "market.breakouts",
     "market.days",
     "market.derived",
+    "market.followups",
     "market.history",
     "market.indicators",
     "market.levels",

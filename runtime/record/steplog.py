@@ -20,7 +20,7 @@ import msgpack
 import numpy as np
 
 from openbell.actors.effects import Commit
-from openbell.market.results import Quality
+from openbell.market.results import Quality, SignalBatch
 from openbell.messages.base import Message
 from openbell.messages.control import (
     AddSymbols,
@@ -105,10 +105,15 @@ def _wherever(report: QualityReport) -> QualityReport:
 _ONLY_IF_SET = frozenset({(Quality, "by_rule")})
 """Steps that were stored before there were such fields go on to have their digests."""
 
+_WITH_KINDS = ("kind", "touched_at", "touch_excess", "closed_beyond_at")
+"""Of signals, only where what follows breakouts is looked for: before, there was nothing of these."""
+
 
 def _digest(found: Parts, about: str, value: Any) -> None:
     kind: type = type(value)
     fields = _fields(kind, about)
+    if fields is not None and kind is SignalBatch and value.kind is None:
+        fields = tuple(field for field in fields if field[0] not in _WITH_KINDS)
     if fields is not None:
         for name, about_field in fields:
             of = getattr(value, name)

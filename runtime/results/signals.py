@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 import orjson
 
 from openbell.adapters.stores import Store, StoredSignal, Unavailable
-from openbell.market.results import SIDES, SignalBatch
+from openbell.market.results import KINDS, NO_TIME, SIDES, Kind, SignalBatch
 from openbell.runtime.results.recording import SignalLog
 
 PAGE = 5_000
@@ -36,10 +37,11 @@ class Companion:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A reported breakout; instants are UTC."""
+    """A reported breakout, or what followed one; instants are UTC."""
 
     id: str
-    """Made from the signal's facts: the same breakout has the same id in every run."""
+    """Made from the signal's facts: the same breakout has the same id in every run. What follows one
+    has its id with the kind behind it."""
     trading_date: date
     session: str
     symbol: str
@@ -61,6 +63,17 @@ class Signal:
     cursor: str = field(compare=False)
     """Where to go on after this signal: an opaque position of the log. Two logs may hold the same
     signal at different positions, so that it does not count where signals are compared."""
+    kind: Kind = "breakout"
+    """`closed_beyond`: the first close beyond after a touch; `retest`: prices are back at the level."""
+    of: str | None = None
+    """The id of the breakout that it belongs to; None: it is one."""
+    touched_at: datetime | None = None
+    """`ts` of the first bar or tick since the session, or since the side is watched again, that went
+    beyond the level and its buffer, if only inside the bar. None where it is no breakout."""
+    touch_excess: float | None = None
+    """How far beyond the level that bar or tick went."""
+    closed_beyond_at: datetime | None = None
+    """`ts` of the bar that closed beyond, None: none had yet."""
 
 
 class Log(Protocol):
@@ -168,9 +181,11 @@ def _of_row(batch: SignalBatch, i: int, cursor: str) -> Signal:
             price=float(batch.companion_price[i]),
             ts=moment(int(batch.companion_ts[i])),
         )
-    number = int(batch.number[i])
+    number, kind = int(batch.number[i]), KINDS[batch.kinds[i]]
+    of = f"{batch.exchange}:{batch.trading_date}:{session}:{symbol}:{side}:{number}"
+    excess = float(batch.filled("touch_excess")[i])
     return Signal(
-        id=f"{batch.exchange}:{batch.trading_date}:{session}:{symbol}:{side}:{number}",
+        id=of if kind == "breakout" else f"{of}:{kind}",
         trading_date=batch.trading_date,
         session=session,
         symbol=symbol,
@@ -185,7 +200,17 @@ def _of_row(batch: SignalBatch, i: int, cursor: str) -> Signal:
         complete=bool(batch.complete[i]),
         backfilled=bool(batch.backfilled[i]),
         cursor=cursor,
+        kind=kind,
+        of=None if kind == "breakout" else of,
+        touched_at=_moment(batch, "touched_at", i),
+        touch_excess=None if math.isnan(excess) else excess,
+        closed_beyond_at=_moment(batch, "closed_beyond_at", i),
     )
+
+
+def _moment(batch: SignalBatch, name: str, i: int) -> datetime | None:
+    ns = int(batch.filled(name)[i])
+    return None if ns == NO_TIME else moment(ns)
 
 
 def signal_of(stored: StoredSignal, cursor: str) -> Signal:
@@ -197,7 +222,11 @@ def signal_in(fields: Mapping[str, Any], cursor: str) -> Signal:
     """A signal by its JSON. What lies below a microsecond is cut off, as in `moment`."""
     if (companion := fields["companion"]) is not None:
         companion = Companion(**{**companion, "ts": datetime.fromisoformat(companion["ts"])})
-    instants = {name: datetime.fromisoformat(fields[name]) for name in ("ts", "known_at")}
+    instants = {
+        name: datetime.fromisoformat(fields[name])
+        for name in ("ts", "known_at", "touched_at", "closed_beyond_at")
+        if fields.get(name) is not None  # of before, they are not there
+    }
     day = {
         "trading_date": date.fromisoformat(fields["trading_date"]),
         "companion": companion,

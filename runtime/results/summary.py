@@ -10,6 +10,7 @@ from openbell import __version__
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import FileIdentity, SourceInfo
 from openbell.market.calendar import overlay_version
+from openbell.market.results import BREAKOUT, KINDS
 from openbell.runtime.config import Config
 from openbell.runtime.intake.planning import Plan
 
@@ -50,6 +51,7 @@ def summary(
         "interrupted": interrupted,
         "error": error,
         "signals": sum(of["HIGH_BREAK"] + of["LOW_BREAK"] for of in tally.sessions.values()),
+        **_following(tally),
         "sessions": tally.sessions,
         "rows": counts,
         "quality": "measured" if plan.settings.measures_quality else "not measured",
@@ -76,6 +78,15 @@ def _instruments(file: FileIdentity | None) -> dict[str, Any]:
     if file is None:
         return {}
     return {"instruments": {"path": file.path, "size": file.size, "digest": file.digest}}
+
+
+def _following(tally: Tally) -> dict[str, Any]:
+    """How many signals followed breakouts, by kind; nothing where there are none."""
+    counts = {
+        kind: sum(of.get(kind, 0) for of in tally.sessions.values())
+        for kind in KINDS[BREAKOUT + 1 :]
+    }
+    return {"following": counts} if any(counts.values()) else {}
 
 
 def timing(

@@ -13,7 +13,7 @@ from openbell.market.bars import RowBatch
 from openbell.market.breakouts import Armed, BreakRules, armed, find_breaks
 from openbell.market.days import MINUTE_NS, Segment, TradingDay
 from openbell.market.results import Levels
-from openbell.market.screening import Screen, concerned, rescreened, screen
+from openbell.market.screening import Screen, Watched, concerned, rescreened, screen
 from openbell.runtime.record.codec import encode
 
 DAY = TradingDay(date(1970, 1, 1), "UTC", (Segment(0, 60 * MINUTE_NS),))
@@ -78,7 +78,7 @@ def test_what_the_screen_leaves_out_changes_nothing(
     kept = screen(levels, rules)
     left_out = 0
     for batch in rows:
-        which, changes = concerned(kept, batch), dict[int, tuple[Armed, Armed]]()
+        which, changes = concerned(kept, batch), dict[int, tuple[Watched, Watched]]()
         for place, of in enumerate(rules):
             before = levels[place]
             after, breaks = find_breaks(before, batch, of)
@@ -88,7 +88,7 @@ def test_what_the_screen_leaves_out_changes_nothing(
                 assert encode(after) == encode(before)
             else:
                 levels[place] = after
-                changes[place] = before, after
+                changes[place] = (before, None), (after, None)
         kept = rescreened(kept, changes, rules)
         assert same(kept, screen([replace(each, limit=None) for each in levels], rules))
     event(f"{min(left_out // 5 * 5, 10)} left out or more")

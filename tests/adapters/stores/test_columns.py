@@ -13,10 +13,10 @@ from openbell.adapters.stores.columns import (
     document_text,
     pack_document,
     pack_signals,
-    rows_at,
     signal_rows,
     unpack_signals,
 )
+from openbell.adapters.tables import signals_at
 from openbell.market.results import SessionDocument, SignalBatch
 
 
@@ -39,7 +39,7 @@ def test_a_documents_text_is_its_line(document: SessionDocument) -> None:
 
 def test_one_signal_of_many_symbols_takes_a_few_hundred_bytes() -> None:
     names = tuple(f"SYMBOL{number}" for number in range(2_000))
-    batch = rows_at(some_signals(1), np.array([0]))
+    batch = signals_at(some_signals(1), np.array([0]))
 
     packed = pack_signals(
         SignalBatch(**{**vars(batch), "symbols": names, "companion": np.array([7], np.int32)})

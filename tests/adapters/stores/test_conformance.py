@@ -48,8 +48,8 @@ from openbell.adapters.stores import (
     Store,
     this_process,
 )
-from openbell.adapters.stores.columns import rows_at, signal_rows
-from openbell.adapters.tables import day_signals, signal_ids
+from openbell.adapters.stores.columns import signal_rows
+from openbell.adapters.tables import day_signals, signal_ids, signals_at
 from openbell.errors import StoreError
 from openbell.market.days import MarketTime
 from openbell.runtime.record.writing import stored_documents
@@ -439,7 +439,7 @@ def test_a_signal_is_appended_once_whatever_form_it_is_given_in(store: Store, pl
     )
     ids = dict.fromkeys(signal_ids(batch).to_pylist())
 
-    store.commit(fence, replace(a_record(1), signals=(rows_at(batch, np.arange(5)),)))
+    store.commit(fence, replace(a_record(1), signals=(signals_at(batch, np.arange(5)),)))
     store.commit(fence, replace(a_record(2), signals=(batch,)))
     store.commit(fence, replace(a_record(3), signals=(signal_rows(batch), batch)))
     assert [signal.id for _, signal in store.signals()] == [*ids]
