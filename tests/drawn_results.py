@@ -14,6 +14,7 @@ from openbell.adapters.sinks.files import DayResult
 from openbell.market.bars import BadRow
 from openbell.market.days import MINUTE_NS, SECOND_NS, MarketTime
 from openbell.market.results import (
+    KINDS,
     NO_TIME,
     DerivedBars,
     Levels,
@@ -58,6 +59,9 @@ def signal_batches(draw: st.DrawFn, max_size: int = 12) -> SignalBatch:
 
     companion = codes(np.int32, -1, len(symbols) - 1)
     absent = companion < 0
+    # A batch of before has none of these.
+    kind = draw(st.none() | arrays(np.int8, size, elements=st.integers(0, len(KINDS) - 1)))
+    touched_at = draw(st.none() | _times(size, missing=True))
     return SignalBatch(
         exchange="XNSE",
         trading_date=DAY,
@@ -78,6 +82,10 @@ def signal_batches(draw: st.DrawFn, max_size: int = 12) -> SignalBatch:
         ambiguous=codes(np.bool_, 0, 1),
         complete=codes(np.bool_, 0, 1),
         backfilled=codes(np.bool_, 0, 1),
+        kind=kind,
+        touched_at=touched_at,
+        touch_excess=draw(st.none() | _floats(size, missing=True)),
+        closed_beyond_at=draw(st.none() | _times(size, missing=True)),
     )
 
 

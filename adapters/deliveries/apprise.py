@@ -15,6 +15,7 @@ BUSY_SECONDS = 30.0
 """How long a service is left alone that says "too many": Apprise does not tell how long it wants."""
 
 SIDES = {"HIGH_BREAK": "above", "LOW_BREAK": "below"}
+WORDS = {"closed_beyond": "closed {}", "retest": "back at the level, from {},"}
 
 
 def open_apprise(options: SinkOptions) -> AppriseSink:
@@ -72,6 +73,7 @@ def in_words(message: Message) -> str:
         about = [of["trading_date"], of["session"], *of["symbols"]]
         return f"{' '.join([of['kind'], *filter(None, about)])}: {of['why']}"
     word = SIDES.get(of["side"], of["side"])
+    word = WORDS.get(of.get("kind", ""), "{}").format(word)
     marks = [mark for mark in ("gap", "ambiguous", "backfilled") if of.get(mark)]
     more = f" ({', '.join(marks)})" if marks else ""
     return (

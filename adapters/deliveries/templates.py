@@ -17,7 +17,8 @@ Fields = Mapping[str, Any]
 _PLACE = re.compile(r"\{\{\s*([A-Za-z_.]+)\s*\}\}")
 
 ACTIONS = {"HIGH_BREAK": "buy", "LOW_BREAK": "sell"}
-"""What alerts call a breakout, where nothing else is meant."""
+"""What alerts call a breakout, where nothing else is meant. What follows one is called by its kind: it
+must not be taken for another."""
 
 SAMPLE: Fields = {
     "id": "TEST:2024-07-01:Opening:TEST:HIGH_BREAK:1",
@@ -34,6 +35,11 @@ SAMPLE: Fields = {
     "ambiguous": False,
     "complete": True,
     "backfilled": False,
+    "kind": "breakout",
+    "of": None,
+    "touched_at": "2024-07-01T13:36:00Z",
+    "touch_excess": 0.25,
+    "closed_beyond_at": "2024-07-01T13:36:00Z",
 }
 """What a template is tried with, and what `openbell sinks test` sends."""
 
@@ -47,8 +53,12 @@ def test_message() -> Message:
 def placeholders(fields: Fields) -> dict[str, Any]:
     """What may stand in a template: a signal's fields, and TradingView's names for them."""
     companion = fields.get("companion") or {}
+    kind = fields.get("kind", "breakout")
+    action = ACTIONS.get(fields["side"], fields["side"])
     return {
-        **{key: value for key, value in fields.items() if key != "companion"},
+        # What a signal of before lacks is null.
+        **{key: fields.get(key) for key in (*SAMPLE, *fields) if key != "companion"},
+        "kind": kind,
         "companion.symbol": companion.get("symbol"),
         "companion.price": companion.get("price"),
         "companion.ts": companion.get("ts"),
@@ -56,7 +66,7 @@ def placeholders(fields: Fields) -> dict[str, Any]:
         "ticker": fields["symbol"],
         "close": fields["price"],
         "time": fields["ts"],
-        "action": ACTIONS.get(fields["side"], fields["side"]),
+        "action": action if kind == "breakout" else kind,
     }
 
 

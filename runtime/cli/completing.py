@@ -39,6 +39,12 @@ def kinds(incomplete: str) -> list[str]:
     return _beginning(incomplete, sorted({*KINDS, *groups}))
 
 
+def signal_kinds(incomplete: str) -> list[str]:
+    from openbell.market.results import KINDS
+
+    return _beginning(incomplete, KINDS)
+
+
 def _beginning(incomplete: str, found: Any) -> list[str]:
     return [name for name in found if isinstance(name, str) and name.startswith(incomplete)]
 

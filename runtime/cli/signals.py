@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import time
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from openbell.errors import InputError, StoreError
+from openbell.market.results import KINDS
 from openbell.runtime.cli import completing
 from openbell.runtime.cli.options import ConfigFile, Day, Json, Name, StoreUrl, given_day
 from openbell.runtime.cli.stored import reading, refuse_unknown
@@ -27,6 +29,14 @@ def signals(
     session: Annotated[
         str | None, typer.Option(help="One session.", autocompletion=completing.sessions)
     ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only these: breakout, closed_beyond, retest; may be repeated.",
+            metavar="KIND",
+            autocompletion=completing.signal_kinds,
+        ),
+    ] = None,
     after: Annotated[
         str | None, typer.Option(help="Go on after this cursor.", metavar="CURSOR")
     ] = None,
@@ -39,6 +49,11 @@ def signals(
 
     from openbell.adapters.stores import Unavailable
 
+    for of_kind in kind or ():
+        if of_kind not in KINDS:
+            near = difflib.get_close_matches(of_kind, KINDS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"write {', '.join(KINDS)}"
+            raise InputError(f'--kind: "{of_kind}" is no kind of signals; {hint}')
     asked = after
     filters: dict[str, Any] = {
         "trading_date": given_day("--date", day),
@@ -57,6 +72,9 @@ def signals(
                     for cursor, found in opened.signals(after, **filters):
                         after = cursor
                         fields = orjson.loads(found.body)
+                        of_kind = fields.get("kind", "breakout")  # of before, all are
+                        if kind and of_kind not in kind:
+                            continue
                         if json:
                             print(one_line({**fields, "cursor": cursor}))
                         else:
@@ -70,6 +88,7 @@ def signals(
                                 f"{times.cell(fields['ts'])}  {fields['symbol']:<12} "
                                 f"{fields['side']:<10} "
                                 f"{fields['price']:>12}  {fields['session']} at {fields['level']}"
+                                f"{_followed(of_kind)}"
                             )
                     away = False
                 except Unavailable as error:
@@ -89,3 +108,8 @@ def signals(
                     "start again to have it from its beginning"
                 ) from None
             raise InputError(f"--after {after}: {error}") from None
+
+
+def _followed(kind: str) -> str:
+    """Of what is no breakout, which kind it is."""
+    return "" if kind == "breakout" else f", {kind}"

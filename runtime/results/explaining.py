@@ -127,7 +127,7 @@ def _session(
 
 def _rows_of(signals: Sequence[Signal], side: str, rows: RowBatch) -> Mask:
     """(n,) which of the rows are those of a side's signals."""
-    known = {(s.ts, s.known_at) for s in signals if s.side == side}
+    known = {(s.ts, s.known_at) for s in signals if s.side == side and s.kind == "breakout"}
     found = np.zeros(len(rows), np.bool_)
     if known:
         for at, (ts, when) in enumerate(zip(rows.ts.tolist(), rows.known.tolist(), strict=True)):

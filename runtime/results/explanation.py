@@ -63,6 +63,7 @@ class SideExplained:
     """The level by rows that came from history when this one had been broken: what was signalled
     stays as it was."""
     signals: tuple[Signal, ...]
+    """Breakouts, and what followed them."""
     nearest: NearMiss | None
     """None where there are signals, nobody watched this side, or no row came."""
     refused: tuple[Refusal, ...]
@@ -303,7 +304,8 @@ def _side(
     if of.since_filled is not None:
         yield f"  {'':<9} by rows that came from history later it is {of.since_filled}"
     for signal in of.signals[:LISTED]:
-        yield f"  {'':<9} {signal.side}: {_signal(signal, local)}"
+        what = signal.side if signal.kind == "breakout" else f"{signal.side}, {signal.kind}"
+        yield f"  {'':<9} {what}: {_signal(signal, local)}"
         yield f"  {'':<9}   {signal.id}"
     if (more := len(of.signals) - LISTED) > 0:
         yield f"  {'':<9} and {_counted(more, 'more signal')}, the last {_signal(of.signals[-1], local)}"
@@ -316,6 +318,8 @@ def _side(
 def _signal(of: Signal, local: _Local) -> str:
     known = "" if of.known_at == of.ts else f", known at {local(of.known_at)}"
     text = f"price {of.price} at {local(of.ts)}{known}"
+    if of.touched_at not in (None, of.ts):
+        text += f", first touched at {local(of.touched_at)}, {of.touch_excess} beyond the level"
     said = {
         "gap: the first price after the session already lay beyond": of.gap,
         "ambiguous: both sides broke in this bar": of.ambiguous,

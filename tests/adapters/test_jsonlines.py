@@ -22,7 +22,7 @@ from openbell.adapters.jsonlines import (
     signal_objects,
 )
 from openbell.market.days import SECOND_NS
-from openbell.market.results import NO_TIME, SIDES, SessionDocument, SignalBatch
+from openbell.market.results import KINDS, NO_TIME, SIDES, SessionDocument, SignalBatch
 
 
 def instant(ns: int) -> str:
@@ -50,8 +50,15 @@ def signal_reference(batch: SignalBatch, row: int) -> dict[str, Any]:
             "price": float(batch.companion_price[row]),
             "ts": instant(int(batch.companion_ts[row])),
         }
+    breakout = f"XNSE:{DAY}:{session}:{symbol}:{side}:{batch.number[row]}"
+    kind = "breakout" if batch.kind is None else KINDS[batch.kind[row]]
+    times = {
+        name: None if (column := getattr(batch, name)) is None else instant_or_none(column[row])
+        for name in ("touched_at", "closed_beyond_at")
+    }
+    excess = batch.touch_excess
     return {
-        "id": f"XNSE:{DAY}:{session}:{symbol}:{side}:{batch.number[row]}",
+        "id": breakout if kind == "breakout" else f"{breakout}:{kind}",
         "trading_date": str(DAY),
         "session": session,
         "symbol": symbol,
@@ -65,6 +72,11 @@ def signal_reference(batch: SignalBatch, row: int) -> dict[str, Any]:
         "ambiguous": bool(batch.ambiguous[row]),
         "complete": bool(batch.complete[row]),
         "backfilled": bool(batch.backfilled[row]),
+        "kind": kind,
+        "of": None if kind == "breakout" else breakout,
+        "touched_at": times["touched_at"],
+        "touch_excess": None if excess is None else number_or_none(excess[row]),
+        "closed_beyond_at": times["closed_beyond_at"],
     }
 
 

@@ -70,10 +70,14 @@ def test_a_signals_table_has_what_the_lines_have(batch: SignalBatch) -> None:
     assert table.schema == SIGNALS_SCHEMA
     table.validate(full=True)
     objects = list(signal_objects(batch))
-    for name in ("id", "session", "symbol", "side", "price", "level", "gap", "complete"):
+    plain = ("id", "session", "symbol", "side", "price", "level", "gap", "complete")
+    for name in (*plain, "kind", "of", "touch_excess"):
         assert table[name].to_pylist() == [signal[name] for signal in objects]
     assert ns_of(table["ts"]) == batch.ts.tolist()
     assert ns_of(table["known_at"]) == batch.known_at.tolist()
+    for name in ("touched_at", "closed_beyond_at"):
+        given = [None if ns == NO_TIME else ns for ns in batch.filled(name).tolist()]
+        assert ns_of(table[name]) == given
     companions = table["companion"].combine_chunks()
     assert companions.is_null().to_pylist() == (batch.companion < 0).tolist()
     assert companions.field("symbol").to_pylist() == [
@@ -97,7 +101,8 @@ def test_a_day_s_signals_are_in_text_order_however_they_came(
     merged = day_signals([chosen(shuffled, slice(cut)), chosen(other_codes, slice(cut, None))])
 
     def in_order(signal: dict[str, Any]) -> tuple[Any, ...]:
-        return signal["ts"], signal["symbol"], signal["session"], signal["side"]
+        place = signal["ts"], signal["symbol"], signal["session"], signal["side"]
+        return *place, int((signal["of"] or signal["id"]).rpartition(":")[2]), signal["kind"]
 
     def every(signal: dict[str, Any]) -> str:
         return str(signal)
