@@ -89,6 +89,8 @@ DEFAULTS = {
         "rearm": "never",
         "buffer": 0.0,
         "sides": "both",
+        "closed_beyond": False,
+        "retest": "never",
         "tick_size": None,
     },
     "data": {
@@ -237,7 +239,9 @@ def test_all_keys_but_exchange_and_sessions_have_the_defaults_of_the_design() ->
         session(
             closed="both",
             timezone=None,
-            breakout=dict.fromkeys(["confirm", "check", "rearm", "buffer", "sides"]),
+            breakout=dict.fromkeys(
+                ["confirm", "check", "rearm", "buffer", "sides", "closed_beyond", "retest"]
+            ),
         )
     ]
     assert dumped == DEFAULTS

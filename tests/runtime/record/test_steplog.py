@@ -21,7 +21,7 @@ from openbell.actors.effects import Commit
 from openbell.market.bars import BarBlock
 from openbell.market.calendar import open_calendar
 from openbell.market.days import MarketTime
-from openbell.market.results import DerivedBars, SessionDocument
+from openbell.market.results import NOTHING, DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.base import Message
 from openbell.messages.control import (
     Arrived,
@@ -310,7 +310,12 @@ def changed(draw: st.DrawFn, value: Any) -> Any:
         name = draw(st.sampled_from(list(type(value).model_fields)))
         return value.model_copy(update={name: draw(changed(getattr(value, name)))})
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        name = draw(st.sampled_from([field.name for field in dataclasses.fields(value)]))
+        names = [field.name for field in dataclasses.fields(value)]
+        if isinstance(value, SignalBatch):
+            # What was not there before counts only with a kind.
+            of_later = () if value.kind is not None else (*NOTHING,)
+            names = [of for of in names if of not in of_later and getattr(value, of) is not None]
+        name = draw(st.sampled_from(names))
         return replace(value, **{name: draw(changed(getattr(value, name)))})
     if isinstance(value, tuple):
         if not value:
