@@ -103,12 +103,25 @@ def _is_legal(window: dict[str, Any]) -> bool:
 
 def odd_rules(rng: random.Random) -> dict[str, Any]:
     """What counts as a breakout: on a grid of prices, so that prices meet thresholds exactly."""
-    return {
+    drawn = {
         "confirm": rng.choice(("close", "touch")),
         "check": rng.choice(("continuous", "continuous", "once")),
         "sides": rng.choice(("both", "both", "high", "low")),
         "rearm": rng.choice(("never", "inside", {"inside_bars": 2}, {"inside_bars": 1, "max": 1})),
         "buffer": rng.choice((0, 0, 2 * TICK, "1 ticks", "3 ticks", "0.1%")),
+    }
+    return {**drawn, **what_follows(f"{drawn}")}
+
+
+def what_follows(seed: str) -> dict[str, Any]:
+    """What is reported after breakouts; drawn apart, so that seeds go on to draw what they did."""
+    rng = random.Random(f"what follows {seed}")
+    bars = rng.choice((0, 0, 1, 3, 8))
+    return {
+        "closed_beyond": rng.random() < 0.6,
+        "retest": {"within_bars": bars, "tolerance": rng.choice((0, TICK, "0.1%"))}
+        if bars
+        else "never",
     }
 
 

@@ -31,7 +31,14 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults.drawn_faults import Faults
-from faults.markets import SYMBOLS, Scenario, days_of_two_segments, drawn_rows, plain_days
+from faults.markets import (
+    SYMBOLS,
+    Scenario,
+    days_of_two_segments,
+    drawn_following,
+    drawn_rows,
+    plain_days,
+)
 from faults.simulation import Process, World, check_replay, written
 from reference import Row, Rules, Window, answer_as_arrived
 from runs import Found, answer_of, expected_session, of_cases, plan_of
@@ -122,6 +129,7 @@ def fed(number: int) -> Fed:
         check=rng.choice(("continuous", "continuous", "once")),
         inside_bars=rng.choice((0, 0, 1, 2)),
         rearms_max=rng.choice((None, 1)),
+        **drawn_following(f"fed {number}"),
     )
     companions = {}
     if len(symbols) > 1 and rng.random() < 0.6:

@@ -13,7 +13,7 @@ from datetime import date, time, timedelta
 from functools import cache
 from typing import Any, Literal
 
-from odd_configurations import TICK, odd_configuration
+from odd_configurations import TICK, odd_configuration, what_follows
 from reference import Row, Rules, Window
 from strategies import Case
 
@@ -301,6 +301,19 @@ SHAPES: dict[str, Callable[[random.Random, int, int], Days]] = {
 
 
 # Rows
+
+
+def drawn_following(seed: str) -> dict[str, Any]:
+    """Fields of `Rules`: what is reported after breakouts."""
+    drawn = what_follows(seed)
+    retest = drawn["retest"] if drawn["retest"] != "never" else {"within_bars": 0, "tolerance": 0}
+    near = retest["tolerance"]
+    return {
+        "closed_beyond": drawn["closed_beyond"],
+        "retest_bars": retest["within_bars"],
+        "retest_tolerance": float(near.rstrip("%") if isinstance(near, str) else near),
+        "retest_unit": "percent" if isinstance(near, str) else "price",
+    }
 
 
 def drawn_rows(

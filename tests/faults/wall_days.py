@@ -14,7 +14,14 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from faults.markets import SYMBOLS, Scenario, days_of_two_segments, drawn_rows, plain_days
+from faults.markets import (
+    SYMBOLS,
+    Scenario,
+    days_of_two_segments,
+    drawn_following,
+    drawn_rows,
+    plain_days,
+)
 from reference import Row, Rules, Window
 from strategies import Case, locate, wall_time
 
@@ -107,6 +114,7 @@ def wall_days(number: int) -> WallDays:
         check=rng.choice(("continuous", "continuous", "once")),
         inside_bars=rng.choice((0, 0, 1, 2)),
         rearms_max=rng.choice((None, 1)),
+        **drawn_following(f"wall days {number}"),
     )
     companions = {}
     if len(symbols) > 1 and rng.random() < 0.5:
@@ -149,6 +157,13 @@ def wall_days(number: int) -> WallDays:
             "check": rules.check,
             "rearm": {"inside_bars": rules.inside_bars, "max": rules.rearms_max}
             if rules.inside_bars
+            else "never",
+            "closed_beyond": rules.closed_beyond,
+            "retest": {
+                "within_bars": rules.retest_bars,
+                "tolerance": f"{rules.retest_tolerance}{'%' * (rules.retest_unit == 'percent')}",
+            }
+            if rules.retest_bars
             else "never",
         },
         "data": {"kind": kind, "interval": "1m"},

@@ -1,8 +1,8 @@
-"""The screen: what it leaves out comes to nothing, and it is the same however it came about."""
+"""The screen: what it leaves out comes to nothing, and it looks for no less than one made anew."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from openbell.market.bars import RowBatch
 from openbell.market.breakouts import Armed, BreakRules, armed, find_breaks
 from openbell.market.days import MINUTE_NS, Segment, TradingDay
+from openbell.market.followups import Following, followed_up, follows, nothing_follows
 from openbell.market.results import Levels
 from openbell.market.screening import Screen, Watched, concerned, rescreened, screen
 from openbell.runtime.record.codec import encode
@@ -26,6 +27,9 @@ RULES = st.builds(
     sides=st.sampled_from(("both", "both", "high", "low")),
     inside_bars=st.sampled_from((0, 0, 1, 2)),
     rearms_max=st.sampled_from((None, 1)),
+    closed_beyond=st.booleans(),
+    retest_bars=st.sampled_from((0, 0, 1, 3)),
+    retest_tolerance=st.sampled_from((0.0, 1.0)),
 )
 PRICE = st.sampled_from((97.0, 99.0, 100.0, 101.0, 103.0))
 
@@ -59,36 +63,54 @@ def batches(draw: st.DrawFn) -> list[RowBatch]:
     return found
 
 
-def same(one: Screen, other: Screen) -> bool:
-    return all(
-        np.array_equal(getattr(one, of.name), getattr(other, of.name), equal_nan=of.name in NAN)
-        for of in fields(Screen)
-    )
-
-
-NAN = ("aims", "nearest")
-
-
 @settings(max_examples=60)
 @given(found=windows(), rows=batches())
 def test_what_the_screen_leaves_out_changes_nothing(
     found: tuple[list[Armed], list[BreakRules]], rows: list[RowBatch]
 ) -> None:
     levels, rules = found
-    kept = screen(levels, rules)
-    left_out = 0
+    waits: list[Following | None] = [
+        nothing_follows(len(SYMBOLS)) if follows(of) else None for of in rules
+    ]
+    kept = screen(levels, rules, waits)
+    left_out, followed, now = 0, 0, 0
     for batch in rows:
+        late = [n for n, until in enumerate(kept.until_ns) if len(batch) and until < batch.known[0]]
+        as_are = {n: ((levels[n], waits[n]),) * 2 for n in late}
+        if late:
+            kept = rescreened(kept, as_are, rules, int(batch.known[0]))
         which, changes = concerned(kept, batch), dict[int, tuple[Watched, Watched]]()
         for place, of in enumerate(rules):
-            before = levels[place]
+            before, waited = levels[place], waits[place]
             after, breaks = find_breaks(before, batch, of)
+            waits_now, more = waited, None
+            if waited is not None:
+                waits_now, more = followed_up(waited, before, batch, of, breaks)
             if which is None or not which[place]:
                 left_out += 1
                 assert breaks is None
-                assert encode(after) == encode(before)
+                assert more is None
+                assert encode((after, waits_now)) == encode((before, waited))
             else:
-                levels[place] = after
-                changes[place] = (before, None), (after, None)
-        kept = rescreened(kept, changes, rules)
-        assert same(kept, screen([replace(each, limit=None) for each in levels], rules))
+                levels[place], waits[place] = after, waits_now
+                changes[place] = (before, waited), (after, waits_now)
+            followed += more is not None
+        now = int(batch.known[-1]) if len(batch) else now
+        kept = rescreened(kept, changes, rules, now)
+        anew = screen([replace(each, limit=None) for each in levels], rules, waits, now)
+        assert looser(kept, anew)
     event(f"{min(left_out // 5 * 5, 10)} left out or more")
+    event(f"{min(followed, 2)} followed or more")
+
+
+def looser(kept: Screen, anew: Screen) -> bool:
+    """The same, but for returns that have come too late since, which may still be looked for."""
+    names = ("attentive", "heeded", "all_looked")
+    if not all(np.array_equal(getattr(kept, name), getattr(anew, name)) for name in names):
+        return False
+    high = np.where(np.isnan(anew.aims[0]), np.inf, anew.aims[0])
+    low = np.where(np.isnan(anew.aims[1]), -np.inf, anew.aims[1])
+    return bool(
+        (np.where(np.isnan(kept.aims[0]), np.inf, kept.aims[0]) <= high).all()
+        and (np.where(np.isnan(kept.aims[1]), -np.inf, kept.aims[1]) >= low).all()
+    )
