@@ -407,6 +407,8 @@ def parse_retest(given: Any) -> Retest:
     if unknown := sorted(str(key) for key in given if key not in ("within_bars", "tolerance")):
         raise ValueError(f"{unknown[0]} is not a key of it; {wanted}")
     bars, tolerance = given["within_bars"], given.get("tolerance")
+    if isinstance(bars, str) and re.fullmatch(r"[0-9]{1,9}", bars):
+        bars = int(bars)
     if type(bars) is not int or not 1 <= bars <= RETEST_BARS_MAX:
         raise ValueError(
             f"write a whole number from 1 to {RETEST_BARS_MAX}, e.g. {{within_bars: 8}}"
