@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from difflib import get_close_matches
+from itertools import pairwise
 from operator import itemgetter
 from typing import TypeVar
 
 from openbell.errors import DataError
+from openbell.market.segments import ProductRule
 
 T = TypeVar("T")
 
@@ -242,6 +244,31 @@ class Instruments:
             If rows contradict each other.
         """
         return self._said(symbol, day, "segment", lambda row: row.segment)
+
+    def products(self, symbols: Iterable[str] | None = None) -> tuple[ProductRule, ...]:
+        """Which segment each symbol is and when, of those of which the file says one.
+
+        Parameters
+        ----------
+        symbols : iterable of str, optional
+            Those that are asked for; None: all that it has.
+
+        Raises
+        ------
+        DataError
+            If rows contradict each other.
+        """
+        found: list[ProductRule] = []
+        for symbol in self._by_symbol if symbols is None else symbols:
+            rows = self._by_symbol.get(symbol, ())
+            if not any(row.segment for row in rows):
+                continue
+            edges: list[date | None] = [None, *self.changes(symbol), None]
+            for since, until in pairwise(edges):
+                of = self.segment(symbol, since or date.min)
+                if of is not None:
+                    found.append(ProductRule(symbol, of, since, until))
+        return tuple(found)
 
     def changes(self, symbol: str) -> tuple[date, ...]:
         """From which dates on what the file says of a symbol may be something else."""

@@ -18,8 +18,9 @@ from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
 from openbell.runtime.doctor.findings import Finding, fail, of_error, ok, warn
 from openbell.runtime.intake.checks import DayWindows, check_config, check_data
-from openbell.runtime.intake.contracts import day_by_day, opened_instruments
+from openbell.runtime.intake.contracts import day_by_day
 from openbell.runtime.intake.feeding import check_options
+from openbell.runtime.intake.instrumentsfile import opened_instruments
 
 DAYS_SHOWN = 3
 

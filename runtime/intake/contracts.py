@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from difflib import get_close_matches
 
-from openbell.adapters.instruments import InstrumentsFile, layout_of, read_instruments
+from openbell.adapters.instruments import InstrumentsFile
 from openbell.adapters.sources import FileIdentity
 from openbell.errors import CalendarError, ConfigError, DataError
 from openbell.market.calendar import coverage
@@ -22,6 +22,7 @@ from openbell.market.instruments import (
 )
 from openbell.runtime.config import Config
 from openbell.runtime.intake.hours import around, calendar_for
+from openbell.runtime.intake.instrumentsfile import opened_instruments
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,6 @@ class Resolved:
     """What looks wrong, though it can be run."""
     identity: FileIdentity | None = None
     """The file that says so."""
-
-
-def opened_instruments(config: Config) -> InstrumentsFile | None:
-    """The configured file of instruments, read; None: there is none.
-
-    Raises
-    ------
-    ConfigError, DataError
-        If it can't be read, or nothing of it can be used.
-    """
-    given = config.instruments
-    if given.file is None:
-        return None
-    columns = {ours: name for ours, name in given.columns if name is not None}
-    layout = layout_of(
-        given.layout, columns, given.filters, dict(given.segments), given.date_format
-    )
-    return read_instruments(given.file, layout, futures=bool(config.futures))
 
 
 def resolved(

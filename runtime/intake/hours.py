@@ -12,6 +12,7 @@ from openbell.market.calendar import Calendar, coverage, open_calendar
 from openbell.market.days import TradingDay
 from openbell.market.segments import ProductRule
 from openbell.runtime.config import Config
+from openbell.runtime.intake.instrumentsfile import product_rules
 
 _BEFORE, _AFTER = timedelta(days=2), timedelta(days=4)
 """How many dates before and after its rows a trading day may lie: a day that opens on Friday's
@@ -26,7 +27,7 @@ def calendar_for(
     Parameters
     ----------
     others : sequence
-        Products of symbols, for what `calendar.segments` doesn't name.
+        Products of symbols that neither the file of instruments nor `calendar.segments` names.
     """
     return open_calendar(
         config.exchange,
@@ -38,7 +39,7 @@ def calendar_for(
         early_closes=config.calendar.early_closes,
         hours=config.calendar.hours or (),
         tz=config.calendar.timezone,
-        segments=(*others, *config.calendar.product_rules()),
+        segments=(*others, *product_rules(config)),
     )
 
 

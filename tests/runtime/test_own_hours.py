@@ -153,6 +153,39 @@ def test_days_live_and_gone_on_with_after_a_stop_give_what_stored_ones_give(tmp_
     assert found == told(stored)
 
 
+def test_a_file_of_instruments_says_whose_hours_are_which_by_date(tmp_path: Path) -> None:
+    file = tmp_path / "instruments.csv"
+    file.write_text(
+        "symbol,underlying,expiry,segment,since\n"
+        "NIFTY26AUGFUT,NIFTY,2026-08-25,futures,\n"
+        "NIFTY26SEPFUT,NIFTY,2026-09-29,futures,\n"
+        "RELIANCE,,,equity_fno,\n"
+        "RELIANCE,,,equity,2026-08-04\n"
+        "TCS,,,equity_fno,\n"
+    )
+    made = config(
+        instruments=str(file),
+        companions={"NIFTY": {"future": "NIFTY"}},
+        symbols=["NIFTY", "RELIANCE", "TCS"],
+        calendar={"segments": {"TCS": "equity"}},
+    )
+
+    days = calendar_for(config_from(made), DAYS[0], DAYS[-1]).days()
+    without = calendar_for(config_from({**made, "instruments": str(file) + "x"}), *DAYS[2:])
+
+    names = [
+        {of.product: of.symbols for of in day.products if of.product != "equity"} for day in days
+    ]
+    futures = ("NIFTY26AUGFUT", "NIFTY26SEPFUT")
+    assert names == [
+        {},
+        {},
+        {"equity_fno": ("RELIANCE",), "futures": futures},
+        {"futures": futures},
+    ]
+    assert [day.products for day in without.days()] == [(), ()]
+
+
 def test_bars_that_hours_cut_differently_are_refused(tmp_path: Path) -> None:
     half_hours = frame().assign(
         ts=lambda rows: rows["ts"].dt.floor("30min") - pd.Timedelta("15min")

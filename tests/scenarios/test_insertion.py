@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,6 +87,51 @@ def comes_as_if_it_had_been_there(
     assert part.of("B") == whole.of("B")
     assert part.of("C") == whole.of("C")
     assert [what_is_left(day) for day in part.days] == [what_is_left(day) for day in whole.days]
+
+
+WEEKS = 110
+"""After DAYS, NSE's products have different hours."""
+
+OF_PRODUCTS: dict[str, Any] = {
+    "clock": {"step": "bar"},
+    "breakout": {"rearm": {"inside_bars": 3}},
+    "upkeep": {"derived_intervals": [5, 30]},  # 30 minutes are cut in different ways
+    "calendar": {"segments": {"B": "index", "C": "equity_fno", "F": "futures"}},
+    "sessions": [
+        {"name": "Opening", "start": "09:30", "end": "09:35"},
+        {"name": "Close", "start": "15:05", "end": "15:24"},
+    ],
+}
+
+
+def later(kind: str, seed: int) -> Any:
+    data = kind_of_data(kind, seed)
+    return data.assign(timestamp=data["timestamp"] + pd.Timedelta(weeks=WEEKS))
+
+
+@pytest.mark.parametrize(
+    ("kind", "minute"),
+    [
+        ("bars", 100),
+        *(pytest.param("bars", minute, marks=pytest.mark.slow) for minute in (0, 363)),
+        *(pytest.param("ticks", minute, marks=pytest.mark.slow) for minute in (0, 100, 363)),
+    ],
+)
+def test_symbols_with_hours_of_their_own_come_as_if_they_had_been_there(
+    kind: str, minute: int
+) -> None:
+    keys = {**OF_PRODUCTS, "data": {"kind": kind}}
+    whole = left_by(configuration("ABC", **keys), later(kind, 0))
+    when = at(DAYS[0], "09:15") + WEEKS * 7 * 24 * 60 * MINUTE_NS + minute * MINUTE_NS
+
+    part = left_by(configuration("A", **keys), later(kind, 0), [(when, add("B", "C"))])
+
+    assert part.of("A", "B", "C") == whole.of("A", "B", "C")
+    assert [what_is_left(day) for day in part.days] == [what_is_left(day) for day in whole.days]
+    expected = dict(
+        zip(whole.days[0].symbols, whole.days[0].quality.expected.tolist(), strict=True)
+    )
+    assert expected == {"A": 375, "B": 375, "C": 360, "F": 385}
 
 
 def test_what_lies_before_is_marked_and_nothing_after() -> None:

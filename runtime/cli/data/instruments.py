@@ -31,7 +31,8 @@ def instruments(
     from openbell.hosttime import today
     from openbell.market.calendar import coverage
     from openbell.runtime.config.values import first_date
-    from openbell.runtime.intake.contracts import day_by_day, of_symbols, opened_instruments
+    from openbell.runtime.intake.contracts import day_by_day, of_symbols
+    from openbell.runtime.intake.instrumentsfile import opened_instruments
 
     day, first, last = (
         given_day(flag, given)
