@@ -85,6 +85,8 @@ class ConnectedFeed(ABC):
         self._staying = staying
         self._symbols = symbols
         self.where = where
+        self._door: Door | None = None
+        """Where it delivers, once it does."""
         self._closed = threading.Event()
         self._reconnect = threading.Event()
         self._resubscribe: deque[tuple[str, ...] | None] = deque()
@@ -131,6 +133,7 @@ class ConnectedFeed(ABC):
     # --- what a run does with it
 
     def run(self, door: Door, position: int, mark: str) -> None:
+        self._door = door
         failed: list[BaseException] = []
 
         def read() -> None:
@@ -158,6 +161,12 @@ class ConnectedFeed(ABC):
     def resubscribe(self, symbols: tuple[str, ...] | None = None) -> None:
         """Send what subscribes once more, for these symbols or for all; from any thread."""
         self._resubscribe.append(symbols)
+
+    def watch(self, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
+        """Subscribe to further symbols, and to some no more from the next connection on."""
+        self._symbols = tuple(sorted({*self._symbols, *added} - {*removed}))
+        if added:
+            self._resubscribe.append(added)
 
     def reconnect(self) -> None:
         """Make a new connection, also where the login was refused; from any thread."""

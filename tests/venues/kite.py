@@ -92,7 +92,7 @@ def packet(symbol: str, ts: int, price: float, total: float, *, mode: str = "ful
     return quote + struct.pack(">5I", at, 0, 0, 0, at) + depth
 
 
-def feed(url: str, **options: Any) -> Feed:
+def feed(url: str, *, register: tuple[str, ...] = tuple(TOKENS), **options: Any) -> Feed:
     given = {
         "url": url,
         "api_key": KEY,
@@ -106,7 +106,7 @@ def feed(url: str, **options: Any) -> Feed:
         kind="ticks",
         interval_ns=None,
         given=given,
-        symbols=tuple(TOKENS),
+        symbols=register,
         size_is="day_total",
     )
     return open_feed("kite", made)

@@ -201,6 +201,38 @@ def test_what_their_server_says_in_words_is_told_and_is_no_row() -> None:
     assert found.refused == []
 
 
+def test_symbols_that_come_into_the_day_are_subscribed_to_and_again_with_the_others() -> None:
+    asked: list[set[int]] = []
+    ours: list[Any] = []
+
+    def script(on: Session) -> None:
+        asked.append(cast(kite.Talk, on.talk).tokens)
+        on.send(on.rows[:1])
+        if on.number == 0:
+            on.venue.wait_came(1)
+            ours[0].watch(("NIFTY 50", "UNKNOWN"), ())
+            asked.append(set(on.client.asked()["v"]))
+            assert on.client.asked()["a"] == "mode"
+            on.client.socket.send(message([packet(*CASE.rows[1])]))
+            on.venue.wait_came(2)
+            ours[0].watch((), ("INFY",))
+            return
+        on.send(on.rows[4:5])
+        on.stay()
+
+    with opened(CASE, script) as (venue, url):
+
+        def of() -> Any:
+            ours.append(feed(url, register=("INFY",), symbols={"INFY": 408065, "NIFTY 50": 256265}))
+            return venue.watched(ours[0])
+
+        found = delivered(of(), 3)
+
+    assert asked == [{408065}, {256265}, {256265}]
+    assert found.rows == [CASE.rows[0], CASE.rows[1], CASE.rows[4]]
+    assert [(kind, where) for kind, where, _ in found.refused] == [("symbol refused", "UNKNOWN")]
+
+
 # --- instruments
 
 

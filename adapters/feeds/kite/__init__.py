@@ -39,6 +39,7 @@ from openbell.adapters.feeds.sockets import (
 )
 from openbell.adapters.feeds.waiting import Frame
 from openbell.adapters.secrets import filled_in
+from openbell.errors import ConfigError
 from openbell.hosttime import wall_ns
 from openbell.market.bars import Mask, Positions, RawRows
 from openbell.market.days import MarketTime
@@ -144,6 +145,18 @@ class KiteFeed(SocketFeed):
         ends = datetime.combine(now.date(), TOKEN_ENDS, candles.INDIA)
         ends = ends if ends > now else ends + timedelta(days=1)
         return MarketTime(int(ends.timestamp()) * 10**9)
+
+    def watch(self, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
+        known = []
+        for symbol in added:
+            try:
+                self._kite.know((symbol,))
+            except ConfigError as error:
+                if self._door is not None:
+                    self._door.refuse("symbol refused", symbol, str(error))
+            else:
+                known.append(symbol)
+        super().watch(tuple(known), removed)
 
     def history(self, symbols: Sequence[str], from_ns: int, until_ns: int) -> RawRows:
         login = _Login.of(self._options)
