@@ -301,6 +301,7 @@ def test_both_ways_of_writing_are_read_alike(encoding: str) -> None:
         ({"keys": "x"}, "ticks", None, "keys is unknown; there are key, secret, feed"),
         ({}, "bars", 5 * MINUTE_NS, "alpaca sends bars of a minute; write data.interval: 1m"),
         ({"url": "http://x"}, "ticks", None, "write ws://… or wss://"),
+        ({"skip_conditions": "I"}, "ticks", None, "skip_conditions"),
     ],
 )
 def test_options_that_are_wrong_say_what_to_write(

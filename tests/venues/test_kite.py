@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import threading
 import time
 import warnings
@@ -38,11 +39,15 @@ INSTRUMENTS = (
 
 
 @pytest.fixture(scope="module")
-def ticker() -> Any:
-    """Their client, not connected."""
+def kiteconnect() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its libraries' own
-        kiteconnect = pytest.importorskip("kiteconnect", reason="pip install 'kiteconnect>=5.2'")
+        return pytest.importorskip("kiteconnect", reason="pip install 'kiteconnect>=5.2'")
+
+
+@pytest.fixture(scope="module")
+def ticker(kiteconnect: Any) -> Any:
+    """Their client, not connected."""
     return kiteconnect.KiteTicker("key", "token")
 
 
@@ -304,6 +309,18 @@ def test_options_that_are_wrong_say_what_to_write(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("package", ["websockets", "urllib3"])
+def test_without_its_libraries_it_says_what_to_install(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+
+    with pytest.raises(
+        ConfigError, match=rf"{package} is not installed; pip install 'openbell\[kite\]'"
+    ):
+        made(symbols={"INFY": 1}, register=("INFY",))
+
+
 def test_a_list_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
     path.write_text("symbol,price\nINFY,1\n")
@@ -334,6 +351,7 @@ def test_tokens_and_keys_are_told_nowhere(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(said) == 1
     assert said[0].startswith("auth")
     assert "403" in said[0]
+    assert "the access token has ended" in said[0]
     assert "secret" not in said[0]
 
 
@@ -366,7 +384,9 @@ def candle(minute: int, opened: float, high: float, low: float, close: float, vo
     return [f"2024-07-01T09:{minute}:00+0530", opened, high, low, close, volume]
 
 
-def test_candles_of_the_day_so_far_are_four_ticks_each_and_their_client_reads_the_same() -> None:
+def test_candles_of_the_day_so_far_are_four_ticks_each_and_their_client_reads_the_same(
+    kiteconnect: Any,
+) -> None:
     answer = {
         "status": "success",
         "data": {"candles": [candle(15, 10, 12, 9, 11, 500), candle(16, 11, 11.5, 8, 8.5, 70)]},
@@ -380,7 +400,7 @@ def test_candles_of_the_day_so_far_are_four_ticks_each_and_their_client_reads_th
         assert isinstance(of, HasHistory)
         half_past = (AT + 90) * 10**9
         found = of.history(("INFY",), AT * 10**9, half_past)
-        theirs = pytest.importorskip("kiteconnect").KiteConnect("thekey", "thetoken", root=url)
+        theirs = kiteconnect.KiteConnect("thekey", "thetoken", root=url)
         candles = theirs.historical_data(408065, "x", "y", "minute")
 
     assert [asked.path for asked in heard] == ["/instruments/historical/408065/minute"] * 2

@@ -146,6 +146,17 @@ class KiteFeed(SocketFeed):
         ends = ends if ends > now else ends + timedelta(days=1)
         return MarketTime(int(ends.timestamp()) * 10**9)
 
+    def _words(self, error: BaseException) -> str:
+        from websockets.exceptions import InvalidStatus
+
+        words = super()._words(error)
+        if isinstance(error, InvalidStatus) and error.response.status_code == 403:
+            return (
+                f"{words}: the access token has ended, as each morning at about 06:00 in India, or "
+                "is not of this API key"
+            )
+        return words
+
     def watch(self, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
         known = []
         for symbol in added:
