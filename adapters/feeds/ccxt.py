@@ -18,6 +18,7 @@ from pydantic import Field
 
 from openbell.adapters.feeds import connected
 from openbell.adapters.feeds.base import Door, FeedInfo, FeedOptions, suits
+from openbell.adapters.feeds.candles import ClosedCandles
 from openbell.adapters.feeds.clients import ClientFeed, needs
 from openbell.adapters.feeds.connected import Ended, Read, Refused
 from openbell.adapters.feeds.entries import Decoder, Gathered, Refuse, Unusable
@@ -117,7 +118,7 @@ class CcxtFeed(ClientFeed):
         self._of = self._theirs(options.symbols)
         self._decoder = Decoder(kind=options.kind, source=self.where, ts_unit="ms")
         self._trades = _Trades()
-        self._candles = _Candles(self._interval_ns or 0, given.closes_after)
+        self._candles = ClosedCandles(self._interval_ns or 0, given.closes_after)
         self._heard = monotonic()
         """When the last message came."""
         self._markets: tuple[list[Any], Any] | None = None
@@ -403,45 +404,6 @@ class _Trades:
         if len(order) > IDS_KEPT:
             known.discard(order.popleft())
         return True
-
-
-Candle = tuple[Any, ...]
-"""Its start in ms, open, high, low, close, volume."""
-
-
-class _Candles:
-    """Which candles of ccxt's caches have closed: a later one has begun, or their time is over."""
-
-    def __init__(self, interval_ns: int, closes_after: float) -> None:
-        self._interval_ns = interval_ns
-        self._after_ns = round(closes_after * 1e9)
-        self._open: dict[str, Candle] = {}
-        self._sent: dict[str, Candle] = {}
-
-    def connected(self) -> None:
-        """What one that was open came to by now is not known."""
-        self._open.clear()
-
-    def closed(self, symbol: str, cache: Any, now_ns: int) -> list[Candle]:
-        before = self._open.get(symbol)
-        sent = self._sent.get(symbol)
-        since = before if before is not None else sent
-        news: list[Candle] = []
-        for candle in reversed(cache):
-            if since is not None and candle[0] < since[0]:
-                break
-            news.append(tuple(candle))
-        if not news:
-            return []
-        news.reverse()
-        newest = self._open[symbol] = news[-1]
-        ended = newest[0] * MS + self._interval_ns + self._after_ns <= now_ns
-        found = [of for of in (news if ended else news[:-1]) if sent is None or of[0] >= sent[0]]
-        if found and found[0] == sent:
-            found = found[1:]
-        if found:
-            self._sent[symbol] = found[-1]
-        return found
 
 
 def _passed_over(kind: str, where: str, why: str) -> None:

@@ -169,6 +169,7 @@ def extras(config: Config) -> Iterator[Finding]:
         "apprise": ("apprise", any(of.type == "apprise" for of in config.sinks)),
         "databento": ("databento", _uses_databento(config)),
         "openalgo": ("websockets", config.feed.type == "openalgo"),
+        "ib": ("ib_async", config.feed.type == "ib"),
         "ccxt": ("ccxt", config.feed.type == "ccxt"),
         "metrics": ("prometheus_client", config.web.enabled),
     }

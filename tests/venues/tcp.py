@@ -36,6 +36,14 @@ class Stream:
             raise EOFError("the client has gone")
         return data
 
+    def exactly(self, count: int) -> bytes:
+        """So many bytes."""
+        data, self._left = self._left, b""
+        while len(data) < count:
+            data += self.recv()
+        self._left = data[count:]
+        return data[:count]
+
     def line(self) -> str:
         """Up to the next end of a line."""
         data = self._left

@@ -13,7 +13,8 @@ from venues.ccxt import AT, CANDLES, MINUTE, MS, NAMES, PRICES, TRADES, Wire, fe
 from venues.venue import Session, opened
 
 from openbell.adapters.feeds import FeedOptions, HasHistory, open_feed
-from openbell.adapters.feeds.ccxt import _Candles, _Trades
+from openbell.adapters.feeds.candles import ClosedCandles
+from openbell.adapters.feeds.ccxt import _Trades
 from openbell.errors import ConfigError, DataError
 from openbell.testing import delivered
 
@@ -43,7 +44,7 @@ MINUTE_NS = 60 * 10**9
 
 
 def test_a_candle_closes_by_its_time_where_no_later_one_comes() -> None:
-    candles = _Candles(MINUTE_NS, 1.0)
+    candles = ClosedCandles(MINUTE_NS, 1.0)
 
     assert candles.closed("A", [A], MINUTE_NS) == []
     assert candles.closed("A", [A], MINUTE_NS + 10**9 - 1) == []
@@ -54,7 +55,7 @@ def test_a_candle_closes_by_its_time_where_no_later_one_comes() -> None:
 
 
 def test_a_candle_that_is_mended_after_its_end_comes_again() -> None:
-    candles = _Candles(MINUTE_NS, 1.0)
+    candles = ClosedCandles(MINUTE_NS, 1.0)
 
     assert candles.closed("A", [A], 2 * MINUTE_NS) == [A]
     assert candles.closed("A", [MENDED], 2 * MINUTE_NS) == [MENDED]
@@ -62,7 +63,7 @@ def test_a_candle_that_is_mended_after_its_end_comes_again() -> None:
 
 
 def test_a_candle_that_was_open_when_the_connection_ended_is_not_taken_for_closed() -> None:
-    candles = _Candles(MINUTE_NS, 1.0)
+    candles = ClosedCandles(MINUTE_NS, 1.0)
 
     assert candles.closed("A", [A], 0) == []
     candles.connected()
@@ -71,7 +72,7 @@ def test_a_candle_that_was_open_when_the_connection_ended_is_not_taken_for_close
 
 
 def test_what_a_reconnect_sends_again_does_not_come_twice() -> None:
-    candles = _Candles(MINUTE_NS, 1.0)
+    candles = ClosedCandles(MINUTE_NS, 1.0)
 
     assert candles.closed("A", [A, B, C], 0) == [A, B]
     candles.connected()

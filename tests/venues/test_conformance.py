@@ -36,6 +36,7 @@ CASES = (
     alpaca.BARS,
     *_of("databento"),
     *_of("ccxt"),
+    *_of("ib"),
     *openalgo.CASES,
 )
 
