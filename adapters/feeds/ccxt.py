@@ -115,7 +115,8 @@ class CcxtFeed(ClientFeed):
         self._options, self._kind = given, options.kind
         self._interval_ns = options.interval_ns if options.kind == "bars" else None
         self._ours = {theirs: ours for ours, theirs in given.symbols.items()}
-        self._of = self._theirs(options.symbols)
+        self._refused: set[str] = set()
+        """Symbols that were named as no markets."""
         self._decoder = Decoder(kind=options.kind, source=self.where, ts_unit="ms")
         self._trades = _Trades()
         self._candles = ClosedCandles(self._interval_ns or 0, given.closes_after)
@@ -229,6 +230,7 @@ class CcxtFeed(ClientFeed):
                         await task
                 if self._resubscribe:
                     self._resubscribe.clear()
+                    symbols = await self._there(exchange, door)
                     for client in exchange.clients.values():
                         client.subscriptions.clear()
                     _cancel(tasks)
@@ -244,10 +246,11 @@ class CcxtFeed(ClientFeed):
         else:
             exchange.set_markets(*self._markets)
         found = []
-        for symbol in self._of:
+        for symbol in self._theirs(self._symbols):
             if symbol in exchange.markets:
                 found.append(symbol)
-            else:
+            elif symbol not in self._refused:
+                self._refused.add(symbol)
                 near = get_close_matches(symbol, exchange.markets, n=3)
                 also = f"; nearest: {', '.join(near)}" if near else ""
                 why = f"{self._options.exchange} has no market {symbol}{also}"

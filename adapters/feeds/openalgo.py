@@ -90,7 +90,7 @@ _EXAMPLES = {
 }
 
 
-def open_openalgo_feed(options: FeedOptions) -> SocketFeed:
+def open_openalgo_feed(options: FeedOptions) -> OpenAlgoFeed:
     """What `feed: {type: openalgo, options: {api_key, exchange}}` names.
 
     Raises
@@ -106,13 +106,29 @@ def open_openalgo_feed(options: FeedOptions) -> SocketFeed:
     speech = _Speech(given)
     for symbol in options.symbols:
         speech.named(symbol)
-    return OpenAlgoFeed(speech, given, options.symbols, where_of(given.url))
+    return OpenAlgoFeed(speech, given, options.symbols)
 
 
 class OpenAlgoFeed(SocketFeed):
     """OpenAlgo's proxy."""
 
     info = INFO
+
+    def __init__(self, speech: _Speech, options: Options, symbols: tuple[str, ...]) -> None:
+        super().__init__(speech, options, symbols, where_of(options.url))
+        self._openalgo = speech
+
+    def watch(self, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
+        known = []
+        for symbol in added:
+            try:
+                self._openalgo.named(symbol)
+            except ConfigError as error:
+                if self._door is not None:
+                    self._door.refuse("symbol refused", symbol, str(error))
+            else:
+                known.append(symbol)
+        super().watch(tuple(known), removed)
 
 
 class _Speech:

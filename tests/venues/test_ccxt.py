@@ -149,6 +149,23 @@ def test_a_market_that_the_exchange_has_not_is_named_with_what_is_near() -> None
     ]
 
 
+def test_symbols_that_come_into_the_day_are_subscribed_to() -> None:
+    def script(on: Session) -> None:
+        if on.number == 0:
+            on.send(on.rows[:1])
+            on.venue.wait_came(1)
+            on.venue.feed.watch(("B/USDT", "X/USDT"), ())
+        else:
+            on.send(on.rows[1:2])
+        on.stay()
+
+    with opened(TRADES, script) as (venue, url):
+        found = delivered(venue.watched(feed(url, watched=("A/USDT",))), 2)
+
+    assert found.rows == list(TRADES.rows[:2])
+    assert [place for _, place, _ in found.refused] == ["X/USDT"]
+
+
 def test_symbols_go_by_our_names() -> None:
     def script(on: Session) -> None:
         on.send(on.rows[:1])

@@ -11,8 +11,8 @@ import pytest
 
 databento = pytest.importorskip("databento", reason="openbell[databento] is not installed")
 
-from dbn_files import dbn, system
-from venues.databento import AT, KEY, TICKS, Gateway, feed
+from dbn_files import dbn, mapping, system
+from venues.databento import AT, KEY, TICKS, Gateway, Talk, feed, told
 from venues.tcp import tcp_vendor
 from venues.venue import Row, Session, opened
 
@@ -75,6 +75,24 @@ def test_symbols_go_by_our_names() -> None:
         found = delivered(venue.watched(of), 1)
 
     assert found.rows == [("ES", AT, 5500.25, 1.0)]
+
+
+def test_symbols_that_come_into_the_day_are_subscribed_to() -> None:
+    def script(on: Session) -> None:
+        talk = on.talk
+        assert isinstance(talk, Talk)
+        on.venue.feed.watch(("C",), ())
+        stream: Any = on.client.socket
+        asked = told(stream.line())
+        assert asked["symbols"] == "C"
+        on.client.socket.send(mapping(talk.named("C"), "C", "3"))
+        on.send([("C", AT, 10.5, 3.0)])
+        on.stay()
+
+    with opened(TICKS, script) as (venue, url):
+        found = delivered(venue.watched(feed(url)), 1)
+
+    assert found.rows == [("C", AT, 10.5, 3.0)]
 
 
 def error(text: str, code: str) -> bytes:

@@ -113,6 +113,22 @@ def test_a_symbol_that_is_refused_is_named_and_others_go_on() -> None:
     assert found.refused == [("symbol refused", "B", text)]
 
 
+def test_symbols_that_come_into_the_day_are_subscribed_to() -> None:
+    def script(on: Session) -> None:
+        talk = on.talk
+        assert isinstance(talk, Talk)
+        on.venue.feed.watch(("C",), ())
+        on_tws: Any = on.client.socket
+        talk.subscribed(asked(on_tws))
+        on.send([("C", AT * SECOND, 10.5, 3.0)])
+        on.stay()
+
+    with opened(TRADES, script) as (venue, url):
+        found = delivered(venue.watched(feed(url)), 1)
+
+    assert found.rows == [("C", AT * SECOND, 10.5, 3.0)]
+
+
 def test_what_is_missing_while_tws_is_cut_off_from_ib_is_a_gap() -> None:
     def script(on: Session) -> None:
         on.send(on.rows[:6])

@@ -161,6 +161,22 @@ def test_symbols_go_by_our_names_and_each_may_name_its_exchange() -> None:
     ]
 
 
+def test_symbols_that_come_into_the_day_are_subscribed_to() -> None:
+    def script(on: Session) -> None:
+        on.venue.feed.watch(("BSE:TCS", "NOWHERE"), ())
+        asked = on.client.asked()
+        assert asked["symbols"] == [{"symbol": "TCS", "exchange": "BSE"}]
+        on.client.socket.send(tick(2, "TCS", AT, 10.0, 5.0).replace('"NSE"', '"BSE"'))
+        on.stay()
+
+    with opened(CASE, script) as (venue, url):
+        of = feed(url, watched=("NSE:A",), exchange=None)
+        found = delivered(venue.watched(of), 1)
+
+    assert found.rows == [("BSE:TCS", AT, 10.0, 5.0)]
+    assert [place for _, place, _ in found.refused] == ["NOWHERE"]
+
+
 def test_a_login_that_ends_under_way_is_told_by_an_error() -> None:
     def script(on: Session) -> None:
         on.send(on.rows[:6])
