@@ -26,6 +26,7 @@ from openbell.actors.effects import (
 )
 from openbell.actors.states import changed
 from openbell.market.days import EPOCH, SECOND_NS, MarketTime, TradingDay
+from openbell.market.instruments import on
 from openbell.market.watermark import Alarms, WallRules, by_rows, by_timer, set_for, without
 from openbell.market.widening import counts_on, rows_on
 from openbell.messages.base import Message
@@ -202,10 +203,10 @@ class State:
     """What was asked of symbols last, by its name, and why it was refused, if it was."""
     register: tuple[str, ...] = ()
     """Of the day that is prepared or open, where a feed brings rows; empty: not known."""
-    loads_for: tuple[date, tuple[str, ...]] | None = field(
-        default=None, metadata={"snapshot": False}
+    loads_for: tuple[tuple[date, tuple[str, ...]], ...] = field(
+        default=(), metadata={"snapshot": False}
     )
-    """From which day on days are read for other symbols than when the process began, and which."""
+    """What days are read for, each from a date on, where it is not what the process began with."""
     asked_symbols: str = field(default="", metadata={"snapshot": False})
     """The request of `inserting` for whose symbols this process has asked the runtime."""
     scans: tuple[ScanDue, ...] = ()
@@ -456,9 +457,8 @@ def _is_known(state: State, request: str) -> bool:
 
 def _is_stale(state: State, of: date, symbols: tuple[str, ...]) -> bool:
     """Whether a day was read for symbols that are not those of now."""
-    return (
-        state.loads_for is not None and of >= state.loads_for[0] and symbols != state.loads_for[1]
-    )
+    register = on(state.loads_for, of)
+    return register is not None and symbols != register
 
 
 def _on_register(entered: Input, date: date | None, register: tuple[str, ...]) -> Input:
@@ -811,7 +811,7 @@ def _answered(state: State, request: str, why: str) -> State:
 def _with_symbols(state: State, change: SymbolsChanged) -> State:
     """What waits to be opened is read once more, for the symbols of now."""
     today = state.preparing
-    state = changed(state, loads_for=(change.since, change.later))
+    state = changed(state, loads_for=change.registers)
     left = tuple(
         i
         for i in state.inputs

@@ -45,7 +45,7 @@ def noticed(change: SymbolsChanged, state: State, at_ns: MarketTime) -> list[Not
             continue
         since = "from here on" if at_once else f"from {change.since} on"
         what = "watched" if kind == "symbol.added" else "not watched any more"
-        why = f"{', '.join(symbols)}: {what} {since}, as {change.by} asked"
+        why = f"{', '.join(symbols)}: {what} {since}; asked for by {change.by}"
         if kind == "symbol.added" and change.lacking:
             why = f"{why}; {change.lacking}"
         told.append(

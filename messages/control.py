@@ -189,9 +189,11 @@ class SymbolsChanged(Input):
     date: date | None
     """The day under way that they come into, or go from; None: none is open."""
     since: date_
-    """The first day that is loaded for `later`."""
+    """The first day that is loaded with them, or without."""
     later: tuple[str, ...]
     """All symbols of that day and the following ones, sorted."""
+    registers: tuple[tuple[date_, tuple[str, ...]], ...]
+    """Those of them that each day is loaded for, from a date on."""
     followed: tuple[str, ...]
     """Those of them whose breakouts are reported; companions are only read."""
     followed_today: tuple[str, ...] = ()

@@ -37,7 +37,6 @@ from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.pushed import is_pushed_table, pushed_columns, pushed_table
 from openbell.runtime.intake.settings import data_options, row_rules, settings
-from openbell.runtime.record.ledger import STORE_TOKEN
 from openbell.runtime.record.writing import market_time
 from openbell.runtime.results.collecting import Collected, Counted, Strict
 from openbell.runtime.results.events import Event as Event  # noqa: PLC0414 where others look for it
@@ -811,13 +810,15 @@ class Runtime(AsksForSymbols):
         many seconds ago the store last had a heartbeat, when something was last committed, and how
         its sinks fare."""
         over, of_clock = self._run.recorder.over, self._run.engine.cells[clock.NAME].state
-        held = sorted({*self._tokens, *(of_clock.tokens & {STORE_TOKEN})})
+        pauses = self._run.engine.pauses()
+        held = sorted({*self._tokens, *(of["token"] for of in pauses)})
         state = self._state()
         deliveries = self._deliveries
         sinks = deliveries.status(len(self._log)) if deliveries is not None else []
         return {
             "state": "paused" if state == "running" and held else state,
             "paused_by": held,
+            "pauses": pauses,
             "step": of_clock.step,
             "market_time": market_time(of_clock.now_ns) if of_clock.now_ns else None,
             "days": sum(day.date <= over for day in self.plan.days) if over else 0,

@@ -70,6 +70,7 @@ from openbell.runtime.kernel.timekeeping import Timekeeper, WallKeeper
 from openbell.runtime.kernel.wiring import actors, scanner_settings, wiring
 from openbell.runtime.record.ledger import Ledger
 from openbell.runtime.record.telling import Telling
+from openbell.runtime.record.writing import wall_time
 from openbell.runtime.results.recording import Recorder
 
 Observer = Callable[[Commit], None]
@@ -141,6 +142,10 @@ class Engine:
             host_now=host if pace.wall else None,
             timeout_seconds=load_timeout if pace.live else None,
         )
+        self.held_since: dict[str, str] = {}
+        """Tokens that hold the clock, and since when."""
+        self._inserting: tuple[str, ...] = ()
+        """Those of them of which an answer gives the clock free."""
         self.watching: Callable[[SymbolsChanged], None] = lambda change: None
         """Told which symbols are watched from here on, before the step with that is settled."""
         self._feed = feed
@@ -276,10 +281,18 @@ class Engine:
         return self._stopped
 
     def pause(self, token: str) -> None:
+        self.held_since.setdefault(token, wall_time())
         self.tell_clock(Pause(token=token))
 
     def resume(self, token: str) -> None:
+        self.held_since.pop(token, None)
         self.tell_clock(Resume(token=token))
+
+    def pauses(self) -> list[dict[str, str]]:
+        """Who holds the clock, and since when, by wall time."""
+        return [
+            {"token": token, "since": since} for token, since in sorted(self.held_since.items())
+        ]
 
     def step(self) -> None:
         """Grant one step although the clock is held."""
@@ -317,12 +330,23 @@ class Engine:
         elif self._exits_in_silence:
             self._gives_up = asked.why
 
+    def _held_by(self, tokens: tuple[str, ...]) -> None:
+        """These hold the clock now until symbols have come, or gone, and no other such."""
+        for token in self._inserting:
+            self.held_since.pop(token, None)
+            self.telling.paused(token, None)
+        self._inserting = tokens
+        for token in tokens:
+            self.held_since[token] = wall_time()
+            self.telling.paused(None, token)
+
     def _watch(self, change: SymbolsChanged) -> None:
         """Other symbols are watched: of the day under way, and of those that follow."""
         step = self.cells[day_actor.NAME].step
         if self.ledger is not None and self.ledger.gives_again(step):
             return  # what was planned since knows of them
-        self.loader.watch(change.since, change.later)
+        self.loader.watch(change.registers)
+        self.inserter.later = change.later
         if self._feed is not None:
             every = tuple(sorted({*change.symbols, *change.later}))
             self._feed.watch(every, change.added, change.removed)
@@ -486,7 +510,8 @@ class Engine:
                 self._ask(effect)
             case Fill():
                 self._fill(effect)
-            case Insert():
+            case Insert(asked=asked):
+                self._held_by(clock.tokens_of(asked))
                 self.inserter.ask(effect, self.cells[day_actor.NAME].state, self.tell_clock)
             case Watch(change=change):
                 self._watch(change)
@@ -508,6 +533,8 @@ class Engine:
                 if self._step_times is not None:
                     before, self._busy = self._busy, sum(of.busy for of in self.cells.values())
                     self._step_times.add(self._busy - before)
+                if any(isinstance(i, clock.CHANGES) for i in grant.inputs):
+                    self._held_by(())
                 if self.ledger is not None:
                     self.ledger.settled(effect)
                 elif self._brought is not None:

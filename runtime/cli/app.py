@@ -50,6 +50,7 @@ from openbell.runtime.cli.sinks import sinks_app
 from openbell.runtime.cli.snapshots import snapshots_app
 from openbell.runtime.cli.state import state_app
 from openbell.runtime.cli.status import status
+from openbell.runtime.cli.symbols import symbols_app
 from openbell.runtime.cli.why import why
 from openbell.runtime.cli.words import complain, complaints
 
@@ -71,6 +72,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(snapshots_app, name="snapshots")
 app.add_typer(state_app, name="state")
 app.add_typer(sinks_app, name="sinks")
+app.add_typer(symbols_app, name="symbols")
 for _command, _shown in (
     (backtest, "backtest --config examples/us.yaml --data minutes/ --out out/"),
     (export, "export --config examples/us.yaml --data minutes/ --csv minutes.csv"),

@@ -11,7 +11,7 @@ import orjson
 
 from openbell.adapters.stores import Corrupt
 from openbell.hosttime import wall
-from openbell.runtime.cli.stored import day_state, feed_connection, listening, paused_by
+from openbell.runtime.cli.stored import day_state, feed_connection, listening, pauses
 from openbell.runtime.delivery.positions import statuses
 from openbell.runtime.lifetime.vitals import kept_vitals
 from openbell.runtime.record.codec import Undecodable, decode
@@ -59,13 +59,15 @@ def standing(opened: Store, name: str) -> dict[str, Any]:
     of_process = {**NO_VITALS, **((kept_vitals(opened) if lives else None) or {})}
     age = of_process["feed"] and of_process["feed"]["age_seconds"]
     market = market_time(steps[-1].market_ns) if steps else None
+    held = pauses(opened) if lives else []
     return {
         "process": process_of(lease),
         "name": name,
         "holder": _holder(lease),
         "heartbeat_seconds": lease.silent_seconds if lease else None,
         "not_ready": of_process["not_ready"],
-        "paused_by": paused_by(opened) if lives else [],
+        "paused_by": [of["token"] for of in held],
+        "pauses": held,
         "trading_date": str(steps[-1].trading_date) if steps else None,
         "state": state,
         "market_time": market,

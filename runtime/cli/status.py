@@ -128,7 +128,8 @@ def _lines(found: Mapping[str, Any], times: Times) -> Iterator[tuple[str, str]]:
     yield "heartbeat", "" if heartbeat is None else f"{heartbeat:.1f} s ago"
     if found["not_ready"] is not None:
         yield "ready", "; ".join(["no", *found["not_ready"]]) if found["not_ready"] else "yes"
-    yield "paused by", ", ".join(found["paused_by"])
+    held = [f"{of['token']} since {times.wall(of['since'])}" for of in found["pauses"]]
+    yield "paused by", ", ".join(held)
     yield "trading date", found["trading_date"] or ""
     yield "state", found["state"] or ""
     yield "market time", at(found["market_time"])

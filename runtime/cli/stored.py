@@ -105,16 +105,34 @@ def day_state(opened: Store) -> tuple[str | None, str]:
 
 
 def paused_by(opened: Store) -> list[str]:
-    """Tokens that hold the run, by what its process has noted since it began."""
+    """Tokens that hold the run."""
+    return [of["token"] for of in pauses(opened)]
+
+
+def pauses(opened: Store) -> list[dict[str, str]]:
+    """Tokens that hold the run, and since when, by what its process has noted since it began; what
+    its heartbeat tells besides, as of the store, may be some seconds old."""
     import orjson
 
+    from openbell.runtime.lifetime.vitals import kept_vitals
+
     count, fence = opened.usage().counts.get("audit", 0), opened.head().fence
-    held: set[str] = set()
+    held: dict[str, str] = {}
+    told: set[str] = set()
     for _, entry in opened.audit(max(0, count - 200)):
         fields = orjson.loads(entry)
         if fields["what"] == "pause" and fields["fence"] == fence:
-            held ^= {fields["to"] or fields["from"]}
-    return sorted(held)
+            token = fields["to"] or fields["from"]
+            told.add(token)
+            if fields["to"]:
+                held[token] = fields["wall_time"]
+            else:
+                held.pop(token, None)
+    of_process = kept_vitals(opened) or {}
+    for of in of_process.get("pauses", ()):
+        if of["token"] not in told:
+            held[of["token"]] = of["since"]
+    return [{"token": token, "since": held[token]} for token in sorted(held)]
 
 
 def feed_connection(opened: Store) -> dict[str, str] | None:

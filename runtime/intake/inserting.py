@@ -16,6 +16,7 @@ from openbell.errors import OpenbellError
 from openbell.market.assembly import as_came, no_raw_rows
 from openbell.market.bars import DayData
 from openbell.market.days import MarketTime, TradingDay
+from openbell.market.instruments import on
 from openbell.messages.control import AddSymbols, RemoveSymbols, SymbolsChanged, SymbolsRefused
 from openbell.runtime.intake.filling import Filler
 from openbell.runtime.intake.loading import Loader
@@ -45,7 +46,7 @@ class Watched:
     gone: tuple[str, ...]
     """Those of it that are not watched any more."""
     later: tuple[str, ...]
-    """The register of the days from `since` on."""
+    """Those of the days from `since` on."""
     followed: tuple[str, ...]
     """Those of them whose breakouts are reported."""
     followed_today: tuple[str, ...]
@@ -77,13 +78,15 @@ class Inserter:
         timeout_seconds: float | None = None,
     ) -> None:
         self._settings = plan.settings
+        self.later = plan.symbols
+        """All symbols of the days that follow."""
         self._loader = loader
         self._known = known
         self._filler, self._host_now = filler, host_now
         self._timeout_seconds = timeout_seconds
         self._closed = threading.Event()
         self.begin: Callable[[Callable[[], None]], None] = _on_a_thread
-        self.later: Callable[[float, Callable[[], None]], None] = _after
+        self.after: Callable[[float, Callable[[], None]], None] = _after
 
     def ask(self, insert: Insert, of_day: day_actor.State, say: Say) -> None:
         """Have it done; what becomes of it is said once."""
@@ -99,7 +102,7 @@ class Inserter:
             once.answer(change)
             return
         if self._timeout_seconds is not None:
-            self.later(self._timeout_seconds, lambda: once.not_in_time(self._timeout_seconds))
+            self.after(self._timeout_seconds, lambda: once.not_in_time(self._timeout_seconds))
         today = watched.day
         self.begin(lambda: self._load(change, today, insert.now_ns, once))
 
@@ -123,7 +126,7 @@ class Inserter:
         of_today: tuple[str, ...] = ()
         if is_open and today is not None:
             of_today = of_day.inserted or self._loader.register(today.date)
-        later = self._loader.register(since)
+        later = self.later
         at = since if today is None else today.date
         return Watched(
             day=today if is_open else None,
@@ -145,6 +148,19 @@ class Inserter:
             return None
         latest = max(since for since, _ in found)
         return next(names for since, names in reversed(found) if since == latest)
+
+    def _companions(self, day: date) -> tuple[tuple[str, str], ...]:
+        """Each symbol and the companion that goes with it on a day."""
+        of_day = on(self._settings.contracts.companions, day)
+        return self._settings.companions if of_day is None else of_day
+
+    def _registers(
+        self, since: date, symbols: tuple[str, ...]
+    ) -> tuple[tuple[date, tuple[str, ...]], ...]:
+        """What each day is loaded for: of contracts only those that it needs."""
+        if self._settings.fed:
+            return ((since, symbols),)
+        return ((since, symbols), *self._settings.contracts.from_day(since).registers(symbols))
 
     def _planned(self, asked: AddSymbols | RemoveSymbols, watched: Watched) -> SymbolsChanged:
         names = tuple(dict.fromkeys(asked.symbols))
@@ -168,7 +184,9 @@ class Inserter:
         if not new and followed.issuperset(names) and set(watched.later).issuperset(names):
             there = "is" if len(names) == 1 else "are"
             raise Refusal(f"{', '.join(names)} {there} watched already; nothing has changed")
-        companions = dict(self._settings.companions)
+        companions = dict(
+            self._companions(watched.since if watched.day is None else watched.day.date)
+        )
         beside = {companions[name] for name in new if name in companions}
         come = tuple(sorted({*new, *(beside - now)}))
         register = tuple(sorted({*watched.later, *names, *beside}))
@@ -180,6 +198,7 @@ class Inserter:
             date=watched.day.date if watched.day is not None else None,
             since=watched.since,
             later=register,
+            registers=self._registers(watched.since, register),
             followed=followed_now,
             followed_today=tuple(sorted({*watched.followed_today, *names})),
             symbols=tuple(sorted({*watched.today, *come})) if watched.day is not None else (),
@@ -196,7 +215,7 @@ class Inserter:
         left = tuple(name for name in watched.later if name not in names)
         followed = set(watched.followed)
         followed_now = tuple(sorted(followed - set(names)))
-        for of, companion in self._settings.companions:
+        for of, companion in self._companions(watched.since):
             if companion in names and of in every and of not in names:
                 raise Refusal(f"{companion} is the companion of {of}; remove {of} too, or first")
         if not left or not followed_now:
@@ -208,6 +227,7 @@ class Inserter:
             date=watched.day.date if watched.day is not None else None,
             since=watched.since,
             later=left,
+            registers=self._registers(watched.since, left),
             followed=followed_now,
             followed_today=tuple(sorted(set(watched.followed_today) - set(names))),
             symbols=watched.today,

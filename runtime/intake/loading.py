@@ -122,6 +122,7 @@ class Loader:
         """What was asked for, back to the day that was delivered last."""
         self._readings = 0
         """How often days that were asked for were begun anew, for other symbols."""
+        self._anew_from = date.max
         self._windows = windows
         self._interval_ns = source.info().interval_ns
         self._new_trailing = partial(
@@ -164,13 +165,14 @@ class Loader:
         held = (symbols for since, symbols in reversed(self._registers) if since <= day)
         return next(held, self._symbols)
 
-    def watch(self, since: date, symbols: tuple[str, ...]) -> None:
-        """Read days from one on for other symbols; those that were asked for are read anew."""
+    def watch(self, registers: Sequence[tuple[date, tuple[str, ...]]]) -> None:
+        """Read days for other symbols, each register from a date on; what was asked for of those
+        days is read anew."""
+        since = registers[0][0]
         with self._lock:
-            if self.register(since) == symbols:
-                return
             self._registers = [known for known in self._registers if known[0] < since]
-            self._registers.append((since, symbols))
+            self._registers += registers
+            self._anew_from = since
             self._readings += 1
             for day in (day for of, day in self._started.items() if of >= since):
                 self._submit(day)
@@ -277,7 +279,7 @@ class Loader:
         if reading.cancelled() or self._shut.is_set():
             return
         with self._lock:
-            if readings != self._readings and self._registers and day >= self._registers[-1][0]:
+            if readings != self._readings and day >= self._anew_from:
                 return  # it is read anew, for other symbols
         error = reading.exception()
         if error is None:

@@ -32,6 +32,7 @@ from openbell.runtime.lifetime.eras import (
     other_contracts,
 )
 from openbell.runtime.lifetime.recovery import Restored, recorded_steps, restore
+from openbell.runtime.lifetime.watched import beside
 from openbell.runtime.record.codec import Undecodable, decode, encode
 from openbell.runtime.record.talking import Talking
 from openbell.runtime.record.trail import Transition
@@ -71,7 +72,9 @@ def agreed(
     of_last = begun(held, last)[-1]
     changes = of_last.changes(config.determining(), symbols)
     if not (fresh_day and changes):
-        eras = going_on(held, config, plan, last)
+        known = beside(head.meta)
+        removed = () if known is None else known.removed
+        eras = going_on(held, config, plan, last, removed)
         if eras == held:
             return eras, None
         said = changes or other_contracts(of_last, plan, last) or "all as it was"

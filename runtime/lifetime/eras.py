@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -53,13 +53,24 @@ class Era:
         """Those of the register whose breakouts are reported: a companion is only read."""
         return _followed(self.config, self.symbols)
 
-    def refused(self, config: Mapping[str, Any], symbols: tuple[str, ...]) -> list[str]:
-        """What of a configuration can't be taken into the day under way or the next, in words."""
+    def refused(
+        self,
+        config: Mapping[str, Any],
+        symbols: tuple[str, ...],
+        removed: Collection[str] = (),
+    ) -> list[str]:
+        """What of a configuration can't be taken into the day under way or the next, in words.
+
+        Parameters
+        ----------
+        removed : collection of str
+            Symbols that were taken from the run while it went on: they may be lacking.
+        """
         said = self.differs(config)
         # A contract that has expired is in no vendor's file any more.
-        there = {*symbols, *self.contracts.only}
+        there = {*symbols, *self.contracts.only, *removed}
         lacking = [symbol for symbol in self.symbols if symbol not in there]
-        if lacking or not set(self.followed) <= set(_followed(config, symbols)):
+        if lacking or not set(self.followed) <= {*_followed(config, symbols), *removed}:
             key = self.config["symbols"], config["symbols"]
             said += differences({"symbols": key[0]}, {"symbols": key[1]}) or [
                 f"the data had {', '.join(lacking[:5])}, and has it no more"
@@ -212,7 +223,13 @@ def _contracts_over(eras: Sequence[Era]) -> Contracts:
     return Contracts(tuple(companions), tuple(ticks), tuple(of for of in of_symbols if of[1]))
 
 
-def going_on(eras: Sequence[Era], config: Config, plan: Plan, last: date) -> tuple[Era, ...]:
+def going_on(
+    eras: Sequence[Era],
+    config: Config,
+    plan: Plan,
+    last: date,
+    removed: Collection[str] = (),
+) -> tuple[Era, ...]:
     """The eras with which a run goes on under a configuration.
 
     Parameters
@@ -221,6 +238,8 @@ def going_on(eras: Sequence[Era], config: Config, plan: Plan, last: date) -> tup
         What would be run if nothing had been yet.
     last : date
         The last trading day that has a step.
+    removed : collection of str
+        Symbols that were taken from the run while it went on.
 
     Raises
     ------
@@ -229,7 +248,7 @@ def going_on(eras: Sequence[Era], config: Config, plan: Plan, last: date) -> tup
     """
     held = begun(eras, last)
     determining, symbols = config.determining(), plan.symbols
-    if refused := held[-1].refused(determining, symbols):
+    if refused := held[-1].refused(determining, symbols, removed):
         raise ConfigError(
             f"the state of {config.name!r} was made with another configuration: "
             f"{'; '.join(refused)}; go on with the old one, or {way_out(*_FRESH_DAY)} the day under "

@@ -48,6 +48,7 @@ from openbell.runtime.intake.planning import Plan, plan
 from openbell.runtime.intake.settings import data_options, settings
 from openbell.runtime.kernel.cells import ActorFailed
 from openbell.runtime.lifetime import changes, recovery, vitals, watched
+from openbell.runtime.lifetime.asks import SymbolAsks
 from openbell.runtime.lifetime.eras import Era, begun, era_at, era_on, plan_over
 from openbell.runtime.lifetime.identity import check_files, identity
 from openbell.runtime.lifetime.keeping import Recording
@@ -234,6 +235,9 @@ class DurableRun:
                 self.source.earlier = lambda of: recovery.came_of(store, of, interval_ns, self.eras)
             self.recording = self._recording()
             self.engine = self._engine()
+            self._asks = SymbolAsks(
+                self._store_of_a_sink, self.fence, self.symbols, shared=self._shares_its_store
+            )
             self.deliveries = self._deliveries(self.config)
         except BaseException:
             store.release(self.fence)
@@ -294,6 +298,7 @@ class DurableRun:
     def _run(self) -> bool:
         if self.deliveries is not None:
             self.deliveries.start()
+        self._asks.start()
         if not self.head.step and self.feed is None:
             refuse_mostly_unusable(self.source, self.plan, str(self.config.data.path or "the data"))
         self._write_earlier()
@@ -372,6 +377,7 @@ class DurableRun:
         if self.feed is not None:
             self.feed.close()
         self.symbols.end(RUN_OVER)
+        self._asks.stop()
         with self._delivering:
             if self.deliveries is not None:
                 self.deliveries.hear_out(lambda: self.telling.is_brought)
@@ -415,8 +421,11 @@ class DurableRun:
 
     def _store_of_a_sink(self) -> Store:
         """Its own, so that nobody waits for it; a store in memory is the only one of its kind."""
-        in_memory = self.config.store.url == "memory://"
-        return self._store if in_memory else open_configured_store(self.config)
+        return self._store if self._shares_its_store else open_configured_store(self.config)
+
+    @property
+    def _shares_its_store(self) -> bool:
+        return self.config.store.url == "memory://"
 
     def _opened(self) -> tuple[Source, Plan]:
         """Where rows come from, and what will be run over them."""

@@ -46,6 +46,7 @@ def vitals(run: DurableRun) -> dict[str, Any]:
             "waiting_rows": feed.depth,
             "away": feed.away,
         },
+        "pauses": run.engine.pauses(),
         "backlog_bytes": 0 if ledger is None else ledger.waiting_bytes,
         "backlog_limit_bytes": run.config.store.backlog.bytes,
         "store_outages": len(run.outages),

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from openbell.adapters.stores import Head
+from openbell.adapters.stores import Head, Store
 from openbell.messages.control import SymbolsChanged
 from openbell.runtime.config import Config
 from openbell.runtime.lifetime.eras import KEY as ERAS
-from openbell.runtime.lifetime.eras import Era, written
+from openbell.runtime.lifetime.eras import Era, eras_of, written
 
 KEY = "symbols"
 """Of the store's meta."""
@@ -94,8 +94,31 @@ def changed(
     config = {**last.config, "symbols": sorted(now)}
     if symbols == "all" and not kept["removed"] and not kept["added"]:
         config["symbols"] = "all"
-    other = Era(change.since, config, change.later)
+    other = Era(change.since, config, change.later, contracts=last.contracts)
     if last.since == change.since:  # begun anew maybe, and its first step is known
         other = replace(other, step=last.step, base=last.base)
     made = (*(era for era in eras if era.since < change.since), other)
     return made, {ERAS: written(made), KEY: json.dumps(kept, sort_keys=True).encode()}
+
+
+def watched_by(store: Store) -> list[dict[str, Any]]:
+    """Which symbols a run watches, and how each came to be, or went, for people and programs."""
+    head = store.head()
+    eras = eras_of(head, ())
+    if not eras:
+        return []
+    known, last = beside(head.meta), eras[-1]
+    added = set() if known is None else set(known.added)
+    removed = () if known is None else known.removed
+    step = next(iter(store.steps(after=head.step - 1)), None)
+    begins = last.since if step is not None and last.since > step.trading_date else None
+    before = set(eras[-2].symbols) if begins is not None and len(eras) > 1 else set(last.symbols)
+    followed = set(last.followed)
+    found: list[dict[str, Any]] = []
+    for symbol in last.symbols:
+        how = "added" if symbol in added else "configured"
+        how = how if symbol in followed else "companion"
+        since = str(begins) if symbol not in before and symbol not in added else None
+        found.append({"symbol": symbol, "how": how, "since": since})
+    found += [{"symbol": symbol, "how": "removed", "since": None} for symbol in removed]
+    return sorted(found, key=lambda of: of["symbol"])
