@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from typing import Any
@@ -401,12 +401,16 @@ def _opened(config: Config, found: Restored, day: date) -> tuple[Source, Plan]:
     if config.data.path is None:
         raise ConfigError("data.path is missing; name the data that the day was run on")
     source = open_source(config.data.path, options)
-    # What instruments said of the day is kept with it: their file may be another one, or gone.
-    config = config.model_copy(
-        update={"instruments": InstrumentsConfig(), "companions": config.paired}
-    )
     try:
-        return source, plan(config, source, config.feed.start, config.feed.end)
+        if config.instruments.file is None:
+            return source, plan(config, source, config.feed.start, config.feed.end)
+        # What instruments said of the day is kept with it: their file may be another one, or gone.
+        bare = {"instruments": InstrumentsConfig(), "companions": config.paired}
+        config = config.model_copy(update=bare)
+        planned = plan(config, source, config.feed.start, config.feed.end)
+        recorded = {of.date: of for of in planned_days(found)}
+        days = tuple(recorded.get(of.date, of) for of in planned.days)
+        return source, replace(planned, days=days)
     except BaseException:
         source.close()
         raise
