@@ -70,15 +70,15 @@ def agreed(
     (step,) = store.steps(after=head.step - 1)
     last = step.trading_date
     of_last = begun(held, last)[-1]
-    changes = of_last.changes(config.determining(), symbols)
+    changes = of_last.changes(config.determining(), symbols, plan.settings.contracts)
     if not (fresh_day and changes):
         known = beside(head.meta)
         removed = () if known is None else known.removed
         eras = going_on(held, config, plan, last, removed)
         if eras == held:
             return eras, None
-        said = changes or other_contracts(of_last, plan, last) or "all as it was"
-        return eras, Change(f"after {last}: {said}")
+        said = "; ".join(filter(None, (changes, other_contracts(of_last, plan, last))))
+        return eras, Change(f"after {last}: {said or 'all as it was'}")
     return _begun_anew(config, plan, store, held, step, changes)
 
 

@@ -77,10 +77,14 @@ class Era:
             ]
         return said
 
-    def changes(self, config: Mapping[str, Any], symbols: tuple[str, ...]) -> str:
-        """All that is another."""
-        was = (*self.followed, *self.symbols)
-        now = (*_followed(config, symbols), *symbols)
+    def changes(
+        self, config: Mapping[str, Any], symbols: tuple[str, ...], contracts: Contracts
+    ) -> str:
+        """All that is another, but for contracts that come and go by their expiries."""
+        followed = _followed(config, symbols)
+        come_and_go = {*self.contracts.only, *contracts.only}.difference(self.followed, followed)
+        was = (*self.followed, *(of for of in self.symbols if of not in come_and_go))
+        now = (*followed, *(of for of in symbols if of not in come_and_go))
         counts = Counter(was), Counter(now)
         came = [f"symbol {s} was added" for s in sorted(counts[1] - counts[0])]
         went = [f"symbol {s} was taken away" for s in sorted(counts[0] - counts[1])]
@@ -254,10 +258,12 @@ def going_on(
             f"{'; '.join(refused)}; go on with the old one, or {way_out(*_FRESH_DAY)} the day under "
             "way anew with this one"
         )
-    if not held[-1].changes(determining, symbols) and not other_contracts(held[-1], plan, last):
+    contracts = plan.settings.contracts
+    changes = held[-1].changes(determining, symbols, contracts)
+    if not changes and not other_contracts(held[-1], plan, last):
         return held
     since = last + timedelta(days=1)
-    return (*held, Era(since, determining, symbols, contracts=plan.settings.contracts))
+    return (*held, Era(since, determining, symbols, contracts=contracts))
 
 
 def other_contracts(era: Era, plan: Plan, last: date) -> str:
@@ -275,8 +281,7 @@ def other_contracts(era: Era, plan: Plan, last: date) -> str:
             break
         for of in sorted(before.keys() | after.keys()):
             if before.get(of) != after.get(of):
-                names = [names.get(of) or "none" for names in (before, after)]
-                return f"the companion of {of} from {day} on was {names[0]}, is {names[1]}"
+                return f"from {day} on {after.get(of, 'no contract')} goes with {of}"
     for day in days:
         if was.ticks_on(day) != now.ticks_on(day):
             return f"tick sizes are others from {day} on"
