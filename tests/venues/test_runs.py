@@ -126,7 +126,7 @@ def test_a_run_that_is_killed_has_the_signals_of_a_backtest_of_the_same_rows(
             on.send(rows[:cut], together=7)
         elif on.number == 2:
             on.send(rows[cut:], together=5)
-        on.stay()
+        on.beat()
 
     with opened(case, script) as (_, url):
         feed = {"type": vendor, "start": "2024-07-01", "end": "2024-07-01", **given["feed"]}

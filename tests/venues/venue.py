@@ -166,14 +166,20 @@ class Session:
         """Until the client goes, or the venue is shut; what it says is passed over."""
         stay(self.client)
 
+    def beat(self) -> None:
+        """As `stay`, with the vendor's heartbeats."""
+        stay(self.client, self.talk.heartbeat())
+
     def abort(self) -> None:
         """Gone without a word, as a server that is killed."""
         self.client.socket.socket.shutdown(sockets.SHUT_RDWR)
 
 
-def stay(client: Client) -> None:
+def stay(client: Client, heartbeat: Message | None = None) -> None:
     while not client.vendor.shut.is_set():
         try:
+            if heartbeat is not None:
+                client.socket.send(heartbeat)
             client.socket.recv(timeout=0.1)
         except TimeoutError:
             continue
