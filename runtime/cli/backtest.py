@@ -191,6 +191,12 @@ _COUNTS = {
 }
 
 
+def _followed(counts: Mapping[str, int]) -> str:
+    """What followed the signals, by kind."""
+    told = [f"{count:,} {kind}" for kind, count in counts.items() if count]
+    return f", followed by {' and '.join(told)}" if told else ""
+
+
 def print_backtest(account: Mapping[str, Any], out: Path | None) -> None:
     """The closing tables of a backtest."""
     from openbell.runtime.cli.tables import add_number, new_table, show
@@ -217,6 +223,7 @@ def print_backtest(account: Mapping[str, Any], out: Path | None) -> None:
     show(
         f"{account['exchange']}{span}: {counted(days, 'trading day')}, "
         f"{counted(len(account['symbols']), 'symbol')}, {counted(account['signals'], 'signal')}"
+        f"{_followed(account.get('following', {}))}"
     )
     known = "unknown" if quality is None else f"{quality:.2f} %"
     if account["quality"] == "not measured":

@@ -34,6 +34,7 @@ from pydantic_core import PydanticCustomError
 from openbell.market.exchanges import canonical
 from openbell.market.hours import RegularHours
 from openbell.market.hours import Span as TradingSpan
+from openbell.market.results import KINDS, Kind
 from openbell.market.segments import ProductRule
 from openbell.runtime.config import values
 from openbell.runtime.config.pace import Pace, replay_at
@@ -968,6 +969,11 @@ class SinkConfig(Section):
     )
     options: Options = Field(default={}, description="What the sink's type needs.")
     signals: bool = Field(default=True, description="Whether signals are sent.")
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = Field(
+        default=KINDS,
+        description="Which signals are sent: `breakout`, `closed_beyond` and `retest`, which follow "
+        "one; the others are passed over.",
+    )
     events: tuple[Text, ...] = Field(
         default=(),
         description="Which events are sent too, e.g. `[day.error, feed.silent]`; `feed`: all whose "

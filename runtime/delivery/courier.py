@@ -18,6 +18,7 @@ from openbell.adapters.stores import Fenced, Store, Unavailable
 from openbell.errors import StoreError
 from openbell.hidden import conceal
 from openbell.hosttime import Monotonic, monotonic, utc_now, wall
+from openbell.market.results import KINDS
 from openbell.messages.events import NoticeKind
 from openbell.runtime.config.model import SinkConfig
 from openbell.runtime.delivery.callbacks import CallbackSink
@@ -337,9 +338,10 @@ class Courier:
             pass
         if waiting and self.position.sending is not None:
             return self._pinned(self.position.sending)
-        while waiting and self._is_too_old(waiting[0]):
+        while waiting and self._is_passed_over(waiting[0]):
+            is_old = self._is_of_its_kinds(waiting[0])
             passed = self.position.after([waiting.popleft()])
-            self._put(replace(passed, old=passed.old + 1))
+            self._put(replace(passed, old=passed.old + 1) if is_old else passed)
             if not waiting:
                 self._fill(self._signals)
         if not waiting:
@@ -352,7 +354,7 @@ class Courier:
                 self._hear_more(self._heard, min(left, ASK_SECONDS))
                 raise _Interrupted
         self._first_waits_since = None
-        fresh = takewhile(lambda message: not self._is_too_old(message), waiting)
+        fresh = takewhile(lambda message: not self._is_passed_over(message), waiting)
         batch = [*islice(fresh, wanted)]
         if digest and len(batch) > 1:
             # Before it is sent: who gets it a second time must get the same bytes.
@@ -371,6 +373,14 @@ class Courier:
 
     def _fill(self, line: Line) -> bool:
         return self._answered(lambda: line.fill(self._heard))
+
+    def _is_passed_over(self, message: Message) -> bool:
+        return not self._is_of_its_kinds(message) or self._is_too_old(message)
+
+    def _is_of_its_kinds(self, message: Message) -> bool:
+        kinds = self._config.kinds
+        # Of before, all are breakouts.
+        return len(kinds) == len(KINDS) or message.fields.get("kind", "breakout") in kinds
 
     def _is_too_old(self, message: Message) -> bool:
         if b'"backfilled":true' not in message.body:

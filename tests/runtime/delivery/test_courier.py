@@ -459,6 +459,22 @@ def test_backfilled_signals_that_are_too_old_are_passed_over(rig: Rig) -> None:
     assert (made.position.old, made.position.count) == (4, 6)
 
 
+def test_a_sink_gets_the_kinds_of_signals_that_it_asks_for(rig: Rig) -> None:
+    breakouts, retests = Scripted(takes_all, at_once=10), Scripted(takes_all, at_once=10)
+    first = rig.courier(breakouts, name="orders", kinds=["breakout"])
+    second = rig.courier(retests, name="adds", kinds=["retest"])
+    rig.find(1)  # of before there were kinds
+    rig.find(1, kind="retest", of="s1")
+    rig.find(1, kind="closed_beyond", of="s1")
+
+    rig.find(2, kind="breakout", of=None)
+
+    assert eventually(lambda: first.is_done(5) and second.is_done(5))
+    assert breakouts.ids == ["s1", "s4", "s5"]
+    assert retests.ids == ["s2"]
+    assert [(made.position.count, made.position.old) for made in (first, second)] == [(5, 0)] * 2
+
+
 # The end.
 
 
