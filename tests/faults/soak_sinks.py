@@ -83,6 +83,7 @@ class Soak:
                 {"name": "Opening", "start": "09:30", "end": "09:34"},
                 {"name": "Noon", "start": "11:50", "end": "12:20"},
             ],
+            "breakout": {"confirm": "touch", "closed_beyond": True, "retest": {"within_bars": 8}},
             "data": {"path": "minutes"},
             "feed": {"speed": speed},
             "store": {"url": self.url},

@@ -25,8 +25,19 @@ import yaml
 from faults.crashing import KILLED, POINTS, TABLE_BOT, Nursery, Setting, assert_same, left, setting
 from redis_server import RedisServer
 
+from openbell.market.results import KINDS
+
 CRASHES = int(os.environ.get("CRASHES", "4"))
 SEED = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(10**6))
+
+RULES = {
+    "breakout": {
+        "confirm": "touch",
+        "closed_beyond": True,
+        "retest": {"within_bars": 8, "tolerance": "0.02%"},
+    }
+}
+"""What follows breakouts is part of what is compared."""
 
 Kept = dict[str, Any]
 
@@ -53,11 +64,14 @@ def uninterrupted(children: Nursery, tmp_path_factory: pytest.TempPathFactory) -
 
 def expected_of(data: Path, found: dict[Path, Kept], children: Nursery, folder: Path) -> Kept:
     if data not in found:
-        whole = setting(folder / "whole", data, f"sqlite:///{folder}/whole.db", "whole")
+        whole = setting(folder / "whole", data, f"sqlite:///{folder}/whole.db", "whole", **RULES)
         code, said = children.run(*whole.run)
         assert code == 0, said
         found[data] = left(whole)
-        assert len(found[data]["ids"]) > 5
+        ids = found[data]["ids"]
+        assert len(ids) > 5
+        for kind in KINDS[1:]:
+            assert any(of.endswith(f":{kind}") for of in ids), kind
     return found[data]
 
 
@@ -129,7 +143,7 @@ def chain(
     tmp_path: Path,
 ) -> Chain:
     def fresh() -> Setting:
-        return setting(tmp_path, minutes, store_url, next(_names))
+        return setting(tmp_path, minutes, store_url, next(_names), **RULES)
 
     expected = expected_of(minutes, uninterrupted, children, tmp_path)
     return Chain(children, fresh, expected, f"{store_kind} {SEED}")
@@ -197,12 +211,12 @@ def test_kills_at_random_instants_of_a_real_day_lose_and_repeat_nothing(
     tmp_path: Path,
 ) -> None:
     def fresh() -> Setting:
-        return setting(tmp_path, real_day, store_url, next(_names))
+        return setting(tmp_path, real_day, store_url, next(_names), **RULES)
 
     expected = expected_of(real_day, uninterrupted, children, tmp_path)
     chain = Chain(children, fresh, expected, f"random {store_kind} {SEED}")
     began = time.monotonic()
-    assert children.run(*setting(tmp_path, real_day, store_url, next(_names)).run)[0] == 0
+    assert children.run(*setting(tmp_path, real_day, store_url, next(_names), **RULES).run)[0] == 0
     whole_seconds = time.monotonic() - began
 
     while chain.kills < CRASHES:

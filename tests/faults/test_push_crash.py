@@ -61,7 +61,7 @@ def config(folder: Path) -> dict[str, Any]:
             {"name": "Morning", "start": "09:30", "end": "09:40"},
             {"name": "Noon", "start": "12:00", "end": "12:20"},
         ],
-        "breakout": {"rearm": "inside"},
+        "breakout": {"rearm": "inside", "retest": {"within_bars": 8, "tolerance": "0.02%"}},
         "history": {
             "indicators": {"usual": {"type": "trailing_average", "field": "close", "period": "1d"}}
         },

@@ -53,7 +53,7 @@ def config(folder: Path, place: Place) -> dict[str, Any]:
             {"name": "Morning", "start": "09:30", "end": "09:40"},
             {"name": "Noon", "start": "12:00", "end": "12:20"},
         ],
-        "breakout": {"rearm": "inside"},
+        "breakout": {"rearm": "inside", "retest": {"within_bars": 8, "tolerance": "0.02%"}},
         "data": {"kind": "ticks"},
         "clock": {"time": "feed"},
         "feed": {
