@@ -26,6 +26,7 @@ from openbell.market.followups import (
     Following,
     followed_up,
     follows,
+    kinds_waited_for,
     nothing_follows,
     of_sides,
     with_sides,
@@ -231,9 +232,6 @@ def _unwatched(
                 watched=watch.armed.watched & ~gone,
                 looked=watch.armed.looked | gone,
             ),
-            following=None
-            if watch.following is None
-            else of_sides(watch.following, np.broadcast_to(~gone, watch.armed.watched.shape)),
         )
         for watch in state.watches
     )
@@ -270,10 +268,20 @@ def _widened(
         if symbol in inserted.added
         for side in range(len(SIDES))
     }
+    # Of symbols that went and come again, what follows a break may have come meanwhile.
+    waits = {
+        (watch.session, side, symbol, kind)
+        for watch in state.watches
+        if watch.following is not None
+        for place, symbol in enumerate(opened.symbols)
+        if symbol in inserted.added
+        for side in range(len(SIDES))
+        for kind in kinds_waited_for(watch.following, side, place)
+    }
     said: list[Publish] = []
     for effect in effects:
         if isinstance(effect, Publish) and isinstance(effect.message, Signals):
-            found = signals_on(effect.message.batch, symbols, inserted.added, had)
+            found = signals_on(effect.message.batch, symbols, inserted.added, had, waits)
             if len(found):
                 said.append(Publish(Signals(batch=found)))
     known = {name for name, _, _ in state.last}

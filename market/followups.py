@@ -64,6 +64,12 @@ def nothing_follows(symbols: int) -> Following:
     return Following(since_ns=never, broke_ns=never, closing=none, until_ns=never, away=none)
 
 
+def kinds_waited_for(state: Following, side: int, symbol: int) -> tuple[int, ...]:
+    """What may still follow a side's last break, as positions in KINDS."""
+    closes, returns = state.closing[side, symbol], state.until_ns[side, symbol] != NO_TIME
+    return (*((CLOSED_BEYOND,) if closes else ()), *((RETEST,) if returns else ()))
+
+
 def of_sides(state: Following, sides: Mask) -> Following:
     """What is waited for of some sides (2, s) only."""
     return replace(

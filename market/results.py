@@ -119,27 +119,29 @@ def signals_on(
     register: tuple[str, ...],
     of: Collection[str],
     had: Mapping[tuple[int, int, str], int],
+    waits: Collection[tuple[int, int, str, int]] = (),
 ) -> SignalBatch:
     """Signals of some symbols, on a register that has all of the batch's.
 
     Parameters
     ----------
     had : mapping
-        How many breaks were reported before, by session, side and symbol: these are left out.
+        How many breaks were reported before, by session, side and symbol: these are left out, and
+        so is what followed them,
+    waits : collection
+        but for what had not come yet after the last one, by session, side, symbol and kind.
     """
     place = {symbol: n for n, symbol in enumerate(register)}
     codes = np.array([place.get(symbol, -1) for symbol in batch.symbols], np.int32)
-    before = np.array(
-        [
-            had.get((session, side, batch.symbols[symbol]), 0)
-            for session, side, symbol in zip(
-                batch.session.tolist(), batch.side.tolist(), batch.symbol.tolist(), strict=True
-            )
-        ],
-        np.int32,
+    places = list(
+        zip(batch.session.tolist(), batch.side.tolist(), batch.symbol.tolist(), strict=True)
     )
+    keys = [(session, side, batch.symbols[symbol]) for session, side, symbol in places]
+    before = np.array([had.get(key, 0) for key in keys], np.int32)
+    kinds = batch.kinds.tolist()
+    lacked = np.array([(*key, kind) in waits for key, kind in zip(keys, kinds, strict=True)], bool)
     mine = np.isin(np.array(batch.symbols), np.array(sorted(of)))[batch.symbol]
-    which = mine & (batch.number > before)
+    which = mine & ((batch.number > before) | (lacked & (batch.number == before)))
     columns = {
         field.name: getattr(batch, field.name)[which]
         for field in fields(batch)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from openbell.actors.effects import Effect, Settled
 from openbell.adapters.sinks.files import DayResult
+from openbell.market.results import KINDS
 from openbell.messages.control import AddSymbols, RemoveSymbols
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.inmemory import InMemoryRun
@@ -32,7 +33,11 @@ def configuration(symbols: Sequence[str], **others: Any) -> Config:
             {"name": "Opening", "start": "09:30", "end": "09:35"},
             {"name": "Lunch", "start": "11:50", "end": "12:20"},
         ],
-        "breakout": {"rearm": {"inside_bars": 3}},
+        "breakout": {
+            "rearm": {"inside_bars": 3},
+            "closed_beyond": True,
+            "retest": {"within_bars": 8, "tolerance": 0.05},
+        },
         "history": {
             "indicators": {"average": {"type": "trailing_average", "period": "1d"}},
         },
@@ -166,7 +171,7 @@ def signals_of(recorder: Recorder) -> list[tuple[Any, ...]]:
                     str(batch.trading_date),
                     batch.sessions[batch.session[i]],
                     int(batch.side[i]),
-                    int(batch.number[i]),
+                    (int(batch.number[i]), KINDS[batch.kinds[i]]),
                     int(batch.ts[i]),
                     int(batch.known_at[i]),
                     float(batch.price[i]),
@@ -174,6 +179,9 @@ def signals_of(recorder: Recorder) -> list[tuple[Any, ...]]:
                     batch.symbols[beside] if beside >= 0 else "",
                     repr(float(batch.companion_price[i])),
                     int(batch.companion_ts[i]),
+                    int(batch.filled("touched_at")[i]),
+                    repr(float(batch.filled("touch_excess")[i])),
+                    int(batch.filled("closed_beyond_at")[i]),
                     bool(batch.gap[i]),
                     bool(batch.ambiguous[i]),
                     bool(batch.complete[i]),

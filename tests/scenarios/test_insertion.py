@@ -24,7 +24,12 @@ def keys(kind: str, confirm: str) -> dict[str, Any]:
     return {
         "data": {"kind": kind},
         "clock": {"step": "bar"},
-        "breakout": {"rearm": {"inside_bars": 3}, "confirm": confirm},
+        "breakout": {
+            "rearm": {"inside_bars": 3},
+            "confirm": confirm,
+            "closed_beyond": True,
+            "retest": {"within_bars": 8, "tolerance": 0.05},
+        },
     }
 
 
@@ -160,6 +165,22 @@ def test_a_symbol_that_goes_is_silent_and_one_that_comes_again_reports_nothing_t
     ids = [signal[:5] for signal in again.signals]
     assert len(ids) == len(set(ids))
     assert [what_is_left(day) for day in again.days] == [what_is_left(day) for day in whole.days]
+
+
+def test_what_follows_a_breakout_of_a_symbol_that_is_away_is_told_when_it_comes_again() -> None:
+    config = configuration("ABC", clock={"step": "bar"})
+    whole = left_by(config, bars(0))
+    (retest, *_) = (signal for signal in whole.of("B") if signal[4][1] == "retest")
+    (breakout,) = (
+        signal
+        for signal in whole.of("B")
+        if signal[:4] == retest[:4] and signal[4] == (retest[4][0], "breakout")
+    )
+    asks = [(breakout[6], remove("B")), (retest[6] + 60 * MINUTE_NS, add("B"))]
+
+    again = left_by(config, bars(0), asks)
+
+    assert again.of("B") == whole.of("B")
 
 
 @pytest.mark.parametrize(
