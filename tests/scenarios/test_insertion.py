@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inserting import DAYS, Left, at, bars, configuration, left_by, ticks, what_is_left
+from inserting import DAYS, Asks, Left, at, bars, configuration, left_by, ticks, what_is_left
 
 from openbell.messages.control import AddSymbols, RemoveSymbols
 
@@ -176,7 +176,7 @@ def test_what_follows_a_breakout_of_a_symbol_that_is_away_is_told_when_it_comes_
         for signal in whole.of("B")
         if signal[:4] == retest[:4] and signal[4] == (retest[4][0], "breakout")
     )
-    asks = [(breakout[6], remove("B")), (retest[6] + 60 * MINUTE_NS, add("B"))]
+    asks: Asks = [(breakout[6], remove("B")), (retest[6] + 60 * MINUTE_NS, add("B"))]
 
     again = left_by(config, bars(0), asks)
 
