@@ -236,7 +236,7 @@ def _answered(settings: Settings, state: State, result: ScanResult) -> tuple[Sta
     state = changed(state, due=left)
     if state.opened is not None and not left:  # nobody looks at the rest of the day
         state = State(prepared=state.prepared, opened=state.opened, removed=state.removed)
-    at_ns = result.at_ns or (state.opened.day.open_ns if state.opened is not None else 0)
+    at_ns = result.at_ns or result.opens_ns
     if result.skipped is not None:
         told = _skipped(spec, result.date, at_ns, result.label, result.skipped)
         return state, (Publish(told),)

@@ -37,7 +37,7 @@ class ScanFound:
     became: str
     """`reported`, `followed`, or `refused` and why."""
     signals: tuple[str, ...]
-    """Ids of the signals that it had that day from then on."""
+    """Ids of the signals that it had that day from then on, by when they were known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def scan_run(day: date, at_ns: int, facts: Mapping[str, Any], signals: Iterable[
     """A run of a scan from the facts of its event, with the signals of its day."""
     before_open = facts["at"] == "pre"
     after: dict[str, list[str]] = {}
-    for of in signals:
+    for of in sorted(signals, key=lambda of: (of.known_at_ns, of.id)):
         # A bar that is over at this very instant belongs to before, a tick to after.
         if before_open or of.known_at_ns > at_ns or (of.known_at_ns == at_ns and of.is_tick):
             after.setdefault(of.symbol, []).append(of.id)

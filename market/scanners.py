@@ -111,7 +111,7 @@ def _two_days_before_the_open(spec: ScanSpec) -> Sequence[Lookback]:
 
 @scanner(
     lookback=_two_days_before_the_open,
-    options={"side": "both", "min_score": 1.0, **COMMON},
+    options={"side": ("both", "up", "down"), "min_score": 1.0, **COMMON},
 )
 def gap(view: ScanView) -> list[Found]:
     """How far the day opened from the last close, in percent of it.
@@ -130,12 +130,17 @@ def gap(view: ScanView) -> list[Found]:
 
 @scanner(
     lookback=_two_days_before_the_open,
-    options={"side": "both", "since": "close", "min_score": 1.0, **COMMON},
+    options={
+        "side": ("both", "up", "down"),
+        "since": ("close", "open"),
+        "min_score": 1.0,
+        **COMMON,
+    },
 )
 def movers(view: ScanView) -> list[Found]:
     """How far the last price is from the last close (`since: close`) or from today's open
     (`since: open`), in percent. Before the open: the same of the day before."""
-    since_open = _one_of(view, "since", ("close", "open")) == "open"
+    since_open = view.options["since"] == "open"
     if view.before_open:
         last = _day_before(view, 1)
         now = _column(view, last, "close")
@@ -148,11 +153,10 @@ def movers(view: ScanView) -> list[Found]:
 
 
 def _changed(view: ScanView, now: Prices, before: Prices, what: str) -> list[Found]:
-    side = _one_of(view, "side", ("both", "up", "down"))
     percent = np.full_like(now, np.nan)
     np.divide(now - before, before, out=percent, where=before > 0)
     percent *= 100.0
-    score = {"both": np.abs(percent), "up": percent, "down": -percent}[side]
+    score = {"both": np.abs(percent), "up": percent, "down": -percent}[view.options["side"]]
     score = np.where(score > 0, score, np.nan)
 
     def reason(i: int) -> str:
@@ -247,13 +251,6 @@ def _close_before(view: ScanView, back: int) -> Prices:
 def _volume_seen(view: ScanView) -> Prices:
     """(s,) today's volume so far; before the open, that of the day before."""
     return _column(view, _day_before(view, 1), "volume") if view.before_open else view.volume
-
-
-def _one_of(view: ScanView, option: str, known: tuple[str, ...]) -> str:
-    value = str(view.options[option])
-    if value not in known:
-        raise ValueError(f"option {option} is {value!r}; write one of {', '.join(known)}")
-    return value
 
 
 BUILT_IN: Mapping[str, ScanFunction] = {

@@ -53,6 +53,7 @@ run does not have are added."""
 BEFORE_OPEN = "pre"
 """The time of a scan that runs when its day is prepared, before it opens."""
 
+_PERIOD = re.compile(r"[1-9][0-9]{0,3}[dw]")
 _EVERY = re.compile(r"every (\d+)m")
 
 
@@ -94,6 +95,10 @@ class Lookback:
     rows: bool = False
     """Whether the days' bars are needed too, beside each day's open, high, low, close and volume."""
     include_special: bool = False
+
+    def __post_init__(self) -> None:
+        if not _PERIOD.fullmatch(self.period):
+            raise ValueError(f'period is "{self.period}"; write e.g. "10d" or "52w"')
 
     def need(self, key: str) -> Need:
         return Need(key, self.period, rows=self.rows, include_special=self.include_special)
@@ -232,8 +237,9 @@ def scanner(
         The days before that it looks at; without, it sees none. A function gets the `ScanSpec`, with
         all its options.
     options : mapping, optional
-        All options that it has, with their defaults; others in a configuration are refused, and so
-        are values of another type. None: whatever is written is passed on.
+        All options that it has, with their defaults, or a tuple of the words that one may be, the
+        default first; others in a configuration are refused, and so are values of another type. None:
+        whatever is written is passed on.
     """
 
     def mark(function: F) -> F:
@@ -260,6 +266,10 @@ def options_of(function: ScanFunction, given: Mapping[str, Any]) -> Mapping[str,
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise ValueError(f"{name} is unknown; {has}")
         default = known[name]
+        if isinstance(default, tuple):
+            if value not in default:
+                raise ValueError(f"{name} is {value!r}; write {' or '.join(default)}")
+            continue
         number = isinstance(default, int | float) and not isinstance(default, bool)
         if number and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ValueError(f"{name} is {value!r}; write a number")
@@ -269,7 +279,8 @@ def options_of(function: ScanFunction, given: Mapping[str, Any]) -> Mapping[str,
             raise ValueError(f"{name} is {value!r}; write a number from 0 on")
         if isinstance(default, bool | str) and type(value) is not type(default):
             raise ValueError(f"{name} is {value!r}; write a value such as {default!r}")
-    return MappingProxyType({**known, **given})
+    defaults = {name: of[0] if isinstance(of, tuple) else of for name, of in known.items()}
+    return MappingProxyType({**defaults, **given})
 
 
 def lookbacks_of(function: ScanFunction, spec: ScanSpec) -> tuple[Lookback, ...]:

@@ -36,6 +36,8 @@ class ScanResult(Input):
     date: date
     at_ns: MarketTime
     label: str
+    opens_ns: MarketTime = EPOCH
+    """The day's open, of a scan before it."""
     symbols: tuple[str, ...] = ()
     """What it found, the best first."""
     scores: tuple[float, ...] = ()

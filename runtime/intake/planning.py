@@ -99,6 +99,7 @@ def plan(
     days_at_once: bool = False,
     indicators: Mapping[str, Indicator] | None = None,
     scanners: Mapping[str, ScanFunction] | None = None,
+    scans: bool = True,
 ) -> Plan:
     """Work out a run over stored data.
 
@@ -117,6 +118,8 @@ def plan(
         Functions for indicator types of the embedding program's own.
     scanners : mapping, optional
         Functions for scanner types of its own.
+    scans : bool
+        Whether scans will be run; if not, what they found is known, or of no interest.
 
     Raises
     ------
@@ -135,6 +138,7 @@ def plan(
         days_at_once=days_at_once,
         indicators=indicators,
         scanners=scanners,
+        scans=scans,
     )
     return tried_again(planned, "the data", passing=OSError)
 
@@ -149,6 +153,7 @@ def _planned(
     days_at_once: bool,
     indicators: Mapping[str, Indicator] | None,
     scanners: Mapping[str, ScanFunction] | None,
+    scans: bool,
 ) -> Plan:
     zone = config.calendar.timezone or timezone(config.exchange)
     live_from_ns = EPOCH
@@ -163,8 +168,8 @@ def _planned(
         raise DataError(f"{where(config)} has no rows; name a file or folder with data")
     symbols = register(config, source)
     calendar = calendar_of(config, dates, start, end)
-    scans = scans_of(scan_specs(config), scanners or {})
-    trailing = trailing_settings(config, calendar.before, dates, scan_needs(scans))
+    run = scans_of(scan_specs(config), scanners or {}) if scans else ()
+    trailing = trailing_settings(config, calendar.before, dates, scan_needs(run))
     made = _with_indicators(
         settings(config, paced=paced, days_at_once=days_at_once), trailing, indicators or {}
     )
@@ -215,7 +220,7 @@ def _planned(
         registers=of_days.contracts.registers(symbols),
         notes=(*notes_on(config, made, source, known, days, symbols), *of_days.notes),
         instruments=of_days.identity,
-        scans=scans,
+        scans=run,
     )
 
 

@@ -13,7 +13,7 @@ from openbell.actors import scanner
 from openbell.adapters.scanners import Scan
 from openbell.errors import OpenbellError, RunError
 from openbell.hosttime import monotonic
-from openbell.market.days import TradingDay
+from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.market.history import Need, rolled, wanted_days
 from openbell.market.scans import ScanView, found_by
 from openbell.messages.control import Loaded
@@ -69,17 +69,17 @@ class Scanning:
                 return
             self._under_way = due
         if not self.on_thread:
-            self._run(scan, due, look, say)
+            self._run(scan, due, loaded, look, say)
             return
         seconds = scan.spec.timeout_seconds if self._live else AWAITED_SECONDS
-        timer = threading.Timer(seconds, self._late, (due, seconds, say))
+        timer = threading.Timer(seconds, self._late, (due, loaded, seconds, say))
         timer.daemon = True
         self._timer = timer
         timer.start()
         # A thread that hangs can't be stopped: it is left alone, and the next scan has another.
         threading.Thread(
             target=self._run,
-            args=(scan, due, look, say),
+            args=(scan, due, loaded, look, say),
             name=f"openbell-scan-{due.scan}",
             daemon=True,
         ).start()
@@ -115,7 +115,14 @@ class Scanning:
         )
         return view
 
-    def _run(self, scan: Scan, due: ScanDue, look: Callable[[], ScanView], say: Say) -> None:
+    def _run(
+        self,
+        scan: Scan,
+        due: ScanDue,
+        loaded: Loaded | None,
+        look: Callable[[], ScanView],
+        say: Say,
+    ) -> None:
         began = monotonic()
         result: ScanResult | OpenbellError
         try:
@@ -125,13 +132,14 @@ class Scanning:
         except (Exception, SystemExit) as error:  # noqa: BLE001 users' code may raise anything
             where = f"{due.date} {due.label}: scan {due.scan}"
             logger.opt(exception=error).debug("{}: {}", where, error)
-            result = skipped(due, f"it failed with {type(error).__name__}: {_line(error)}")
+            result = _skipped(due, loaded, f"it failed with {type(error).__name__}: {_line(error)}")
         else:
             result = ScanResult(
                 scan=due.scan,
                 date=due.date,
                 at_ns=due.at_ns,
                 label=due.label,
+                opens_ns=_opens(loaded),
                 symbols=symbols,
                 scores=tuple(of.score for of in found),
                 reasons=tuple(of.reason for of in found),
@@ -151,7 +159,7 @@ class Scanning:
                 seconds,
             )
 
-    def _late(self, due: ScanDue, seconds: float, say: Say) -> None:
+    def _late(self, due: ScanDue, loaded: Loaded | None, seconds: float, say: Say) -> None:
         if not self._is_first(due):
             return
         if self._live:
@@ -159,7 +167,7 @@ class Scanning:
                 f"it did not answer within {seconds:g} s (timeout_seconds); its thread is left alone, "
                 "and its answer will be dropped"
             )
-            say(skipped(due, why))
+            say(_skipped(due, loaded, why))
             return
         say(
             RunError(
@@ -181,8 +189,19 @@ class Scanning:
             return True
 
 
-def skipped(due: ScanDue, why: str) -> ScanResult:
-    return ScanResult(scan=due.scan, date=due.date, at_ns=due.at_ns, label=due.label, skipped=why)
+def _skipped(due: ScanDue, loaded: Loaded | None, why: str) -> ScanResult:
+    return ScanResult(
+        scan=due.scan,
+        date=due.date,
+        at_ns=due.at_ns,
+        label=due.label,
+        opens_ns=_opens(loaded),
+        skipped=why,
+    )
+
+
+def _opens(loaded: Loaded | None) -> MarketTime:
+    return EPOCH if loaded is None else loaded.data.day.open_ns
 
 
 def scan_needs(scans: Sequence[Scan]) -> tuple[Need, ...]:

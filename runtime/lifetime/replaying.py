@@ -403,11 +403,11 @@ def _opened(config: Config, found: Restored, day: date) -> tuple[Source, Plan]:
     source = open_source(config.data.path, options)
     try:
         if config.instruments.file is None:
-            return source, plan(config, source, config.feed.start, config.feed.end)
+            return source, plan(config, source, config.feed.start, config.feed.end, scans=False)
         # What instruments said of the day is kept with it: their file may be another one, or gone.
         bare = {"instruments": InstrumentsConfig(), "companions": config.paired}
         config = config.model_copy(update=bare)
-        planned = plan(config, source, config.feed.start, config.feed.end)
+        planned = plan(config, source, config.feed.start, config.feed.end, scans=False)
         recorded = {of.date: of for of in planned_days(found)}
         days = tuple(recorded.get(of.date, of) for of in planned.days)
         return source, replace(planned, days=days)

@@ -155,7 +155,7 @@ def _opened(config: Config) -> Iterator[tuple[Source, Plan]]:
         raise ConfigError("data.path is missing; name a file or folder with minutes or ticks")
     source = open_source(config.data.path, data_options(config))
     try:
-        yield source, plan(config, source, config.backtest.start, config.backtest.end)
+        yield source, plan(config, source, config.backtest.start, config.backtest.end, scans=False)
     finally:
         source.close()
 

@@ -64,7 +64,7 @@ def _tables(config: Config, on_day: OnDay | None) -> Iterator[pa.Table]:
     assert config.data.path is not None
     source = open_source(config.data.path, data_options(config))
     try:
-        planned = plan(config, source, config.backtest.start, config.backtest.end)
+        planned = plan(config, source, config.backtest.start, config.backtest.end, scans=False)
         loader = Loader(
             source,
             symbols=planned.symbols,
