@@ -440,8 +440,7 @@ def drawn(kind: str, rng: np.random.Generator) -> pd.DataFrame:
     return rows.iloc[came].reset_index(drop=True)
 
 
-@pytest.mark.parametrize("step", ["boundary", "bar"])
-@pytest.mark.parametrize("dispatcher", ["inline", "threads"])
+@pytest.mark.parametrize(("step", "dispatcher"), [("bar", "inline"), ("boundary", "threads")])
 def test_steps_and_threads_change_nothing(
     minutes: pd.DataFrame, step: str, dispatcher: str
 ) -> None:
