@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from datetime import date, time
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 from dbn_files import bar, dbn, mapping, metadata, system, trade, write
 
+import openbell
 from openbell.adapters.sources import DataOptions, Source, open_source
 from openbell.errors import DataError
 from openbell.market.bars import RawRows
@@ -319,25 +318,18 @@ def test_a_record_without_a_length_is_damage_and_no_endless_loop(tmp_path: Path)
 
 
 def test_a_backtest_reads_it_by_its_suffix(tmp_path: Path) -> None:
-    """As a user starts it: the breakout of the first minutes' range is reported."""
+    """The breakout of the first minutes' range is reported."""
     prices = [(100.0, 101.0, 99.0, 100.0)] * 7 + [(100.0, 102.5, 100.0, 102.0)]
     named = {"AAPL": [("2024-07-01", "2024-07-02", 38)]}
     records = [bar(38, OPEN + n * MINUTE_NS, of) for n, of in enumerate(prices)]
     path = write(tmp_path / "x.dbn.zst", metadata("ohlcv-1m", named), records)
-    config = tmp_path / "config.yaml"
-    config.write_text(
-        "exchange: XNYS\nsymbols: [AAPL]\n"
-        'sessions: [{name: Opening, start: "09:30", end: "09:35"}]\n'
-    )
+    config = {
+        "exchange": "XNYS",
+        "symbols": ["AAPL"],
+        "sessions": [{"name": "Opening", "start": "09:30", "end": "09:35"}],
+    }
 
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "openbell", "backtest", "--config", str(config)),
-            *("--data", str(path), "--out", str(tmp_path / "out")),
-        ],
-        check=True,
-        timeout=120,
-    )
+    openbell.backtest(config, path, out=tmp_path / "out")
 
     lines = (tmp_path / "out" / "signals.jsonl").read_text().splitlines()
     found = [json.loads(line) for line in lines]

@@ -148,6 +148,7 @@ BARS = Case(
         for n in range(12)
     ],
     serve=tcp_vendor,
+    heavy=True,
 )
 
 CASES = (TICKS, BARS)

@@ -157,6 +157,7 @@ TRADES = Case(
     rows=[("AB"[n % 2], (AT + n) * SECOND, 10.25 + n, 1.0 + n) for n in range(12)],
     serve=tcp_vendor,
     without=WITHOUT,
+    heavy=True,
 )
 
 BARS = Case(

@@ -127,6 +127,7 @@ CASE = Case(
     feed=feed,
     rows=[("AB"[n % 2], AT + n * SECOND, 10.25 + n, 100.0 + n) for n in range(12)],
     repeats=False,
+    heavy=True,
 )
 
 CASES = (CASE,)

@@ -29,7 +29,8 @@ def sends(*messages: str) -> Callable[[Session], None]:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("mode", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow  # it sleeps between its own steps
+@pytest.mark.parametrize("mode", [1, 2])
 def test_the_vendors_client_reads_what_we_write_as_we_read_it(mode: int) -> None:
     openalgo = pytest.importorskip("openalgo", reason="openalgo's client is not installed")
     came: list[tuple[Any, ...]] = []

@@ -85,7 +85,7 @@ class Case:
     repeats: bool = True
     """Whether its feed delivers a row again that is equal to the one before of its symbol."""
     heavy: bool = False
-    """Whether a connection takes its client long, so that most faults are left to `make soak`."""
+    """Whether most faults are left to `make soak`: what they are about is tested of others."""
     without: tuple[str, ...] = ()
     """Faults that can't be at it, by name."""
     serve: Callable[..., AbstractContextManager[Any]] = vendor
