@@ -63,9 +63,9 @@ class Broken(ValueError):
     """Bytes that are no records."""
 
 
-def layout(kind: Kind | None, stride: int) -> np.dtype[np.void]:
-    """How a record lies in `stride` bytes; of no kind, its header."""
-    fields = _HEADER | (_FIELDS[kind] if kind is not None else {})
+def layout(kind: Kind, stride: int) -> np.dtype[np.void]:
+    """How a record lies in `stride` bytes."""
+    fields = _HEADER | _FIELDS[kind]
     return np.dtype(
         {
             "names": list(fields),
@@ -223,9 +223,27 @@ def intervals_of(metadata: Any) -> list[Interval]:
     return found
 
 
-def symbol_told(message: Any) -> str:
-    """Which symbol a SymbolMappingMsg gives its instrument: the one asked for, or where that stands
-    for many its own."""
-    asked, own = str(message.stype_in_symbol), str(message.stype_out_symbol)
+def mapping_told(record: bytes) -> tuple[int, str]:
+    """An instrument, and the symbol that a SymbolMappingMsg gives it: the one asked for, or where that
+    stands for many its own.
+
+    Raises
+    ------
+    Broken
+        If it is no such record.
+    """
+    places = next((of for size, of in _MAPPED if len(record) >= size), None)
+    if places is None:
+        raise Broken(f"a mapping of symbols has {len(record)} bytes")
+    asked, own = (_text(record[first:after]) for first, after in places)
     many = asked in ("", "ALL_SYMBOLS") or asked.endswith((".FUT", ".OPT")) or asked.isdigit()
-    return own if many and not own.isdigit() else asked
+    symbol = own if many and not own.isdigit() else asked
+    return int.from_bytes(record[4:8], "little"), symbol
+
+
+_MAPPED = ((176, ((17, 88), (89, 160))), (80, ((16, 38), (38, 60))))
+"""Where the two symbols stand in a record of so many bytes; the second is of the format's version 1."""
+
+
+def _text(padded: bytes) -> str:
+    return padded.partition(b"\0")[0].decode(errors="backslashreplace")

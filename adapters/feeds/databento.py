@@ -303,13 +303,14 @@ class _Records:
         return read
 
     def _take_other(self, frame: Frame, read: Read, refuse: Refuse) -> None:
-        from databento_dbn import ErrorMsg, SymbolMappingMsg
+        from databento_dbn import ErrorMsg
 
+        if frame.body[1] == dbn.SYMBOL_MAPPING:
+            instrument, theirs = dbn.mapping_told(frame.body)
+            self._named[instrument] = self._ours.get(theirs, theirs)
+            return
         told = _told(frame.body)
-        if isinstance(told, SymbolMappingMsg):
-            theirs = dbn.symbol_told(told)
-            self._named[told.instrument_id] = self._ours.get(theirs, theirs)
-        elif isinstance(told, ErrorMsg):
+        if isinstance(told, ErrorMsg):
             self._take_error(str(told.code).upper(), str(told.err), read, refuse)
         else:
             read.others.append(str(getattr(told, "msg", type(told).__name__)))

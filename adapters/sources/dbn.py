@@ -98,6 +98,17 @@ class _Content:
     """Whether instruments' numbers stand for symbols."""
 
 
+@dataclass(frozen=True)
+class _Head:
+    """What a file says of itself."""
+
+    records_at: int
+    """Where its records begin."""
+    schema: str | None
+    """None: of a live session, which may have had several."""
+    intervals: list[dbn.Interval]
+
+
 class _DbnFile:
     def __init__(self, file: StoredFile, options: DataOptions) -> None:
         self._file = file
@@ -166,22 +177,22 @@ class _DbnFile:
 
     def _content(self) -> _Content:
         data = self._bytes()
-        metadata, records_at = self._metadata(data)
+        head = self._head(data)
         kind, options = self._options.kind, self._options
-        body = np.frombuffer(data, np.uint8, offset=records_at)
+        body = np.frombuffer(data, np.uint8, offset=head.records_at)
         wanted = dbn.TRADES if kind == "ticks" else (dbn.RTYPES[options.interval_ns or 0],)
         try:
             records, place = dbn.records_of(body, wanted, kind)
         except dbn.Broken as error:
-            raise DataError(f"{self.name}: is damaged or cut off ({error}); {_AGAIN}") from None
+            raise self._damaged(error) from None
         if not len(records) and len(body):
-            self._refuse_others(metadata, body)
+            self._refuse_others(head)
         if kind == "ticks" and len(records):
             trades = records["action"] == b"T"
             if not trades.all():
                 records, place = records[trades], place[trades]
         ts = dbn.times(records, kind)
-        told = dbn.intervals_of(metadata) or self._told(metadata, body)
+        told = head.intervals or self._told(head, body)
         symbols, code = self._named(dbn.Symbols(told), records["instrument_id"], ts)
         numbered = not told and options.symbol is None
         publishers, row = records["publisher_id"], place + 1
@@ -208,6 +219,9 @@ class _DbnFile:
         rows = Decoded(self.name, row, symbols, code, ts, values)
         return _Content(rows, publishers, left_out, numbered)
 
+    def _damaged(self, why: Exception) -> DataError:
+        return DataError(f"{self.name}: is damaged or cut off ({why}); {_AGAIN}")
+
     def _bytes(self) -> bytes:
         compression = "zstd" if self.name.lower().endswith(".zst") else None
         try:
@@ -217,21 +231,25 @@ class _DbnFile:
             raise unreadable(self.name, error, f"is it damaged? If so, {_AGAIN}") from None
         return data
 
-    def _metadata(self, data: bytes) -> tuple[Any, int]:
-        """What a file says of itself, and where its records begin."""
-        from databento_dbn import DBNError, Metadata
+    def _head(self, data: bytes) -> _Head:
+        from databento_dbn import Metadata
 
         records_at = _PRELUDE + int.from_bytes(data[4:_PRELUDE], "little")
         try:
-            return Metadata.decode(data[:records_at]), records_at
-        except DBNError as error:
-            raise DataError(f"{self.name}: is no whole DBN file ({error}); {_AGAIN}") from None
+            metadata = Metadata.decode(data[:records_at])
+            schema = None if metadata.schema is None else str(metadata.schema)
+            return _Head(records_at, schema, dbn.intervals_of(metadata))
+        except BaseException as error:
+            # Over some damage its decoder panics, which is no Exception.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            why = " ".join(str(error).split())[:200]
+            raise DataError(f"{self.name}: is no whole DBN file ({why}); {_AGAIN}") from None
 
-    def _refuse_others(self, metadata: Any, body: NDArray[np.uint8]) -> None:
-        schema = metadata.schema
-        if schema is None:
+    def _refuse_others(self, head: _Head) -> None:
+        held = head.schema
+        if held is None:
             return  # a live session's, in which nothing of this kind came
-        held = str(schema)
         if held.startswith("ohlcv-"):
             length = held.removeprefix("ohlcv-")
             way = f"set data.kind: bars and data.interval: {length}"
@@ -245,23 +263,19 @@ class _DbnFile:
             f"{self.name}: holds {held}; {way}, or name the files to read with data.files"
         )
 
-    def _told(self, metadata: Any, body: NDArray[np.uint8]) -> list[dbn.Interval]:
+    def _told(self, head: _Head, body: NDArray[np.uint8]) -> list[dbn.Interval]:
         """Symbols that a live session was told between its records."""
-        from databento_dbn import DBNDecoder, SymbolMappingMsg, SymbolMappingMsgV1
-
-        if metadata.schema is not None:
+        if head.schema is not None:
             return []
-        starts = dbn.starts_of(body, dbn.SYMBOL_MAPPING)
-        if not len(starts):
-            return []
-        decoder = DBNDecoder(has_metadata=False, ts_out=metadata.ts_out)
-        for at in starts.tolist():
-            decoder.write(body[at : at + int(body[at]) * dbn.LENGTH_UNIT].tobytes())
-        return [
-            dbn.Interval(message.instrument_id, 0, 2**dbn.DAY_BITS - 1, dbn.symbol_told(message))
-            for message in decoder.decode()
-            if isinstance(message, SymbolMappingMsg | SymbolMappingMsgV1)
-        ]
+        found = []
+        try:
+            for at in dbn.starts_of(body, dbn.SYMBOL_MAPPING).tolist():
+                record = body[at : at + int(body[at]) * dbn.LENGTH_UNIT].tobytes()
+                instrument, symbol = dbn.mapping_told(record)
+                found.append(dbn.Interval(instrument, 0, 2**dbn.DAY_BITS - 1, symbol))
+        except dbn.Broken as error:
+            raise self._damaged(error) from None
+        return found
 
     def _named(
         self, known: dbn.Symbols, ids: NDArray[np.uint32], ts: Nanoseconds

@@ -67,7 +67,25 @@ CONFIG = {
     "calendar": {"closures": ["2024-07-05"], "special_sessions": {"2024-11-02": "10:00-11:00"}},
     "store": {"url": "sqlite:///a.db"},
 }
+
+
+def in_dbn() -> dict[str, tuple[str, bytes]]:
+    """Databento's files; none without its package."""
+    try:
+        from dbn_files import bar, mapping, metadata, system, trade
+    except pytest.skip.Exception:
+        return {}
+    bars = [bar(7 + i % 2, (OPEN + 60 * i) * 10**9, (1.5, 2.5, 0.5, 1.75)) for i in range(40)]
+    named = {"A": [("2024-07-01", "2024-07-02", 7)], "B": [("2024-07-01", "2024-07-02", 8)]}
+    told = [mapping(7, "A", "7"), system("acknowledged"), trade(7, OPEN * 10**9, 1.5, 3)]
+    return {
+        "dbn": ("a.dbn", metadata("ohlcv-1m", named) + b"".join(bars)),
+        "dbn of a live session": ("a.dbn", metadata(None) + b"".join([*told, *bars])),
+    }
+
+
 FILES: dict[str, tuple[str, bytes]] = {
+    **in_dbn(),
     "csv with epochs": ("a.csv", EPOCHS.encode()),
     "csv with local times": ("a.csv", LOCAL.encode()),
     "csv with semicolons": ("a.csv", SEMICOLONS.encode()),

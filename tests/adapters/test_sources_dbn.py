@@ -146,6 +146,14 @@ def test_a_live_session_that_was_written_down_names_its_symbols_between_records(
     assert source.read(*FOREVER).locate(1) == (str(path), 7)
 
 
+def test_a_live_session_in_version_1_names_its_symbols_too(tmp_path: Path) -> None:
+    told = dbn.SymbolMappingMsgV1(0, 38, 0, "AAPL", "38", 0, dbn.UNDEF_TIMESTAMP)
+    head = metadata(None, version=1)
+    path = write(tmp_path / "a.dbn", head, [bytes(told), bar(38, OPEN, (1, 2, 1, 2))])
+
+    assert open_source(path).info().symbols == ("AAPL",)
+
+
 def test_send_times_behind_each_record_are_passed_over(tmp_path: Path) -> None:
     named = {"AAPL": [("2024-07-01", "2024-07-02", 38)]}
     records = [bar(38, OPEN + n * MINUTE_NS, (1, 2, 1, 2), ts_out=OPEN) for n in range(3)]
