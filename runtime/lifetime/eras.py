@@ -53,6 +53,10 @@ class Era:
         """Those of the register whose breakouts are reported: a companion is only read."""
         return _followed(self.config, self.symbols)
 
+    def companions_on(self, day: date) -> dict[str, str]:
+        """Each symbol's companion on one of its days."""
+        return dict(self.contracts.companions_on(day)) or _paired(self.config)
+
     def refused(
         self,
         config: Mapping[str, Any],

@@ -167,6 +167,8 @@ class Explanation:
     """None where rows are not kept."""
     events: tuple[Event, ...]
     notes: tuple[str, ...]
+    companion: str | None = None
+    """Whose price went with its signals on that day; None: nobody's."""
 
     @property
     def signals(self) -> tuple[Signal, ...]:
@@ -223,6 +225,8 @@ def _words(of: Explanation, zone: str) -> Iterator[str]:
     local = _Local(zone, of.trading_date)
     yield f"{of.symbol} on {of.trading_date}, {of.exchange}; times of {zone}"
     yield of.origin
+    if of.companion is not None:
+        yield f"its companion on that day is {of.companion}"
     if of.reached is not None:
         yield f"the day is under way: it has come to {local(of.reached)}"
     for note in of.notes:

@@ -76,8 +76,18 @@ def from_stored_rows(
             notes.append(f"the rows give other signals than {out} has: the data is another one")
     if witness.opened is None:
         raise DataError(f"{named} has no row of {day} inside the hours of {config.exchange}")
-    reached_ns = witness.watermark_ns
-    return explained(config, question, witness, reached_ns, mine, notes=notes, origin=origin)
+    made = run.plan.settings
+    paired = made.contracts.companions_on(day) or made.companions
+    return explained(
+        config,
+        question,
+        witness,
+        witness.watermark_ns,
+        mine,
+        notes=notes,
+        origin=origin,
+        companion=dict(paired).get(question.symbol),
+    )
 
 
 def _run_over(config: Config, data: Any, day: date) -> tuple[InMemoryRun | RecordedRun, list[str]]:

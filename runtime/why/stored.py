@@ -84,6 +84,7 @@ def from_store(config: Config | None, store: Store, question: Asked) -> Explanat
             data=None,
             events=events,
             notes=(note,),
+            companion=era.companions_on(day).get(question.symbol),
         )
     witness, reached_ns = again
     found = {signal.id for signal in witness.signals}
@@ -103,6 +104,7 @@ def from_store(config: Config | None, store: Store, question: Asked) -> Explanat
         log,
         events=events,
         notes=notes,
+        companion=era.companions_on(day).get(question.symbol),
         origin=f"recorded in {store.location}, and run again from there",
     )
 

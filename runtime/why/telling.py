@@ -21,6 +21,7 @@ def explained(
     signals: Sequence[Signal],
     *,
     origin: str,
+    companion: str | None = None,
     events: tuple[Event, ...] = (),
     notes: Sequence[str] = (),
 ) -> Explanation:
@@ -50,6 +51,7 @@ def explained(
         data=data,
         events=events,
         notes=tuple(notes),
+        companion=companion,
     )
 
 
