@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from openbell.runtime.record.codec import Undecodable, decode
 from openbell.runtime.record.writing import market_time
 
 if TYPE_CHECKING:
-    from openbell.adapters.stores import Held, Store
+    from openbell.adapters.stores import Head, Held, Store
 
 SILENT_SECONDS = 5.0
 """Without a heartbeat for longer, a process is not said to be at work: it beats several times in
@@ -70,6 +70,7 @@ def standing(opened: Store, name: str) -> dict[str, Any]:
         "pauses": held,
         "trading_date": str(steps[-1].trading_date) if steps else None,
         "state": state,
+        "companions": _companions(head, steps[-1].trading_date) if steps else {},
         "market_time": market,
         "next": _next(of_process, market),
         "feed": feed_connection(opened) if lives else None,
@@ -92,6 +93,13 @@ def standing(opened: Store, name: str) -> dict[str, Any]:
         "error": why if state == "ERROR" else None,
         "dead_letter": orjson.loads(head.meta["error"]) if head.meta.get("error") else None,
     }
+
+
+def _companions(head: Head, day: date) -> dict[str, str]:
+    """Each symbol's companion on a trading day, as it was run."""
+    from openbell.runtime.lifetime.eras import era_on, eras_of
+
+    return era_on(eras_of(head, ()), day).companions_on(day)
 
 
 def process_of(lease: Held | None) -> str:

@@ -132,6 +132,8 @@ def _lines(found: Mapping[str, Any], times: Times) -> Iterator[tuple[str, str]]:
     yield "paused by", ", ".join(held)
     yield "trading date", found["trading_date"] or ""
     yield "state", found["state"] or ""
+    paired = (f"{of} with {name}" for of, name in found["companions"].items())
+    yield "companions", ", ".join(paired)
     yield "market time", at(found["market_time"])
     if (coming := found["next"]) is not None:
         left = coming["in_seconds"]
