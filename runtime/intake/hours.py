@@ -20,7 +20,11 @@ evening is Monday's, and the time zone of the hours may be another one than that
 
 
 def calendar_for(
-    config: Config, first: date, last: date, others: Sequence[ProductRule] = ()
+    config: Config,
+    first: date,
+    last: date,
+    others: Sequence[ProductRule] = (),
+    said: Sequence[ProductRule] | None = None,
 ) -> Calendar:
     """The configured exchange's calendar, with the configuration's own corrections over it.
 
@@ -28,7 +32,16 @@ def calendar_for(
     ----------
     others : sequence
         Products of symbols that neither the file of instruments nor `calendar.segments` names.
+    said : sequence, optional
+        What those two say; None: the file is read.
+
+    Raises
+    ------
+    CalendarError
+    ConfigError, DataError
+        If the file can't be read, or contradicts itself.
     """
+    said = product_rules(config) if said is None else said
     return open_calendar(
         config.exchange,
         first,
@@ -39,7 +52,7 @@ def calendar_for(
         early_closes=config.calendar.early_closes,
         hours=config.calendar.hours or (),
         tz=config.calendar.timezone,
-        segments=(*others, *product_rules(config)),
+        segments=(*others, *said),
     )
 
 
@@ -58,14 +71,16 @@ def calendar_of(
         return around(config, start or inner[0], end or inner[-1])
 
 
-def around(config: Config, first: date, last: date) -> Calendar:
+def around(
+    config: Config, first: date, last: date, said: Sequence[ProductRule] | None = None
+) -> Calendar:
     """The calendar of a range, and of as many dates on either side as a day of it may reach."""
     earliest, latest = coverage(config.exchange)
     end = max(first, last)
     # Sums would leave what dates there are: people ask for the year 1 and the year 9999.
     before = earliest if first - earliest <= _BEFORE else first - _BEFORE
     after = latest if latest - end <= _AFTER else end + _AFTER
-    return calendar_for(config, min(first, before), max(last, after))
+    return calendar_for(config, min(first, before), max(last, after), said=said)
 
 
 def _median(dates: Mapping[date, int]) -> date:
@@ -74,8 +89,15 @@ def _median(dates: Mapping[date, int]) -> date:
     return ordered[int(np.searchsorted(rows, rows[-1] / 2))]
 
 
-def day_after(config: Config, day: date) -> TradingDay | None:
+def day_after(
+    config: Config, day: date, said: Sequence[ProductRule] | None = None
+) -> TradingDay | None:
     """The trading day that follows a date, as the calendar has it now; None: feed.end is before it.
+
+    Parameters
+    ----------
+    said : sequence, optional
+        As of `calendar_for`.
 
     Raises
     ------
@@ -86,7 +108,7 @@ def day_after(config: Config, day: date) -> TradingDay | None:
     reach = timedelta(days=14)
     while True:
         until = min(day + reach, latest)
-        following = next((d for d in around(config, day, until).days() if d.date > day), None)
+        following = next((d for d in around(config, day, until, said).days() if d.date > day), None)
         if following is not None:
             end = config.feed.end
             return following if end is None or following.date <= end else None

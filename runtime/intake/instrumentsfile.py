@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 
 from openbell.adapters.instruments import InstrumentsFile, layout_of, read_instruments
-from openbell.errors import ConfigError, DataError
+from openbell.errors import DataError
 from openbell.market.segments import ProductRule
 from openbell.runtime.config import Config
 
@@ -31,7 +32,10 @@ def opened_instruments(config: Config) -> InstrumentsFile | None:
 def product_rules(config: Config) -> tuple[ProductRule, ...]:
     """Which product each symbol is: by the file of instruments, and by `calendar.segments` over it.
 
-    A file that can't be read says nothing here: a run that needs it refuses to begin.
+    Raises
+    ------
+    ConfigError, DataError
+        If the file can't be read, or contradicts itself about a symbol that the configuration names.
     """
     file = config.instruments.file
     own = config.calendar.product_rules()
@@ -39,9 +43,10 @@ def product_rules(config: Config) -> tuple[ProductRule, ...]:
         return own
     try:
         stat = file.stat()
-        said = _of_file(_Asked(config), (str(file), stat.st_mtime_ns, stat.st_size))
-    except (OSError, ConfigError, DataError):
-        return own
+    except OSError:
+        opened_instruments(config)  # which says what is wrong with it
+        raise
+    said = _of_file(_Asked(config), (str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino))
     return (*said, *own)
 
 
@@ -63,23 +68,25 @@ class _Asked:
 
 
 @lru_cache(maxsize=2)
-def _of_file(asked: _Asked, stamp: tuple[str, int, int]) -> tuple[ProductRule, ...]:
+def _of_file(asked: _Asked, stamp: tuple[str, int, int, int]) -> tuple[ProductRule, ...]:
     """Of a file as it is on disk, which takes a second where it is a vendor's of all contracts."""
     config = asked.config
     file = opened_instruments(config)
     assert file is not None
+    rows = file.instruments.rows
     underlyings = {future.underlying for future in config.futures.values()}
     named = set() if config.symbols == "all" else {*config.symbols, *config.paired.values()}
+    named |= {row.symbol for row in rows if row.underlying in underlyings}
     # Whoever may come while a run goes on is no contract, or one that the configuration names.
-    symbols = dict.fromkeys(
+    others = dict.fromkeys(
         row.symbol
-        for row in file.instruments.rows
-        if config.symbols == "all"
-        or row.underlying is None
-        or row.underlying in underlyings
-        or row.symbol in named
+        for row in rows
+        if row.symbol not in named and (config.symbols == "all" or row.underlying is None)
     )
-    said = file.instruments.products(symbols)
+    said = [*file.instruments.products(sorted(named))]
+    for symbol in others:
+        with suppress(DataError):  # two exchanges' shares of one name, that nobody may ever ask for
+            said += file.instruments.products((symbol,))
     if config.calendar.segments:
-        return said  # some may be named so that a pattern doesn't hold for them
+        return tuple(said)  # some may be named so that a pattern doesn't hold for them
     return tuple(rule for rule in said if rule.product != config.segment)

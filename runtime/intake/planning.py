@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from openbell.adapters.indicators import indicator_functions
 from openbell.adapters.scanners import Scan, scans_of
 from openbell.adapters.sources import FileIdentity, Source
-from openbell.errors import ConfigError, DataError
+from openbell.errors import ConfigError, DataError, InputError
 from openbell.market.calendar import coverage, timezone
 from openbell.market.days import (
     EPOCH,
@@ -28,6 +28,7 @@ from openbell.runtime.config import Config
 from openbell.runtime.intake.contracts import resolved
 from openbell.runtime.intake.held import Held
 from openbell.runtime.intake.hours import around, calendar_of
+from openbell.runtime.intake.instrumentsfile import product_rules
 from openbell.runtime.intake.loading import tried_again
 from openbell.runtime.intake.refusals import (
     notes_on,
@@ -327,7 +328,11 @@ def recorded_plan(
     ------
     ConfigError, CalendarError
     """
-    calendar = around(config, days[0].date, days[-1].date)
+    try:
+        said = product_rules(config)
+    except InputError:  # the file is gone: what it said of these days is kept with them
+        said = config.calendar.product_rules()
+    calendar = around(config, days[0].date, days[-1].date, said)
     trailing = trailing_settings(config, calendar.before, {})
     next_to = [day for day in calendar.days() if not days[0].date <= day.date <= days[-1].date]
     return Plan(

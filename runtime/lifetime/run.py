@@ -23,6 +23,7 @@ from openbell.errors import (
     CalendarError,
     ConfigError,
     DayFailed,
+    InputError,
     LeaseLost,
     OpenbellError,
     StoreError,
@@ -44,6 +45,7 @@ from openbell.runtime.intake.feeding import fed
 from openbell.runtime.intake.filling import Filler
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.hours import day_after
+from openbell.runtime.intake.instrumentsfile import product_rules
 from openbell.runtime.intake.planning import Plan, plan
 from openbell.runtime.intake.settings import data_options, settings
 from openbell.runtime.kernel.cells import ActorFailed
@@ -175,6 +177,8 @@ class DurableRun:
         """What the data has got too late for a day that has ended, in words."""
         """Where rows are pushed, if they are."""
         self.source, self.plan = self._opened()
+        self._products = product_rules(config)
+        """Which product each symbol is, by what was read last of the instruments."""
         self._info = self.source.info()
         self.journals = not self._info.lasting
         """Whether what is read is journaled, as no later process could ask for it."""
@@ -513,7 +517,11 @@ class DurableRun:
                 config = config.model_copy(
                     update={"calendar": config.calendar.model_copy(update=own)}
                 )
-        return day_after(config, day)
+        try:
+            self._products = product_rules(config)
+        except InputError as error:
+            logger.warning("the instruments stay as they were: {}", error)
+        return day_after(config, day, self._products)
 
     def _look_at_calendar(self) -> None:
         """Whether the calendar is written in another way by now: then the day's hours are looked up,

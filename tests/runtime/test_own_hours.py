@@ -16,6 +16,7 @@ from commands import Command
 from reference import Rules, Window, answer
 
 import openbell
+from openbell.errors import ConfigError, DataError
 from openbell.market.days import MINUTE_NS
 from openbell.runtime.config import config_from
 from openbell.runtime.intake.hours import calendar_for
@@ -171,7 +172,6 @@ def test_a_file_of_instruments_says_whose_hours_are_which_by_date(tmp_path: Path
     )
 
     days = calendar_for(config_from(made), DAYS[0], DAYS[-1]).days()
-    without = calendar_for(config_from({**made, "instruments": str(file) + "x"}), *DAYS[2:])
 
     names = [
         {of.product: of.symbols for of in day.products if of.product != "equity"} for day in days
@@ -183,7 +183,13 @@ def test_a_file_of_instruments_says_whose_hours_are_which_by_date(tmp_path: Path
         {"equity_fno": ("RELIANCE",), "futures": futures},
         {"futures": futures},
     ]
-    assert [day.products for day in without.days()] == [(), ()]
+    with pytest.raises(ConfigError, match=r"instruments.file: there is no file"):
+        calendar_for(config_from({**made, "instruments": str(file) + "x"}), *DAYS[2:])
+    file.write_text(file.read_text() + "RELIANCE,,,index,2026-08-04\n")
+    with pytest.raises(
+        DataError, match=r"segment of RELIANCE on 2026-08-04 is equity by row 5 and"
+    ):
+        calendar_for(config_from(made), *DAYS[2:])
 
 
 def test_bars_that_hours_cut_differently_are_refused(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date, time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from faults.crashing import wait_until
+from loguru import logger
 
 from openbell.adapters.stores import open_store
 from openbell.errors import ConfigError
@@ -20,6 +22,7 @@ from openbell.runtime.api import Runtime
 from openbell.runtime.config import config_from
 from openbell.runtime.lifetime.eras import eras_of
 from openbell.runtime.lifetime.replaying import replay_day
+from openbell.runtime.lifetime.run import DurableRun
 
 ZONE = "Asia/Kolkata"
 DAYS = [day.date for day in open_calendar("XNSE", date(2025, 8, 25), date(2025, 9, 3)).days()]
@@ -61,6 +64,17 @@ def config(folder: Path, text: str, **more: Any) -> dict[str, Any]:
         "store": {"url": f"sqlite:///{folder}/state.db"},
         **more,
     }
+
+
+@contextmanager
+def told(said: list[str]) -> Iterator[None]:
+    logger.enable("openbell")
+    sink = logger.add(lambda message: said.append(str(message)), level="WARNING")
+    try:
+        yield
+    finally:
+        logger.remove(sink)
+        logger.disable("openbell")
 
 
 def store_days(folder: Path, *days: date) -> None:
@@ -191,3 +205,30 @@ def test_a_live_run_goes_on_inside_a_day_with_a_newer_file(tmp_path: Path) -> No
     assert [replayed(keys, of) for of in (day, following)] == [None, None]
     with Runtime.from_config({**keys, "feed": {}}, str(recorded), durable=False) as runtime:
         assert paired(runtime.signals()) == found
+
+
+def test_hours_are_those_of_the_newest_file_that_can_be_read(tmp_path: Path) -> None:
+    def text(segment: str) -> str:
+        return f"symbol,underlying,expiry,segment\nF08,NIFTY,2026-08-25,{segment}\n"
+
+    days = {"start": "2026-08-05", "end": "2026-08-31"}
+    keys = fed(tmp_path, text("futures"), **days)
+    path = tmp_path / "instruments.csv"
+    said: list[str] = []
+    with Runtime.from_config(keys, durable=True) as runtime, told(said):
+        run = runtime._run
+        assert isinstance(run, DurableRun)
+
+        def products(day: int) -> list[str]:
+            following = run._day_after(date(2026, 8, day))
+            assert following is not None
+            return sorted(of.product for of in following.products)
+
+        assert products(5) == ["equity", "futures"]
+        path.write_text(text("equity_fno"))
+        assert products(6) == ["equity", "equity_fno"]
+        path.unlink()
+        assert products(7) == ["equity", "equity_fno"]
+    assert any(
+        "the instruments stay as they were: instruments.file: there is no" in of for of in said
+    )
