@@ -26,7 +26,7 @@ from openbell.market.bars import (
     Rows,
 )
 from openbell.market.days import Nanoseconds, TradingDay
-from openbell.market.products import own_hours
+from openbell.market.products import has_auctions, in_auctions, own_hours
 from openbell.market.results import NO_TIME
 from openbell.market.rules import NO_RULES, RowRules
 
@@ -135,7 +135,14 @@ def _usable(raw: RawRows, day: TradingDay, interval_ns: int | None) -> _Usable:
     inside = _inside(raw, day)
     s = len(raw.symbols)
     none = none_counted(s)
-    outside = none if inside.all() else np.bincount(raw.code[~inside], minlength=s)
+    outside, by_rule = none, tuple[tuple[str, NDArray[np.int64]], ...]()
+    if not inside.all():
+        code = raw.code[~inside]
+        outside = np.bincount(code, minlength=s)
+        if has_auctions(day):
+            some = in_auctions(day, raw.symbols, code, raw.ts[~inside])
+            if some.any():
+                by_rule = (("auction", np.bincount(code[some], minlength=s)),)
     slot = odd = None
     if interval_ns is None:
         usable = _usable_ticks(raw)
@@ -159,6 +166,7 @@ def _usable(raw: RawRows, day: TradingDay, interval_ns: int | None) -> _Usable:
             duplicates=none,
             bad_rows=np.bincount(raw.code[bad_at], minlength=s) if len(bad_at) else none,
             ohlc_outside=none,
+            by_rule=by_rule,
         ),
         bad=tuple(_bad_row(raw, int(i), interval_ns) for i in bad_at),
     )
@@ -223,7 +231,8 @@ def as_came(
     )
     counts = found.counts
     if left_out.any():
-        counts = replace(counts, rows=counts.rows + left_out, by_rule=(("partial", left_out),))
+        by_rule = (*counts.by_rule, ("partial", left_out))
+        counts = replace(counts, rows=counts.rows + left_out, by_rule=by_rule)
     return DayData(day=day, rows=rows, counts=counts, bad=found.bad)
 
 

@@ -359,7 +359,8 @@ class RowCounts:
     """Bars used although open or close lie outside [low, high]."""
     by_rule: tuple[tuple[str, NDArray[np.int64]], ...] = field(default=(), metadata=IF_SET)
     """What the rules of a feed did, by name where there is any: `partial` and `repeated` rows were not
-    used, `total_fell` were, as of size 0."""
+    used, `total_fell` were, as of size 0. And `auction`: rows outside the hours, counted there, that lie
+    in an auction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
-from typing import NewType
+from typing import Literal, NewType
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -56,6 +56,22 @@ class Segment:
     close_ns: int
 
 
+AuctionKind = Literal["auction_open", "auction_close"]
+
+
+@dataclass(frozen=True, slots=True)
+class Auction:
+    """A span outside of continuous trading in which one price is found for all orders."""
+
+    kind: AuctionKind
+    open_ns: int
+    close_ns: int
+    layer: str = ""
+    """As of a trading day."""
+    reason: str = ""
+    """What it is, and what of it is not known for sure."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProductHours:
     """The hours of some of a run's symbols, on a day on which not all have the same."""
@@ -69,6 +85,8 @@ class ProductHours:
     layer: str = ""
     """As of a trading day."""
     reason: str = ""
+    auctions: tuple[Auction, ...] = field(default=(), metadata={"written": "if set"})
+    """Its auctions; no part of the segments."""
 
     @property
     def open_ns(self) -> MarketTime:
@@ -97,6 +115,8 @@ class TradingDay:
     products: tuple[ProductHours, ...] = field(default=(), metadata={"written": "if set"})
     """Where symbols have different hours, each product's; the first has all symbols that no other
     names. The day's own segments are what they have together then. See `market.products`."""
+    auctions: tuple[Auction, ...] = field(default=(), metadata={"written": "if set"})
+    """Where all have the same hours, the auctions of the run's own product."""
 
     @property
     def open_ns(self) -> MarketTime:

@@ -20,6 +20,8 @@ import numpy as np
 from openbell.errors import CalendarError
 from openbell.market.days import (
     ONE_DAY,
+    Auction,
+    AuctionKind,
     Dates,
     Explanation,
     Segment,
@@ -56,6 +58,16 @@ class Era:
 
 
 @dataclass(frozen=True, slots=True)
+class AuctionRule:
+    """An auction of regular days, from a date on, until another of its kind."""
+
+    kind: AuctionKind
+    span: Span
+    since: date | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One layer over the library: what it says about single dates, and regular hours by era."""
 
@@ -67,6 +79,8 @@ class Layer:
     """Oldest first."""
     closed_weekdays: Mapping[int, str] = field(default_factory=dict)
     """Weekday (Monday is 0) → why it has no trading day of its own."""
+    auctions: tuple[AuctionRule, ...] = ()
+    """Oldest first."""
     of_another: bool = False
     """Whether it is laid over the hours of another product than the run's own, which may be closed
     by the time of an early close."""
@@ -93,6 +107,26 @@ class Layer:
             if d in dates:
                 segments = self._cut(dates[d], close, exchange, tz)
                 dates[d] = self._open(d, tz, segments, "early_close", "calendar.early_closes")
+        if self.auctions:
+            self._lay_auctions(dates, tz)
+
+    def _lay_auctions(self, dates: Dates, tz: str) -> None:
+        """Gives regular days their auctions; those of others are not known."""
+        for d, entry in dates.items():
+            if entry.day is None or entry.day.kind != "regular":
+                continue
+            rules = {
+                rule.kind: rule for rule in self.auctions if rule.since is None or rule.since <= d
+            }
+            found = []
+            for rule in rules.values():
+                (span,) = segments_of([rule.span], d, tz)
+                found.append(
+                    Auction(rule.kind, span.open_ns, span.close_ns, self.name, rule.reason)
+                )
+            if found:
+                day = replace(entry.day, auctions=tuple(found))
+                dates[d] = replace(entry, day=day)
 
     def _lay_eras(self, dates: Dates, tz: str) -> None:
         """Gives regular days their hours, and what the hours are changed by on unusual ones."""
@@ -328,6 +362,13 @@ def overlay_layer(name: str, text: bytes, calendar: str, segment: str) -> Layer:
             for spans, of in [_of_product(entry, segment)]
         ),
         closed_weekdays={entry["weekday"]: entry["reason"] for entry in entries("weekdays")},
+        auctions=tuple(
+            AuctionRule(
+                entry["kind"], parse_span(entry["hours"]), entry.get("from"), entry["reason"]
+            )
+            for entry in entries("auctions")
+            if segment in entry["products"]
+        ),
     )
 
 

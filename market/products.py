@@ -52,6 +52,7 @@ def together(main: str, by_product: dict[str, Explanation], named: dict[str, str
             tuple(sorted(text for text, product in named.items() if product == of)),
             found.layer,
             found.reason,
+            found.auctions,
         )
         for of, found in days.items()
         if found is not None
@@ -138,6 +139,27 @@ def of_symbol(explained: Explanation, symbol: str) -> Explanation:
         products=(replace(product, symbols=(symbol,)),),
     )
     return replace(explained, day=alone, layer=product.layer, reason=product.reason)
+
+
+def in_auctions(day: TradingDay, symbols: tuple[str, ...], code: Codes, ts: Nanoseconds) -> Mask:
+    """(n,) whether rows lie in an auction of their symbols."""
+    inside: Mask = np.zeros(len(ts), np.bool_)
+    if not day.products:
+        for auction in day.auctions:
+            inside |= (ts >= auction.open_ns) & (ts < auction.close_ns)
+        return inside
+    of = matched(_named(day), symbols)
+    main = day.products[0].product
+    names = np.array([main if name is None else name for name in of])
+    for product in day.products:
+        theirs = (names == product.product)[code]
+        for auction in product.auctions:
+            inside |= theirs & (ts >= auction.open_ns) & (ts < auction.close_ns)
+    return inside
+
+
+def has_auctions(day: TradingDay) -> bool:
+    return bool(day.auctions) or any(product.auctions for product in day.products)
 
 
 def fits(hours: Sequence[Segment], day: TradingDay, interval_ns: int) -> bool:

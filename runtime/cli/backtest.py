@@ -215,6 +215,8 @@ def print_backtest(account: Mapping[str, Any], out: Path | None) -> None:
     kinds.add_column()
     for key, meaning in _COUNTS.items():
         kinds.add_row(f"{rows[key]:,}", meaning)
+        if key == "outside_hours" and rows.get("auction"):
+            kinds.add_row(f"{rows['auction']:,}", "of them in an auction")
     if rows["late"]:
         kinds.add_row(f"{rows['late']:,}", "late")
     show(kinds)

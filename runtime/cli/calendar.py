@@ -15,7 +15,7 @@ from openbell.runtime.cli.words import hours_of, one_line
 
 if TYPE_CHECKING:
     from openbell.market.calendar import Calendar, Explanation
-    from openbell.market.days import Segment, TradingDay
+    from openbell.market.days import Auction, Segment, TradingDay
 
 
 def calendar(
@@ -36,6 +36,9 @@ def calendar(
         str | None,
         typer.Option(help="One symbol's own hours, by the configuration.", metavar="SYMBOL"),
     ] = None,
+    auctions: Annotated[
+        bool, typer.Option("--auctions", help="Auctions too, which are no part of the hours.")
+    ] = False,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
@@ -68,7 +71,7 @@ def calendar(
         for line in calendar_lines(opened, first, last, symbol):
             print(line)
     else:
-        print_calendar(opened, first, last, symbol)
+        print_calendar(opened, first, last, symbol, auctions=auctions)
 
 
 def calendar_lines(
@@ -89,6 +92,7 @@ def calendar_lines(
                 "kind": day.kind if day else "closed",
                 "layer": explained.layer,
                 "reason": explained.reason,
+                "auctions": _auctions(day, day.auctions) if day else [],
                 "segments": [
                     {
                         "segment": of.product,
@@ -97,6 +101,7 @@ def calendar_lines(
                         "minutes": minutes_of(of.segments),
                         "layer": of.layer,
                         "reason": of.reason,
+                        "auctions": _auctions(day, of.auctions),
                     }
                     for of in day.products
                 ]
@@ -106,7 +111,14 @@ def calendar_lines(
         )
 
 
-def print_calendar(calendar: Calendar, first: date, last: date, symbol: str | None = None) -> None:
+def print_calendar(
+    calendar: Calendar,
+    first: date,
+    last: date,
+    symbol: str | None = None,
+    *,
+    auctions: bool = False,
+) -> None:
     """Every date of a range: its hours, which layer they come from, and why."""
     from rich.console import Console
 
@@ -116,7 +128,14 @@ def print_calendar(calendar: Calendar, first: date, last: date, symbol: str | No
     of = "" if symbol is None else f", {symbol}"
     table = new_table(f"{calendar.exchange}{of}, times in {calendar.tz}")
     dates = list(_explained(calendar, first, last, symbol))
-    differ = any(explained.day is not None and explained.day.products for _, explained in dates)
+    days = [explained.day for _, explained in dates if explained.day is not None]
+    differ = any(day.products or (auctions and day.auctions) for day in days)
+
+    def add_auctions(day: TradingDay, of: Iterable[Auction]) -> None:
+        for auction in of if auctions else ():
+            hours = hours_of(day, auction.open_ns, auction.close_ns)
+            table.add_row("", auction.kind, hours, "", auction.layer, auction.reason)
+
     table.add_column("date", no_wrap=True)
     if differ:
         table.add_column("segment")
@@ -139,6 +158,8 @@ def print_calendar(calendar: Calendar, first: date, last: date, symbol: str | No
                 explained.layer,
                 explained.reason or (day.kind if day else ""),
             )
+            if day is not None:
+                add_auctions(day, day.auctions)
             continue
         for place, product in enumerate(day.products):
             table.add_row(
@@ -149,6 +170,7 @@ def print_calendar(calendar: Calendar, first: date, last: date, symbol: str | No
                 product.layer,
                 product.reason or day.kind,
             )
+            add_auctions(day, product.auctions)
     show(table)
 
 
@@ -161,6 +183,18 @@ def _explained(
         asked = first + timedelta(days=ahead)
         explained = calendar.explain(asked)
         yield asked, explained if symbol is None else of_symbol(explained, symbol)
+
+
+def _auctions(day: TradingDay, auctions: Iterable[Auction]) -> list[dict[str, str]]:
+    return [
+        {
+            "kind": of.kind,
+            "hours": hours_of(day, of.open_ns, of.close_ns),
+            "layer": of.layer,
+            "reason": of.reason,
+        }
+        for of in auctions
+    ]
 
 
 def _all_hours(day: TradingDay, segments: Iterable[Segment]) -> list[str]:

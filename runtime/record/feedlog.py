@@ -60,6 +60,8 @@ class Came:
     host_ns: MarketTime = EPOCH
     left_out: Sequence[tuple[int, int]] = ()
     """Symbols and how many of their bars were marked as partial, and so not used."""
+    auction: Sequence[tuple[int, int]] = ()
+    """Symbols and how many of their rows outside the hours lay in an auction."""
 
     def arrived(
         self, day: TradingDay, symbols: tuple[str, ...], interval_ns: int | None
@@ -96,6 +98,13 @@ class Came:
         left_out = np.zeros(s, np.int64)
         for code, count in self.left_out:
             left_out[code] = count
+        by_rule: list[tuple[str, NDArray[np.int64]]] = []
+        for name, counted in (("auction", self.auction), ("partial", self.left_out)):
+            if counted:
+                of = np.zeros(s, np.int64)
+                for code, count in counted:
+                    of[code] = count
+                by_rule.append((name, of))
         counts = RowCounts(
             rows=used + outside + bad_rows + left_out,
             outside_hours=outside,
@@ -103,7 +112,7 @@ class Came:
             duplicates=no_counts(s).duplicates,
             bad_rows=bad_rows,
             ohlc_outside=no_counts(s).ohlc_outside,
-            by_rule=(("partial", left_out),) if self.left_out else (),
+            by_rule=tuple(by_rule),
         )
         return Arrived(
             date=self.date,
@@ -134,6 +143,7 @@ def entry(of: date, came: Sequence[tuple[int, Arrived]]) -> JournalEntry:
             ts=np.concatenate([part.ts for part in rows]),
             columns=_columns(rows),
             left_out=[_counted(dict(arrived.counts.by_rule).get("partial")) for _, arrived in came],
+            auction=[_counted(dict(arrived.counts.by_rule).get("auction")) for _, arrived in came],
         ),
     )
 
@@ -227,10 +237,13 @@ class _Block:
     columns: dict[str, Prices]
     left_out: list[Any]
     """Not written where no rule left anything out."""
+    auction: list[Any]
+    """Not written where no row lay in an auction."""
 
 
 _BY_STEP = (
-    "steps", "positions", "dates", "read_on", "rows", "outside", "bad", "host_ns", "left_out"
+    "steps", "positions", "dates", "read_on", "rows", "outside", "bad", "host_ns", "left_out",
+    "auction",
 )  # fmt: skip
 
 
@@ -243,7 +256,7 @@ def column_or_none(columns: Mapping[str, Prices], name: str, count: int) -> Pric
 
 def _entry(of: date, block: _Block) -> JournalEntry:
     head: dict[str, Any] = {name: getattr(block, name) for name in _BY_STEP}
-    for name in ("host_ns", "left_out"):
+    for name in ("host_ns", "left_out", "auction"):
         if not any(head[name]):
             del head[name]
     head["code"] = split(block.code.astype("<i4"))
@@ -273,7 +286,8 @@ def _block(body: bytes) -> _Block:
         plain = unpacked(body[8:], int.from_bytes(body[:8], "big"), "zstd")
         head = msgpack.unpackb(plain, raw=False)
         head.setdefault("host_ns", [EPOCH] * len(head["rows"]))
-        head.setdefault("left_out", [()] * len(head["rows"]))
+        for name in ("left_out", "auction"):
+            head.setdefault(name, [()] * len(head["rows"]))
         code = whole(head["code"], "<i4")
         columns: dict[str, Prices] = {}
         if "instants" in head:
@@ -310,6 +324,7 @@ def _read(body: bytes) -> list[tuple[int, Came]]:
                     tuple(BadRow(*row) for row in block.bad[n]),
                     block.host_ns[n],
                     [(which, count) for which, count in block.left_out[n]],
+                    [(which, count) for which, count in block.auction[n]],
                 ),
             )
             for n, step in enumerate(block.steps)

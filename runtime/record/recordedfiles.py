@@ -195,10 +195,11 @@ def _marks_table(day: RecordedDay) -> pa.Table:
         lines["outside"].append(
             [{"symbol": day.about.symbols[of], "rows": n} for of, n in outside] or None
         )
-        left_out = () if came is None else came.left_out
-        lines["partial"].append(
-            [{"symbol": day.about.symbols[of], "rows": n} for of, n in left_out] or None
-        )
+        for name in ("partial", "auction"):
+            counted = () if came is None else came.left_out if name == "partial" else came.auction
+            lines[name].append(
+                [{"symbol": day.about.symbols[of], "rows": n} for of, n in counted] or None
+            )
         bad = () if came is None else came.bad
         lines["bad"].append([_bad(row) for row in bad] or None)
         lines["inputs"].append(None if plain else msgpack.packb(inputs, use_bin_type=True))

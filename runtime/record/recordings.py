@@ -76,6 +76,7 @@ MARKS_SCHEMA = pa.schema(
             ),
         ),
         pa.field("partial", pa.list_(pa.struct({"symbol": pa.string(), "rows": pa.int64()}))),
+        pa.field("auction", pa.list_(pa.struct({"symbol": pa.string(), "rows": pa.int64()}))),
         pa.field("inputs", pa.binary()),
         pa.field(
             "kept",
@@ -516,6 +517,7 @@ def _came(
         ),
         host_ns=MarketTime(line["host"] or EPOCH),
         left_out=[(place[item["symbol"]], item["rows"]) for item in line.get("partial") or ()],
+        auction=[(place[item["symbol"]], item["rows"]) for item in line.get("auction") or ()],
     )
 
 

@@ -17,7 +17,14 @@ from odd_configurations import TICK, odd_configuration, what_follows
 from reference import Row, Rules, Window
 from strategies import Case
 
-from openbell.market.days import MINUTE_NS, ProductHours, Segment, TradingDay, local_instant
+from openbell.market.days import (
+    MINUTE_NS,
+    Auction,
+    ProductHours,
+    Segment,
+    TradingDay,
+    local_instant,
+)
 from openbell.runtime.config import Config
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.settings import settings
@@ -273,10 +280,17 @@ def in_part(
         for s in day.segments
         if max(s.open_ns, begins) < min(s.close_ns, ends)
     )
-    products = (ProductHours("whole", day.segments), ProductHours("part", part, fewer))
+    closing = (Auction("auction_close", ends, day.close_ns),) if closes > 1 else ()
+    products = (
+        ProductHours("whole", day.segments),
+        ProductHours("part", part, fewer, auctions=closing),
+    )
     if opens % 2:  # the run's own segment is the shorter one
         others = tuple(symbol for symbol in symbols if symbol not in fewer)
-        products = (ProductHours("part", part), ProductHours("whole", day.segments, others))
+        products = (
+            ProductHours("part", part, auctions=closing),
+            ProductHours("whole", day.segments, others),
+        )
     return replace(day, products=products)
 
 

@@ -9,9 +9,10 @@ import pytest
 from trading import trading_day
 
 from openbell.errors import CalendarError
-from openbell.market.assembly import assemble, no_raw_rows
+from openbell.market.assembly import as_came, assemble, no_raw_rows
 from openbell.market.calendar import open_calendar
 from openbell.market.days import MINUTE_NS, ProductHours, TradingDay
+from openbell.market.hours import RegularHours, parse_span
 from openbell.market.products import fits, of_symbol, own_hours
 from openbell.market.segments import ProductRule, segment_of
 from openbell.market.windows import SessionSpec, Window, boundaries, holds, session_window
@@ -187,3 +188,59 @@ def test_hours_of_a_midday_break_of_some_are_theirs_alone() -> None:
 def test_an_unknown_product_of_a_symbol_is_named() -> None:
     with pytest.raises(CalendarError, match=r'segment "future" is unknown \(nearest: futures'):
         open_calendar("XNSE", SINCE, SINCE, segments=(ProductRule("A", "future"),))
+
+
+@pytest.mark.parametrize(
+    ("of", "on", "hours"),
+    [
+        ("equity", BEFORE, {"auction_open": "09:00-09:15"}),
+        ("equity_fno", BEFORE, {"auction_open": "09:00-09:15"}),
+        ("equity_fno", SINCE, {"auction_open": "09:00-09:15", "auction_close": "15:15-15:35"}),
+        ("futures", date(2025, 12, 5), {}),
+        ("futures", date(2025, 12, 8), {"auction_open": "09:00-09:15"}),
+        ("index", SINCE, {}),
+        ("equity", date(2026, 11, 8), {}),  # of a Muhurat evening none is known
+    ],
+)
+def test_auctions_are_of_products_and_dates(of: str, on: date, hours: dict[str, str]) -> None:
+    day = nse(on, of, rules=())
+
+    def wall(ns: int) -> str:
+        return f"{np.datetime64(ns + 330 * MINUTE_NS, 'ns')}"[11:16]
+
+    found = {a.kind: f"{wall(a.open_ns)}-{wall(a.close_ns)}" for a in day.auctions}
+    assert found == hours
+
+
+def test_what_is_not_known_of_an_auction_is_said() -> None:
+    before, since = (
+        nse(on, rules=()).auctions[0].reason for on in (date(2026, 9, 4), date(2026, 9, 7))
+    )
+
+    assert "confirmed" not in before
+    assert "to be confirmed" in since
+
+
+def test_rows_of_an_auction_are_outside_of_the_hours_and_counted_apart() -> None:
+    day = nse(SINCE)
+    at = [day.instant(time.fromisoformat(wall)) for wall in ("08:59", "09:07", "15:20", "15:36")]
+    ts = np.repeat(np.array(at, np.int64), 4)
+    code = np.tile(np.arange(4, dtype=np.int32), 4)
+    none = no_raw_rows(SYMBOLS, MINUTE_NS)
+    ones = np.ones(len(ts))
+    raw = type(none)("bars", SYMBOLS, code, ts, dict.fromkeys(none.columns, ones), none.locate)
+
+    data = assemble(raw, day, MINUTE_NS)
+    as_they_came = as_came(raw, day, MINUTE_NS)
+
+    for counts in (data.counts, as_they_came.counts):
+        assert counts.outside_hours.tolist() == [3, 2, 4, 3]
+        assert {name: of.tolist() for name, of in counts.by_rule} == {"auction": [0, 1, 2, 1]}
+
+
+def test_hours_of_ones_own_over_an_auction_make_it_trading() -> None:
+    span = parse_span("09:00-15:30")
+    (day,) = open_calendar("XNSE", BEFORE, BEFORE, hours=(RegularHours(span),)).days()
+
+    assert day.open_ns == day.instant(time(9))
+    assert day.auctions == ()

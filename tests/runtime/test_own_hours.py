@@ -154,6 +154,26 @@ def test_days_live_and_gone_on_with_after_a_stop_give_what_stored_ones_give(tmp_
     assert found == told(stored)
 
 
+def test_rows_of_auctions_are_counted_alike_from_a_feed_and_from_a_file() -> None:
+    rows = frame()
+    stored = openbell.backtest(config(data={"kind": "bars", "order": "arrival"}), rows)
+    live = config(
+        data={"kind": "bars", "order": "arrival"},
+        clock={"time": "feed"},
+        feed={"type": "push", "start": str(DAYS[0]), "end": str(DAYS[-1])},
+    )
+
+    with openbell.Runtime.from_config(live, durable=False) as runtime:
+        for start in range(0, len(rows), 700):
+            runtime.push_bars(rows.iloc[start : start + 700])
+        runtime.end_day(DAYS[-1])
+        runtime.wait()
+        counted = runtime.summary()["rows"]
+
+    assert counted == stored.summary["rows"]
+    assert 0 < counted["auction"] < counted["outside_hours"]
+
+
 def test_a_file_of_instruments_says_whose_hours_are_which_by_date(tmp_path: Path) -> None:
     file = tmp_path / "instruments.csv"
     file.write_text(
