@@ -90,6 +90,12 @@ def _boundaries(
         told.setdefault(segment.open_ns, []).append("trading goes on")
     for segment in day.segments[:-1]:
         told.setdefault(segment.close_ns, []).append("trading pauses")
+    for product in day.products:
+        for segment in product.segments:
+            if segment.open_ns > day.open_ns:
+                told.setdefault(segment.open_ns, []).append(f"{product.product} opens")
+            if segment.close_ns < day.close_ns:
+                told.setdefault(segment.close_ns, []).append(f"{product.product} closes")
     told.setdefault(day.close_ns, []).append("the close")
     return {at: ", ".join(words) for at, words in told.items()}
 

@@ -20,6 +20,7 @@ from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
 from openbell.market.history import minute_rows
 from openbell.market.indicators import IndicatorValues, indicator_values
 from openbell.market.levels import extended, levels, nothing_seen
+from openbell.market.products import own_hours
 from openbell.market.windows import NoWindow, Window, session_window
 from openbell.messages.control import Loaded
 from openbell.runtime.config import Config
@@ -115,12 +116,13 @@ def _day_table(planned: Plan, loaded: Loaded) -> pa.Table:
     for name in BAR_COLUMNS:
         columns[name] = _numbers(getattr(bars, name))
     windows = _windows(planned.settings, day)
-    columns["session_active"] = pa.array(np.ones(m * s, np.bool_))  # all lie inside the hours
+    own = own_hours(day, symbols)
+    active = np.ones((m, s), np.bool_) if own is None else own.slots(bars.ts)
+    columns["session_active"] = pa.array(active.reshape(-1))
     columns["active_sessions"] = of_minutes(_active(windows, bars))
-    hours = np.array([day.open_ns, day.close_ns])
-    opens, closes = _local(hours, day.tz, "%H:%M").to_pylist()
-    for name, instant in zip(HOURS, (opens, closes), strict=True):
-        columns[name] = pa.array([instant]).take(pa.array(np.zeros(m * s, np.int64)))
+    for name, instants in zip(HOURS, _open_and_close(day, symbols), strict=True):
+        of_symbol = pa.array(np.tile(np.arange(s), m))
+        columns[name] = _local(instants, day.tz, "%H:%M").take(of_symbol)
     columns["is_early_close"] = pa.array(np.full(m * s, day.kind == "early_close"))
     for name, window in windows.items():
         high, low = _known_levels(loaded, window, bars)
@@ -128,6 +130,15 @@ def _day_table(planned: Plan, loaded: Loaded) -> pa.Table:
     for indicator in _indicators(planned.settings, loaded, bars):
         columns[f"indicators.{indicator.name}"] = _numbers(_of_all(indicator, symbols, m))
     return pa.table(columns)
+
+
+def _open_and_close(day: TradingDay, symbols: tuple[str, ...]) -> tuple[Nanoseconds, Nanoseconds]:
+    """(s,) of each symbol's own hours."""
+    own = own_hours(day, symbols)
+    if own is None:
+        s = len(symbols)
+        return np.full(s, day.open_ns), np.full(s, day.close_ns)
+    return own.opens[0], own.last_closes
 
 
 def _windows(settings: Settings, day: TradingDay) -> dict[str, Window | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trading import trading_day
 
-from openbell.market.days import MINUTE_NS, SECOND_NS, MarketTime
+from openbell.market.days import MINUTE_NS, SECOND_NS, MarketTime, ProductHours, Segment
 from openbell.market.history import History, HistoryDay
+from openbell.market.products import OwnHours, own_hours
 from openbell.market.silence import (
     NEVER,
     Listening,
@@ -48,6 +50,7 @@ def listened(
     before: Sequence[int] | None = None,
     cuts: Iterable[int] = (),
     extra_looks: Sequence[float] = (),
+    own: OwnHours | None = None,
 ) -> tuple[Told, Listening]:
     """A day's rows as the day's actor hears them: batches, and a look whenever one is due.
 
@@ -55,7 +58,7 @@ def listened(
     """
     of = None if before is None else np.array(before, np.int64)
     listening = begun(symbols, of, DAY.open_ns)
-    listening, _ = judged(listening, rules, DAY, DAY.open_ns)
+    listening, _ = judged(listening, rules, DAY, DAY.open_ns, own)
     told: Told = []
 
     def looks(to: float) -> None:
@@ -74,7 +77,7 @@ def listened(
     def look(at: float) -> None:
         nonlocal listening, done
         done = at
-        listening, verdict = judged(listening, rules, DAY, instant(at))
+        listening, verdict = judged(listening, rules, DAY, instant(at), own)
         told.extend((round(at, 3), f"feed {stage}") for stage in verdict.stages)
         told.extend((round(at, 3), f"symbol {code}") for code in verdict.symbols.tolist())
 
@@ -88,7 +91,7 @@ def listened(
         code = np.array([row[1] for row in piece], np.int32)
         ts = np.array([instant(row[2]) for row in piece], np.int64)
         host = instant(piece[0][0])
-        listening, back, feed_is_back = heard(listening, rules, DAY, code, ts, host)
+        listening, back, feed_is_back = heard(listening, rules, DAY, code, ts, host, own)
         told.extend((piece[0][0], f"back {code}") for code in back.tolist())
         if feed_is_back:
             told.append((piece[0][0], "feed back"))
@@ -137,6 +140,47 @@ def test_nobody_is_called_silent_while_there_is_no_trading(came: list[Came]) -> 
     for at, what in told:
         if "back" not in what:
             assert at < 2.5 * 3600 or 3.5 * 3600 + 15 <= at < 6.5 * 3600, (at, what)
+
+
+def own(*hours: tuple[float, float]) -> OwnHours | None:
+    """Symbols' hours, in seconds after the open."""
+    products = tuple(
+        ProductHours(str(n), (Segment(instant(opens), instant(closes)),), (f"S{n}",))
+        for n, (opens, closes) in enumerate(hours)
+    )
+    day = replace(DAY, products=(ProductHours("others", DAY.segments), *products))
+    return own_hours(day, tuple(f"S{n}" for n in range(len(hours))))
+
+
+@given(came=streams(), cuts=st.sets(st.integers(0, 300), max_size=10))
+def test_nobody_is_called_silent_outside_of_its_own_hours(came: list[Came], cuts: set[int]) -> None:
+    hours = ((0.0, 3600.0), (1800.0, 9000.0))
+    inside = [row for row in came if row[1] < 2 and hours[row[1]][0] <= row[0] < hours[row[1]][1]]
+
+    told, of_whole = listened(inside, until=20_000, own=own(*hours))
+    cut, of_cut = listened(inside, until=20_000, own=own(*hours), cuts=cuts)
+
+    assert sorted(told) == sorted(cut)
+    assert all(
+        np.array_equal(value, getattr(of_cut, name)) for name, value in vars(of_whole).items()
+    )
+    for at, what in told:
+        if what.startswith("symbol"):
+            opens, closes = hours[int(what[-1])]
+            assert opens + 60 <= at < closes, (at, what)
+        if what.startswith("feed") and what != "feed back":
+            assert at < 9000, (at, what)
+
+
+def test_a_feed_is_no_livelier_than_those_whose_hours_go_on() -> None:
+    lively, quiet = every(1, 0, 0, 3600), every(100, 1, 50, 9000)
+    of = ((0.0, 3600.0), (0.0, 9000.0))
+
+    told, _ = listened([*lively, *quiet], until=9000, own=own(*of))
+    without, _ = listened([*lively, *quiet], until=9000)
+
+    assert told == []
+    assert "feed suspect" in {what for _, what in without}
 
 
 @given(came=streams())
