@@ -30,7 +30,7 @@ from openbell.market.layers import (
 )
 from openbell.market.libraries import Library, nearest
 from openbell.market.products import together
-from openbell.market.segments import ProductRule, rules_on
+from openbell.market.segments import PRODUCTS, ProductRule, rules_on
 
 __all__ = [
     "SEGMENTS",
@@ -42,7 +42,7 @@ __all__ = [
     "timezone",
 ]
 
-SEGMENTS = ("equity", "equity_fno", "index", "futures")
+SEGMENTS = PRODUCTS
 """Products whose hours may differ; they do at NSE, since 2026-08-03."""
 
 _EVES = timedelta(days=15)
@@ -242,18 +242,27 @@ def open_calendar(
                 f"{exchange}: no calendar for {d}: {library.source} covers {library.first} to "
                 f"{library.last}; choose dates inside, or upgrade the library"
             )
-    config = config_layer(special_sessions, closures, early_closes, hours)
-    version = ""
-    if (overlay := overlay_of(library.name)) is None:
-        return Calendar(exchange, library, [config], first, last, version)
-    text = overlay_text(overlay)
-    version = digest(text)
-    main = [overlay_layer(overlay, text, library.name, segment), config]
-    layers = {
-        of: [overlay_layer(overlay, text, library.name, of), replace(config, of_another=True)]
-        for of in others
-    }
-    return Calendar(exchange, library, main, first, last, version, layers, segments, segment)
+    overlay = overlay_of(library.name)
+    text = b"" if overlay is None else overlay_text(overlay)
+
+    def layers(of: str) -> list[Layer]:
+        own = config_layer(special_sessions, closures, early_closes, hours, of)
+        config = replace(own, of_another=of != segment)
+        if overlay is None:
+            return [config]
+        return [overlay_layer(overlay, text, library.name, of), config]
+
+    return Calendar(
+        exchange,
+        library,
+        layers(segment),
+        first,
+        last,
+        "" if overlay is None else digest(text),
+        {of: layers(of) for of in others},
+        segments,
+        segment,
+    )
 
 
 def coverage(exchange: str) -> tuple[date, date]:

@@ -46,6 +46,8 @@ class RegularHours:
     evening: Eve = "date"
     """What an evening before is: that of the `date` before (Sunday's is Monday's), or that of the
     `trading_day` before (Friday's is Monday's, and there is none on the eve of a holiday)."""
+    product: str | None = None
+    """Whose hours, where products have different ones; None: of all that have none of their own."""
 
     @property
     def spans(self) -> tuple[Span, ...]:

@@ -257,8 +257,9 @@ def config_layer(
     closures: Collection[date],
     early_closes: Mapping[date, time],
     hours: Sequence[RegularHours],
+    product: str,
 ) -> Layer:
-    """The layer of the user's `calendar:` keys.
+    """The layer of the user's `calendar:` keys, as far as it is about a product.
 
     Raises
     ------
@@ -270,6 +271,8 @@ def config_layer(
         "calendar.closures": set(closures),
         "calendar.early_closes": set(early_closes),
     }
+    of_product = [entry for entry in hours if entry.product == product]
+    theirs = of_product or [entry for entry in hours if entry.product is None]
     named: dict[date, str] = {}
     for key, dates in keys.items():
         for d in dates:
@@ -289,7 +292,7 @@ def config_layer(
         early_closes=dict(early_closes),
         eras=tuple(
             Era(entry, "calendar.hours" + (f" since {entry.since}" if entry.since else ""))
-            for entry in hours
+            for entry in theirs
         ),
     )
 

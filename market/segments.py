@@ -11,6 +11,9 @@ from datetime import date
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+PRODUCTS = ("equity", "equity_fno", "index", "futures")
+"""Whose hours may differ; they do at NSE, since 2026-08-03."""
+
 _WILD = frozenset("*?[")
 
 

@@ -35,7 +35,7 @@ from openbell.market.exchanges import canonical
 from openbell.market.hours import RegularHours
 from openbell.market.hours import Span as TradingSpan
 from openbell.market.results import KINDS, Kind
-from openbell.market.segments import ProductRule
+from openbell.market.segments import PRODUCTS, ProductRule
 from openbell.runtime.config import values
 from openbell.runtime.config.pace import Pace, replay_at
 from openbell.runtime.config.values import Buffer, Duration, Rearm, Retest, SessionTime, Size
@@ -290,6 +290,7 @@ _hours_schema = {
         "hours": {"type": "string"},
         "breaks": _strings,
         "evening": {"enum": ["date", "trading_day"]},
+        "segment": {"enum": list(PRODUCTS)},
     },
     "required": ["hours"],
     "additionalProperties": False,

@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 
 from openbell.market.hours import Eve, RegularHours, Span, parse_breaks, parse_span, written_break
 from openbell.market.instruments import Roll
+from openbell.market.segments import PRODUCTS
 
 Unit = Literal["ns", "us", "ms", "s", "m", "h", "d"]
 
@@ -479,9 +480,11 @@ def parse_regular_hours(given: Any) -> tuple[RegularHours, ...]:
     if not isinstance(entries, list | tuple) or not entries:
         raise ValueError(_HOURS_WANTED)
     parsed = tuple(_regular_hours(entry) for entry in entries)
-    for before, after in pairwise(parsed):
-        if after.since is None or (before.since is not None and after.since <= before.since):
-            raise ValueError("write each entry's from after the one before")
+    for product in {hours.product for hours in parsed}:
+        theirs = [hours for hours in parsed if hours.product == product]
+        for before, after in pairwise(theirs):
+            if after.since is None or (before.since is not None and after.since <= before.since):
+                raise ValueError("write each entry's from after the one before")
     return parsed
 
 
@@ -491,7 +494,7 @@ def _regular_hours(given: Any) -> RegularHours:
     entry = {"hours": given} if isinstance(given, str) else given
     if not isinstance(entry, Mapping) or not isinstance(entry.get("hours"), str):
         raise ValueError(_HOURS_WANTED)  # noqa: TRY004 pydantic reports ValueErrors only
-    keys = ("from", "hours", "breaks", "evening")
+    keys = ("from", "hours", "breaks", "evening", "segment")
     if unknown := sorted(str(key) for key in entry if key not in keys):
         raise ValueError(f"{unknown[0]} is not a key of it; use {', '.join(keys)}")
     span = _span(entry["hours"], _HOURS_WANTED)
@@ -509,7 +512,12 @@ def _regular_hours(given: Any) -> RegularHours:
         raise ValueError(f"evening is {json.dumps(evening)}; write date or trading_day")
     since = entry.get("from")
     eve: Eve = "trading_day" if evening == "trading_day" else "date"
-    hours = RegularHours(span, breaks, None if since is None else parse_date(since), eve)
+    product = entry.get("segment")
+    if product is not None and product not in PRODUCTS:
+        raise ValueError(
+            f"segment is {json.dumps(product, default=str)}; write one of {', '.join(PRODUCTS)}"
+        )
+    hours = RegularHours(span, breaks, None if since is None else parse_date(since), eve, product)
     if evening == "trading_day" and all(opens < 0 for opens, _ in hours.spans):
         raise ValueError(
             "evening: trading_day needs a break between the evening and the morning, e.g. "
@@ -534,6 +542,7 @@ def _written_hours(hours: RegularHours) -> object:
         "hours": text,
         **({"breaks": [written_break(pause) for pause in hours.breaks]} if hours.breaks else {}),
         **({} if hours.evening == "date" else {"evening": hours.evening}),
+        **({} if hours.product is None else {"segment": hours.product}),
     }
 
 

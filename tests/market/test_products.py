@@ -244,3 +244,28 @@ def test_hours_of_ones_own_over_an_auction_make_it_trading() -> None:
 
     assert day.open_ns == day.instant(time(9))
     assert day.auctions == ()
+
+
+def test_products_of_any_exchange_may_be_given_hours() -> None:
+    on = date(2024, 7, 2)
+    hours = (RegularHours(parse_span("18:00-17:00"), product="futures"),)
+    calendar = open_calendar(
+        "XNYS", on, date(2024, 7, 3), hours=hours, segments=(ProductRule("ES*", "futures"),)
+    )
+    day, early = calendar.days()
+
+    own = own_hours(day, ("AAPL", "ESU4"))
+
+    assert own is not None
+    assert own.minutes.tolist() == [390, 23 * 60]
+    assert (day.open_ns, day.close_ns) == (
+        day.instant(time(18)) - 24 * 60 * MINUTE_NS,
+        day.instant(time(17)),
+    )
+    assert [f"{of.product} {of.layer}" for of in day.products] == [
+        "equity exchange_calendars XNYS",
+        "futures config",
+    ]
+    # A session relative to the close of an early day goes by the shares, though futures trade on.
+    assert early.main[-1].close_ns == early.instant(time(13))
+    assert early.close_ns == early.instant(time(14))

@@ -20,6 +20,7 @@ from openbell.errors import ConfigError, DataError
 from openbell.market.days import MINUTE_NS
 from openbell.runtime.config import config_from
 from openbell.runtime.intake.hours import calendar_for
+from openbell.runtime.results.exporting import export_csv
 
 DAYS = (date(2026, 7, 30), date(2026, 7, 31), date(2026, 8, 3), date(2026, 8, 4))
 
@@ -253,3 +254,26 @@ def test_the_calendar_shows_each_products_hours_and_one_symbols(
         "futures",
         "index",
     ]
+
+
+def test_an_export_has_each_symbols_own_hours(tmp_path: Path) -> None:
+    frame().to_parquet(tmp_path / "minutes.parquet")
+    data = {"path": str(tmp_path / "minutes.parquet"), "kind": "bars", "interval": "1m"}
+    day = {"start": str(DAYS[2]), "end": str(DAYS[2])}
+    export_csv(config_from(config(data=data, backtest=day)), tmp_path / "out.csv")
+
+    rows = pd.read_csv(tmp_path / "out.csv")
+    active = rows[rows["session_active"]].groupby("symbol")["local"]
+    assert {s: (len(of), of.max()[-5:]) for s, of in active} == {
+        "NIFTY": (375, "15:29"),
+        "NIFTY26AUGFUT": (385, "15:39"),
+        "RELIANCE": (360, "15:14"),
+        "SMALLCO": (375, "15:29"),
+    }
+    assert not rows[~rows["session_active"]]["close"].notna().any()
+    assert rows.groupby("symbol")["trading_hours_close"].unique().str[0].to_dict() == {
+        "NIFTY": "15:30",
+        "NIFTY26AUGFUT": "15:40",
+        "RELIANCE": "15:15",
+        "SMALLCO": "15:30",
+    }

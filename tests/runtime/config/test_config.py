@@ -861,12 +861,14 @@ REFUSED = r"""
     calendar.hours is "9-17"; write e.g. "04:00-20:00", "18:00-17:00" for a day that opens on the evening before, or [{from: 2024-01-01, hours: "09:00-15:30", breaks: ["12:00-13:00"]}]
 {"calendar": {"hours": [{"hours": "09:00-15:30", "breaks": ["16:00-17:00"]}]}}
     calendar.hours is [{"hours": "09:00-15:30", "breaks": ["16:00-17:00"]}]; breaks is ["16:00-17:00"]; write spans inside 09:00-15:30, in time order, e.g. ["12:00-13:00"]
+{"calendar": {"hours": {"hours": "09:00-15:30", "segment": "future"}}}
+    calendar.hours is {"hours": "09:00-15:30", "segment": "future"}; segment is "future"; write one of equity, equity_fno, index, futures
 {"calendar": {"hours": ["09:00-15:30", "09:00-17:00"]}}
     calendar.hours is ["09:00-15:30", "09:00-17:00"]; write each entry's from after the one before
 {"calendar": {"hours": {"hours": "21:00-15:00", "evening": "trading_day"}}}
     calendar.hours is {"hours": "21:00-15:00", "evening": "trading_day"}; evening: trading_day needs a break between the evening and the morning, e.g. {hours: "21:00-15:00", breaks: ["02:30-09:00"], evening: trading_day}
 {"calendar": {"hours": {"hours": "09:00-15:30", "until": "2024-01-01"}}}
-    calendar.hours is {"hours": "09:00-15:30", "until": "2024-01-01"}; until is not a key of it; use from, hours, breaks, evening
+    calendar.hours is {"hours": "09:00-15:30", "until": "2024-01-01"}; until is not a key of it; use from, hours, breaks, evening, segment
 {"calendar": {"special_sessions": {"2024-11-01": ["10:00-11:00", "09:00-09:30"]}}}
     calendar.special_sessions.2024-11-01 is ["10:00-11:00", "09:00-09:30"]; write each span's open before its close, spans in time order
 {"calendar": {"early_closes": {"3 July": "13:00"}}}
