@@ -43,6 +43,7 @@ _MODULES = (
     "market.windows",
     "messages.control",
     "messages.data",
+    "messages.insertion",
     "messages.scan",
     "messages.session",
     "messages.signal",
