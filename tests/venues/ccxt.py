@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -138,6 +139,16 @@ def kline(name: str, at: int, *values: float, closed: bool) -> str:
     return json.dumps({"e": "kline", "E": at + 5, "s": name, "k": k})
 
 
+def client_of(url: str, http: str) -> dict[str, Any]:
+    """What ccxt's exchange is made with, to be here and not at Binance."""
+    return {
+        "urls": {"api": {"ws": {"spot": f"{url}/stream"}, "public": http}},
+        "options": {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False},
+        "enableRateLimit": False,
+        "timeout_on_exit": 0,
+    }
+
+
 def feed(
     url: str,
     kind: str = "ticks",
@@ -146,14 +157,7 @@ def feed(
     **options: Any,
 ) -> Feed:
     ticks = kind == "ticks"
-    client = {
-        "urls": {
-            "api": {"ws": {"spot": f"{url}/stream"}, "public": http or HTTP},
-        },
-        "options": {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False},
-        "enableRateLimit": False,
-        "timeout_on_exit": 0,
-    }
+    client = client_of(url, http or HTTP)
     given = {"exchange": "binance", "pause_max": "300ms", "client": client, **options}
     return open_feed(
         "ccxt",
@@ -199,3 +203,21 @@ CANDLES = Case(
 )
 
 CASES = (TRADES, CANDLES)
+
+# A run of openbell's own.
+
+RUN_SECRETS: dict[str, str] = {}
+
+
+def run_case(swings: Callable[..., list[Row]]) -> tuple[Case, dict[str, Any]]:
+    return replace(TRADES, rows=swings(NAMES, AT // 1000)), {
+        "exchange": "24/7",
+        "symbols": list(NAMES),
+        "sessions": [{"name": "Open", "start": "13:30", "end": "13:34"}],
+        "data": {"kind": "ticks"},
+        "feed": {"options": {"exchange": "binance"}},
+    }
+
+
+def addressed(url: str) -> dict[str, Any]:
+    return {"client": client_of(url, HTTP)}

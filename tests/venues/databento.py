@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dbn_files
@@ -152,3 +153,22 @@ BARS = Case(
 )
 
 CASES = (TICKS, BARS)
+
+# A run of openbell's own.
+
+RUN_SECRETS = {"KEY": KEY}
+
+
+def run_case(swings: Callable[..., list[Row]]) -> tuple[Case, dict[str, Any]]:
+    names = ("AAPL", "MSFT")
+    return replace(TICKS, rows=swings(names, AT // 10**9)), {
+        "exchange": "XNYS",
+        "symbols": list(names),
+        "sessions": [{"name": "Open", "start": "09:30", "end": "09:34"}],
+        "data": {"kind": "ticks"},
+        "feed": {"options": {"key": "${KEY}", "dataset": dbn_files.DATASET}},
+    }
+
+
+def addressed(url: str) -> dict[str, Any]:
+    return {"gateway": url.rpartition("/")[2]}

@@ -7,7 +7,8 @@ https://ibkrcampus.com/campus/ibkr-api-page/twsapi-doc; ib_async is who reads it
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -190,3 +191,23 @@ MINUTES = Case(
 )
 
 CASES = (TRADES, BARS, MINUTES)
+
+# A run of openbell's own.
+
+RUN_SECRETS: dict[str, str] = {}
+
+
+def run_case(swings: Callable[..., list[Row]]) -> tuple[Case, dict[str, Any]]:
+    names = ("AAPL", "MSFT")
+    return replace(TRADES, rows=swings(names, AT)), {
+        "exchange": "XNYS",
+        "symbols": list(names),
+        "sessions": [{"name": "Open", "start": "09:30", "end": "09:34"}],
+        "data": {"kind": "ticks"},
+        "feed": {"options": {}},
+    }
+
+
+def addressed(url: str) -> dict[str, Any]:
+    host, _, port = url.rpartition("/")[2].partition(":")
+    return {"host": host, "port": int(port)}

@@ -6,7 +6,8 @@ Written from https://docs.openalgo.in (WebSockets) and from what the proxy is se
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from venues.venue import Case, Message, Refused, Row
@@ -18,6 +19,8 @@ from openbell.adapters.feeds import Feed, FeedOptions, open_feed
 KEY = "0123456789abcdef0123456789abcdef"
 AT = 1_719_840_600_000_000_000
 SECOND = 10**9
+OPEN = 1_719_805_500
+"""Of NSE on the same day, in seconds."""
 
 
 class Wire:
@@ -131,3 +134,25 @@ CASE = Case(
 )
 
 CASES = (CASE,)
+
+# A run of openbell's own.
+
+RUN_SECRETS = {"KEY": KEY}
+
+
+def run_case(swings: Callable[..., list[Row]]) -> tuple[Case, dict[str, Any]]:
+    names = ("INFY", "TCS")
+    return replace(CASE, rows=swings(names, OPEN, total=True)), {
+        "exchange": "XNSE",
+        "symbols": list(names),
+        "sessions": [{"name": "Open", "start": "09:15", "end": "09:19"}],
+        "data": {"kind": "ticks"},
+        "feed": {
+            "size_is": "day_total",
+            "options": {"api_key": "${KEY}", "exchange": "NSE", "stamps": "ltt"},
+        },
+    }
+
+
+def addressed(url: str) -> dict[str, Any]:
+    return {"url": url}

@@ -10,9 +10,10 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def bars() -> list[Row]:
     return rows
 
 
+def swings(names: Sequence[str], at: int, *, total: bool = False) -> list[Row]:
+    """Half an hour of ticks of two symbols that swing, a tick each five seconds."""
+    rows: list[Row] = []
+    for n in range(0, 1800, 5):
+        for place, name in enumerate(names):
+            price = round(100.0 * (place + 1) + 2 * math.sin(n / 90 + place), 2)
+            rows.append((name, (at + n) * 10**9, price, float(n * 10 + 1) if total else 3.0))
+    return rows
+
+
 CASES: dict[str, tuple[Case, dict[str, Any]]] = {
     "kite": (
         replace(kite.CASE, rows=ticks()),
@@ -79,13 +90,25 @@ CASES: dict[str, tuple[Case, dict[str, Any]]] = {
         },
     ),
 }
-for _, given in CASES.values():
-    given["breakout"] = {"rearm": {"inside_bars": 1, "max": 50}}
-
-SECRETS = {
+SECRETS: dict[str, dict[str, str]] = {
     "kite": {"KEY": kite.KEY, "SECRET": kite.TOKEN},
     "alpaca": {"KEY": alpaca.KEY, "SECRET": alpaca.SECRET},
 }
+
+ADDRESSED: dict[str, Callable[[str], dict[str, Any]]] = {}
+"""Options with which a vendor's feed connects to an address, where it is not called `url`."""
+
+
+for _vendor in ("databento", "ccxt", "ib", "openalgo"):
+    try:
+        _of = import_module(f"venues.{_vendor}")
+    except pytest.skip.Exception:  # as its own tests say
+        continue
+    CASES[_vendor] = _of.run_case(swings)
+    SECRETS[_vendor] = _of.RUN_SECRETS
+    ADDRESSED[_vendor] = _of.addressed
+for _, given in CASES.values():
+    given["breakout"] = {"rearm": {"inside_bars": 1, "max": 50}}
 
 
 def openbell(folder: Path, *arguments: str, env: dict[str, str]) -> str:
@@ -130,7 +153,8 @@ def test_a_run_that_is_killed_has_the_signals_of_a_backtest_of_the_same_rows(
 
     with opened(case, script) as (_, url):
         feed = {"type": vendor, "start": "2024-07-01", "end": "2024-07-01", **given["feed"]}
-        feed["options"] = {**feed["options"], "url": url}
+        at = ADDRESSED[vendor](url) if vendor in ADDRESSED else {"url": url}
+        feed["options"] = {**feed["options"], **at}
         made = {
             **given,
             "feed": feed,
