@@ -30,8 +30,6 @@ from openbell.messages.time import Reached
 
 NAME = "keeper"
 
-SCANS = ("scan.done", "scan.skipped")
-
 M = TypeVar("M", bound=Message)
 
 
@@ -94,6 +92,12 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return replace(state, gathered=(*state.gathered, message)), ()
 
 
+def _is_of_scans(told: Noticed) -> bool:
+    """Whether it is what a scan came to, or what became of a symbol that one has asked for."""
+    asked = told.kind.startswith("symbol.") and str(told.facts.get("by", "")).startswith("scan:")
+    return told.kind.startswith("scan.") or asked
+
+
 def _document(settings: Settings, spec: SessionSpec, opened: DayOpened) -> SessionDocument:
     return SessionDocument(
         exchange=settings.exchange,
@@ -145,7 +149,7 @@ def _committed(settings: Settings, state: State, step: int) -> tuple[State, Effe
         opened=opened,
         register=inserted.symbols if inserted is not None else (),
         closed=closed.date if closed else None,
-        scans=tuple(m for m in said if isinstance(m, Noticed) and m.kind in SCANS),
+        scans=tuple(m for m in said if isinstance(m, Noticed) and _is_of_scans(m)),
     )
     return State(commit.number, tuple(documents.values()), (), awaits_rows), (commit,)
 

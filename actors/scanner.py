@@ -36,7 +36,7 @@ from openbell.messages.base import Message
 from openbell.messages.control import AddSymbols
 from openbell.messages.data import Batch, HistoryReady
 from openbell.messages.insertion import Inserted, LevelsAdded, SymbolsRemoved
-from openbell.messages.scan import ScanDue, ScanResult
+from openbell.messages.scan import ADDED, ScanDue, ScanResult, request_for
 from openbell.messages.session import (
     AwaitLoad,
     DayCleared,
@@ -51,9 +51,6 @@ ROWS_WAIT_MAX = 20_000
 """So many rows one after another are added to the day's bars together."""
 
 PIECES_MAX = 1_000
-
-ADDED = "asked for: see what became of it under events"
-"""Of a symbol that the run did not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +239,10 @@ def _answered(settings: Settings, state: State, result: ScanResult) -> tuple[Sta
         return state, (Publish(told),)
     became = tuple(_became(settings, state, spec, result))
     said = [Publish(_done(spec, result, at_ns, became))]
-    asked = tuple(of for of, what in zip(result.symbols, became, strict=True) if what == ADDED)
-    if asked:
-        by = result.token
-        request = f"{by} {result.date}"
-        said.append(Publish(AddSymbols(symbols=asked, by=by, request=request)))
+    for symbol, what in zip(result.symbols, became, strict=True):
+        if what == ADDED:  # each by itself: one that can't be had does not keep others out
+            request = request_for(result.token, result.date, symbol)
+            said.append(Publish(AddSymbols(symbols=(symbol,), by=result.token, request=request)))
     return state, tuple(said)
 
 

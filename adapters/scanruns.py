@@ -13,6 +13,7 @@ import orjson
 from openbell.adapters.jsonlines import format_instants
 from openbell.adapters.tables import day_signals, signal_ids
 from openbell.market.results import SignalBatch
+from openbell.messages.scan import ADDED, request_for, token
 from openbell.messages.session import Noticed
 
 DONE, SKIPPED = "scan.done", "scan.skipped"
@@ -65,8 +66,21 @@ class ScanRun:
         return fields
 
 
-def scan_run(day: date, at_ns: int, facts: Mapping[str, Any], signals: Iterable[After]) -> ScanRun:
-    """A run of a scan from the facts of its event, with the signals of its day."""
+def scan_run(
+    day: date,
+    at_ns: int,
+    facts: Mapping[str, Any],
+    signals: Iterable[After],
+    came: Mapping[str, str] = {},
+) -> ScanRun:
+    """A run of a scan from the facts of its event, with the signals of its day.
+
+    Parameters
+    ----------
+    came : mapping
+        What became of requests for symbols, by their names.
+    """
+    by = token(facts["scan"], facts["at"])
     before_open = facts["at"] == "pre"
     after: dict[str, list[str]] = {}
     for of in sorted(signals, key=lambda of: (of.known_at_ns, of.id)):
@@ -81,16 +95,33 @@ def scan_run(day: date, at_ns: int, facts: Mapping[str, Any], signals: Iterable[
         then=facts["then"],
         skipped=facts.get("reason"),
         found=tuple(
-            ScanFound(symbol, float(score), reason, became, tuple(after.get(symbol, ())))
+            ScanFound(
+                symbol,
+                float(score),
+                reason,
+                came.get(request_for(by, day, symbol), became) if became == ADDED else became,
+                tuple(after.get(symbol, ())),
+            )
             for symbol, score, reason, became in facts.get("found") or ()
         ),
     )
 
 
+def came_of(kind: str, why: str, facts: Mapping[str, Any]) -> tuple[str, str]:
+    """A request for symbols, and what became of it, from its event."""
+    became = "added" if kind == "symbol.added" else f"refused: {why}"
+    return str(facts["request"]), became
+
+
 def day_scans(told: Sequence[Noticed], batches: Sequence[SignalBatch]) -> list[ScanRun]:
     """A day's scans, in their order."""
     signals = _after(batches) if told else []
-    return [scan_run(of.date, of.at_ns, of.facts, signals) for of in told if of.date is not None]
+    came = dict(came_of(of.kind, of.why, of.facts) for of in told if "request" in of.facts)
+    return [
+        scan_run(of.date, of.at_ns, of.facts, signals, came)
+        for of in told
+        if of.date is not None and of.kind in (DONE, SKIPPED)
+    ]
 
 
 def scan_lines(told: Sequence[Noticed], batches: Sequence[SignalBatch]) -> bytes:

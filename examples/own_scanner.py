@@ -15,7 +15,7 @@ import openbell
 from openbell.market.scans import Found, Lookback, ScanView, chosen, scanner
 
 
-@scanner(lookback=Lookback("5d"), options={"min_score": 0.25, "top": 5})
+@scanner(lookback=Lookback("5d"), options={"min_score": 0.1, "top": 5})
 def thrust(view: ScanView) -> list[Found]:
     """Today's range so far as a share of the average range of the days before."""
     ranges = [view.of_past(day.high - day.low) for day in view.history.days]

@@ -8,6 +8,14 @@ from openbell.market.days import EPOCH, MarketTime
 from openbell.messages.base import Message
 from openbell.messages.control import Input
 
+ADDED = "asked for"
+"""What became of a symbol that the run did not have, as long as it has not come."""
+
+
+def request_for(token: str, day: date, symbol: str) -> str:
+    """What the request is called by which a scan has a symbol added."""
+    return f"{token} {day} {symbol}"
+
 
 def token(scan: str, label: str) -> str:
     return f"scan:{scan}:{label}"

@@ -51,7 +51,7 @@ from openbell.messages.control import (
     StepOnce,
     SymbolsChanged,
 )
-from openbell.messages.scan import ScanDue
+from openbell.messages.scan import ScanDue, ScanResult
 from openbell.messages.time import Grant
 from openbell.runtime.config.pace import AT_ONCE, Pace
 from openbell.runtime.intake.connection import Gap
@@ -317,6 +317,7 @@ class Engine:
     def _scan(self, due: ScanDue, loaded: Loaded | None) -> None:
         """Have a scan run; nobody does where a run is only gone through again."""
         if self.scanning is not None:
+            self.held_since[due.token] = wall_time()
             settings = scanner_settings(self._plan.settings)
             state: scanner_actor.State = self.cells[scanner_actor.NAME].state
             self.scanning.ask(settings, state, due, loaded, self.tell_clock)
@@ -533,6 +534,9 @@ class Engine:
                 if self._step_times is not None:
                     before, self._busy = self._busy, sum(of.busy for of in self.cells.values())
                     self._step_times.add(self._busy - before)
+                for entered in grant.inputs:
+                    if isinstance(entered, ScanResult):
+                        self.held_since.pop(entered.token, None)
                 if any(isinstance(i, clock.CHANGES) for i in grant.inputs):
                     self._held_by(())
                 if self.ledger is not None:

@@ -52,6 +52,19 @@ def trades(folder: Path) -> list[tuple[str, int]]:
         return book.execute("select signal, shares from trades").fetchall()
 
 
+def test_a_scanner_of_ones_own_narrows_a_backtest(
+    here: Path, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["own_scanner.py", str(made / "minutes")])
+
+    runpy.run_path(str(EXAMPLES / "own_scanner.py"), run_name="__main__")
+
+    *found, last = capsys.readouterr().out.splitlines()
+    assert all(line.split()[1] == "09:35" and "usually" in line for line in found)
+    assert len(found) > 0
+    assert last.endswith("signals of the symbols that were followed")
+
+
 def test_the_paper_bot_trades_each_breakout_once_however_often_it_is_started(
     here: Path, made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

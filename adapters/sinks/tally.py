@@ -104,6 +104,8 @@ def day_tally(
 def _scan_counts(scans: Iterable[Noticed]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for told in scans:
+        if not told.kind.startswith("scan."):
+            continue
         done = told.kind == "scan.done"
         counts = {"runs": int(done), "skipped": int(not done), "found": len(told.symbols)}
         _add(found.setdefault(str(told.facts["scan"]), {}), counts)

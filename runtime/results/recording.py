@@ -173,7 +173,8 @@ class Recorder:
         if commit.register and self._opened is not None:
             self._opened = self._opened.model_copy(update={"symbols": commit.register})
         for told in commit.scans:
-            self._scans[told.date, told.facts["scan"], told.facts["at"]] = told
+            about = told.facts.get("scan") or told.facts["request"]
+            self._scans[told.date, about, told.facts.get("at")] = told
         for document in commit.documents:
             before = self._documents.get(document.session_name)
             self._documents[document.session_name] = document

@@ -10,13 +10,16 @@ from typing import Any
 
 import orjson
 
-from openbell.adapters.scanruns import DONE, SKIPPED, After, ScanRun, scan_run
+from openbell.adapters.scanruns import DONE, SKIPPED, After, ScanRun, came_of, scan_run
 from openbell.adapters.stores import Store
 from openbell.errors import InputError
 from openbell.runtime.results.events import Event, read
 from openbell.runtime.results.signals import Signal
 
 KINDS = (DONE, SKIPPED)
+
+ASKED = ("symbol.added", "symbol.refused")
+"""What becomes of symbols that a scan has asked for."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -38,7 +41,9 @@ def stored_runs(
 ) -> Iterator[ScanRun]:
     """As `runs_of`, from a store; the newest of those that a day begun anew has run twice."""
     events = [
-        event for event in read(store) if event.kind in KINDS and day in (None, event.trading_date)
+        event
+        for event in read(store)
+        if event.kind in (*KINDS, *ASKED) and day in (None, event.trading_date)
     ]
     for of, told in groupby(events, lambda event: event.trading_date):
         if of is None:
@@ -74,7 +79,10 @@ def _runs(
     events: Iterable[Event], signals: dict[date, list[After]], scan: str | None
 ) -> Iterator[ScanRun]:
     last: dict[tuple[Any, ...], Event] = {}
+    came: dict[str, str] = {}
     for event in events:
+        if event.kind in ASKED and "request" in event.facts:
+            came.update([came_of(event.kind, event.why, event.facts)])
         if event.kind in KINDS and event.trading_date is not None:
             # A day that is opened once more, or begun anew, is scanned once more.
             key = (event.trading_date, event.facts["scan"], event.facts["at"])
@@ -82,7 +90,7 @@ def _runs(
             last[key] = event
     for (day, name, _), event in last.items():
         if scan in (None, name) and event.market_time is not None:
-            yield scan_run(day, _ns(event.market_time), event.facts, signals.get(day, ()))
+            yield scan_run(day, _ns(event.market_time), event.facts, signals.get(day, ()), came)
 
 
 def _instant(text: str) -> datetime:

@@ -237,6 +237,37 @@ def test_several_scans_add_up_and_one_that_finds_nothing_leaves_none(
     assert ids(none) == []
 
 
+def test_symbols_that_a_scan_adds_have_what_was_known_of_them_and_are_looked_at_by_later_ones(
+    minutes: pd.DataFrame,
+) -> None:
+    first, second, third, *_ = sorted(minutes["symbol"].unique())
+    views: list[ScanView] = []
+
+    def adds(view: ScanView) -> list[Found]:
+        views.append(view)
+        return [Found(third, 2.0), Found("NONE", 1.0), Found(first, 0.5)]
+
+    scan = a_scan(["11:00", "14:00"], "add")
+    more: dict[str, Any] = {"symbols": [first, second]}
+    of_day = minutes[minutes["ts"] < "2024-07-02"]
+
+    result = backtest(of_day, adds, scan, **more)
+
+    whole = openbell.backtest(config(symbols=[first, second, third]), of_day)
+    morning, noon = result.scans
+    became = {of.symbol: of.became for of in morning.found}
+    assert (became[third], became[first]) == ("added", "reported")
+    assert became["NONE"].startswith("refused: ")
+    assert noon.found[0].became == "reported"
+    assert views[0].symbols == (first, second)
+    assert views[1].symbols == (first, second, third)
+    assert views[1].bars.present[:, 2].sum() == len(views[1].bars)
+    assert views[1].levels["Morning"].high.shape == (3,)
+    mine = of_day[(of_day["symbol"] == third) & (of_day["ts"] < "2024-07-01T18:00Z")]
+    assert views[1].bars.close[:, 2].tolist() == mine.sort_values("ts")["close"].tolist()
+    assert sorted(ids(result)) == sorted(ids(whole))
+
+
 # Those that fail
 
 
