@@ -37,6 +37,9 @@ HEARTBEAT_SECONDS = 5
 REPLAY_ENDS_SECONDS = 5.0
 """How far the gateway's time is read beyond the last row that is asked of its history."""
 
+_NO_TIME = 2**63
+"""From here on a time is none."""
+
 INFO = FeedInfo(
     kinds=("ticks", "bars"),
     size_is="trade",
@@ -63,7 +66,7 @@ class Options(Staying):
 
     key: str
     dataset: str
-    stype_in: Literal["raw_symbol", "continuous", "instrument_id", "parent"] = "raw_symbol"
+    stype_in: Literal["raw_symbol", "continuous"] = "raw_symbol"
     """What symbols are to the gateway."""
     symbols: dict[str, str] = {}  # noqa: RUF012 pydantic copies it
     """Our name → Databento's, where they differ."""
@@ -77,7 +80,7 @@ class Options(Staying):
 _EXAMPLES = {
     "key": '"${DATABENTO_API_KEY}"',
     "dataset": "XNAS.ITCH",
-    "stype_in": "raw_symbol, continuous, instrument_id or parent",
+    "stype_in": "raw_symbol or continuous",
     "symbols": "{ES: ES.c.0}",
 }
 
@@ -231,7 +234,8 @@ class DatabentoFeed(ClientFeed):
             nonlocal reached, live
             body = bytes(record)
             live = live or _says_replay_is_over(record, body)
-            reached = max(reached, record.ts_event)
+            if record.ts_event < _NO_TIME:
+                reached = max(reached, record.ts_event)
             if _is_worth_reading(record, body):
                 frames.append(Frame(len(frames) + 1, body, wall_ns()))
 

@@ -223,6 +223,7 @@ class IbFeed(ClientFeed):
         if self._kind == "ticks":
             self._hear_ticks(ib, asked)
         open_bars = {}
+        self._cancel(ib, asked, symbols)
         for symbol in symbols:
             contract = self._contract(symbol)
             if self._kind == "ticks":
@@ -240,6 +241,22 @@ class IbFeed(ClientFeed):
                 open_bars[symbol] = bars
             asked[bars.reqId] = symbol
         return open_bars
+
+    def _cancel(self, ib: Any, asked: dict[int, str], symbols: Sequence[str]) -> None:
+        """Ask for symbols no more: two requests for one bring its rows twice."""
+        for request in [request for request, of in asked.items() if of in symbols]:
+            del asked[request]
+            if self._kind == "ticks":
+                ib.client.cancelTickByTickData(request)
+                continue
+            bars = ib.wrapper.reqId2Subscriber.get(request)
+            if bars is None:  # it was refused
+                continue
+            bars.updateEvent.clear()
+            if self._interval_ns == 5 * SECOND_NS:
+                ib.cancelRealTimeBars(bars)
+            else:
+                ib.cancelHistoricalData(bars)
 
     def _hear_ticks(self, ib: Any, asked: Mapping[int, str]) -> None:
         """By the client's own callback: what it makes of a tick for others has no time of trade."""

@@ -145,8 +145,9 @@ def feed(
     )
 
 
-WITHOUT = ("token expired", "garbage")
-"""TWS has no tokens, and what it says besides is nothing that a client of ib_async sees."""
+WITHOUT = ("token expired", "garbage", "resubscribed")
+"""TWS has no tokens; what it says besides is nothing that a client of ib_async sees; what is asked for
+anew has another number, which a test of its own follows."""
 
 PRICES = (10.25, 12.0, 9.5, 11.0, 5.0)
 

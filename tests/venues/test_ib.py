@@ -14,6 +14,7 @@ pytest.importorskip("ib_async", reason="ib_async is not installed: openbell[ib]"
 
 from venues.ib import (
     AT,
+    BARS,
     HISTORY,
     MINUTES,
     PAST_TICKS,
@@ -28,7 +29,7 @@ from venues.ib import (
     told_of,
 )
 from venues.tcp import TcpVendor, tcp_vendor
-from venues.venue import Session, opened
+from venues.venue import Case, Session, opened
 
 from openbell.adapters.feeds import FeedOptions, HasHistory, open_feed
 from openbell.errors import ConfigError, DataError
@@ -127,6 +128,38 @@ def test_symbols_that_come_into_the_day_are_subscribed_to() -> None:
         found = delivered(venue.watched(feed(url)), 1)
 
     assert found.rows == [("C", AT * SECOND, 10.5, 3.0)]
+
+
+CANCELS = {"97": "98", "50": "51", "20": "25"}
+
+
+@pytest.mark.parametrize(("interval_s", "of"), [(None, TRADES), (5, BARS), (60, MINUTES)])
+def test_a_symbol_that_is_asked_for_anew_does_not_come_twice(
+    interval_s: int | None, of: Case
+) -> None:
+    def script(on: Session) -> None:
+        talk = on.talk
+        assert isinstance(talk, Talk)
+        stream: Any = on.client.socket
+        old = talk.requests["A"]
+        on.venue.feed.resubscribe(("A",))
+        cancelled = asked(stream)
+        assert cancelled[0] == CANCELS[talk.kind]
+        assert cancelled[-1] == old
+        talk.subscribed(asked(stream))
+        new = talk.requests["A"]
+        assert new != old
+        stream.send(b"".join(talk.begins()))
+        for number in (old, new):
+            talk.requests["A"] = number
+            on.send([row for row in on.rows if row[0] == "A"])
+        on.send([row for row in on.rows if row[0] == "B"])
+        on.stay()
+
+    with opened(of, script) as (venue, url):
+        found = delivered(venue.watched(feed(url, interval_s)), 12, kind=of.kind)
+
+    assert sorted(found.rows) == sorted(of.rows)
 
 
 def test_what_is_missing_while_tws_is_cut_off_from_ib_is_a_gap() -> None:
