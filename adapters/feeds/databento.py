@@ -140,6 +140,7 @@ class DatabentoFeed(ClientFeed):
 
         async with self._logged_in(came) as protocol:
             self._is_logged_in()
+            subscribed = set(self._symbols)
             self._subscribe(protocol, self._symbols)
             protocol.start()
             door.said("connected", self.where)
@@ -151,9 +152,12 @@ class DatabentoFeed(ClientFeed):
                 silence = self._options.silence_max
                 if silence is not None and monotonic() - protocol.heard > silence:
                     raise Ended(f"nothing came for {silence:g} s, not even a heartbeat")
+                # Of what is subscribed to already a second time may bring each record twice.
                 while self._resubscribe:
-                    symbols = self._resubscribe.popleft()
-                    self._subscribe(protocol, self._symbols if symbols is None else symbols)
+                    symbols = self._resubscribe.popleft() or ()
+                    if more := [symbol for symbol in symbols if symbol not in subscribed]:
+                        subscribed.update(more)
+                        self._subscribe(protocol, more)
 
     def _subscribe(self, protocol: Any, symbols: Sequence[str], since: int | None = None) -> None:
         protocol.subscribe(

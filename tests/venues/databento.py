@@ -130,6 +130,9 @@ def feed(
     )
 
 
+WITHOUT = ("resubscribed",)
+"""What a session is subscribed to is not asked for again, as a test of its own has it."""
+
 TICKS = Case(
     name="databento trades",
     kind="ticks",
@@ -137,6 +140,7 @@ TICKS = Case(
     feed=feed,
     rows=[("AB"[n % 2], AT + n, 10.25 + n, 1.0 + n) for n in range(12)],
     serve=tcp_vendor,
+    without=WITHOUT,
 )
 
 BARS = Case(
@@ -149,6 +153,7 @@ BARS = Case(
         for n in range(12)
     ],
     serve=tcp_vendor,
+    without=WITHOUT,
     heavy=True,
 )
 

@@ -77,10 +77,11 @@ def test_symbols_go_by_our_names() -> None:
     assert found.rows == [("ES", AT, 5500.25, 1.0)]
 
 
-def test_symbols_that_come_into_the_day_are_subscribed_to() -> None:
+def test_symbols_that_come_into_the_day_are_subscribed_to_and_no_others_again() -> None:
     def script(on: Session) -> None:
         talk = on.talk
         assert isinstance(talk, Talk)
+        on.venue.feed.resubscribe(("A", "B"))  # which it has
         on.venue.feed.watch(("C",), ())
         stream: Any = on.client.socket
         asked = told(stream.line())
