@@ -342,7 +342,7 @@ def view(
     due: ScanDue,
     day: TradingDay,
     symbols: tuple[str, ...],
-    history: HistoryReady | None,
+    history: History | None,
     options: Mapping[str, Any],
     *,
     indicators_of: HistoryReady | None = None,
@@ -354,7 +354,7 @@ def view(
     state : State
         As it was when the scan came to be due.
     day, symbols, history
-        The day, its register, and the days before that this scan has asked for.
+        The day, its register, and the days before that this scan has asked for, `frozen`.
     indicators_of : HistoryReady, optional
         All days before that are at hand.
     """
@@ -363,7 +363,6 @@ def view(
     slot_ns = MINUTE_NS
     if state.opened is not None and state.opened.interval_ns is not None:
         slot_ns = max(state.opened.interval_ns, MINUTE_NS)
-    at_hand = _frozen(history.history) if history is not None else History(symbols)
     return ScanView(
         scan=due.scan,
         day=day,
@@ -371,8 +370,8 @@ def view(
         before_open=before_open,
         symbols=symbols,
         bars=_no_bars(day, symbols, slot_ns) if before_open else _bars(state, at_ns),
-        levels=MappingProxyType({of.session: _frozen(of.levels) for of in state.levels}),
-        history=at_hand,
+        levels=MappingProxyType({of.session: frozen(of.levels) for of in state.levels}),
+        history=History(symbols) if history is None else history,
         indicators=_Indicators(settings.indicators, indicators_of, day, slot_ns),
         options=options,
     )
@@ -417,10 +416,10 @@ class _Indicators(Mapping[str, IndicatorValues]):
 T = TypeVar("T", Levels, History)
 
 
-def _frozen(value: T) -> T:
+def frozen(value: T) -> T:
     """The same, with arrays that can't be written to."""
-    frozen: T = _read_only(value)
-    return frozen
+    sealed: T = _read_only(value)
+    return sealed
 
 
 def _read_only(value: Any) -> Any:
@@ -430,7 +429,7 @@ def _read_only(value: Any) -> Any:
         seen = value.view()
         seen.flags.writeable = False
         return seen
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and not (value and isinstance(value[0], str)):
         return tuple(map(_read_only, value))
     if isinstance(value, Levels | History | HistoryDay | BarBlock):
         fields = {of.name: getattr(value, of.name) for of in dataclasses.fields(value)}

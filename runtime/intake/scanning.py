@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
+from queue import SimpleQueue
 
 from loguru import logger
 
@@ -14,7 +15,7 @@ from openbell.adapters.scanners import Scan
 from openbell.errors import OpenbellError, RunError
 from openbell.hosttime import monotonic
 from openbell.market.days import EPOCH, MarketTime, TradingDay
-from openbell.market.history import Need, rolled, wanted_days
+from openbell.market.history import History, Need, rolled, wanted_days
 from openbell.market.scans import ScanView, found_by
 from openbell.messages.control import Loaded
 from openbell.messages.data import HistoryReady
@@ -48,6 +49,9 @@ class Scanning:
         self._live, self._before = live, before
         self._lock = threading.Lock()
         self._under_way: ScanDue | None = None
+        self._worker: _Worker | None = None
+        self._past: dict[str, tuple[date, HistoryReady, History]] = {}
+        """Of each scan, what it asked for of a day's history; it is the same all day."""
         self._timer: threading.Timer | None = None
         self._closed = False
         self.on_thread = True
@@ -76,13 +80,9 @@ class Scanning:
         timer.daemon = True
         self._timer = timer
         timer.start()
-        # A thread that hangs can't be stopped: it is left alone, and the next scan has another.
-        threading.Thread(
-            target=self._run,
-            args=(scan, due, loaded, look, say),
-            name=f"openbell-scan-{due.scan}",
-            daemon=True,
-        ).start()
+        if self._worker is None:
+            self._worker = _Worker()
+        self._worker.run(partial(self._run, scan, due, loaded, look, say))
 
     def close(self) -> None:
         """Say nothing more; a scan that is under way is left to end by itself."""
@@ -90,6 +90,8 @@ class Scanning:
             self._closed, self._under_way = True, None
             if self._timer is not None:
                 self._timer.cancel()
+            if self._worker is not None:
+                self._worker.end()
 
     def _view(
         self,
@@ -104,16 +106,19 @@ class Scanning:
         else:
             assert state.opened is not None
             day, symbols, history = state.opened.day, state.opened.symbols, state.history
-        own = history
-        if history is not None:
-            own = HistoryReady(
-                history=rolled(history.history, wanted_days(scan.needs, day.date, self._before)),
-                periods=history.periods,
-            )
+        own = None if history is None else self._own(scan, day.date, history)
         view = scanner.view(
             settings, state, due, day, symbols, own, scan.spec.options, indicators_of=history
         )
         return view
+
+    def _own(self, scan: Scan, day: date, history: HistoryReady) -> History:
+        known = self._past.get(scan.spec.name)
+        if known is not None and known[0] == day and known[1] is history:
+            return known[2]
+        asked = rolled(history.history, wanted_days(scan.needs, day, self._before))
+        self._past[scan.spec.name] = (day, history, own := scanner.frozen(asked))
+        return own
 
     def _run(
         self,
@@ -162,6 +167,10 @@ class Scanning:
     def _late(self, due: ScanDue, loaded: Loaded | None, seconds: float, say: Say) -> None:
         if not self._is_first(due):
             return
+        # A thread that hangs can't be stopped: it is left alone, and the next scan has another.
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
         if self._live:
             why = (
                 f"it did not answer within {seconds:g} s (timeout_seconds); its thread is left alone, "
@@ -187,6 +196,25 @@ class Scanning:
                 self._timer.cancel()
                 self._timer = None
             return True
+
+
+class _Worker:
+    """A thread that runs one scan after another: to start one each time costs more than most scans."""
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        threading.Thread(target=self._go, name="openbell-scan", daemon=True).start()
+
+    def run(self, work: Callable[[], object]) -> None:
+        self._work.put(work)
+
+    def end(self) -> None:
+        """Do nothing more than what is under way."""
+        self._work.put(None)
+
+    def _go(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
 
 
 def _skipped(due: ScanDue, loaded: Loaded | None, why: str) -> ScanResult:
