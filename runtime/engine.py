@@ -61,7 +61,7 @@ from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.inserting import Inserter
 from openbell.runtime.intake.loading import Loader
 from openbell.runtime.intake.planning import Plan
-from openbell.runtime.intake.scanning import Scanning
+from openbell.runtime.intake.scanning import Scanning, not_run
 from openbell.runtime.kernel.cells import Cell, cells
 from openbell.runtime.kernel.dispatchers import Dispatcher, Inline, Threads
 from openbell.runtime.kernel.metrics import Buckets, Metrics, Spread
@@ -157,6 +157,9 @@ class Engine:
             else None
         )
         """Who runs scans; None: there are none, or they were run before."""
+        self._scans_known: Sequence[ScanResult] | None = None
+        self._scan_asked: tuple[ScanDue, Loaded | None] | None = None
+        """The scan that is under way."""
         self.came = source if isinstance(source, RunRows) else None
         """What was acted on of a feed's rows, where the days after may need it."""
         # A day that is fed opens without rows anyway, and not without the days before.
@@ -316,11 +319,21 @@ class Engine:
 
     def _scan(self, due: ScanDue, loaded: Loaded | None) -> None:
         """Have a scan run; nobody does where a run is only gone through again."""
-        if self.scanning is not None:
+        self._scan_asked = due, loaded
+        if self.scanning is None and self._scans_known is not None:
+            known = (of for of in self._scans_known if of.answers(due))
+            self.tell_clock(next(known, None) or not_run(due, loaded))
+        elif self.scanning is not None:
             self.held_since[due.token] = wall_time()
             settings = scanner_settings(self._plan.settings)
             state: scanner_actor.State = self.cells[scanner_actor.NAME].state
             self.scanning.ask(settings, state, due, loaded, self.tell_clock)
+
+    def answer_scans(self, known: Sequence[ScanResult]) -> None:
+        """From here on say of scans, which nobody runs here, what they came to when they were run."""
+        self._scans_known = known
+        if self._scan_asked is not None:
+            self._scan(*self._scan_asked)
 
     def _ask(self, asked: AskFeed) -> None:
         """What the day wants of its feed. A step that is given again has asked for it before."""
@@ -536,6 +549,7 @@ class Engine:
                     self._step_times.add(self._busy - before)
                 for entered in grant.inputs:
                     if isinstance(entered, ScanResult):
+                        self._scan_asked = None
                         self.held_since.pop(entered.token, None)
                 if any(isinstance(i, clock.CHANGES) for i in grant.inputs):
                     self._held_by(())

@@ -228,6 +228,14 @@ def _skipped(due: ScanDue, loaded: Loaded | None, why: str) -> ScanResult:
     )
 
 
+def not_run(due: ScanDue, loaded: Loaded | None) -> ScanResult:
+    """What is said of a scan where nobody runs it, and it is not known what it came to."""
+    why = (
+        "it is not known what it came to that day, and a day that is gone through again asks nobody"
+    )
+    return _skipped(due, loaded, why)
+
+
 def _opens(loaded: Loaded | None) -> MarketTime:
     return EPOCH if loaded is None else loaded.data.day.open_ns
 

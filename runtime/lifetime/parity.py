@@ -40,6 +40,7 @@ from openbell.runtime.record import brought
 from openbell.runtime.record.journal import NotHere
 from openbell.runtime.record.recorded import stretches
 from openbell.runtime.record.recordings import OpenDay, about_day, recorded_days
+from openbell.runtime.record.steplog import scans_of
 from openbell.runtime.results.collecting import Collected
 from openbell.runtime.results.recording import Recorder
 
@@ -311,5 +312,6 @@ def _sorted(config: Config, recorded: OpenDay) -> Answers:
             for of, read in found.journal.items()
         }
     )
+    engine.answer_scans([of for step, _ in recorded.lines() for of in scans_of(step.grant)])
     engine.run(Start(days=(about.day,)))
     return _of_run(kept, about.date)

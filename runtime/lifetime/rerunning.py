@@ -268,6 +268,7 @@ class _Following(Ledger):
             self._engine.dispatcher.finish()
         elif not self._told:
             self._told = True
+            self._engine.answer_scans(())
             self._engine.resume(TOKEN)
             after = MarketTime(self._day.close_ns + DAY_NS)
             self._engine.tell_clock(Woke(at_ns=after, complete_ns=after))

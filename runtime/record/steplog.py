@@ -268,6 +268,18 @@ def granted(
     )
 
 
+def scans_of(entry: bytes) -> list[ScanResult]:
+    """What scans came to with a step, from its entry.
+
+    Raises
+    ------
+    Undecodable
+        If it is none of this program's.
+    """
+    messages = (of[1] for of in read(entry).grant["inputs"] if of[:1] == ["message"])
+    return [found for of in messages if isinstance(found := decode(of), ScanResult)]
+
+
 def _written_input(entered: Input) -> list[Any]:
     match entered:
         case Loaded(date=day):

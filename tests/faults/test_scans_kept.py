@@ -26,6 +26,7 @@ from openbell.adapters.stores import Store, open_store
 from openbell.market.scanners import BUILT_IN
 from openbell.market.scans import Found, ScanView
 from openbell.messages.base import Message
+from openbell.runtime.cli.app import main
 from openbell.runtime.config import config_from
 from openbell.runtime.engine import Engine
 from openbell.runtime.lifetime.opening import open_configured_store
@@ -231,3 +232,41 @@ def test_kill_9_within_a_scan_has_it_run_once_more_and_no_other(
         assert_replays(store, made)
     finally:
         store.close()
+
+
+def test_a_recorded_day_has_its_scans_again_and_parity_asks_none(
+    minutes: Path, changing: Changing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pd.read_parquet(min(minutes.iterdir())).sort_values("ts", kind="stable")
+    names = sorted(rows["symbol"].astype(str).unique())
+    made = config(
+        minutes,
+        symbols=names,
+        data={"kind": "bars"},
+        clock={"time": "feed"},
+        feed={"type": "push", "start": str(DAYS[0]), "end": str(DAYS[0]), "record": "days"},
+        store={"url": f"sqlite:///{tmp_path / 'state.db'}"},
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(made))
+    with openbell.Runtime.from_config("config.yaml") as runtime:
+        runtime.push_bars(rows.astype({"symbol": str}))
+        runtime.end_day(DAYS[0])
+        runtime.wait()
+        found = [run.as_dict() for run in runtime.scans()]
+        ids = [of.id for of in runtime.signals()]
+    assert changing.asked == ASKED[:3]
+    assert [run["at"] for run in found] == AT
+
+    again = openbell.backtest("config.yaml", tmp_path / "days")
+
+    assert changing.asked == ASKED[:3]
+    assert [run.as_dict() for run in again.scans] == found
+    assert again.signals["id"].to_pylist() == ids
+    monkeypatch.setattr(
+        sys, "argv", ["openbell", "parity", "--config", "config.yaml", "--date", str(DAYS[0])]
+    )
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    assert changing.asked == ASKED[:3]
