@@ -46,6 +46,7 @@ SESSION_COLUMNS = (
 TABLES = {
     "signals": (
         *("id", "ts", "known_at", "trading_date", "session", "symbol", "side", "price", "level"),
+        "kind",
     ),
     "sessions": SESSION_COLUMNS,
     "levels": ("trading_date", "session", "symbol", "status", "high", "low"),
