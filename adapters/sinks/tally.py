@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -142,16 +143,20 @@ def _session_counts(
             "HIGH_BREAK": 0,
             "LOW_BREAK": 0,
         }
+    followed: Counter[tuple[str, int]] = Counter()
     for batch in signals:
+        kinds = batch.kinds
+        breakouts = kinds == BREAKOUT
         for position, name in enumerate(batch.sessions):
             mine = batch.session == position
-            of_session = batch.side[mine & (batch.kinds == BREAKOUT)]
+            of_session = batch.side[mine & breakouts]
             lows = int(of_session.sum())
             sessions[name]["LOW_BREAK"] += lows
             sessions[name]["HIGH_BREAK"] += len(of_session) - lows
-            for kind, what in enumerate(KINDS):
-                if kind != BREAKOUT and (count := int((batch.kinds[mine] == kind).sum())):
-                    sessions[name][what] = sessions[name].get(what, 0) + count
+            followed.update((name, kind) for kind in kinds[mine & ~breakouts].tolist())
+    # In one order, whichever came first.
+    for name, kind in sorted(followed):
+        sessions[name][KINDS[kind]] = followed[name, kind]
     return sessions
 
 
