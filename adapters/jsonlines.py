@@ -22,7 +22,8 @@ from openbell.adapters.arrays import array_of, join_of, text_of, texts_of
 from openbell.adapters.tables import FLAGS, breakout_ids, breaks, signal_ids
 from openbell.market.bars import Prices
 from openbell.market.days import SECOND_NS, Nanoseconds
-from openbell.market.results import BREAKOUT, KINDS, NO_TIME, SIDES, SessionDocument, SignalBatch
+from openbell.market.kinds import BREAKOUT, KINDS
+from openbell.market.results import NO_TIME, SIDES, SessionDocument, SignalBatch
 
 ROWS_AT_ONCE = 65_536
 """Rows encoded together: an Arrow string array holds at most 2 GiB of text."""

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from openbell.adapters.arrays import array_of, join_of, texts_of
 from openbell.market.bars import Prices
 from openbell.market.days import Nanoseconds
+from openbell.market.kinds import BREAKOUT, KINDS
 from openbell.market.results import (
-    BREAKOUT,
-    KINDS,
     NO_TIME,
     NOTHING,
     SIDES,

@@ -25,8 +25,9 @@ from openbell.market.firsttouch import (
     furthest_at,
 )
 from openbell.market.firsttouch import beyond as _beyond
+from openbell.market.kinds import BREAKOUT
 from openbell.market.prices import limits, on_grid, on_grids, products, rounded
-from openbell.market.results import BREAKOUT, HIGH_BREAK, LOW_BREAK, NO_TIME, Levels
+from openbell.market.results import HIGH_BREAK, LOW_BREAK, NO_TIME, Levels
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from openbell.market.breakouts import (
     tick_of,
 )
 from openbell.market.days import MINUTE_NS, Nanoseconds
+from openbell.market.kinds import CLOSED_BEYOND, RETEST
 from openbell.market.prices import limits
-from openbell.market.results import CLOSED_BEYOND, HIGH_BREAK, LOW_BREAK, NO_TIME, RETEST
+from openbell.market.results import HIGH_BREAK, LOW_BREAK, NO_TIME
 
 _OUTWARD = np.array([[1.0], [-1.0]])
 

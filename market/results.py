@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from openbell.market.bars import IF_SET, Codes, Mask, Prices
 from openbell.market.days import MarketTime, Nanoseconds
+from openbell.market.kinds import BREAKOUT
 
 Counts = NDArray[np.int64]
 
@@ -25,13 +26,6 @@ NO_TIME = np.iinfo(np.int64).min
 HIGH_BREAK: Literal[0] = 0
 LOW_BREAK: Literal[1] = 1
 SIDES = ("HIGH_BREAK", "LOW_BREAK")
-
-Kind = Literal["breakout", "closed_beyond", "retest"]
-KINDS: tuple[Kind, ...] = ("breakout", "closed_beyond", "retest")
-"""What an entry of the signal log is: a breakout, or what followed one and belongs to it."""
-BREAKOUT: Literal[0] = 0
-CLOSED_BEYOND: Literal[1] = 1
-RETEST: Literal[2] = 2
 
 SessionStatus = Literal["PENDING", "ACTIVE", "COMPLETED", "SKIPPED"]
 

@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 from openbell.adapters.sinks.files import DayResult
 from openbell.market.bars import BadRow
 from openbell.market.days import MINUTE_NS, SECOND_NS, MarketTime
+from openbell.market.kinds import KINDS
 from openbell.market.results import (
-    KINDS,
     NO_TIME,
     DerivedBars,
     Levels,

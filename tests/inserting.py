@@ -12,7 +12,7 @@ import pandas as pd
 
 from openbell.actors.effects import Effect, Settled
 from openbell.adapters.sinks.files import DayResult
-from openbell.market.results import KINDS
+from openbell.market.kinds import KINDS
 from openbell.messages.control import AddSymbols, RemoveSymbols
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.inmemory import InMemoryRun

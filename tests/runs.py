@@ -24,7 +24,8 @@ from openbell.market.assembly import assemble
 from openbell.market.bars import BadRow, BarBlock, DayData, Order, RawRows, Rows
 from openbell.market.breakouts import BreakRules
 from openbell.market.days import MINUTE_NS, Segment, TradingDay, local_instant
-from openbell.market.results import KINDS, NO_TIME, SIDES, DerivedBars, SessionDocument, SignalBatch
+from openbell.market.kinds import KINDS
+from openbell.market.results import NO_TIME, SIDES, DerivedBars, SessionDocument, SignalBatch
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
 from openbell.messages.control import Loaded, Start

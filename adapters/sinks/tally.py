@@ -9,7 +9,8 @@ from datetime import date
 from typing import Any
 
 from openbell.market.indicators import IndicatorValues
-from openbell.market.results import BREAKOUT, KINDS, SessionDocument, SignalBatch
+from openbell.market.kinds import BREAKOUT, KINDS
+from openbell.market.results import SessionDocument, SignalBatch
 from openbell.messages.data import QualityReport
 from openbell.messages.session import Noticed
 

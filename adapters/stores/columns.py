@@ -23,7 +23,8 @@ from openbell.adapters.jsonlines import document_lines, escaped_ids, signal_line
 from openbell.adapters.stores.base import SignalRows, Signals, StoredSignal
 from openbell.adapters.tables import signal_ids, signals_at
 from openbell.adapters.unpacking import unpacked
-from openbell.market.results import KINDS, SIDES, Levels, SessionDocument, SignalBatch
+from openbell.market.kinds import KINDS
+from openbell.market.results import SIDES, Levels, SessionDocument, SignalBatch
 
 MAGIC = b"\x04"
 """No JSON begins so, nor the zlib of signals before version 4."""

@@ -6,7 +6,8 @@ import numpy as np
 
 from openbell.adapters.stores.base import SignalRows, Signals
 from openbell.adapters.tables import signal_ids, signals_at
-from openbell.market.results import KINDS, SignalBatch
+from openbell.market.kinds import KINDS
+from openbell.market.results import SignalBatch
 
 _Names = tuple[str, tuple[str, ...], tuple[str, ...]]
 """Exchange, sessions and symbols: what makes ids of a batch's numbers."""

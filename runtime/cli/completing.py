@@ -40,7 +40,7 @@ def kinds(incomplete: str) -> list[str]:
 
 
 def signal_kinds(incomplete: str) -> list[str]:
-    from openbell.market.results import KINDS
+    from openbell.market.kinds import KINDS
 
     return _beginning(incomplete, KINDS)
 

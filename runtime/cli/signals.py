@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from openbell.errors import InputError, StoreError
-from openbell.market.results import KINDS
+from openbell.market.kinds import KINDS
 from openbell.runtime.cli import completing
 from openbell.runtime.cli.options import ConfigFile, Day, Json, Name, StoreUrl, given_day
 from openbell.runtime.cli.stored import reading, refuse_unknown

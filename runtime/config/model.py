@@ -34,7 +34,7 @@ from pydantic_core import PydanticCustomError
 from openbell.market.exchanges import canonical
 from openbell.market.hours import RegularHours
 from openbell.market.hours import Span as TradingSpan
-from openbell.market.results import KINDS, Kind
+from openbell.market.kinds import KINDS, Kind
 from openbell.market.segments import PRODUCTS, ProductRule
 from openbell.runtime.config import values
 from openbell.runtime.config.pace import Pace, replay_at

@@ -18,7 +18,7 @@ from openbell.adapters.stores import Fenced, Store, Unavailable
 from openbell.errors import StoreError
 from openbell.hidden import conceal
 from openbell.hosttime import Monotonic, monotonic, utc_now, wall
-from openbell.market.results import KINDS
+from openbell.market.kinds import KINDS
 from openbell.messages.events import NoticeKind
 from openbell.runtime.config.model import SinkConfig
 from openbell.runtime.delivery.callbacks import CallbackSink

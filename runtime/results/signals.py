@@ -13,7 +13,8 @@ import numpy as np
 import orjson
 
 from openbell.adapters.stores import Store, StoredSignal, Unavailable
-from openbell.market.results import KINDS, NO_TIME, SIDES, Kind, SignalBatch
+from openbell.market.kinds import KINDS, Kind
+from openbell.market.results import NO_TIME, SIDES, SignalBatch
 from openbell.runtime.results.recording import SignalLog
 
 PAGE = 5_000

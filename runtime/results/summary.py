@@ -10,7 +10,7 @@ from openbell import __version__
 from openbell.adapters.sinks.tally import Tally
 from openbell.adapters.sources import FileIdentity, SourceInfo
 from openbell.market.calendar import overlay_version
-from openbell.market.results import BREAKOUT, KINDS
+from openbell.market.kinds import BREAKOUT, KINDS
 from openbell.runtime.config import Config
 from openbell.runtime.intake.planning import Plan
 

@@ -22,7 +22,8 @@ from openbell.adapters.jsonlines import (
     signal_objects,
 )
 from openbell.market.days import SECOND_NS
-from openbell.market.results import KINDS, NO_TIME, SIDES, SessionDocument, SignalBatch
+from openbell.market.kinds import KINDS
+from openbell.market.results import NO_TIME, SIDES, SessionDocument, SignalBatch
 
 
 def instant(ns: int) -> str:

@@ -25,7 +25,7 @@ import yaml
 from faults.crashing import KILLED, POINTS, TABLE_BOT, Nursery, Setting, assert_same, left, setting
 from redis_server import RedisServer
 
-from openbell.market.results import KINDS
+from openbell.market.kinds import KINDS
 
 CRASHES = int(os.environ.get("CRASHES", "4"))
 SEED = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(10**6))

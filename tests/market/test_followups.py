@@ -14,7 +14,8 @@ from openbell.market.bars import RowBatch
 from openbell.market.breakouts import BreakRules, Breaks, armed, find_breaks
 from openbell.market.days import MINUTE_NS, SECOND_NS, Segment, TradingDay
 from openbell.market.followups import followed_up, nothing_follows
-from openbell.market.results import HIGH_BREAK, KINDS, Levels
+from openbell.market.kinds import KINDS
+from openbell.market.results import HIGH_BREAK, Levels
 
 # A break of half an hour in the middle, over which nothing is traded.
 DAY = TradingDay(

@@ -261,7 +261,7 @@ ordered_signals = breakout._signals
 PLANTED: dict[str, tuple[Any, str, Any]] = {
     "a break behind a row that came late is lost": (
         breakouts,
-        "_since",
+        "rows_since",
         breaks_since_by_bisection,
     ),
     "a step's signals stand in order of time": (breakout, "_signals", log_by_time),
