@@ -296,6 +296,7 @@ def layout_of(
     """A layout, with what is known of a vendor's beneath what is given."""
     if name == "kite":
         columns = {**KITE_COLUMNS, **columns}
+        filters = {"instrument_type": ("FUT", "EQ"), **filters}  # nine of ten rows are options
     return Layout(name, columns, filters, segments, date_format)
 
 

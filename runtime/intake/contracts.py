@@ -24,6 +24,9 @@ from openbell.runtime.config import Config
 from openbell.runtime.intake.hours import around, calendar_for
 from openbell.runtime.intake.instrumentsfile import opened_instruments
 
+FAR = timedelta(days=200)
+"""Futures that people hold against an index expire by the month, or by the quarter."""
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -91,6 +94,7 @@ def resolved(
         _refuse_without_tick(config, found, days, symbols, instruments)
     notes = (
         *file.notes,
+        *_far_ahead(config, instruments, found, days),
         *_without_contract(config, instruments, found, days if ahead is None else days[:ahead]),
         *(() if held is None else _not_held(config, found, days, held, where)),
     )
@@ -159,6 +163,28 @@ def _without_contract(
             said.append(
                 f"{instruments.file} has no future of {future.underlying} for {_some(without)}; its "
                 f"last expires {last}: signals of {of} have no companion then"
+            )
+    return said
+
+
+def _far_ahead(
+    config: Config, instruments: Instruments, found: Contracts, days: Sequence[date]
+) -> list[str]:
+    """That a day's future expires so late that others before it are likely to be missing."""
+    said = []
+    for of, future in config.futures.items():
+        expiries = instruments.expiries(future.underlying)
+        far = [
+            day
+            for day in days
+            if of in dict(found.companions_on(day))
+            and next(expiry for expiry in expiries if expiry >= day) - day > FAR
+        ]
+        if far:
+            first = next(expiry for expiry in expiries if expiry >= far[0])
+            said.append(
+                f"{instruments.file}: for {_some(far)} the next future of {future.underlying} is one "
+                f"that expires {first}; those before it may be missing"
             )
     return said
 

@@ -288,6 +288,17 @@ def test_a_day_without_a_contract_has_no_companion_and_is_told(tmp_path: Path) -
     )
 
 
+def test_a_file_that_begins_long_after_the_days_is_told(tmp_path: Path) -> None:
+    text = "underlying,expiry,symbol\nNIFTY,2026-09-29,F09\n"
+
+    (said,) = notes(config(tmp_path, text), table(around_the_roll()))
+
+    assert said == (
+        f"{tmp_path / 'instruments.csv'}: for 2025-08-25 to 2025-09-03 (7 days) the next future of "
+        "NIFTY is one that expires 2026-09-29; those before it may be missing"
+    )
+
+
 def test_a_contract_that_the_data_lacks_is_told(tmp_path: Path) -> None:
     minutes = {of: rows for of, rows in around_the_roll().items() if of[1] != "F09"}
 
