@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 
@@ -18,10 +18,12 @@ from openbell.market.breakouts import (
     armed,
     find_breaks,
     last_prices,
+    reaching,
     touches,
     with_touches,
 )
-from openbell.market.days import EPOCH, MarketTime, Nanoseconds
+from openbell.market.conditions import of_symbols
+from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, Nanoseconds
 from openbell.market.followups import (
     Following,
     followed_up,
@@ -31,14 +33,24 @@ from openbell.market.followups import (
     of_sides,
     with_sides,
 )
+from openbell.market.indicators import IndicatorValues
 from openbell.market.instruments import NO_CONTRACTS, Contracts, on
 from openbell.market.merging import found_late, missed, releveled
 from openbell.market.products import own_hours
 from openbell.market.results import NO_TIME, SIDES, SignalBatch, signals_on
 from openbell.market.screening import Screen, Watched, concerned, rescreened, screen
+from openbell.market.volumes import (
+    Usual,
+    VolumeRule,
+    Volumes,
+    confirmed,
+    slot_starts,
+    traded,
+    volumes_widened,
+)
 from openbell.market.widening import Widening, rows_on, spliced, widening
 from openbell.messages.base import Message
-from openbell.messages.data import Batch
+from openbell.messages.data import Batch, IndicatorsReady
 from openbell.messages.insertion import Inserted, LevelsAdded, SymbolsRemoved
 from openbell.messages.scan import ScanResult
 from openbell.messages.session import DayCleared, DayOpened, SessionCompleted
@@ -55,7 +67,7 @@ NEVER_NS = np.iinfo(np.int64).max
 """Before this all is past."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     exchange: str
     """As configured; the first part of each signal's id."""
@@ -78,6 +90,24 @@ class Settings:
         """Each symbol and the companion that goes with it on a trading day."""
         of_day = on(self.contracts.companions, day)
         return self.companions if of_day is None else of_day
+
+    @cached_property
+    def indicators(self) -> frozenset[str]:
+        """Names of those that rules ask for."""
+        asked = [rule.volume.indicator for rule in self.rules if rule.volume is not None]
+        widths = [width for rule in self.rules for width in (rule.min_range, rule.max_range)]
+        asked += [width.indicator for width in widths if width is not None]
+        return frozenset(asked) - {""}
+
+    @cached_property
+    def volumes(self) -> bool:
+        """Whether a rule asks for volumes."""
+        return any(rule.volume is not None for rule in self.rules)
+
+    @cached_property
+    def conditions(self) -> bool:
+        """Whether any session has rules that a break has to pass."""
+        return any(rule.conditions for rule in self.rules)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -117,6 +147,10 @@ class State:
     """Sessions, and their sides (2, s) whose breaks are to be looked for anew, in this step."""
     found: tuple[Narrowed, ...] = ()
     """Symbols of which breaks are reported, as scans have found them, oldest first."""
+    volumes: Volumes | None = field(default=None, metadata={"written": "if set"})
+    """None: no rule asks for them, or nothing has traded yet."""
+    values: tuple[IndicatorValues, ...] = field(default=(), metadata={"written": "if set"})
+    """Of the indicators that rules name, for the day."""
     screen: Screen | None = field(default=None, metadata={"snapshot": False})
     """Of these watches; None: to be made when rows come one after another."""
     levels_added: tuple[LevelsAdded, ...] = ()
@@ -134,6 +168,7 @@ def breakout(settings: Settings) -> Actor[State]:
                 DayOpened,
                 DayCleared,
                 Batch,
+                IndicatorsReady,
                 ScanResult,
                 SessionCompleted,
                 LevelsAdded,
@@ -147,8 +182,9 @@ def breakout(settings: Settings) -> Actor[State]:
 def update(settings: Settings, state: State, message: Message) -> tuple[State, Effects]:
     match state, message:
         case _, DayOpened() as opened:
-            # What was found before the open holds whenever the day is opened.
-            return State(opened, found=tuple(of for of in state.found if of.since_ns == EPOCH)), ()
+            # What was found before the open holds whenever the day is opened, and so do averages.
+            found = tuple(of for of in state.found if of.since_ns == EPOCH)
+            return State(opened, found=found, values=state.values), ()
         case _, DayCleared():
             return State(), ()
         case _, ScanResult(scan=scan, skipped=None) if scan in settings.follows:
@@ -165,6 +201,9 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
             return _narrowed(state, inserted.until_ns, inserted.added, alone=False), effects
         case State(opened=DayOpened() as opened), SymbolsRemoved(symbols=symbols):
             return _unwatched(settings, state, opened, symbols), ()
+        case _, IndicatorsReady() as ready:
+            named = tuple(of for of in ready.values if of.name in settings.indicators)
+            return replace(state, values=named), ()
         case _:
             return state, ()
 
@@ -175,7 +214,11 @@ def _armed(
     position = settings.sessions.index(completed.session)
     rules = settings.rules[position]
     followed = _followed(settings, opened)
-    levels = armed(completed.levels, completed.at_ns, rules, followed, _ticks(settings, opened))
+    names = opened.symbols
+    values = {of.name: of_symbols(of, names) for of in state.values if of.values.ndim == 1}
+    until = None if rules.until is None else rules.until.on(opened.day, completed.at_ns)
+    ticks = _ticks(settings, opened)
+    levels = armed(completed.levels, completed.at_ns, rules, followed, ticks, values, until)
     if completed.again:
         return _releveled(state, position, levels, rules), ()
     closed = bool((_closes(opened) <= completed.at_ns).all())
@@ -243,7 +286,7 @@ def _widened(
 ) -> tuple[State, Effects]:
     """With symbols that come into the day: gone through for them alone from its open on, all that
     was kept of the others stays, and theirs is taken in."""
-    theirs, symbols = State(inserted.opened), inserted.symbols
+    theirs, symbols = State(inserted.opened, values=state.values), inserted.symbols
     for levels in state.levels_added:
         completed = SessionCompleted(
             session=levels.session, at_ns=levels.at_ns, levels=levels.levels
@@ -288,11 +331,22 @@ def _widened(
     last = (*state.last, *(of for of in theirs.last if of[0] not in known))
     since = tuple(rows_on(rows, symbols) for rows in state.since)
     wide = opened.model_copy(update={"symbols": symbols, "followed": inserted.followed})
-    return State(wide, watches, last, since, found=state.found), tuple(said)
+    after = State(
+        wide,
+        watches,
+        last,
+        since,
+        found=state.found,
+        volumes=volumes_widened(state.volumes, theirs.volumes, how),
+        values=state.values,
+    )
+    return after, tuple(said)
 
 
 def _armed_with(old: Armed, new: Armed, how: Widening) -> Armed:
     wide = replace(spliced(old, new, how), looked_ns=max(old.looked_ns, new.looked_ns))
+    if old.verdict is not None and new.verdict is not None:
+        wide = replace(wide, verdict=spliced(old.verdict, new.verdict, how))
     (was, was_by), (comes, comes_by) = touches(old), touches(new)
     return with_touches(wide, how.columns(was, comes), how.columns(was_by, comes_by))
 
@@ -329,9 +383,12 @@ def _watched(
     screened = _screened(state, rules, batch.rows)
     changes: dict[int, tuple[Watched, Watched]] = {}
     some_over = closed or (over is not None and bool(over.any()))
-    for place in _to_look_at(state, screened, batch.rows, closed=some_over):
-        watch = watches[place]
-        levels, breaks = find_breaks(watch.armed, batch.rows, rules[place])
+    looked_at = _to_look_at(state, screened, batch.rows, closed=some_over)
+    enough = _confirmed(settings, state, opened, batch.rows, [watches[at] for at in looked_at])
+    for place in looked_at:
+        watch, rule = watches[place], rules[place]
+        confirmation = None if rule.volume is None else enough[rule.volume]
+        levels, breaks = find_breaks(watch.armed, batch.rows, rule, confirmation)
         if breaks is not None:
             found.append((watch.session, breaks))
         following, more = _what_follows(watch, watch.following, batch.rows, rules[place], breaks)
@@ -347,6 +404,12 @@ def _watched(
             checked.append(BreakoutsChecked(session=name, at_ns=at))
         watches[place] = Watch(watch.session, levels, watch.checked or done, following)
         changes[place] = (watch.armed, watch.following), (levels, following)
+    for place, watch in enumerate(watches):
+        levels = watch.armed
+        if levels.until_ns is not None and not levels.over and batch.watermark_ns > levels.until_ns:
+            watches[place] = replace(watch, armed=replace(levels, over=True))
+            before = changes[place][0] if place in changes else (levels, watch.following)
+            changes[place] = before, (watches[place].armed, watch.following)
     if screened is not None:
         screened = rescreened(screened, changes, rules, _now(batch.rows))
     said: list[Publish] = []
@@ -358,7 +421,17 @@ def _watched(
     said.extend(Publish(message) for message in checked)
     last = _last(settings, state, batch.rows)
     since = _since(state, batch) if batch.lacking else ()
-    after = State(opened, tuple(watches), last, since, (), state.found, screened)
+    after = State(
+        opened,
+        tuple(watches),
+        last,
+        since,
+        (),
+        state.found,
+        _traded(settings, state.volumes, batch.rows),
+        state.values,
+        screened,
+    )
     return after, (*late, *said)
 
 
@@ -390,6 +463,63 @@ def _what_follows(
     return followed_up(before, watch.armed, rows, rules, breaks, late=late)
 
 
+def _traded(settings: Settings, before: Volumes | None, rows: Rows) -> Volumes | None:
+    if not settings.volumes or not len(rows):
+        return before
+    return traded(before or Volumes(), rows, slot_starts(rows))
+
+
+def _confirmed(
+    settings: Settings,
+    state: State,
+    opened: DayOpened,
+    rows: Rows,
+    watches: Sequence[Watch],
+    *,
+    counted: bool = False,
+) -> dict[VolumeRule, Mask]:
+    """Which rows that reach beyond a level have enough volume, by each rule that is asked.
+
+    Parameters
+    ----------
+    counted : bool
+        Whether the rows are part of the state's volumes already.
+    """
+    asked: dict[VolumeRule, Mask] = {}
+    for watch in watches:
+        rules = settings.rules[watch.session]
+        if rules.volume is not None:
+            reach = reaching(watch.armed, rows, rules)
+            known = asked.get(rules.volume)
+            asked[rules.volume] = reach if known is None else known | reach
+    before = state.volumes or Volumes()
+    return {
+        rule: confirmed(
+            before, rows, rule, usual(settings, state, opened, rule), of, counted=counted
+        )
+        if of.any()
+        else of
+        for rule, of in asked.items()
+    }
+
+
+def usual(settings: Settings, state: State, opened: DayOpened, rule: VolumeRule) -> Usual:
+    """What a rule holds the day's volumes against."""
+    starts, _ = opened.day.grid(max(opened.interval_ns or MINUTE_NS, MINUTE_NS))
+    refs = np.arange(len(opened.symbols))
+    if rule.companion:
+        places = _places(opened.symbols)
+        for of, name in settings.companions_on(opened.day.date):
+            if of in places and name in places:
+                refs[places[of]] = places[name]
+    if rule.of == "day":
+        return Usual(starts, refs)
+    of_day = next((of for of in state.values if of.name == rule.indicator), None)
+    if of_day is None:
+        return Usual(starts, refs, np.full((len(starts), len(refs)), np.nan))
+    return Usual(starts, refs, of_symbols(of_day, opened.symbols))
+
+
 def _since(state: State, batch: Batch) -> tuple[RowBatch, ...]:
     """The rows looked at while history is waited for, the latest of many."""
     since = state.since
@@ -412,8 +542,13 @@ def _merged(
     said: list[Publish] = []
     watches = list(state.watches)
     fresh = {watch.session: np.zeros_like(watch.armed.watched) for watch in watches}
+    volumes = _traded(settings, state.volumes, rows)
     for part, again in ((rows, False), *((part, True) for part in state.since)):
         found: list[tuple[int, Breaks]] = []
+        now = replace(state, volumes=volumes) if again else state
+        # What is told of before may have been in time.
+        asking = [replace(watch, armed=replace(watch.armed, over=False)) for watch in watches]
+        enough = _confirmed(settings, now, opened, part, asking, counted=again)
         for place, watch in enumerate(watches):
             rules = settings.rules[watch.session]
             sides = anew.get(watch.session, np.zeros_like(watch.armed.watched))
@@ -422,7 +557,8 @@ def _merged(
             of_late = fresh[watch.session]
             if not (sides | of_late).any():
                 continue
-            levels, breaks = found_late(watch.armed, part, rules, sides)
+            confirmation = None if rules.volume is None else enough[rules.volume]
+            levels, breaks = found_late(watch.armed, part, rules, sides, confirmation)
             following, more = _followed_late(watch, part, rules, breaks, of_late, late=not again)
             found += [(watch.session, each) for each in (breaks, more) if each is not None]
             if breaks is not None:
@@ -435,7 +571,10 @@ def _merged(
             if len(signals):
                 said.append(Publish(Signals(batch=signals)))
     last = _last(settings, state, rows)
-    return State(opened, tuple(watches), last, state.since, found=state.found), tuple(said)
+    after = replace(
+        state, watches=tuple(watches), last=last, releveled=(), volumes=volumes, screen=None
+    )
+    return after, tuple(said)
 
 
 def _followed_late(
@@ -540,6 +679,9 @@ def _signals(
         gap=np.concatenate([b.gap for _, b in found])[order],
         ambiguous=np.concatenate([b.ambiguous for _, b in found])[order],
         complete=np.concatenate([b.complete for _, b in found])[order],
+        rules=np.concatenate([b.conditions for _, b in found])[order]
+        if settings.conditions
+        else None,
         backfilled=_is_past(rows, known_at[order], past_ns),
         # Where nothing is looked for after breaks, all are breakouts.
         kind=kind[order] if any(map(follows, settings.rules)) else None,

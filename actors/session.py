@@ -265,8 +265,11 @@ def _seen_with(seen: Extremes, theirs: State, how: Widening) -> Extremes:
     elif isinstance(theirs, Over):
         fresh = theirs.seen
     else:
-        fresh = nothing_seen(len(how.alone), len(seen.seen))
-    return spliced(seen, fresh, how)
+        fresh = nothing_seen(len(how.alone), len(seen.seen), first_bar=seen.first is not None)
+    first = None
+    if seen.first is not None and fresh.first is not None:
+        first = spliced(seen.first, fresh.first, how)
+    return replace(spliced(seen, fresh, how), first=first)
 
 
 def _looked_at_later(state: Active, rows: RowBatch) -> Active:
@@ -299,7 +302,8 @@ def _begins(window: Window, batch: Batch) -> bool:
 
 
 def _started(spec: SessionSpec, state: Pending) -> tuple[Active, Effects]:
-    seen = nothing_seen(len(state.symbols), len(state.window.slots))
+    slots = len(state.window.slots)
+    seen = nothing_seen(len(state.symbols), slots, first_bar=spec.first_bar)
     if state.unexpected is not None:
         seen = replace(seen, seen=state.unexpected)  # what nobody waits for does not lack
     started = SessionStarted(session=spec.name, at_ns=state.window.start_ns)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from openbell.adapters.arrays import array_of, join_of, text_of, texts_of
 from openbell.adapters.tables import FLAGS, breakout_ids, breaks, signal_ids
 from openbell.market.bars import Prices
+from openbell.market.conditions import condition_names
 from openbell.market.days import SECOND_NS, Nanoseconds
 from openbell.market.kinds import BREAKOUT, KINDS
 from openbell.market.results import NO_TIME, SIDES, SessionDocument, SignalBatch
@@ -267,6 +268,15 @@ def _linked_pieces(batch: SignalBatch, rows: slice) -> Iterator[pa.StringArray |
     yield format_floats(batch.filled("touch_excess")[rows])
     yield '"closed_beyond_at":'
     yield _quoted_instants(batch.filled("closed_beyond_at")[rows])
+    if batch.rules is not None:
+        distinct, place = np.unique(batch.rules[rows], return_inverse=True)
+        yield texts_of(map(_rules_text, distinct.tolist())).take(array_of(place.astype(np.int32)))
+
+
+def _rules_text(passed: int) -> str:
+    """What a line says of rules; nothing where there are none."""
+    names = condition_names(passed)
+    return f',"rules":{orjson.dumps(names).decode()}' if names else ""
 
 
 @lru_cache(maxsize=4)  # days share their symbols

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from openbell.adapters.arrays import array_of, join_of, texts_of
 from openbell.market.bars import Prices
+from openbell.market.conditions import condition_names
 from openbell.market.days import Nanoseconds
 from openbell.market.kinds import BREAKOUT, KINDS
 from openbell.market.results import (
@@ -63,6 +64,7 @@ SIGNALS_SCHEMA = pa.schema(
         pa.field("touched_at", INSTANT),
         pa.field("touch_excess", pa.float64()),
         pa.field("closed_beyond_at", INSTANT),
+        pa.field("rules", pa.list_(pa.field("element", pa.string(), nullable=False))),
     ]
 )
 
@@ -314,7 +316,18 @@ def _signal_columns(
         _instants(_filled(batches, "touched_at")),
         _prices(_filled(batches, "touch_excess")),
         _instants(_filled(batches, "closed_beyond_at")),
+        _passed(_filled(batches, "rules")),
     ]
+
+
+def _passed(rules: NDArray[np.int16]) -> pa.ListArray:
+    """The names of the rules that each signal had to pass; null where there are none."""
+    kind = SIGNALS_SCHEMA.field("rules").type
+    if not rules.any():
+        return pa.nulls(len(rules), kind)
+    distinct, place = np.unique(rules, return_inverse=True)
+    names = pa.array([condition_names(int(of)) or None for of in distinct], kind)
+    return names.take(array_of(place.astype(np.int32)))
 
 
 def _filled(batches: Sequence[SignalBatch], name: str) -> NDArray[Any]:

@@ -7,13 +7,25 @@ lies beyond its level for the first time after the window, until the close.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openbell.market.bars import BarBlock, Codes, Mask, Positions, Prices, Rows, grouped
+from openbell.market.bars import (
+    IF_SET,
+    BarBlock,
+    Codes,
+    Mask,
+    Positions,
+    Prices,
+    RowBatch,
+    Rows,
+    grouped,
+)
+from openbell.market.conditions import CONDITIONS, Condition, Until, Verdict, Width, verdict
 from openbell.market.days import Nanoseconds
 from openbell.market.firsttouch import (
     NEVER_NS,
@@ -28,6 +40,7 @@ from openbell.market.firsttouch import beyond as _beyond
 from openbell.market.kinds import BREAKOUT
 from openbell.market.prices import limits, on_grid, on_grids, products, rounded
 from openbell.market.results import HIGH_BREAK, LOW_BREAK, NO_TIME, Levels
+from openbell.market.volumes import VolumeRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,30 @@ class BreakRules:
     retest_tolerance: float = 0.0
     """How near to the level a return has to come."""
     retest_unit: Literal["price", "percent", "ticks"] = "price"
+    volume: VolumeRule | None = None
+    """What has to trade with a row that breaks; one with less is none."""
+    min_range: Width | None = None
+    """How far the session's high and low have to be apart; None: any width will do."""
+    max_range: Width | None = None
+    until: Until | None = None
+    """Until when a break may be known; None: the close."""
+    on_incomplete: Literal["flag", "block"] = "flag"
+    """`block`: levels of a session that lacks a minute have no breaks."""
+    direction: Literal["any", "first_bar"] = "any"
+    """`first_bar`: only the side to which the session's first bar moved."""
+
+    @property
+    def conditions(self) -> int:
+        """What a break has to pass: a bit for each place in CONDITIONS."""
+        asked: dict[Condition, bool] = {
+            "volume": self.volume is not None,
+            "min_range": self.min_range is not None,
+            "max_range": self.max_range is not None,
+            "valid_until": self.until is not None,
+            "on_incomplete": self.on_incomplete == "block",
+            "direction": self.direction == "first_bar",
+        }
+        return sum(1 << place for place, of in enumerate(CONDITIONS) if asked[of])
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +133,15 @@ class Armed:
     """(2, s) the last numbers that still mean the threshold's price; None after a restart."""
     ticks: Prices | None = field(default=None, metadata={"written": "if set"})
     """(s,) price of one tick of each symbol, NaN where it is not known; None: as the rules say."""
+    verdict: Verdict | None = field(default=None, metadata=IF_SET)
+    """Which sides were refused, and why; None: nothing is asked of the levels."""
+    until_ns: int | None = field(default=None, metadata=IF_SET)
+    """The last instant at which a break may be known; None: the close."""
+    over: bool = field(default=False, metadata=IF_SET)
+    """Whether all rows that were known by then have come."""
+
+
+_NO_VALUES: Mapping[str, Prices] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +172,8 @@ class Breaks:
     """Positions in KINDS."""
     broke_at: Nanoseconds
     """When the break was known: of what follows one, before `known_at`."""
+    conditions: NDArray[np.int16]
+    """What they passed, as of `BreakRules.conditions`; 0 of what follows a break."""
 
 
 def armed(
@@ -134,6 +182,8 @@ def armed(
     rules: BreakRules,
     followed: Mask | None = None,
     ticks: Prices | None = None,
+    values: Mapping[str, Prices] = _NO_VALUES,
+    until_ns: int | None = None,
 ) -> Armed:
     """Levels as they stand when their session is over.
 
@@ -143,6 +193,10 @@ def armed(
         Symbols whose breaks are looked for; None: all.
     ticks : (s,) float64, optional
         Price of one tick of each symbol, where the rules name none for all; NaN: it is not known.
+    values : mapping
+        Of the indicators that the rules name, (s,) each.
+    until_ns : int, optional
+        What the rules' `until` means on the day.
     """
     ticks = None if rules.tick else ticks
     level = np.stack([levels.high, levels.low])
@@ -154,6 +208,17 @@ def armed(
     if followed is not None:
         watched &= followed
         looked = ~followed  # nobody waits for the first price of the others
+    judged = None
+    if rules.conditions & _OF_LEVELS:
+        judged = verdict(
+            levels,
+            rules.min_range,
+            rules.max_range,
+            values,
+            blocks_incomplete=rules.on_incomplete == "block",
+            first_bar=rules.direction == "first_bar",
+        )
+        watched &= judged.refused == 0
     state = Armed(
         from_ns=from_ns,
         level=level,
@@ -166,9 +231,16 @@ def armed(
         gap=np.zeros((2, s), np.bool_),
         looked_ns=from_ns,
         ticks=ticks,
+        verdict=judged,
+        until_ns=until_ns,
+        over=until_ns is not None and from_ns > until_ns,
     )
     return replace(state, limit=limit_of(state, rules))
 
+
+_OF_LEVELS = sum(
+    1 << place for place, of in enumerate(CONDITIONS) if of not in ("volume", "valid_until")
+)
 
 _OUTWARD = np.array([[1.0], [-1.0]])
 
@@ -220,40 +292,98 @@ def tick_of(state: Armed, rules: BreakRules) -> float | Prices:
     return rules.tick if state.ticks is None else state.ticks
 
 
-def find_breaks(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, Breaks | None]:
+def find_breaks(
+    state: Armed, rows: Rows, rules: BreakRules, confirmed: Mask | None = None
+) -> tuple[Armed, Breaks | None]:
     """The breaks in a further batch, and what is left to watch for.
 
     Parameters
     ----------
     rows : BarBlock or RowBatch
         In the order in which they came, after those of the batches given so far.
+    confirmed : (m, s) of a block, or (n,), bool, optional
+        The rows that have enough volume, at least among those that reach beyond a level (see
+        `reaching`); None: where the rules don't ask for any.
     """
-    rows, turns = rows_since(rows, state.from_ns)
+    since, turns = _since(rows, state.from_ns)
     live = _live(state, rules)
-    if len(rows) == 0 or not (live.any() or not state.looked.all()):
+    if len(turns) == 0 or not (live.any() or not state.looked.all()):
         return state, None
     if state.limit is None:
         state = replace(state, limit=limit_of(state, rules))
+    allowed = None if confirmed is None else confirmed[since]
+    rows = _part(rows, since)
+    if state.until_ns is not None:
+        allowed = _in_time(rows, state.until_ns, allowed)
     state, new, first = _with_first_prices(state, rows, rules)
     if rules.check == "once":
-        state, hits = _at_first(state, rows, rules, new, first)
+        state, hits = _at_first(state, rows, rules, allowed, new, first)
     elif rules.inside_bars:
-        state, hits = _rearming(state, rows, rules, live)
+        state, hits = _rearming(state, rows, rules, allowed, live)
     else:
-        state, hits = _first_only(state, rows, rules)
+        state, hits = _first_only(state, rows, rules, allowed)
     return state, _breaks(state, rows, turns, rules, hits)
 
 
 def rows_since(rows: Rows, from_ns: int) -> tuple[Rows, Nanoseconds]:
     """The rows that start at an instant or later, and their turns in the whole batch."""
+    since, turns = _since(rows, from_ns)
+    return _part(rows, since), turns
+
+
+def _since(rows: Rows, from_ns: int) -> tuple[slice | Mask, Nanoseconds]:
+    """Which rows start at an instant or later, and their turns in the whole batch."""
+    turns = rows.ends if isinstance(rows, BarBlock) else rows.turns
+    if isinstance(rows, BarBlock) or rows.by_time:
+        start = int(np.searchsorted(rows.ts, from_ns, side="left"))
+        since: slice | Mask = slice(start, len(rows))
+    else:
+        since = rows.ts >= from_ns
+        if since.all():
+            since = slice(0, len(rows))
+    return since, turns[since]
+
+
+def _part(rows: Rows, which: slice | Mask) -> Rows:
+    if isinstance(rows, RowBatch):
+        return (
+            rows.taken(which)
+            if isinstance(which, np.ndarray)
+            else rows.rows(which.start, which.stop)
+        )
+    assert isinstance(which, slice)
+    return rows.rows(which.start, which.stop) if which.start else rows
+
+
+def _in_time(rows: Rows, until_ns: int, allowed: Mask | None) -> Mask | None:
+    """Which of the rows may break, where those known later may not."""
+    known = rows.ends if isinstance(rows, BarBlock) else rows.known
+    early: Mask = known <= until_ns
+    if early.all():
+        return allowed
     if isinstance(rows, BarBlock):
-        start = int(np.searchsorted(rows.ts, from_ns, side="left"))
-        return (rows.rows(start, len(rows)) if start else rows), rows.ends[start:]
-    if rows.by_time:
-        start = int(np.searchsorted(rows.ts, from_ns, side="left"))
-        return (rows.rows(start, len(rows)) if start else rows), rows.turns[start:]
-    since = rows.ts >= from_ns
-    return (rows, rows.turns) if since.all() else (rows.taken(since), rows.turns[since])
+        early = np.broadcast_to(early[:, None], rows.present.shape)
+    return early if allowed is None else early & allowed
+
+
+def reaching(state: Armed, rows: Rows, rules: BreakRules) -> Mask:
+    """The rows that lie beyond a level on a side that may break: (m, s) of a block, or (n,)."""
+    since = rows.ts >= state.from_ns
+    if state.until_ns is not None:
+        since &= (rows.ends if isinstance(rows, BarBlock) else rows.known) <= state.until_ns
+    live = _live(state, rules)
+    aims = np.where(live, limit_of(state, rules), np.nan)
+    beyond: Mask
+    if isinstance(rows, BarBlock):
+        beyond = np.zeros(rows.present.shape, np.bool_)
+        at = slice(int(since.argmax()), len(rows)) if since.any() else slice(0, 0)
+        for side in (HIGH_BREAK, LOW_BREAK):
+            beyond[at] |= _beyond(_confirming(rows, rules, side)[at], aims[side], side)
+        return beyond & since[:, None]
+    for side in (HIGH_BREAK, LOW_BREAK):
+        found = _beyond(_confirming(rows, rules, side), aims[side][rows.code], side)
+        beyond = found if side == HIGH_BREAK else beyond | found
+    return beyond & since
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,6 +401,8 @@ class _Hits:
 
 def _live(state: Armed, rules: BreakRules) -> Mask:
     """(2, s) sides that may break, at once or after they have been rearmed."""
+    if state.over:
+        return np.zeros_like(state.watched)
     if rules.check == "once" or not rules.inside_bars:
         return state.watched
     left: Mask = state.broken > 0
@@ -314,7 +446,12 @@ def _with_first_prices(
 
 
 def _at_first(
-    state: Armed, rows: Rows, rules: BreakRules, new: Positions, first: Positions
+    state: Armed,
+    rows: Rows,
+    rules: BreakRules,
+    allowed: Mask | None,
+    new: Positions,
+    first: Positions,
 ) -> tuple[Armed, list[_Hits]]:
     """Breaks at the first price after the session; nothing is watched beyond it."""
     hits: list[_Hits] = []
@@ -323,7 +460,7 @@ def _at_first(
         who = state.watched[side, new]
         symbol, row = new[who], first[who]
         at = (row, symbol) if isinstance(rows, BarBlock) else row
-        price = _confirming(rows, rules, side)[at]
+        price = _confirming(rows, rules, side, allowed)[at]
         beyond = _beyond(price, limit[side, symbol], side)
         row, symbol = row[beyond], symbol[beyond]
         far = furthest_at(rows, side, row, symbol)
@@ -336,12 +473,14 @@ def _at_first(
     return replace(state, watched=watched), hits
 
 
-def _first_only(state: Armed, rows: Rows, rules: BreakRules) -> tuple[Armed, list[_Hits]]:
+def _first_only(
+    state: Armed, rows: Rows, rules: BreakRules, allowed: Mask | None
+) -> tuple[Armed, list[_Hits]]:
     """Each watched side's first break."""
     hits: list[_Hits] = []
     for side in (HIGH_BREAK, LOW_BREAK):
         limit = limit_of(state, rules)[side]
-        prices = _confirming(rows, rules, side)
+        prices = _confirming(rows, rules, side, allowed)
         if isinstance(rows, BarBlock):
             row, symbol = first_beyond(prices, state.watched[side], limit, side)
         else:
@@ -396,11 +535,13 @@ def with_touches(state: Armed, touched_ns: Nanoseconds, touch_excess: Prices) ->
     return replace(state, touched_ns=touched_ns, touch_excess=touch_excess)
 
 
-def _rearming(state: Armed, rows: Rows, rules: BreakRules, live: Mask) -> tuple[Armed, list[_Hits]]:
+def _rearming(
+    state: Armed, rows: Rows, rules: BreakRules, allowed: Mask | None, live: Mask
+) -> tuple[Armed, list[_Hits]]:
     """All breaks of sides that are watched again once prices have come back inside."""
     hits: list[_Hits] = []
     for side in (HIGH_BREAK, LOW_BREAK):
-        prices, far = _confirming(rows, rules, side), extreme(rows, side)
+        prices, far = _confirming(rows, rules, side, allowed), extreme(rows, side)
         if isinstance(rows, BarBlock):
             symbols = np.flatnonzero(live[side])
             prices, closes, far = prices[:, symbols], rows.close[:, symbols], far[:, symbols]
@@ -597,13 +738,17 @@ def _breaks(
         closed_beyond_at=closed_beyond_at,
         kind=np.full(len(row), BREAKOUT, np.int8),
         broke_at=known[row],
+        conditions=np.full(len(row), rules.conditions, np.int16),
     )
 
 
-def _confirming(bars: Rows, rules: BreakRules, side: int) -> Prices:
+def _confirming(bars: Rows, rules: BreakRules, side: int, allowed: Mask | None = None) -> Prices:
+    """What has to be beyond; NaN, which nothing is beyond, where a row may not break."""
     if rules.confirm == "close":
-        return bars.close
-    return bars.high if side == HIGH_BREAK else bars.low
+        prices = bars.close
+    else:
+        prices = bars.high if side == HIGH_BREAK else bars.low
+    return prices if allowed is None else np.where(allowed, prices, np.nan)
 
 
 def last_prices(

@@ -362,6 +362,7 @@ def _events(
         closed_beyond_at=np.where(back, NO_TIME, rows.ts[row]),
         kind=kind,
         broke_at=spans.broke_ns[place],
+        conditions=np.zeros(len(row), np.int16),
     )
 
 

@@ -42,6 +42,8 @@ class Need:
     symbols: frozenset[str] | None = None
     """None: all."""
     include_special: bool = True
+    days_before: int = 0
+    """Days before the period that are needed too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,14 @@ class History:
 
 
 def period_days(
-    period: str, day: date, before: Before, *, include_special: bool
+    period: str, day: date, before: Before, *, include_special: bool, days_before: int = 0
 ) -> tuple[TradingDay, ...]:
     """The trading days of a period before a day, oldest first; see the module for what counts.
+
+    Parameters
+    ----------
+    days_before : int
+        So many trading days before the period come along.
 
     Raises
     ------
@@ -98,7 +105,11 @@ def period_days(
         # Calendars count trading days back, so the first date is closed in on from this side.
         while (found := before(day, reach))[0].date >= since:
             reach += max(1, (found[0].date - since).days // 2)
-        return tuple(d for d in found if d.date >= since and _counts(d, include_special))
+        within = tuple(d for d in found if d.date >= since and _counts(d, include_special))
+        if not days_before:
+            return within
+        count = len(within)
+    count += days_before
     reach = count
     while True:
         days = tuple(d for d in before(day, reach) if _counts(d, include_special))
@@ -118,7 +129,13 @@ def wanted_days(needs: Iterable[Need], day: date, before: Before) -> tuple[Wante
     wanted: dict[date, WantedDay] = {}
     for need in needs:
         try:
-            days = period_days(need.period, day, before, include_special=need.include_special)
+            days = period_days(
+                need.period,
+                day,
+                before,
+                include_special=need.include_special,
+                days_before=need.days_before,
+            )
         except CalendarError as error:
             raise CalendarError(f"{need.key}: {need.period} before {day}: {error}") from None
         for d in days:

@@ -29,6 +29,7 @@ __all__ = [
     "IndicatorSpec",
     "IndicatorValues",
     "Trailing",
+    "average_true_range",
     "indicator_values",
     "trailing_average",
     "trailing_max",
@@ -44,7 +45,8 @@ class IndicatorSpec:
 
     name: str
     type: str
-    """`trailing_average`, `trailing_max`, `trailing_min`, or a plug-in's name."""
+    """`trailing_average`, `trailing_max`, `trailing_min`, `average_true_range`, or a plug-in's name.
+    """
     period: str
     """`10d`, `4w`: see `openbell.market.history`."""
     granularity: Literal["daily", "intraday"] = "daily"
@@ -53,11 +55,18 @@ class IndicatorSpec:
     symbols: tuple[str, ...] | None = None
     """None: all."""
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    asked_by: str = ""
+    """The key that needs it, where it is no indicator of `history.indicators`."""
 
     @property
     def key(self) -> str:
         """Where it stands in a configuration."""
-        return f"history.indicators.{self.name}"
+        return self.asked_by or f"history.indicators.{self.name}"
+
+    @property
+    def days_before(self) -> int:
+        """Days before the period that it looks at too."""
+        return DAYS_BEFORE.get(self.type, 0)
 
     @property
     def need(self) -> Need:
@@ -68,6 +77,7 @@ class IndicatorSpec:
             rows=self.granularity == "intraday",
             symbols=None if self.symbols is None else frozenset(self.symbols),
             include_special=self.include_special,
+            days_before=self.days_before,
         )
 
 
@@ -94,7 +104,7 @@ class Trailing:
     slot_ns: int
     """Length of today's bars, a minute for ticks."""
     days: tuple[TradingDay, ...]
-    """(d,) at least one."""
+    """(d,) at least one; for `average_true_range` the day before the period is the first."""
     _history: tuple[HistoryDay, ...]
     _columns: NDArray[np.intp] | slice
 
@@ -161,10 +171,35 @@ def trailing_min(trailing: Trailing) -> Prices:
     return lowest
 
 
+def average_true_range(trailing: Trailing) -> Prices:
+    """Mean true range of the period's days: of each the greatest of high − low, and how far its high
+    and its low are from the close of the day before.
+
+    A plain mean, Wilder's first value: his smoothing goes on from it without end, so that the result
+    would depend on where one began to count.
+
+    References
+    ----------
+    J. W. Wilder, *New Concepts in Technical Trading Systems*, Trend Research, 1978.
+    """
+    high, low = trailing.daily("high")[1:], trailing.daily("low")[1:]
+    before = trailing.daily("close")[:-1]
+    if not len(before):
+        return np.full(len(trailing.symbols), np.nan)
+    ranges = np.fmax(high, before) - np.fmin(low, before)
+    # Day after day, as in trailing_average.
+    mean: Prices = np.add.accumulate(ranges, axis=0)[-1] / len(ranges)
+    return mean
+
+
+DAYS_BEFORE: Mapping[str, int] = {"average_true_range": 1}
+"""By type, how many days before the period it looks at too."""
+
 BUILT_IN: Mapping[str, Indicator] = {
     "trailing_average": trailing_average,
     "trailing_max": trailing_max,
     "trailing_min": trailing_min,
+    "average_true_range": average_true_range,
 }
 
 
@@ -182,7 +217,8 @@ def indicator_values(
     ----------
     expected : tuple of date
         The period's trading days by the calendar, whether or not there is data: the dates of
-        `period_days(spec.period, …)`. Those that the history lacks count as not loaded.
+        `period_days(spec.period, …)`, with `spec.days_before`. Those that the history lacks count as
+        not loaded.
     slot_ns : int
         Length of today's bars, a minute for ticks and for bars shorter than that.
 

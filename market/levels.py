@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from openbell.market.bars import BarBlock, Mask, Prices, RowBatch, Rows
-from openbell.market.days import MINUTE_NS, Nanoseconds
+from openbell.market.bars import (
+    IF_SET,
+    BarBlock,
+    Codes,
+    Mask,
+    Positions,
+    Prices,
+    RowBatch,
+    Rows,
+)
+from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
 from openbell.market.results import NO_TIME, Counts, Levels
 from openbell.market.windows import Window
 
@@ -23,10 +32,28 @@ class Extremes:
     last_ts: Nanoseconds
     seen: Mask
     """(slots, s): which of the window's minutes (bars) had a row."""
+    first: FirstBar | None = field(default=None, metadata=IF_SET)
+    """None: nobody asks for it."""
 
 
-def nothing_seen(symbols: int, slots: int) -> Extremes:
+@dataclass(frozen=True, eq=False)
+class FirstBar:
+    """Each symbol's first bar in a session, of shorter bars and ticks its first minute; (s,)."""
+
+    slot: Counts
+    """Place in the window's slots; -1: there is none yet."""
+    open_ts: Nanoseconds
+    open: Prices
+    close_ts: Nanoseconds
+    close: Prices
+
+
+def nothing_seen(symbols: int, slots: int, *, first_bar: bool = False) -> Extremes:
     """The start of a session over that many symbols and expected slots."""
+    first = None
+    if first_bar:
+        never, nan = np.full(symbols, NO_TIME, np.int64), np.full(symbols, np.nan)
+        first = FirstBar(np.full(symbols, -1, np.int64), never, nan, never, nan)
     return Extremes(
         high=np.full(symbols, np.nan),
         low=np.full(symbols, np.nan),
@@ -34,6 +61,7 @@ def nothing_seen(symbols: int, slots: int) -> Extremes:
         first_ts=np.full(symbols, NO_TIME, np.int64),
         last_ts=np.full(symbols, NO_TIME, np.int64),
         seen=np.zeros((slots, symbols), np.bool_),
+        first=first,
     )
 
 
@@ -109,6 +137,8 @@ def levels(seen: Extremes, symbols: tuple[str, ...], partial: Mask | None = None
         first_ts=seen.first_ts,
         last_ts=seen.last_ts,
         complete=np.all(whole, axis=0),
+        first_open=None if seen.first is None else seen.first.open,
+        first_close=None if seen.first is None else seen.first.close,
     )
 
 
@@ -131,7 +161,24 @@ def _with_bars(seen: Extremes, bars: BarBlock, window: Window) -> Extremes:
         first_ts=np.where(some & (seen.first_ts == NO_TIME), first, seen.first_ts),
         last_ts=np.where(some, last, seen.last_ts),
         seen=slots,
+        first=None if seen.first is None else _first_of_bars(seen.first, bars, window),
     )
+
+
+def _first_of_bars(first: FirstBar, bars: BarBlock, window: Window) -> FirstBar:
+    slot = _minutes(window, bars.day).searchsorted(bars.ts, side="right") - 1
+    which = np.where(first.slot < 0, np.iinfo(np.int64).max, first.slot)
+    # Rows of a block only go up in time: what is known of a first slot stays.
+    place = np.where(bars.present, slot[:, None], np.iinfo(np.int64).max)
+    earliest = np.minimum(which, place.min(axis=0))
+    inside = place == earliest
+    some = inside.any(axis=0)
+    who = np.flatnonzero(some)
+    head = inside[:, who].argmax(axis=0)
+    tail = len(bars) - 1 - inside[::-1][:, who].argmax(axis=0)
+    fresh = earliest[who] < which[who]
+    opens, closes = (bars.ts[head], bars.open[head, who]), (bars.ts[tail], bars.close[tail, who])
+    return _merged(first, who, earliest[who], fresh, opens, closes)
 
 
 def _with_rows(seen: Extremes, rows: RowBatch, window: Window) -> Extremes:
@@ -151,9 +198,64 @@ def _with_rows(seen: Extremes, rows: RowBatch, window: Window) -> Extremes:
     first[who] = np.where(first[who] == NO_TIME, earliest, np.minimum(first[who], earliest))
     last[who] = np.maximum(last[who], np.maximum.reduceat(ts, starts))
     slots = seen.seen.copy()
-    rows = rows.entire
+    of_all, rows = rows, rows.entire
     slots[np.searchsorted(window.slots, rows.ts, side="right") - 1, rows.code] = True
-    return Extremes(high, low, count, first, last, slots)
+    bar = None if seen.first is None else _first_of_rows(seen.first, of_all, window)
+    return Extremes(high, low, count, first, last, slots, bar)
+
+
+def _first_of_rows(first: FirstBar, rows: RowBatch, window: Window) -> FirstBar:
+    order = rows.by_symbol_in_time  # of equal times in the order in which they came
+    code = rows.code[order]
+    slot = _minutes(window, rows.day).searchsorted(rows.ts[order], side="right") - 1
+    heads = np.flatnonzero(np.append(True, code[1:] != code[:-1]))
+    lengths = np.diff(np.append(heads, len(code)))
+    who = code[heads]
+    which = np.where(first.slot[who] < 0, np.iinfo(np.int64).max, first.slot[who])
+    earliest = slot[heads]
+    inside = slot == np.repeat(earliest, lengths)
+    tails = heads + np.add.reduceat(inside, heads, dtype=np.intp) - 1
+    concerned = earliest <= which
+    heads, tails, who = order[heads[concerned]], order[tails[concerned]], who[concerned]
+    opens, closes = (rows.ts[heads], rows.open[heads]), (rows.ts[tails], rows.close[tails])
+    fresh = (earliest < which)[concerned]
+    return _merged(first, who, earliest[concerned], fresh, opens, closes)
+
+
+def _minutes(window: Window, day: TradingDay) -> Nanoseconds:
+    """The slots of a window, where bars are shorter the minutes that they lie in."""
+    starts, _ = day.grid(MINUTE_NS)
+    inside = starts[(starts < window.end_ns) & (starts + MINUTE_NS > window.start_ns)]
+    return inside if len(window.slots) > len(inside) else window.slots
+
+
+def _merged(
+    first: FirstBar,
+    who: Codes | Positions,
+    slot: Counts,
+    fresh: Mask,
+    opens: tuple[Nanoseconds, Prices],
+    closes: tuple[Nanoseconds, Prices],
+) -> FirstBar:
+    """With what further rows have of the first bars of some symbols.
+
+    Parameters
+    ----------
+    fresh : (k,) bool
+        Whether that bar is earlier than the one that is known.
+    opens, closes : (k,) each
+        Time and price of its first and last row among these.
+    """
+    (open_ts, open_), (close_ts, close) = opens, closes
+    after = FirstBar(*(getattr(first, of.name).copy() for of in fields(FirstBar)))
+    after.slot[who] = slot
+    sooner = fresh | (open_ts < first.open_ts[who])
+    after.open_ts[who] = np.where(sooner, open_ts, first.open_ts[who])
+    after.open[who] = np.where(sooner, open_, first.open[who])
+    later = fresh | (close_ts >= first.close_ts[who])
+    after.close_ts[who] = np.where(later, close_ts, first.close_ts[who])
+    after.close[who] = np.where(later, close, first.close[who])
+    return after
 
 
 def minutes_seen(seen: Mask, rows: Rows, starts: Nanoseconds) -> Mask:

@@ -34,6 +34,9 @@ def releveled(old: Armed, new: Armed, rules: BreakRules) -> tuple[Armed, Mask]:
         Sides whose breaks are to be looked for from the session's end on.
     """
     same = (new.level == old.level) | (np.isnan(new.level) & np.isnan(old.level))
+    # Whether levels are complete, or how wide they are, may now be another.
+    if old.verdict is not None and new.verdict is not None:
+        same &= new.verdict.refused == old.verdict.refused
     anew: Mask = ~same & (old.broken == 0)
     fresh = anew.any(axis=0) & ~(old.broken > 0).any(axis=0)
     merged = replace(
@@ -47,6 +50,7 @@ def releveled(old: Armed, new: Armed, rules: BreakRules) -> tuple[Armed, Mask]:
         looked=np.where(fresh, new.looked, old.looked),
         gap=np.where(fresh, False, old.gap),
         **_joined(old, *touches(new), anew),
+        verdict=new.verdict,
     )
     return merged, anew
 
@@ -59,7 +63,11 @@ def missed(armed: Armed, rules: BreakRules) -> Mask:
 
 
 def found_late(
-    armed: Armed, rows: RowBatch, rules: BreakRules, sides: Mask
+    armed: Armed,
+    rows: RowBatch,
+    rules: BreakRules,
+    sides: Mask,
+    confirmed: Mask | None = None,
 ) -> tuple[Armed, Breaks | None]:
     """Breaks of some sides in rows of before; the others are as if the rows had not come.
 
@@ -67,6 +75,7 @@ def found_late(
     ----------
     sides : (2, s) bool
         Those of which breaks are looked for.
+    confirmed : as of `find_breaks`
     """
     symbols = sides.any(axis=0)
     probe = replace(
@@ -75,8 +84,9 @@ def found_late(
         broken=np.where(sides, armed.broken, 0),
         inside=np.where(sides, armed.inside, 0),
         looked=armed.looked | ~symbols,
+        over=False,
     )
-    after, breaks = find_breaks(probe, rows, rules)
+    after, breaks = find_breaks(probe, rows, rules, confirmed)
     if after is probe:
         return armed, None
     return (

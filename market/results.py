@@ -45,6 +45,10 @@ class Levels:
     last_ts: Nanoseconds
     complete: Mask
     """Whether every minute of the session had a row."""
+    first_open: Prices | None = field(default=None, metadata=IF_SET)
+    """Open of the symbol's first bar in the session, of ticks of the first minute that has one; None:
+    nobody asked for it."""
+    first_close: Prices | None = field(default=None, metadata=IF_SET)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +88,9 @@ class SignalBatch:
     """How far beyond the level that row went; NaN where there is no `touched_at`."""
     closed_beyond_at: Nanoseconds | None = field(default=None, metadata=IF_SET)
     """`ts` of the row that closed beyond the threshold, NO_TIME where none had yet."""
+    rules: NDArray[np.int16] | None = field(default=None, metadata=IF_SET)
+    """Which rules a signal had to pass, and did: a bit for each place in
+    `market.conditions.CONDITIONS`. None: no session has any."""
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -104,6 +111,7 @@ NOTHING = {
     "touched_at": np.int64(NO_TIME),
     "touch_excess": np.float64(np.nan),
     "closed_beyond_at": np.int64(NO_TIME),
+    "rules": np.int16(0),
 }
 """Columns of signals that may be None, with what each element is then."""
 

@@ -93,6 +93,7 @@ def rescreened(
         place
         for place, (before, now) in changes.items()
         if now[0].watched is not before[0].watched
+        or now[0].over is not before[0].over
         or now[1] is not before[1]
         or until[place] < now_ns
     ]
@@ -135,7 +136,7 @@ def concerned(found: Screen, rows: RowBatch) -> Mask | None:
 def _aims(
     armed: Armed, rules: BreakRules, following: Following | None, now_ns: int
 ) -> tuple[Prices, int]:
-    aims = np.where(armed.watched, limit_of(armed, rules), np.nan)
+    aims = np.where(armed.watched & (not armed.over), limit_of(armed, rules), np.nan)
     if following is None:
         return aims, NEVER_NS
     more, until_ns = following_aims(following, armed, rules, now_ns)

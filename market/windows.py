@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, time
 from functools import lru_cache
 from typing import Literal
@@ -43,6 +43,8 @@ class SessionSpec:
     """`both`: the end minute belongs to the window; `left`: it doesn't."""
     timezone: str | None = None
     """IANA zone of wall times; None: the trading day's."""
+    first_bar: bool = field(default=False, metadata={"written": "if set"})
+    """Whether somebody asks for the open and close of its first bar."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +67,16 @@ class NoWindow:
     reason: str
 
 
-def resolve(day: TradingDay, text: str) -> int:
+def resolve(day: TradingDay, text: str, timezone: str | None = None) -> int:
     """Instant (ns UTC) that a single configured time means on a trading day.
 
     A wall time is one of the day's date; where the day opens on the evening before (or closes
     after midnight), the neighbouring date is taken when only that lies inside the hours.
+
+    Parameters
+    ----------
+    timezone : str, optional
+        IANA zone of a wall time; None: the day's.
 
     Raises
     ------
@@ -79,7 +86,7 @@ def resolve(day: TradingDay, text: str) -> int:
     time_of_day = _parsed(text)
     if isinstance(time_of_day, int):
         return time_of_day + _edge(day, text)
-    places = _places(day, time_of_day, day.tz)
+    places = _places(day, time_of_day, timezone or day.tz)
     return next((p for p in places if day.open_ns <= p <= day.close_ns), places[0])
 
 

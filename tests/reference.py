@@ -20,6 +20,8 @@ from fractions import Fraction
 from functools import partial
 from typing import Literal, NamedTuple, TypedDict
 
+from conditions import NOTHING_KNOWN, Conditions, Known, admitted, has_volume, until_ns
+
 from openbell.market.days import MINUTE_NS, Segment, TradingDay
 
 Bar = tuple[str, int, float, float, float, float, float]
@@ -58,6 +60,7 @@ class Rules(NamedTuple):
     """Bars, minutes where there are ticks, within which a return to the level is one; 0: never."""
     retest_tolerance: float = 0.0
     retest_unit: Literal["price", "percent"] = "price"
+    conditions: Conditions = Conditions()
 
 
 class Used(NamedTuple):
@@ -128,6 +131,7 @@ class Signal(TypedDict):
     touched_at: int | None
     touch_excess: float | None
     closed_beyond_at: int | None
+    rules: list[str]
 
 
 class Break(NamedTuple):
@@ -216,6 +220,7 @@ def answer(
     companions: Mapping[str, str] | None = None,
     derived_minutes: Sequence[int] = (5, 15),
     followed: Sequence[str] | None = None,
+    known: Known = NOTHING_KNOWN,
 ) -> Answer:
     """All that a day yields; `interval_ns` is the bars' length, None for ticks.
 
@@ -236,6 +241,7 @@ def answer(
             rules,
             companions or {},
             symbols if followed is None else followed,
+            known,
         ),
         "derived": {n: derived_bars(day, cleaned.used, n) for n in derived_minutes},
         "quality": {symbol: quality(day, cleaned.used[symbol], symbol) for symbol in symbols},
@@ -402,6 +408,7 @@ def signals(
     rules: Rules,
     companions: Mapping[str, str],
     followed: Sequence[str],
+    known: Known,
 ) -> list[Signal]:
     found: list[Signal] = []
     for session in sessions:
@@ -409,10 +416,22 @@ def signals(
             if symbol not in followed:
                 continue
             after = [row for row in used[symbol] if row.ts >= session["end_ns"]]
-            until = partial(retest_until, day, interval_ns, rules)
-            for found_break in breaks(after, levels["high"], levels["low"], rules, until):
-                known_at = found_break.row.end
-                found.append(
+            retested = partial(retest_until, day, interval_ns, rules)
+            watch = watched(day, interval_ns, session, symbol, used[symbol], rules, known, retested)
+            until = until_ns(rules.conditions, day, session["end_ns"])
+            asked = symbol
+            if rules.conditions.volume_companion:
+                asked = companions.get(symbol, symbol)
+            for row in after:
+                allowed = until is None or row.end <= until
+                if allowed and rules.conditions.volume_times is not None:
+                    came = [other for other in used.get(asked, ()) if other.end <= row.end]
+                    allowed = has_volume(
+                        rules.conditions, day, interval_ns, row.ts, came, known.averages, asked
+                    )
+                found_breaks = watch.breaks(row, allowed=allowed)
+                known_at = row.end
+                found += [
                     {
                         **facts(found_break),
                         "session": session["session"],
@@ -427,13 +446,20 @@ def signals(
                         "gap": found_break.gap,
                         "ambiguous": found_break.ambiguous,
                         "complete": levels["complete"],
+                        "rules": names_of(found_break, rules),
                     }
-                )
+                    for found_break in found_breaks
+                ]
     return sorted(found, key=lambda s: (s["ts"], s["symbol"], *order_of(s)))
 
 
 def order_of(signal: Signal) -> tuple[str, str, int, str]:
     return signal["session"], signal["side"], signal["number"], signal["kind"]
+
+
+def names_of(found: Break, rules: Rules) -> list[str]:
+    """What a breakout had to pass; what follows one has nothing to."""
+    return rules.conditions.names if found.kind == "breakout" else []
 
 
 class Facts(TypedDict):
@@ -477,6 +503,40 @@ def breaks(
     return [found for row in after for found in watch.breaks(row)]
 
 
+def watched(
+    day: TradingDay,
+    interval_ns: int | None,
+    session: SessionAnswer,
+    symbol: str,
+    in_time_order: Sequence[Used],
+    rules: Rules,
+    known: Known,
+    retested: Callable[[int], int],
+) -> Watch:
+    """A symbol's levels, with those sides watched that its session admits."""
+    levels = session["levels"][symbol]
+    start, end = session["start_ns"], session["end_ns"]
+    inside = [
+        row
+        for row in in_time_order
+        if start <= row.ts and (row.ts < end if interval_ns is None else row.end <= end)
+    ]
+    watch = Watch(levels["high"], levels["low"], rules, retested)
+    sides = admitted(
+        rules.conditions,
+        day,
+        interval_ns,
+        levels["high"],
+        levels["low"],
+        levels["complete"],
+        inside,
+        known.daily.get(symbol),
+    )
+    for side in watch.levels:
+        watch.watched[side] &= sides[side]
+    return watch
+
+
 class Watch:
     """One symbol's levels of one session under watch, row after row."""
 
@@ -503,8 +563,9 @@ class Watch:
         self.touches: dict[Side, Touch] = {}
         self.followed: dict[Side, Followed] = {}
 
-    def breaks(self, row: Used, known: int | None = None) -> list[Break]:
-        found = self.new_breaks(row)
+    def breaks(self, row: Used, known: int | None = None, *, allowed: bool = True) -> list[Break]:
+        """`allowed`: whether the row may break, if it is beyond."""
+        found = self.new_breaks(row, allowed=allowed)
         broke = {of.side for of in found}
         for side, followed in self.followed.items():
             if side not in broke and row.ts >= followed.ts:
@@ -514,7 +575,7 @@ class Watch:
                 self.followed[of.side] = self.to_follow(of)
         return found
 
-    def new_breaks(self, row: Used) -> list[Break]:
+    def new_breaks(self, row: Used, *, allowed: bool) -> list[Break]:
         first = self.first_price is None
         if self.first_price is None:
             self.first_price = row.open
@@ -526,7 +587,11 @@ class Watch:
             ):
                 touch = self.touch(row, side)
                 self.touches[side] = min(touch, self.touches.get(side, touch), key=lambda t: t.ts)
-        broke = [side for side in self.levels if self.watched[side] and self.confirms(row, side)]
+        broke = [
+            side
+            for side in self.levels
+            if allowed and self.watched[side] and self.confirms(row, side)
+        ]
         found = []
         for side in broke:
             self.watched[side] = False
@@ -768,6 +833,7 @@ def answer_as_arrived(
     lateness_ns: int = 0,
     followed: Sequence[str] | None = None,
     marks: Sequence[Mark] = (),
+    known: Known = NOTHING_KNOWN,
 ) -> ArrivedAnswer:
     """What a day yields whose rows are acted on in the order in which they came.
 
@@ -784,6 +850,7 @@ def answer_as_arrived(
         derived_minutes,
         lateness_ns,
         symbols if followed is None else followed,
+        known,
     )
     further = list(marks)
     for arrival in came:
@@ -847,7 +914,9 @@ class Unfolding:
         derived_minutes: Sequence[int],
         lateness_ns: int,
         followed: Sequence[str],
+        known: Known,
     ) -> None:
+        self.known = known
         self.day, self.interval_ns, self.symbols = day, interval_ns, symbols
         self.followed = followed
         self.rules, self.companions = rules, companions
@@ -933,7 +1002,10 @@ class Unfolding:
             if symbol not in self.followed:
                 continue
             until = partial(retest_until, self.day, self.interval_ns, self.rules)
-            self.watches[name, symbol] = Watch(levels["high"], levels["low"], self.rules, until)
+            self.watches[name, symbol] = watched(
+                *(self.day, self.interval_ns, session, symbol, in_time_order[symbol]),
+                *(self.rules, self.known, until),
+            )
 
     def lacks_part_of(self, session: SessionAnswer, symbol: str) -> bool:
         return any(
@@ -976,7 +1048,8 @@ class Unfolding:
         for (name, of), watch in self.watches.items():
             if of != symbol or row.ts < self.sessions[name]["end_ns"]:
                 continue
-            for found_break in watch.breaks(row, known):
+            end = self.sessions[name]["end_ns"]
+            for found_break in watch.breaks(row, known, allowed=self.allows(arrival, end)):
                 found.append(
                     {
                         **facts(found_break),
@@ -992,9 +1065,23 @@ class Unfolding:
                         "gap": found_break.gap,
                         "ambiguous": found_break.ambiguous,
                         "complete": self.sessions[name]["levels"][symbol]["complete"],
+                        "rules": names_of(found_break, self.rules),
                     }
                 )
         return sorted(found, key=order_of)
+
+    def allows(self, arrival: Arrival, end_ns: int) -> bool:
+        symbol, row, known, _ = arrival
+        conditions = self.rules.conditions
+        until = until_ns(conditions, self.day, end_ns)
+        if until is not None and known > until:
+            return False
+        if conditions.volume_times is None:
+            return True
+        of = self.companions.get(symbol, symbol) if conditions.volume_companion else symbol
+        came = [a.row for a in self.handed_out if a.symbol == of]
+        averages = self.known.averages
+        return has_volume(conditions, self.day, self.interval_ns, row.ts, came, averages, of)
 
     def last_price(self, companion: str | None) -> Companion | None:
         """Its latest price among those that have come; of equal times the one that came last."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import reference
+from conditions import Bound
 from pydantic import BaseModel
 from reference import BadReason, Row, Rules, SessionAnswer, Window, minutes_of
 from strategies import Case
@@ -21,14 +22,19 @@ from openbell.actors.effects import Await, Commit, Effect, Effects, Fetch, Finis
 from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sources.base import FileIdentity, SourceInfo
 from openbell.market.assembly import assemble
-from openbell.market.bars import BadRow, BarBlock, DayData, Order, RawRows, Rows
+from openbell.market.bars import BadRow, BarBlock, DayData, Order, Prices, RawRows, Rows
 from openbell.market.breakouts import BreakRules
+from openbell.market.conditions import Until, Width, condition_names
 from openbell.market.days import MINUTE_NS, Segment, TradingDay, local_instant
+from openbell.market.history import History, history_day
+from openbell.market.indicators import Indicator, IndicatorSpec, Trailing
 from openbell.market.kinds import KINDS
 from openbell.market.results import NO_TIME, SIDES, DerivedBars, SessionDocument, SignalBatch
+from openbell.market.volumes import VolumeRule
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
 from openbell.messages.control import Loaded, Start
+from openbell.messages.data import HistoryReady
 from openbell.messages.session import DayOpened
 from openbell.messages.time import Reached
 from openbell.runtime.intake.planning import Plan
@@ -48,6 +54,7 @@ class Run:
     settings: Settings
     days: tuple[TradingDay, ...]
     data: Mapping[date, DayData]
+    history: Mapping[date, HistoryReady] = field(default_factory=dict)
 
     @property
     def actors(self) -> tuple[AnyActor, ...]:
@@ -70,8 +77,15 @@ def of_cases(
     first = cases[0]
     settings = Settings(
         exchange="XTST",
-        sessions=tuple(SessionSpec(w.name, w.start, w.end, w.closed) for w in first.windows),
-        rules=(BreakRules(**first.rules._asdict()),) * len(first.windows),
+        sessions=tuple(
+            SessionSpec(
+                *(w.name, w.start, w.end, w.closed),
+                first_bar=first.rules.conditions.direction == "first_bar",
+            )
+            for w in first.windows
+        ),
+        indicators=known_before(cases),
+        rules=(break_rules(first.rules),) * len(first.windows),
         companions=tuple(first.companions.items()),
         followed=() if first.followed is None else ((date.min, first.followed),),
         interval_ns=first.interval_ns,
@@ -84,7 +98,77 @@ def of_cases(
     data = {
         c.day.date: assemble(register(c).raw_rows(), c.day, c.interval_ns, order) for c in cases
     }
-    return Run(settings, tuple(case.day for case in cases), data)
+    history = (
+        {c.day.date: one_day_before(register(c)) for c in cases} if settings.indicators else {}
+    )
+    return Run(settings, tuple(case.day for case in cases), data, history)
+
+
+def break_rules(rules: Rules) -> BreakRules:
+    plain, asked = rules._asdict(), rules.conditions
+    del plain["conditions"]
+    until = None
+    if isinstance(asked.valid_until, int):
+        until = Until(after_ns=asked.valid_until)
+    elif asked.valid_until is not None:
+        until = Until(asked.valid_until)
+    volume = None
+    if asked.volume_times is not None:
+        average = AVERAGE if asked.volume_of == "minute" else ""
+        volume = VolumeRule(asked.volume_times, asked.volume_of, asked.volume_companion, average)
+    return BreakRules(
+        **plain,
+        volume=volume,
+        min_range=width(asked.min_range),
+        max_range=width(asked.max_range),
+        until=until,
+        on_incomplete=asked.on_incomplete,
+        direction=asked.direction,
+    )
+
+
+def width(bound: Bound | None) -> Width | None:
+    if bound is None:
+        return None
+    unit, amount = bound
+    return Width(amount, unit, DAILY if unit == "times" else "")
+
+
+AVERAGE, DAILY = "average", "daily"
+"""Indicators whose values are what a case knows of the days before."""
+
+
+def known_before(cases: Sequence[Case]) -> tuple[tuple[IndicatorSpec, Indicator], ...]:
+    if not any(case.rules.conditions.names for case in cases):
+        return ()
+    of_day = {case.day.date: case for case in cases}
+
+    def averages(trailing: Trailing) -> Prices:
+        case = of_day[trailing.today.date]
+        starts, _ = case.day.grid(trailing.slot_ns)
+        known = case.known.averages
+        return np.array(
+            [[known.get((s, ts), np.nan) for s in trailing.symbols] for ts in starts.tolist()]
+        )
+
+    def daily(trailing: Trailing) -> Prices:
+        known = of_day[trailing.today.date].known.daily
+        return np.array([known.get(symbol, np.nan) for symbol in trailing.symbols])
+
+    return (
+        (IndicatorSpec(AVERAGE, "drawn", "1d", "intraday", "volume"), averages),
+        (IndicatorSpec(DAILY, "drawn", "1d"), daily),
+    )
+
+
+def one_day_before(case: Case) -> HistoryReady:
+    """A history of one day, of which only what a case knows is looked at."""
+    day = case.day.date - timedelta(days=1)
+    before = TradingDay(day, case.day.tz, (Segment(0, MINUTE_NS),))
+    rows = tuple((symbol, 0, 1.0, 1.0, 1.0, 1.0, 1.0) for symbol in case.symbols)
+    one = Case(before, MINUTE_NS, rows, case.symbols, (), Rules(), {})
+    past = history_day(assemble(one.raw_rows(), before, MINUTE_NS).rows, keep_rows=True)
+    return HistoryReady(history=History(case.symbols, (past,)), periods=((day,), (day,)))
 
 
 def plan_of(cases: Sequence[Case]) -> Plan:
@@ -238,7 +322,8 @@ def drained(
             case Fetch():
                 pass
             case Await(date=day):
-                started.post(clock.NAME, Loaded(date=day, data=run.data[day]))
+                loaded = Loaded(date=day, data=run.data[day], history=run.history.get(day))
+                started.post(clock.NAME, loaded)
             case Commit():
                 found.commits.append(effect)
                 found.recorder.commit(effect)
@@ -445,6 +530,7 @@ def signals_of(batches: Iterable[SignalBatch]) -> list[dict[str, Any]]:
             },
             "gap": bool(batch.gap[i]),
             "ambiguous": bool(batch.ambiguous[i]),
+            "rules": condition_names(int(batch.filled("rules")[i])),
             "complete": bool(batch.complete[i]),
             "kind": KINDS[batch.kinds[i]],
             "touched_at": none_if_no_time(batch.filled("touched_at")[i]),

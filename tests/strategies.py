@@ -16,6 +16,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from conditions import NOTHING_KNOWN, Bound, Conditions, Known, slot_of
 from hypothesis import strategies as st
 from reference import Answer, Row, Rules, Window, answer
 
@@ -46,6 +47,8 @@ class Case:
     companions: dict[str, str]
     followed: tuple[str, ...] | None = None
     """Whose breakouts are reported; None: all symbols'."""
+    known: Known = NOTHING_KNOWN
+    """What is known of the days before."""
 
     @property
     def kind(self) -> Literal["bars", "ticks"]:
@@ -62,6 +65,7 @@ class Case:
             self.rules,
             self.companions,
             followed=self.followed,
+            known=self.known,
         )
 
     def raw_rows(self) -> RawRows:
@@ -233,6 +237,51 @@ def rules(draw: st.DrawFn) -> Rules:
     )
 
 
+@st.composite
+def conditions(draw: st.DrawFn, day: TradingDay) -> Conditions:
+    """Some conditions, most of which let something pass."""
+    minutes = (day.close_ns - day.open_ns) // MINUTE_NS
+    until: str | int | None = None
+    if draw(st.booleans()):
+        until = draw(st.integers(1, minutes)) * MINUTE_NS
+        if draw(st.booleans()):
+            until = wall_time(day, day.open_ns + until)
+    volume = draw(st.sampled_from((None, 0.5, 1.0, 1.1, 3.0)))
+    return Conditions(
+        volume_times=volume,
+        volume_of=draw(st.sampled_from(("minute", "day"))),
+        volume_companion=draw(st.booleans()),
+        min_range=draw(st.sampled_from((None, None, *NARROWEST))),
+        max_range=draw(st.sampled_from((None, None, *WIDEST))),
+        valid_until=until,
+        on_incomplete=draw(st.sampled_from(("flag", "flag", "block"))),
+        direction=draw(st.sampled_from(("any", "any", "first_bar"))),
+    )
+
+
+NARROWEST: tuple[Bound, ...] = (("price", 0.5), ("percent", 0.5), ("times", 0.005), ("price", 1.1))
+WIDEST: tuple[Bound, ...] = (("price", 2.0), ("percent", 2.0), ("times", 0.02), ("price", 0.1))
+
+
+@st.composite
+def known(
+    draw: st.DrawFn, day: TradingDay, interval_ns: int | None, symbols: Sequence[str]
+) -> Known:
+    """What the days before may have left: averages of what is usual, sometimes none."""
+    starts, _ = day.grid(max(interval_ns or MINUTE_NS, MINUTE_NS))
+    code = draw(st.binary(min_size=len(symbols), max_size=len(symbols)))
+    averages: dict[tuple[str, int], float] = {}
+    daily: dict[str, float] = {}
+    for symbol, of in zip(symbols, code, strict=True):
+        for place, ts in enumerate(starts.tolist()):
+            average = pick((*VOLUMES[:6], math.nan), of + 3 * place)
+            if not math.isnan(average):
+                averages[symbol, slot_of(day, interval_ns, ts)] = average
+        if of % 8 != 7:
+            daily[symbol] = pick((100.0, 99.0, 200.0), of)
+    return Known(averages, daily)
+
+
 # Rows
 
 
@@ -244,12 +293,14 @@ def cases(
     interval_ns: int = MINUTE_NS,
     clean: bool = False,
     own_hours: bool = False,
+    filtered: bool = True,
 ) -> Case:
     """A day with its rows, sessions, rules and companions.
 
     `interval_ns` is the bars' length. With `clean`, rows are in time order for each symbol, and
     none is unusable, replaced or outside the hours; holes and equal ticks stay. With `own_hours`,
-    symbols may have different hours; their rows lie in all of the day's.
+    symbols may have different hours; their rows lie in all of the day's. `filtered`:
+    whether breakouts may have conditions to pass.
     """
     day = draw(trading_days(minutes_max))
     symbols = tuple(draw(st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=4, unique=True)))
@@ -270,15 +321,21 @@ def cases(
         companion = draw(st.sampled_from((None, *symbols)))
         if companion not in (None, symbol):
             companions[symbol] = companion
+    length = interval_ns if kind == "bars" else None
+    plain, before = draw(rules()), NOTHING_KNOWN
+    if filtered and draw(st.booleans()):
+        plain = plain._replace(conditions=draw(conditions(day)))
+        before = draw(known(day, length, symbols))
     return Case(
         day=day,
-        interval_ns=interval_ns if kind == "bars" else None,
+        interval_ns=length,
         rows=tuple(rows),
         symbols=symbols,
         windows=draw(windows(day)),
-        rules=draw(rules()),
+        rules=plain,
         companions=companions,
         followed=draw(st.none() | st.just(tuple(companions))) or None,
+        known=before,
     )
 
 

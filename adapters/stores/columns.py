@@ -23,6 +23,7 @@ from openbell.adapters.jsonlines import document_lines, escaped_ids, signal_line
 from openbell.adapters.stores.base import SignalRows, Signals, StoredSignal
 from openbell.adapters.tables import signal_ids, signals_at
 from openbell.adapters.unpacking import unpacked
+from openbell.market.conditions import CONDITIONS
 from openbell.market.kinds import KINDS
 from openbell.market.results import SIDES, Levels, SessionDocument, SignalBatch
 
@@ -54,6 +55,7 @@ _MORE_COLUMNS = {
     "touched_at": "<i8",
     "touch_excess": "<f8",
     "closed_beyond_at": "<i8",
+    "rules": "<i2",
 }
 """Those that a batch may not have: which it has stands in the header, where older ones have nothing."""
 
@@ -121,6 +123,7 @@ def _check(batch: SignalBatch) -> None:
         (batch.side, 0, len(SIDES)),
         (batch.kinds, 0, len(KINDS)),
         (batch.companion, -1, len(batch.symbols)),
+        (batch.filled("rules"), 0, 1 << len(CONDITIONS)),
     ):
         if len(codes) and not least <= codes.min() <= codes.max() < most:
             raise ValueError("a code stands for nothing")

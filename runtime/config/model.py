@@ -36,7 +36,13 @@ from openbell.market.hours import RegularHours
 from openbell.market.hours import Span as TradingSpan
 from openbell.market.kinds import KINDS, Kind
 from openbell.market.segments import PRODUCTS, ProductRule
-from openbell.runtime.config import values
+from openbell.runtime.config import conditions, values
+from openbell.runtime.config.conditions import (
+    RangeAtLeast,
+    RangeAtMost,
+    ValidUntil,
+    VolumeNeeded,
+)
 from openbell.runtime.config.pace import Pace, replay_at
 from openbell.runtime.config.values import Buffer, Duration, Rearm, Retest, SessionTime, Size
 
@@ -62,7 +68,7 @@ DIGEST_LEAVES_OUT: dict[str, frozenset[str] | None] = {
 instruments says is kept beside the configuration, as it is another one from day to day."""
 
 ONLY_WHERE_SET: dict[str, frozenset[str]] = {
-    "breakout": frozenset({"closed_beyond", "retest"}),
+    "breakout": frozenset({"closed_beyond", "retest", *conditions.KEYS}),
     "calendar": frozenset({"segments"}),
     "data": frozenset({"allow_negative_prices", "csv", "files", "order", "time_shift"}),
     "instruments": frozenset({"columns", "date_format", "filters", "layout", "segments"}),
@@ -324,6 +330,8 @@ InstrumentSegment = Literal["equity", "equity_fno", "index", "futures"]
 Confirm = Literal["close", "touch"]
 Check = Literal["continuous", "once"]
 Sides = Literal["both", "high", "low"]
+OnIncomplete = Literal["flag", "block"]
+Direction = Literal["any", "first_bar"]
 
 Problem = tuple[tuple[str | int, ...], str]
 """Where, and what is needed there."""
@@ -425,6 +433,34 @@ class BreakoutConfig(Section):
         description="Price of one tick, of all symbols, needed where a buffer is in ticks; null: as "
         "`instruments` says of each.",
     )
+    volume: VolumeNeeded = Field(
+        default=conditions.NONE,
+        description="How much has to trade in the bar that breaks: `{times: 1.5, of: minute}`, so many "
+        "times that minute's average of `period: 10d`; `of: day`, of the day's bars so far. `symbol: "
+        "companion`: its companion's. A bar with less is no break.",
+    )
+    min_range: RangeAtLeast = Field(
+        default=conditions.NONE,
+        description="How far the session's high and low are apart at least: a price (`0.5`), a share of "
+        'it (`"0.25%"`), or times an indicator (`{times: 0.6, of: atr14}`).',
+    )
+    max_range: RangeAtMost = Field(
+        default=conditions.NONE, description="The same at most; written as `min_range`."
+    )
+    valid_until: ValidUntil = Field(
+        default=conditions.NONE,
+        description="Until when a break may be known: a time as `sessions[].start`, or how long after "
+        "the session (`90m`); `none`: the close.",
+    )
+    on_incomplete: OnIncomplete = Field(
+        default="flag",
+        description="Of sessions that lack minutes: `flag`, their breaks say so; `block`, they have none.",
+    )
+    direction: Direction = Field(
+        default="any",
+        description="`first_bar`: only the side to which the session's first bar moved; neither where "
+        "it opened and closed at one price.",
+    )
 
 
 class BreakoutOverrides(Section):
@@ -437,6 +473,14 @@ class BreakoutOverrides(Section):
     sides: Sides | None = Field(default=None, description="As `breakout.sides`.")
     closed_beyond: bool | None = Field(default=None, description="As `breakout.closed_beyond`.")
     retest: Retesting | None = Field(default=None, description="As `breakout.retest`.")
+    volume: VolumeNeeded | None = Field(default=None, description="As `breakout.volume`.")
+    min_range: RangeAtLeast | None = Field(default=None, description="As `breakout.min_range`.")
+    max_range: RangeAtMost | None = Field(default=None, description="As `breakout.max_range`.")
+    valid_until: ValidUntil | None = Field(default=None, description="As `breakout.valid_until`.")
+    on_incomplete: OnIncomplete | None = Field(
+        default=None, description="As `breakout.on_incomplete`."
+    )
+    direction: Direction | None = Field(default=None, description="As `breakout.direction`.")
 
 
 class SessionConfig(Section):
@@ -790,7 +834,8 @@ class IndicatorConfig(Section):
     """An indicator over the trailing days."""
 
     type: Text = Field(
-        description="`trailing_average`, `trailing_max`, `trailing_min`, or a plug-in's name.",
+        description="`trailing_average`, `trailing_max`, `trailing_min`, `average_true_range`, or a "
+        "plug-in's name.",
         examples=["trailing_average"],
     )
     period: Period = Field(
@@ -813,6 +858,10 @@ class IndicatorConfig(Section):
         default="all", description="Symbols it is computed for: `all` or a list."
     )
     options: Options = Field(default={}, description="What a plug-in's type needs beyond that.")
+
+    def _contradictions(self) -> Iterator[Problem]:
+        if self.type == "average_true_range" and self.granularity != "daily":
+            yield ("granularity",), "write daily; a true range is of a whole day"
 
 
 class HistoryConfig(Section):
@@ -1415,6 +1464,7 @@ class Config(Section):
             yield from _in_ticks(("breakout",), self.breakout, needed)
             for place, session in enumerate(self.sessions):
                 yield from _in_ticks(("sessions", place, "breakout"), session.breakout, needed)
+        yield from conditions.contradictions(self)
 
 
 def _in_ticks(

@@ -108,6 +108,20 @@ class SessionTime:
         return f"{self.anchor}{sign}{Duration(abs(self.offset_ns))}"
 
 
+def decimal(number: float) -> str:
+    """All digits of a number, without an exponent."""
+    return f"{Decimal(repr(number)):f}".removesuffix(".0")
+
+
+class Composed:
+    """A value of more than one part, which says itself how it is written."""
+
+    __slots__ = ()
+
+    def written(self) -> object:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
 class Buffer:
     """How far beyond a level a price has to be."""
@@ -117,8 +131,7 @@ class Buffer:
     """`percent` of the level; `ticks` of the symbol's tick."""
 
     def __str__(self) -> str:
-        amount = f"{Decimal(repr(self.amount)):f}".removesuffix(".0")  # all digits, no exponent
-        return amount + {"price": "", "percent": "%", "ticks": " ticks"}[self.unit]
+        return decimal(self.amount) + {"price": "", "percent": "%", "ticks": " ticks"}[self.unit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +197,8 @@ def written(value: object) -> object:
     match value:
         case Buffer(amount, "price"):
             return amount
+        case Composed():
+            return value.written()
         case Future(underlying, roll):
             return {"future": underlying, "roll": str(roll)}
         case Rearm():

@@ -11,14 +11,17 @@ from openbell.adapters.sources import CsvOptions, DataOptions
 from openbell.errors import CalendarError, ConfigError
 from openbell.market.breakouts import BreakRules
 from openbell.market.calendar import timezone
+from openbell.market.conditions import Until, Width
 from openbell.market.days import MINUTE_NS
 from openbell.market.prices import product
 from openbell.market.rules import RowRules
 from openbell.market.scans import BEFORE_OPEN, ScanSpec
 from openbell.market.silence import SilenceRules
+from openbell.market.volumes import VolumeRule
 from openbell.market.watermark import WallRules
 from openbell.market.windows import SessionSpec
 from openbell.runtime.config import BreakoutConfig, Config
+from openbell.runtime.config.conditions import Range, Validity, Volume
 from openbell.runtime.kernel.wiring import Settings
 
 DAYS_AHEAD = 4
@@ -84,10 +87,14 @@ def settings(config: Config, *, paced: bool = False, days_at_once: bool = False)
                 str(session.end),
                 session.closed,
                 session.timezone,
+                first_bar=rule.direction == "first_bar",
             )
-            for session in config.sessions
+            for session, rule in zip(config.sessions, rules, strict=True)
         ),
-        rules=tuple(_rules(rule) for rule in rules),
+        rules=tuple(
+            _rules(rule, session.timezone)
+            for session, rule in zip(config.sessions, rules, strict=True)
+        ),
         companions=tuple(config.paired.items()),
         followed=() if config.symbols == "all" else ((date.min, config.symbols),),
         interval_ns=interval_ns,
@@ -162,7 +169,7 @@ def _days_ahead(config: Config, paced: bool) -> int:
     return DAYS_AHEAD if config.data.kind == "bars" and not paced else 1
 
 
-def _rules(breakout: BreakoutConfig) -> BreakRules:
+def _rules(breakout: BreakoutConfig, timezone: str | None) -> BreakRules:
     buffer, near = breakout.buffer, breakout.retest.tolerance
     tick = breakout.tick_size or 0.0
     unit = "price" if buffer.unit == "ticks" and tick else buffer.unit
@@ -181,4 +188,31 @@ def _rules(breakout: BreakoutConfig) -> BreakRules:
         if near.unit == "ticks" and tick
         else near.amount,
         retest_unit="price" if near.unit == "ticks" and tick else near.unit,
+        volume=_volume(breakout.volume),
+        min_range=_width(breakout.min_range),
+        max_range=_width(breakout.max_range),
+        until=_until(breakout.valid_until, timezone),
+        on_incomplete=breakout.on_incomplete,
+        direction=breakout.direction,
     )
+
+
+def _volume(volume: Volume | str) -> VolumeRule | None:
+    if not isinstance(volume, Volume):
+        return None
+    average = volume.average if volume.of == "minute" else ""
+    return VolumeRule(volume.times, volume.of, volume.symbol == "companion", average)
+
+
+def _width(bound: Range | str) -> Width | None:
+    if not isinstance(bound, Range):
+        return None
+    return Width(bound.amount, bound.unit, bound.indicator)
+
+
+def _until(until: Validity | str, timezone: str | None) -> Until | None:
+    if not isinstance(until, Validity):
+        return None
+    if until.after is not None:
+        return Until(after_ns=until.after.ns)
+    return Until(str(until.at), timezone=timezone)

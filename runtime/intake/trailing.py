@@ -26,6 +26,7 @@ from openbell.market.indicators import IndicatorSpec
 from openbell.market.rules import NO_RULES, RowRules
 from openbell.messages.data import HistoryReady
 from openbell.runtime.config import Config
+from openbell.runtime.config.conditions import Volume
 
 Read = Callable[[TradingDay, tuple[str, ...]], RawRows]
 """Rows of these symbols on a trading day."""
@@ -65,7 +66,7 @@ def trailing_settings(
             options=indicator.options,
         )
         for name, indicator in config.history.indicators.items()
-    )
+    ) + volume_averages(config)
     needs = [spec.need for spec in specs]
     # The default of ten days is for indicators: who has none and asks for nothing reads nothing.
     if specs or "data" in config.history.model_fields_set:
@@ -80,6 +81,23 @@ def trailing_settings(
             for place, entry in enumerate(config.history.data)
         ]
     return TrailingSettings(specs, (*needs, *scans), before, frozenset(dates))
+
+
+def volume_averages(config: Config) -> tuple[IndicatorSpec, ...]:
+    """The averages of each minute's volume that rules of breakouts hold volumes against."""
+    found = {}
+    for session in config.sessions:
+        volume = config.breakout_for(session).volume
+        if isinstance(volume, Volume) and volume.of == "minute":
+            found[volume.average] = IndicatorSpec(
+                name=volume.average,
+                type="trailing_average",
+                period=volume.period,
+                granularity="intraday",
+                field="volume",
+                asked_by="breakout.volume",
+            )
+    return tuple(found.values())
 
 
 class Trailing:
@@ -137,6 +155,7 @@ class Trailing:
                     day.date,
                     settings.before,
                     include_special=spec.include_special,
+                    days_before=spec.days_before,
                 )
             )
             for spec in settings.specs

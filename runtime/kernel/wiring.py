@@ -3,8 +3,8 @@
 The wiring is acyclic but for what goes back to the clock, so that nothing is in flight once the
 last actor has reached: `clock → day, prefetch → sessions, upkeep → breakout → scanner → keeper →
 clock`; the scanner is there where scans are.
-The breakout's actor hears the sessions before the rows of a step, so that a step may hold both a
-session and what comes after it.
+The breakout's actor hears what is known of the days before, then the sessions, then the rows of a
+step, so that a step may hold a session and what comes after it.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def wiring(sessions: Sequence[SessionSpec], *, scans: bool = False) -> Wiring:
         name: tuple(sender for sender, heard_by in downstream.items() if name in heard_by)
         for name in downstream
     }
-    upstream[breakout.NAME] = (day.NAME, *windows, prefetch.NAME, upkeep.NAME)
+    upstream[breakout.NAME] = (day.NAME, upkeep.NAME, *windows, prefetch.NAME)
     if scans:
         upstream[scanner.NAME] = (day.NAME, *windows, prefetch.NAME, breakout.NAME)
     tuple(TopologicalSorter(upstream).static_order())  # raises on a cycle

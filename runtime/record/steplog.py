@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -20,7 +20,7 @@ import msgpack
 import numpy as np
 
 from openbell.actors.effects import Commit
-from openbell.market.results import Quality, SignalBatch
+from openbell.market.results import Levels, Quality, SignalBatch
 from openbell.messages.base import Message
 from openbell.messages.control import (
     AddSymbols,
@@ -102,7 +102,14 @@ def _wherever(report: QualityReport) -> QualityReport:
     return report.model_copy(update={"bad": bad})
 
 
-_ONLY_IF_SET = frozenset({(Quality, "by_rule")})
+_NEVER = object()
+
+_ONLY_IF_SET: Mapping[tuple[type, str], object] = {
+    (Quality, "by_rule"): (),
+    (SignalBatch, "rules"): None,
+    (Levels, "first_open"): None,
+    (Levels, "first_close"): None,
+}
 """Steps that were stored before there were such fields go on to have their digests."""
 
 _WITH_KINDS = ("kind", "touched_at", "touch_excess", "closed_beyond_at")
@@ -117,7 +124,8 @@ def _digest(found: Parts, about: str, value: Any) -> None:
     if fields is not None:
         for name, about_field in fields:
             of = getattr(value, name)
-            if (kind, name) in _ONLY_IF_SET and of == ():
+            unset = _ONLY_IF_SET.get((kind, name), _NEVER)
+            if type(of) is type(unset) and of == unset:
                 continue
             _digest(found, about_field, of)
         return

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from openbell.adapters.stores import Store, StoredSignal, Unavailable
+from openbell.market.conditions import condition_names
 from openbell.market.kinds import KINDS, Kind
 from openbell.market.results import NO_TIME, SIDES, SignalBatch
 from openbell.runtime.results.recording import SignalLog
@@ -75,6 +76,8 @@ class Signal:
     """How far beyond the level that bar or tick went."""
     closed_beyond_at: datetime | None = None
     """`ts` of the bar that closed beyond, None: none had yet."""
+    rules: tuple[str, ...] = ()
+    """Keys of `breakout` that it had to pass, and did: `volume`, `min_range`, …"""
 
 
 class Log(Protocol):
@@ -206,6 +209,7 @@ def _of_row(batch: SignalBatch, i: int, cursor: str) -> Signal:
         touched_at=_moment(batch, "touched_at", i),
         touch_excess=None if math.isnan(excess) else excess,
         closed_beyond_at=_moment(batch, "closed_beyond_at", i),
+        rules=tuple(condition_names(int(batch.filled("rules")[i]))),
     )
 
 
@@ -231,6 +235,7 @@ def signal_in(fields: Mapping[str, Any], cursor: str) -> Signal:
     day = {
         "trading_date": date.fromisoformat(fields["trading_date"]),
         "companion": companion,
+        "rules": tuple(fields.get("rules", ())),
         "cursor": cursor,
     }
     return Signal(**{**fields, **instants, **day})

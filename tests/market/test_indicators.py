@@ -282,7 +282,11 @@ def runs(
         values = []
         for spec in specs:
             days = period_days(
-                spec.period, today.date, calendar.before, include_special=spec.include_special
+                spec.period,
+                today.date,
+                calendar.before,
+                include_special=spec.include_special,
+                days_before=spec.days_before,
             )
             dates = tuple(d.date for d in days)
             values.append(computed(history, spec, today, dates))
@@ -306,7 +310,7 @@ def test_daily_indicators_agree_with_pandas(market: Market, include_special: boo
     n = period_of(market)
     specs = [
         IndicatorSpec(f"{type_} {name}", type_, f"{n}d", "daily", name, include_special)
-        for type_ in BUILT_IN
+        for type_ in HOW
         for name in ("open", "high", "low", "close", "volume")
     ]
     days = market.frame.groupby(["day", "symbol"]).agg(OF_DAY).unstack()
@@ -336,6 +340,31 @@ def test_daily_indicators_agree_with_pandas(market: Market, include_special: boo
                 assert f"of {n} trading days before {today.date}" in value.reasons[symbol]
     assert found > 0
     assert len(every) - len(only) == (0 if include_special or "nse" not in market.path.name else 1)
+
+
+def test_the_average_true_range_agrees_with_pandas(market: Market) -> None:
+    n = period_of(market)
+    spec = IndicatorSpec("range", "average_true_range", f"{n}d")
+    days = market.frame.groupby(["day", "symbol"]).agg(OF_DAY).unstack()
+    only = counted(market, False)
+    before = days["close"].reindex(only).shift(1)
+    high, low = days["high"].reindex(only), days["low"].reindex(only)
+    reach = [high - low, (high - before).abs(), (low - before).abs()]
+    # A day without the close before it has no true range; numpy's fmax would give it one.
+    ranges = reach[0].where(reach[0] > reach[1], reach[1])
+    ranges = ranges.where(ranges > reach[2], reach[2]).where(before.notna())
+    means = ranges.rolling(n).mean()
+
+    found = 0
+    for today, (value,) in runs(market, spec):
+        earlier = [d for d in only if d < today.date]
+        row = means.loc[earlier[-1]] if earlier else means.iloc[0] * np.nan
+        np.testing.assert_allclose(value.values, row[list(value.symbols)], rtol=1e-12)
+        found += int((~np.isnan(value.values)).sum())
+        for symbol in value.reasons:
+            assert f"of {n + 1} trading days before {today.date}" in value.reasons[symbol]
+
+    assert found > 0
 
 
 @pytest.mark.parametrize(

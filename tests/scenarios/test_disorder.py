@@ -53,6 +53,7 @@ def agrees(case: Case, lateness_ns: int, cuts: Sequence[int] = ()) -> Any:
             case.companions,
             lateness_ns=lateness_ns,
             followed=case.followed,
+            known=case.known,
         )
     }
     if all(c["rows"] == c["outside_hours"] for c in expected["counts"].values()):
@@ -243,7 +244,7 @@ def breaks_since_by_bisection(rows: Any, from_ns: int) -> Any:
     """As if times ascended."""
     start = int(np.searchsorted(rows.ts, from_ns, side="left"))
     turns = rows.ends if isinstance(rows, BarBlock) else rows.turns
-    return rows.rows(start, len(rows)), turns[start:]
+    return slice(start, len(rows)), turns[start:]
 
 
 def log_by_time(*args: Any) -> Any:

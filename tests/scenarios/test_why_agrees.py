@@ -103,7 +103,7 @@ def rows_after(
 @given(data=st.data())
 def test_what_is_told_of_a_symbol_is_what_its_rows_did(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(("bars", "ticks")))
-    case = register(data.draw(cases(kind, minutes_max=60)))  # type: ignore[arg-type]
+    case = register(data.draw(cases(kind, minutes_max=60, filtered=False)))  # type: ignore[arg-type]
     rearm = data.draw(st.sampled_from(REARMS))
     rules = case.rules._replace(inside_bars=rearm[0], rearms_max=rearm[1])
     order: Order = data.draw(st.sampled_from(("time", "arrival")))

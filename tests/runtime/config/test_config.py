@@ -32,6 +32,7 @@ from openbell.runtime.config import (
     config_schema,
     load_config,
 )
+from openbell.runtime.config.conditions import KEYS
 from openbell.runtime.config.values import parse_buffer, parse_duration, parse_size
 
 ROOT = Path(__file__).parents[3]
@@ -92,6 +93,12 @@ DEFAULTS = {
         "closed_beyond": False,
         "retest": "never",
         "tick_size": None,
+        "volume": "none",
+        "min_range": "none",
+        "max_range": "none",
+        "valid_until": "none",
+        "on_incomplete": "flag",
+        "direction": "any",
     },
     "data": {
         "path": None,
@@ -240,7 +247,7 @@ def test_all_keys_but_exchange_and_sessions_have_the_defaults_of_the_design() ->
             closed="both",
             timezone=None,
             breakout=dict.fromkeys(
-                ["confirm", "check", "rearm", "buffer", "sides", "closed_beyond", "retest"]
+                ["confirm", "check", "rearm", "buffer", "sides", "closed_beyond", "retest", *KEYS]
             ),
         )
     ]
