@@ -1,10 +1,14 @@
-"""Candles that vendors send while they are open, and mend until they have closed."""
+"""Candles of vendors: those that are mended until they have closed, and those of the past as ticks."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 MS = 1_000_000
+MINUTE_NS = 60_000_000_000
 
 Candle = tuple[Any, ...]
 """Its start in ms, open, high, low, close, volume."""
@@ -56,3 +60,38 @@ class ClosedCandles:
         if found:
             self._sent[symbol] = found[-1]
         return found
+
+
+def ticks_of(
+    candles: tuple[NDArray[np.int64], NDArray[np.float64]], code: int, from_ns: int, until_ns: int
+) -> tuple[NDArray[Any], ...]:
+    """Four ticks a candle of a minute: open, the two extremes, close.
+
+    A candle does not tell which extreme came first: where it closed no lower than it opened, the low
+    stands before the high, else after it. All of its volume is the last tick's.
+
+    Parameters
+    ----------
+    candles : (n,) int64 and (n, 5) float64
+        Starts in ns UTC; open, high, low, close, volume.
+    code : int
+        Which symbol they are of.
+
+    Returns
+    -------
+    Codes, times, prices, sizes, and the number of each tick's candle from 1.
+    """
+    starts, values = candles
+    ends = np.minimum(starts + MINUTE_NS, until_ns)
+    begins = np.maximum(starts, from_ns)
+    inside = ends > begins
+    begins, ends, values = begins[inside], ends[inside], values[inside]
+    opened, high, low, close, volume = values.T
+    rose = close >= opened
+    price = np.column_stack([opened, np.where(rose, low, high), np.where(rose, high, low), close])
+    size = np.zeros_like(price)
+    size[:, 3] = volume
+    ts = begins[:, None] + (ends - begins)[:, None] * np.arange(4) // 4
+    row = (np.flatnonzero(inside) + 1).repeat(4)
+    n = price.size
+    return np.full(n, code), ts.reshape(n), price.reshape(n), size.reshape(n), row

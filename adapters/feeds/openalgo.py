@@ -6,18 +6,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from openbell.adapters.feeds.base import FeedInfo, FeedOptions, suits
+from openbell.adapters.feeds.candles import ticks_of
 from openbell.adapters.feeds.entries import Decoder, Gathered, Refuse, Unusable, shown
+from openbell.adapters.feeds.rest import asked, needs_urllib3
 from openbell.adapters.feeds.socket_options import (
     KEY,
     SomeSeconds,
     Transport,
     WebSocketUrl,
     checked,
+    http_url,
 )
 from openbell.adapters.feeds.sockets import (
     Address,
@@ -32,8 +39,16 @@ from openbell.adapters.feeds.sockets import (
 )
 from openbell.adapters.feeds.waiting import Frame
 from openbell.adapters.secrets import filled_in
-from openbell.errors import ConfigError
+from openbell.errors import ConfigError, DataError
 from openbell.hosttime import monotonic
+from openbell.market.assembly import no_raw_rows
+from openbell.market.bars import RawRows
+
+INDIA = timezone(timedelta(hours=5, minutes=30))
+"""By whose days history is asked for."""
+
+PAUSE_SECONDS = 0.35
+"""Between two questions: brokers answer a few a second."""
 
 SYMBOLS_AT_ONCE = 100
 """How many one message that subscribes names."""
@@ -58,14 +73,14 @@ INFO = FeedInfo(
     revised="never",
     login_ends="an error in place of rows, or at the login; brokers' tokens end each morning",
     silence="the protocol's pings, and an answer to each of ours within `silence_max` (60s)",
-    history="",
+    history="minute candles, four ticks each",
 )
 
 
 class Options(Transport):
     """`feed.options` of OpenAlgo's feed."""
 
-    secrets: ClassVar[tuple[str, ...]] = ("api_key", "url")
+    secrets: ClassVar[tuple[str, ...]] = ("api_key", "url", "history_url")
 
     api_key: str
     exchange: str | None = None
@@ -77,6 +92,8 @@ class Options(Transport):
     stamps: Literal["arrival", "ltt"] = "arrival"
     """What a row's time is."""
     url: WebSocketUrl = "ws://127.0.0.1:8765"
+    history_url: Annotated[str, AfterValidator(http_url)] = "http://127.0.0.1:5000"
+    """Of OpenAlgo itself."""
     ping: SomeSeconds = 20.0
     silence_max: SomeSeconds | None = 60.0
 
@@ -100,6 +117,7 @@ def open_openalgo_feed(options: FeedOptions) -> OpenAlgoFeed:
         exchange.
     """
     needs_websockets("openalgo")
+    needs_urllib3("openalgo")
     suits("openalgo", options, INFO)
     given = checked(Options, options.given, _EXAMPLES)
     filled_in(given.api_key, f"{KEY}.api_key")
@@ -116,7 +134,7 @@ class OpenAlgoFeed(SocketFeed):
 
     def __init__(self, speech: _Speech, options: Options, symbols: tuple[str, ...]) -> None:
         super().__init__(speech, options, symbols, where_of(options.url))
-        self._openalgo = speech
+        self._openalgo, self._settings = speech, options
 
     def watch(self, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
         known = []
@@ -129,6 +147,63 @@ class OpenAlgoFeed(SocketFeed):
             else:
                 known.append(symbol)
         super().watch(tuple(known), removed)
+
+    def history(self, symbols: Sequence[str], from_ns: int, until_ns: int) -> RawRows:
+        """By OpenAlgo's HTTP interface, whose broker it asks: a question a symbol."""
+        parts = []
+        for n, symbol in enumerate(symbols):
+            if n and self._closed.wait(PAUSE_SECONDS):
+                break
+            answer = self._asked(symbol, from_ns, until_ns)
+            parts.append(ticks_of(_candles(answer, symbol), n, from_ns, until_ns))
+        if not parts:
+            return no_raw_rows(tuple(symbols), None)
+        code, ts, price, size, row = (np.concatenate(of) for of in zip(*parts, strict=True))
+        return RawRows(
+            kind="ticks",
+            symbols=tuple(symbols),
+            code=code.astype(np.int32),
+            ts=ts.astype(np.int64),
+            columns={"price": price, "size": size},
+            locate=lambda i: (f"openalgo candles of {symbols[int(code[i])]}", int(row[i])),
+        )
+
+    def _asked(self, symbol: str, from_ns: int, until_ns: int) -> Any:
+        exchange, name = self._openalgo.named(symbol)
+        key = filled_in(self._settings.api_key, f"{KEY}.api_key")
+        days = [
+            datetime.fromtimestamp(ns // 10**9, INDIA).date().isoformat()
+            for ns in (from_ns, until_ns - 1)
+        ]
+        return asked(
+            f"{self._settings.history_url}/api/v1/history",
+            {},
+            {},
+            hidden=frozenset({key}),
+            ca_file=self._settings.ca_file,
+            body={
+                "apikey": key,
+                "symbol": name,
+                "exchange": exchange,
+                "interval": "1m",
+                "start_date": days[0],
+                "end_date": days[1],
+            },
+        )
+
+
+def _candles(answer: Any, symbol: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Their starts, and their open, high, low, close and volume."""
+    try:
+        given = answer["data"]
+        seconds = np.array([int(of["timestamp"]) for of in given], np.int64)
+        names = ("open", "high", "low", "close", "volume")
+        values = np.array([[of[name] for name in names] for of in given], np.float64)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        told = answer.get("message") if isinstance(answer, dict) else None
+        why = " ".join(str(told or repr(error)).split())[:200]
+        raise DataError(f"openalgo: candles of {symbol} can't be had: {why}") from None
+    return seconds * 10**9, values.reshape(-1, 5)
 
 
 class _Speech:

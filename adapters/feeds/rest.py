@@ -42,11 +42,14 @@ def asked(
     *,
     hidden: frozenset[str] = frozenset(),
     ca_file: Path | None = None,
+    body: Mapping[str, object] | None = None,
 ) -> Any:
-    """The JSON that a GET brings.
+    """The JSON that a GET brings, or a POST of JSON.
 
     Parameters
     ----------
+    body : mapping, optional
+        What is posted; None: it is a GET.
     hidden : frozenset of str
         What is kept out of what is told.
 
@@ -65,26 +68,27 @@ def asked(
     try:
         with urllib3.PoolManager(ca_certs=ca, maxsize=1) as pool:
             answer = pool.request(
-                "GET",
+                "GET" if body is None else "POST",
                 url,
-                fields=dict(params),
+                fields=dict(params) if body is None else None,
+                json=body,
                 headers={"User-Agent": "openbell", **headers},
                 timeout=SECONDS,
                 retries=False,
                 preload_content=False,
             )
-            body = answer.read(ANSWER_BYTES, decode_content=True)
+            given = answer.read(ANSWER_BYTES, decode_content=True)
             status = answer.status
     except (HTTPError, OSError, ValueError) as error:
         raise DataError(f"{where}: {_plain(str(error), hidden)}") from None
     if status in (401, 403):
-        raise LoginRefused(f"{where}: {status} {_plain(_words(body), hidden)}")
+        raise LoginRefused(f"{where}: {status} {_plain(_words(given), hidden)}")
     if status != 200:
-        raise DataError(f"{where}: {status} {_plain(_words(body), hidden)}")
+        raise DataError(f"{where}: {status} {_plain(_words(given), hidden)}")
     try:
-        return orjson.loads(body)
+        return orjson.loads(given)
     except orjson.JSONDecodeError:
-        raise DataError(f"{where}: it answers no JSON: {_plain(_words(body), hidden)}") from None
+        raise DataError(f"{where}: it answers no JSON: {_plain(_words(given), hidden)}") from None
 
 
 def _words(body: bytes) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
@@ -14,12 +15,13 @@ import orjson
 
 @dataclass(frozen=True)
 class Asked:
-    """A GET."""
+    """A GET, or a POST of JSON."""
 
     path: str
     query: dict[str, str]
     headers: dict[str, str] = field(repr=False)
     """Names in lower case."""
+    body: Any = field(default=None, repr=False)
 
 
 Answer = Callable[[Asked], tuple[int, object]]
@@ -36,15 +38,19 @@ def answering(answer: Answer) -> Iterator[tuple[str, list[Asked]]]:
             parts = urlsplit(self.path)
             query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
             headers = {name.lower(): value for name, value in self.headers.items()}
-            asked = Asked(parts.path, query, headers)
+            size = int(headers.get("content-length", 0))
+            body = orjson.loads(self.rfile.read(size)) if size else None
+            asked = Asked(parts.path, query, headers, body)
             heard.append(asked)
             status, given = answer(asked)
-            body = orjson.dumps(given)
+            answer_of = orjson.dumps(given)
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(answer_of)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(answer_of)
+
+        do_POST = do_GET
 
         def log_message(self, *given: object) -> None:
             return

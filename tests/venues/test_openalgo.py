@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from venues.http import Asked, answering
 from venues.openalgo import AT, CASE, KEY, SECOND, Talk, Wire, feed, tick
 from venues.venue import Session, opened
 from ws_vendor import Client, vendor
 
-from openbell.adapters.feeds import FeedOptions, open_feed
+from openbell.adapters.feeds import FeedOptions, HasHistory, open_feed
 from openbell.adapters.feeds.openalgo import _instant
-from openbell.errors import ConfigError
+from openbell.errors import ConfigError, DataError, LoginRefused
 from openbell.hosttime import wall_ns
 from openbell.testing import delivered
 
@@ -196,6 +197,74 @@ def test_a_login_that_ends_under_way_is_told_by_an_error() -> None:
             delivered(venue.watched(feed(url)), 12)
 
     assert venue.states == ["connected", "auth"]
+
+
+def candles(asked: Asked) -> tuple[int, object]:
+    """Of each minute of the day so far, as OpenAlgo answers."""
+    assert asked.path == "/api/v1/history"
+    if asked.body["apikey"] != KEY:
+        return 403, {"status": "error", "message": "Invalid openalgo apikey"}
+    if asked.body["symbol"] == "NONE":
+        return 200, {"status": "error", "message": "Symbol not found"}
+    assert asked.body["start_date"] == asked.body["end_date"] == "2024-07-01"
+    assert (asked.body["interval"], asked.body["exchange"]) == ("1m", "NSE")
+    of = [
+        {"timestamp": AT // SECOND + 60 * n, "open": 10.0 + n, "high": 12.0 + n, "low": 9.0 + n}
+        | {"close": 11.0 + n, "volume": 100 + n, "oi": 0}
+        for n in range(-2, 5)
+    ]
+    return 200, {"status": "success", "data": of}
+
+
+def test_history_is_four_ticks_a_candle() -> None:
+    with answering(candles) as (url, heard):
+        of = feed("ws://127.0.0.1:1", history_url=url)
+        assert isinstance(of, HasHistory)
+        found = of.history(("A",), AT, AT + 120 * SECOND)
+
+    assert len(heard) == 1
+    assert found.columns["price"].tolist() == [10.0, 9.0, 12.0, 11.0, 11.0, 10.0, 13.0, 12.0]
+    assert found.columns["size"].tolist() == [0.0, 0.0, 0.0, 100.0, 0.0, 0.0, 0.0, 101.0]
+    assert found.ts.tolist() == [AT + n * 15 * SECOND for n in range(8)]
+
+
+@pytest.mark.slow  # its client is slow to import
+@pytest.mark.filterwarnings("ignore")
+def test_the_vendors_client_reads_the_same_candles() -> None:
+    openalgo = pytest.importorskip("openalgo", reason="openalgo's client is not installed")
+
+    with answering(candles) as (url, _):
+        client = openalgo.api(api_key=KEY, host=url)
+        frame = client.history(
+            symbol="A",
+            exchange="NSE",
+            interval="1m",
+            start_date="2024-07-01",
+            end_date="2024-07-01",
+        )
+
+    row = frame.iloc[2]
+    assert int(frame.index[2].timestamp()) * SECOND == AT
+    assert [row[name] for name in ("open", "high", "low", "close")] == [10.0, 12.0, 9.0, 11.0]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "key", "raised", "said"),
+    [
+        ("NONE", KEY, DataError, "Symbol not found"),
+        ("A", "another", LoginRefused, "403"),
+    ],
+)
+def test_history_that_can_t_be_had_says_why(
+    symbol: str, key: str, raised: type[Exception], said: str
+) -> None:
+    with answering(candles) as (url, _):
+        of = feed("ws://127.0.0.1:1", api_key=key, history_url=url)
+        assert isinstance(of, HasHistory)
+        with pytest.raises(raised, match=said) as found:
+            of.history((symbol,), AT, AT + 120 * SECOND)
+
+    assert key not in str(found.value)
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openbell.adapters.feeds.candles import MINUTE_NS, ticks_of
 from openbell.errors import DataError
 from openbell.market.assembly import no_raw_rows
 from openbell.market.bars import RawRows
 
 INDIA = timezone(timedelta(hours=5, minutes=30))
 """Kite's hours; there is no other time in the year."""
-
-MINUTE_NS = 60_000_000_000
 
 PAUSE_SECONDS = 0.35
 """Between two questions: Kite answers three a second."""
@@ -49,7 +48,7 @@ def history(
         if n and closed.wait(PAUSE_SECONDS):
             break
         answer = ask(token, _written(from_ns - from_ns % MINUTE_NS), _written(until_ns - 1))
-        parts.append(_ticks(_candles(answer, symbols[n]), n, from_ns, until_ns))
+        parts.append(ticks_of(_candles(answer, symbols[n]), n, from_ns, until_ns))
     if not parts:
         return no_raw_rows(tuple(symbols), None)
     code, ts, price, size, row = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -79,22 +78,3 @@ def _candles(answer: Any, symbol: str) -> tuple[NDArray[np.int64], NDArray[np.fl
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DataError(f"kite: candles of {symbol} can't be read: {error!r}") from None
     return np.array(seconds, np.int64) * 10**9, values
-
-
-def _ticks(
-    candles: tuple[NDArray[np.int64], NDArray[np.float64]], code: int, from_ns: int, until_ns: int
-) -> tuple[NDArray[Any], ...]:
-    starts, values = candles
-    ends = np.minimum(starts + MINUTE_NS, until_ns)
-    begins = np.maximum(starts, from_ns)
-    inside = ends > begins
-    begins, ends, values = begins[inside], ends[inside], values[inside]
-    opened, high, low, close, volume = values.T
-    rose = close >= opened
-    price = np.column_stack([opened, np.where(rose, low, high), np.where(rose, high, low), close])
-    size = np.zeros_like(price)
-    size[:, 3] = volume
-    ts = begins[:, None] + (ends - begins)[:, None] * np.arange(4) // 4
-    row = (np.flatnonzero(inside) + 1).repeat(4)
-    n = price.size
-    return np.full(n, code), ts.reshape(n), price.reshape(n), size.reshape(n), row
