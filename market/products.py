@@ -57,7 +57,8 @@ def together(main: str, by_product: dict[str, Explanation], named: dict[str, str
         for of, found in days.items()
         if found is not None
     ]
-    joined = replace(day, segments=_union(of.segments for of in products), products=tuple(products))
+    segments = _union(of.segments for of in products)
+    joined = replace(day, segments=segments, products=tuple(products), auctions=())
     return replace(whole, day=joined)
 
 

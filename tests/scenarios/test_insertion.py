@@ -117,9 +117,9 @@ def later(kind: str, seed: int) -> Any:
 @pytest.mark.parametrize(
     ("kind", "minute"),
     [
-        ("bars", 100),
-        *(pytest.param("bars", minute, marks=pytest.mark.slow) for minute in (0, 363)),
-        *(pytest.param("ticks", minute, marks=pytest.mark.slow) for minute in (0, 100, 363)),
+        pytest.param(kind, minute, marks=pytest.mark.slow)
+        for kind in ("bars", "ticks")
+        for minute in (0, 100, 363)
     ],
 )
 def test_symbols_with_hours_of_their_own_come_as_if_they_had_been_there(
