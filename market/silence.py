@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from openbell.market.days import (
     SECOND_NS,
     MarketTime,
     Nanoseconds,
+    Segment,
     TradingDay,
 )
 from openbell.market.history import History
@@ -353,16 +355,25 @@ def _spans(
 ) -> tuple[Nanoseconds, Nanoseconds]:
     """(s + 1,) open and close of each symbol's segment, and of the feed's, that is under way or the
     next; after the close of the last."""
-    different = (day.segments,) if own is None else (*own.segments, own.together)
-    found = [
-        next((s for s in segments if at_ns < s.close_ns), segments[-1]) for segments in different
-    ]
+    if own is None:
+        span = _under_way(day.segments, at_ns)
+        return _of_all(span.open_ns, span.close_ns, symbols)
+    found = [_under_way(segments, at_ns) for segments in (*own.segments, own.together)]
+    which = np.append(own.which, len(found) - 1)
     opens = np.array([s.open_ns for s in found], np.int64)
     closes = np.array([s.close_ns for s in found], np.int64)
-    if own is None:
-        return np.broadcast_to(opens, symbols + 1), np.broadcast_to(closes, symbols + 1)
-    which = np.append(own.which, len(found) - 1)
     return opens[which], closes[which]
+
+
+def _under_way(segments: Sequence[Segment], at_ns: int) -> Segment:
+    return next((s for s in segments if at_ns < s.close_ns), segments[-1])
+
+
+@lru_cache(maxsize=4)  # asked for with each batch
+def _of_all(open_ns: int, close_ns: int, symbols: int) -> tuple[Nanoseconds, Nanoseconds]:
+    opens, closes = np.full(symbols + 1, open_ns), np.full(symbols + 1, close_ns)
+    opens.flags.writeable = closes.flags.writeable = False
+    return opens, closes
 
 
 def _patience_at(

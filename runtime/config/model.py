@@ -913,6 +913,16 @@ class DayConfig(Section):
 
 Segment = Literal["equity", "equity_fno", "index", "futures"]
 
+_segment_schema = {"enum": list(PRODUCTS)}
+ProductByDate = Annotated[
+    str | Mapping[date, str],
+    PlainValidator(values.parse_product),
+    *_json(
+        None, anyOf=[_segment_schema, {"type": "object", "additionalProperties": _segment_schema}]
+    ),
+]
+"""One for ever, or one from each date on."""
+
 
 class CalendarConfig(Section):
     """Your own corrections of the exchange's calendar."""
@@ -937,7 +947,7 @@ class CalendarConfig(Section):
     early_closes: Mapping[Date, Wall] = Field(
         default={}, description='Days that close early: `{2024-07-03: "13:00"}`.'
     )
-    segments: Mapping[Text, Segment | Mapping[Date, Segment]] = Field(
+    segments: Mapping[Text, ProductByDate] = Field(
         default={},
         description="Symbols, or patterns of them, that are another product than `segment`, e.g. "
         '`{"*FUT": futures, RELIANCE: equity_fno}`; by date: `{RELIANCE: {2026-08-03: equity_fno}}`. '

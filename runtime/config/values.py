@@ -219,6 +219,8 @@ def written(value: object) -> object:
             return _written_hours(value)
         case tuple() | list():
             return [written(part) for part in value]
+        case dict():
+            return {str(key): written(part) for key, part in value.items()}
         case datetime():
             return value.isoformat(timespec="minutes")
         case GiveUp(tries, after):
@@ -546,6 +548,23 @@ def _span(given: Any, wanted: str) -> Span:
         return parse_span(given)
     except (ValueError, TypeError):
         raise ValueError(wanted) from None
+
+
+_PRODUCT_WANTED = (
+    f"write one of {', '.join(PRODUCTS)}, or from which date on it is one, "
+    "e.g. {2026-08-03: equity_fno}"
+)
+
+
+def parse_product(given: Any) -> str | dict[date, str]:
+    """What a symbol is: a product, or one from each date on."""
+    if isinstance(given, Mapping) and given:
+        found = {parse_date(since): parse_product(of) for since, of in given.items()}
+        if all(isinstance(of, str) for of in found.values()):
+            return {since: str(found[since]) for since in sorted(found)}
+    if not isinstance(given, str) or given not in PRODUCTS:
+        raise ValueError(_PRODUCT_WANTED)
+    return given
 
 
 def _written_hours(hours: RegularHours) -> object:

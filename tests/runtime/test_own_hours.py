@@ -213,6 +213,21 @@ def test_a_file_of_instruments_says_whose_hours_are_which_by_date(tmp_path: Path
         calendar_for(config_from(made), *DAYS[2:])
 
 
+def test_whose_hours_are_which_decides_answers_but_is_read_for_each_day_by_the_hosts_clock() -> (
+    None
+):
+    stored = config_from(config())
+    plain = config_from(config(calendar={}))
+    live = config_from(config(feed={"type": "push"}, clock={"time": "wall"}))
+
+    assert stored.digest() != plain.digest()
+    assert "segments" not in plain.determining()["calendar"]
+    assert plain.with_determining(stored.determining()).calendar == stored.calendar
+    assert stored.with_determining(plain.determining()).calendar == plain.calendar
+    assert "segments" not in live.determining()["calendar"]
+    assert live.with_determining(live.determining()).calendar == live.calendar
+
+
 def test_bars_that_hours_cut_differently_are_refused(tmp_path: Path) -> None:
     half_hours = frame().assign(
         ts=lambda rows: rows["ts"].dt.floor("30min") - pd.Timedelta("15min")

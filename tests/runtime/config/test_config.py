@@ -868,6 +868,10 @@ REFUSED = r"""
     calendar.hours is "9-17"; write e.g. "04:00-20:00", "18:00-17:00" for a day that opens on the evening before, or [{from: 2024-01-01, hours: "09:00-15:30", breaks: ["12:00-13:00"]}]
 {"calendar": {"hours": [{"hours": "09:00-15:30", "breaks": ["16:00-17:00"]}]}}
     calendar.hours is [{"hours": "09:00-15:30", "breaks": ["16:00-17:00"]}]; breaks is ["16:00-17:00"]; write spans inside 09:00-15:30, in time order, e.g. ["12:00-13:00"]
+{"calendar": {"segments": {"*FUT": "future"}}}
+    calendar.segments.*FUT is "future"; write one of equity, equity_fno, index, futures, or from which date on it is one, e.g. {2026-08-03: equity_fno}
+{"calendar": {"segments": {"TCS": {}}}}
+    calendar.segments.TCS is {}; write one of equity, equity_fno, index, futures, or from which date on it is one, e.g. {2026-08-03: equity_fno}
 {"calendar": {"hours": {"hours": "09:00-15:30", "segment": "future"}}}
     calendar.hours is {"hours": "09:00-15:30", "segment": "future"}; segment is "future"; write one of equity, equity_fno, index, futures
 {"calendar": {"hours": ["09:00-15:30", "09:00-17:00"]}}
