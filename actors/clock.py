@@ -432,7 +432,7 @@ def _with_other_symbols(settings: Settings, state: State, *, forced: bool) -> tu
     asked = state.inserting[0]
     if state.asked_symbols != asked.request:
         halts: Effects = (Halt(),) if settings.paced and not state.asked_symbols else ()
-        return changed(state, asked_symbols=asked.request), (*halts, Insert(asked, state.now_ns))
+        return changed(state, asked_symbols=asked.request), (*halts, Insert(asked, _come_to(state)))
     answer = next(
         (i for i in state.inputs if isinstance(i, CHANGES) and i.request == asked.request), None
     )
@@ -447,6 +447,13 @@ def _with_other_symbols(settings: Settings, state: State, *, forced: bool) -> tu
     over = max(state.now_ns, state.live_from_ns)
     going_on = GoOn(traded_ns(state.day, over) if state.day is not None else 0)
     return changed(after, awake_ns=EPOCH, asked_ns=EPOCH), (going_on, *effects)
+
+
+def _come_to(state: State) -> MarketTime:
+    """Up to when rows may have come: those of a feed run ahead of what is crossed."""
+    is_open = state.day is not None and state.day.date == state.preparing
+    known = MarketTime(state.known_ns + 1) if is_open else EPOCH
+    return max(state.now_ns, known)
 
 
 def _is_known(state: State, request: str) -> bool:

@@ -106,7 +106,7 @@ class Insert:
 
     asked: AddSymbols | RemoveSymbols
     now_ns: MarketTime
-    """What market time has come to."""
+    """What market time has come to, or rows of a feed, if they are ahead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,14 @@ class InlineDispatcher(Inline):
                 self._send(entered)
 
 
+def _at_once(work: Callable[[], None]) -> None:
+    work()
+
+
+def _not_waited(seconds: float, work: Callable[[], None]) -> None:
+    """What was to be done at once has been."""
+
+
 class InlineRun(DurableRun):
     """A durable run in one thread, with places for a test to take part in it.
 
@@ -249,7 +257,7 @@ class InlineRun(DurableRun):
     def _outside_waits(self) -> bool:
         return not cast(Inline, self.engine.dispatcher)._outside.empty()
 
-    def _engine(self) -> Engine:
+    def _put_up(self) -> Engine:
         engine = Engine(
             self.plan,
             self.source,
@@ -281,6 +289,9 @@ class InlineRun(DurableRun):
             clock=self.clock,
             late=lambda day: self.is_late(day),
         )
+        engine.inserter.loader = engine.loader
+        engine.inserter.host_now = self.host if self.pace.wall else None
+        engine.inserter.begin, engine.inserter.after = _at_once, _not_waited
         if engine.scanning is not None:
             engine.scanning.on_thread = False
         if engine._pacer is not None:

@@ -80,9 +80,9 @@ class Inserter:
         self._settings = plan.settings
         self.later = plan.symbols
         """All symbols of the days that follow."""
-        self._loader = loader
+        self.loader = loader
         self._known = known
-        self._filler, self._host_now = filler, host_now
+        self._filler, self.host_now = filler, host_now
         self._timeout_seconds = timeout_seconds
         self._closed = threading.Event()
         self.begin: Callable[[Callable[[], None]], None] = _on_a_thread
@@ -125,7 +125,7 @@ class Inserter:
             )
         of_today: tuple[str, ...] = ()
         if is_open and today is not None:
-            of_today = of_day.inserted or self._loader.register(today.date)
+            of_today = of_day.inserted or self.loader.register(today.date)
         later = self.later
         at = since if today is None else today.date
         return Watched(
@@ -240,13 +240,13 @@ class Inserter:
             if self._settings.fed:
                 once.answer(self._with_history(change, today, now_ns))
             else:
-                read = self._loader.read_for(today, change.symbols)
+                read = self.loader.read_for(today, change.symbols)
                 once.answer(
                     change.model_copy(
                         update={
                             "data": read.data,
                             "history": read.history,
-                            "journaled": self._loader.journals,
+                            "journaled": self.loader.journals,
                         }
                     )
                 )
@@ -258,7 +258,8 @@ class Inserter:
     ) -> SymbolsChanged:
         """What history has of the day so far; the days before, where they are looked at."""
         interval_ns = self._settings.interval_ns
-        until_ns = now_ns if self._host_now is None else min(self._host_now(), today.close_ns)
+        until_ns = max(now_ns, now_ns if self.host_now is None else self.host_now())
+        until_ns = min(until_ns, today.close_ns)
         lacking = ""
         if self._filler is None:
             raw = no_raw_rows(change.alone, interval_ns)
@@ -270,7 +271,7 @@ class Inserter:
             data = DayData(today, found.rows, found.counts, found.bad)
             if not len(found.rows):
                 lacking = "history has nothing of them today"
-        history = self._loader.history_for(today, change.symbols)
+        history = self.loader.history_for(today, change.symbols)
         return change.model_copy(
             update={"data": data, "history": history, "lacking": lacking, "journaled": True}
         )

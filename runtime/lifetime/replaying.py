@@ -141,6 +141,9 @@ class _Comparing(Ledger):
         self.differs: str | None = None
         self.reached_ns = 0
 
+    def gives_again(self, step: int) -> bool:
+        return True
+
     def brought(self, commit: Commit) -> None:
         self._brought[commit.step] = commit
 

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from openbell.actors import clock
 from openbell.actors.effects import Effects, GoOn, Halt, Insert, Publish, WakeAt
+from openbell.actors.states import changed
 from openbell.market.arrivals import no_counts
 from openbell.market.days import MINUTE_NS, MarketTime, Segment, TradingDay
 from openbell.messages.base import Message
@@ -116,7 +117,7 @@ class Pauses(RuleBasedStateMachine):
                 live_from_ns=OPEN,
             )
         )
-        self.state = clock.changed(self.state, awaiting=None)
+        self.state = changed(self.state, awaiting=None)
         self.ends_step()
 
     @rule(token=st.sampled_from(TOKENS))
@@ -185,7 +186,7 @@ class Pauses(RuleBasedStateMachine):
         """What holds the clock by a request comes back by itself; who paused does so anew."""
         kept = decode(encode(clock._kept(self.state)))
         unheard, self.asked_runtime = list(self.waits), []
-        self.state = clock.changed(kept, begun=True)
+        self.state = changed(kept, begun=True)
         self.halted = 0
         held, self.held = sorted(self.held), set()
         self.waits = []

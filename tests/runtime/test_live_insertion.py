@@ -1,0 +1,206 @@
+"""Symbols that come into a live day: what a feed refused so far counts, and history has the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache, partial
+from typing import Any
+
+import pytest
+from by_hand import ByHand, at, config
+from histories import Row, history
+
+from openbell.market.bars import RawRows
+from openbell.messages.control import AddSymbols, RemoveSymbols
+from openbell.runtime.config import config_from
+from openbell.runtime.intake.asking import Answer
+from openbell.runtime.lifetime.replaying import replay_day
+
+ROWS: list[Row] = [
+    *(("AB"[n % 2], at("09:30:05") + 10 * n, 100.0 + n % 5) for n in range(29)),
+    *(("AB"[n % 2], at("09:36:00") + 20 * n, 101 + 0.25 * n) for n in range(20)),
+    *(("AB"[n % 2], at("12:00:05") + 20 * n, 99 + 0.5 * (n % 4)) for n in range(30)),
+    *(("AB"[n % 2], at("12:20:05") + 20 * n, 102 - 0.25 * n) for n in range(30)),
+]
+
+
+Asks = list[tuple[float, AddSymbols | RemoveSymbols]]
+"""When, in seconds since 1970, and what is asked."""
+
+
+@dataclass
+class Live:
+    """A day whose ticks of A and B are pushed as they are traded."""
+
+    symbols: list[str]
+    asks: Asks = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    takes: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.answers: dict[str, Future[Answer]] = {}
+        self.run = ByHand(
+            config(symbols=self.symbols), at("09:00"), history_takes=self.takes, **self.options
+        )
+        self.run.starting = self._starting
+        for symbol, ts, price in ROWS:
+            self.run.tick(ts, symbol, price)
+        for when, asked in self.asks:
+            self.run.do(when, partial(self._ask_then, asked))
+
+    def _starting(self, made: Any) -> None:
+        made.engine.inserter.begin = lambda work: made._later(self.takes, work)
+        made.engine.inserter.after = made._later
+        for asked in list(self.answers):  # who asked does so again
+            self._ask(next(of for _, of in self.asks if of.request == asked))
+
+    def _ask(self, asked: AddSymbols | RemoveSymbols) -> None:
+        assert self.run.run is not None
+        self.answers[asked.request] = self.run.run.symbols.ask(asked)
+
+    def _ask_then(self, asked: AddSymbols | RemoveSymbols, run: ByHand) -> None:
+        self._ask(asked)
+
+    def until(self, when: float) -> Live:
+        self.run.until(when)
+        return self
+
+    def left(self, symbol: str) -> Any:
+        levels = {
+            name: (document["status"], document["symbols_data"].get(symbol))
+            for name, document in self.run.sessions().items()
+        }
+        return sorted(of for of, _ in self.run.signals() if f":{symbol}:" in of), levels
+
+
+def symbol_events(run: ByHand) -> list[str]:
+    """Of those that tell who is watched."""
+    kinds = ("symbol.added", "symbol.removed", "symbol.refused")
+    return [of["kind"] for of in run.audit("notice") if of["kind"] in kinds]
+
+
+ADD = AddSymbols(symbols=("B",), request="add")
+REMOVE = RemoveSymbols(symbols=("A",), request="remove")
+BOTH: Asks = [(at("10:15"), ADD), (at("12:30"), REMOVE)]
+
+
+@cache
+def from_the_open() -> Live:
+    return Live(["A", "B"]).until(at("13:00"))
+
+
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        pytest.param("09:29", marks=slow),
+        pytest.param("09:31", marks=slow),
+        pytest.param("09:36:30", marks=slow),
+        pytest.param("10:15", marks=slow),
+        "12:04",
+        pytest.param("12:30", marks=slow),
+    ],
+)
+def test_what_comes_has_the_rows_of_history_and_of_the_feed(when: str) -> None:
+    live = Live(["A"], [(at(when), ADD)], {"history": history(ROWS), "round_trips": True})
+
+    live.until(at("13:00"))
+
+    whole = from_the_open()
+    assert live.answers["add"].result(0).done
+    assert live.left("A") == whole.left("A")
+    assert live.left("B") == whole.left("B")
+    late = [of for of, backfilled in live.run.signals() if backfilled and ":B:" in of]
+    assert bool(late) == (when in ("10:15", "12:04", "12:30"))
+
+
+@slow
+def test_without_history_its_levels_begin_now_and_are_not_complete() -> None:
+    live = Live(["A"], [(at("12:04"), ADD)]).until(at("13:00"))
+
+    answer = live.answers["add"].result(0)
+    assert answer.done
+    assert "there is no history" in answer.why
+    documents = live.run.sessions()
+    assert documents["Morning"]["symbols_data"]["B"]["high"] is None
+    noon = documents["Noon"]["symbols_data"]["B"]
+    assert noon["first_tick_time"] >= "2024-07-01T16:04:00Z"
+    signals = [of for of in live.run._signals() if of.symbol == "B"]
+    assert signals
+    assert not any(of.complete or of.backfilled for of in signals)
+
+
+def test_the_day_goes_on_without_what_is_not_there_in_time() -> None:
+    live = Live(["A"], [(at("10:00"), ADD)], {"history": history(ROWS)}, takes=31.0)
+
+    live.until(at("13:00"))
+
+    answer = live.answers["add"].result(0)
+    assert not answer.done
+    assert "not loaded within 30 s" in answer.why
+    assert live.left("A") == from_the_open().left("A")
+    assert live.left("B")[1]["Noon"] == ("COMPLETED", None)
+    told = symbol_events(live.run)
+    assert told == ["symbol.refused"]
+
+
+@slow
+def test_history_that_fails_is_told_to_who_asked() -> None:
+    def gone(symbols: Sequence[str], from_ns: int, until_ns: int) -> RawRows:
+        raise OSError("the vendor is away")
+
+    live = Live(["A"], [(at("10:00"), ADD)], {"history": gone}).until(at("13:00"))
+
+    answer = live.answers["add"].result(0)
+    assert not answer.done
+    assert "the vendor is away" in answer.why
+    assert live.left("A") == from_the_open().left("A")
+
+
+@pytest.mark.parametrize(
+    "step", [1, *(pytest.param(step, marks=slow) for step in (0, *range(2, 12)))]
+)
+def test_a_kill_in_the_middle_leaves_all_or_nothing(step: int) -> None:
+    live = Live(["A"], BOTH, {"history": history(ROWS)}, takes=1.0)
+    counted = Live(["A"], BOTH, {"history": history(ROWS)}, takes=1.0)
+    first: list[int] = []
+    counted.run.do(at("10:15"), lambda of: first.append(of.messages))
+    counted.until(at("13:00"))
+    live.run.kills_at = frozenset({first[0] + 5 * step + 1, first[0] + 5 * step + 40})
+
+    live.until(at("13:00"))
+
+    assert live.run.restarts == 2
+    assert {name: of.result(0).done for name, of in live.answers.items()} == {
+        "add": True,
+        "remove": True,
+    }
+    assert live.left("B") == from_the_open().left("B")
+    assert live.left("A") == counted.left("A")
+    kinds = symbol_events(live.run)
+    assert kinds == ["symbol.added", "symbol.removed"]
+
+
+@slow
+def test_the_days_after_have_the_symbols_and_a_replay_gives_the_same() -> None:
+    live = Live(["A"], BOTH, {"history": history(ROWS)})
+    tuesday = "2024-07-02"
+    for symbol in "AB":
+        live.run.tick(at("09:31", tuesday), symbol, 100.0)
+        live.run.tick(at("09:36", tuesday), symbol, 101.0)
+    live.run.kill(at("18:00"), at("08:00", tuesday))
+
+    live.until(at("12:00", tuesday))
+
+    morning = live.run.sessions()["Morning"]["symbols_data"]
+    assert list(morning) == ["B"]
+    assert [of for of, _ in live.run.signals() if tuesday in of] == [
+        "XNYS:2024-07-02:Morning:B:HIGH_BREAK:1"
+    ]
+    again = replay_day(config_from(live.run.config), live.run.store, date(2024, 7, 1))
+    assert again.differs is None
