@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -148,11 +148,17 @@ class Stepped(InMemoryRun):
             self.engine.resume("steps")
 
 
-def left_by(config: Config, data: Any, asks: Asks = ()) -> Left:
-    """Run to the end, and ask on the way."""
+def left_by(
+    config: Config,
+    data: Any,
+    asks: Asks = (),
+    starting: Callable[[Stepped], None] = lambda run: None,
+) -> Left:
+    """Run to the end, and ask on the way; `starting` gets the run before."""
     kept = Collected()
     recorder = Recorder((kept,), None)
     run = Stepped(config, data, recorder, asks)
+    starting(run)
     try:
         run.run()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -9,9 +10,21 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inserting import DAYS, Asks, Left, at, bars, configuration, left_by, ticks, what_is_left
+from inserting import (
+    DAYS,
+    Asks,
+    Left,
+    Stepped,
+    at,
+    bars,
+    configuration,
+    left_by,
+    ticks,
+    what_is_left,
+)
 
-from openbell.messages.control import AddSymbols, RemoveSymbols
+from openbell.market.bars import RawRows
+from openbell.messages.control import AddSymbols, RemoveSymbols, SymbolsRefused
 
 MINUTE_NS = 60_000_000_000
 
@@ -221,3 +234,60 @@ def test_a_companion_goes_with_those_that_it_stands_beside() -> None:
 
     assert [answer.done for answer in part.answers] == [False, True]
     assert "F is the companion of B" in part.answers[0].why
+
+
+def test_a_source_that_fails_in_the_middle_is_told_and_the_day_goes_on() -> None:
+    config = configuration("AC")
+    whole = left_by(config, bars(0))
+
+    def fails(run: Stepped) -> None:
+        read = run.source.read
+
+        def broken(start_ns: int, end_ns: int, symbols: Any = None) -> RawRows:
+            if "B" in symbols:
+                raise OSError("the disk is gone")
+            return read(start_ns, end_ns, symbols)
+
+        run.source.read = broken  # type: ignore[method-assign]
+        run.engine.loader._pause = lambda seconds: None  # type: ignore[method-assign]
+
+    part = left_by(config, bars(0), [(at(DAYS[0], "11:50"), add("B"))], fails)
+
+    (answer,) = part.answers
+    assert not answer.done
+    assert "the disk is gone" in answer.why
+    assert part.signals == whole.signals
+    assert [what_is_left(day) for day in part.days] == [what_is_left(day) for day in whole.days]
+
+
+def test_the_day_goes_on_without_a_source_that_is_slow_and_what_comes_late_is_not_used() -> None:
+    config = configuration("AC")
+    whole = left_by(config, bars(0))
+    over = threading.Event()
+
+    def waits(run: Stepped) -> None:
+        read = run.source.read
+
+        def slow(start_ns: int, end_ns: int, symbols: Any = None) -> RawRows:
+            if "B" in symbols:
+                over.wait(60)
+            return read(start_ns, end_ns, symbols)
+
+        run.source.read = slow  # type: ignore[method-assign]
+        run.engine.inserter._timeout_seconds = 0.1
+        say = run.engine.tell_clock
+
+        def tell(message: Any) -> None:
+            say(message)
+            if isinstance(message, SymbolsRefused):
+                over.set()  # it comes now, after it was refused
+
+        run.engine.tell_clock = tell  # type: ignore[method-assign]
+
+    part = left_by(config, bars(0), [(at(DAYS[0], "11:50"), add("B"))], waits)
+
+    (answer,) = part.answers
+    assert not answer.done
+    assert "not loaded within 0.1 s" in answer.why
+    assert part.signals == whole.signals
+    assert [what_is_left(day) for day in part.days] == [what_is_left(day) for day in whole.days]
