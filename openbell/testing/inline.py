@@ -311,6 +311,9 @@ class InlineRun(DurableRun):
             engine.elsewhere = lambda work: work()
         return engine
 
+    def _hear_asks(self) -> None:
+        """Another thread would ask the store whenever it came to it."""
+
     def _host_clock(self) -> HostClock:
         return self.clock.host()
 

@@ -263,6 +263,10 @@ class DurableRun:
         self.source, self.plan = self._opened()
         self._info = self.source.info()
 
+    def _hear_asks(self) -> None:
+        """Look from now on whether something is asked through the store."""
+        self._asks.start()
+
     def _watching(self, change: SymbolsChanged) -> None:
         """Other symbols are watched from the step under way on."""
         held = self._info.symbols
@@ -302,7 +306,7 @@ class DurableRun:
     def _run(self) -> bool:
         if self.deliveries is not None:
             self.deliveries.start()
-        self._asks.start()
+        self._hear_asks()
         if not self.head.step and self.feed is None:
             refuse_mostly_unusable(self.source, self.plan, str(self.config.data.path or "the data"))
         self._write_earlier()
