@@ -286,3 +286,15 @@ def _is_over(until: SessionTime, session: SessionConfig) -> bool:
     if until.anchor == "clock":
         return session.start.anchor == "clock" and session.start.wall <= until.wall <= end.wall
     return until.offset_ns <= end.offset_ns
+
+
+def asks_for_history(config: Config) -> bool:
+    """Whether a rule of breakouts needs to know of the days before."""
+    for session in config.sessions:
+        rules = config.breakout_for(session)
+        if isinstance(rules.volume, Volume) and rules.volume.of == "minute":
+            return True
+        bounds = (rules.min_range, rules.max_range)
+        if any(isinstance(bound, Range) and bound.unit == "times" for bound in bounds):
+            return True
+    return False

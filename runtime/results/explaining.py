@@ -17,6 +17,7 @@ from openbell.market.touches import Point, Refused, Side, sides
 from openbell.market.windows import SessionSpec, Window, hours_in_words, session_window
 from openbell.runtime.config import Config
 from openbell.runtime.intake.settings import settings
+from openbell.runtime.results.conditions import Conditioned, conditions_in_words
 from openbell.runtime.results.explanation import (
     LateRow,
     NearMiss,
@@ -92,9 +93,12 @@ def _session(
         if witness.filled:
             # Rows of before came late: breaks are not what the rules make of all rows in a row.
             reported = _rows_of(mine, "HIGH_BREAK", since), _rows_of(mine, "LOW_BREAK", since)
-        found = sides(completed.armed, since, settings(config).rules[place], reported)
+        rules = settings(config).rules[place]
+        traded = None if rules.volume is None else witness.traded(rules.volume, completed.before)
+        found = sides(completed.armed, since, rules, reported, traded)
+        told = Conditioned(config, place, completed.armed, witness.unknown, day)
         high, low = (
-            _side(side, now, in_time, mine, config, place)
+            _side(side, now, in_time, mine, config, place, told)
             for side, now in zip(found, completed.now, strict=True)
         )
     late = rows.taken(inside & (passed >= window.end_ns))
@@ -147,6 +151,7 @@ def rules_in_words(config: Config, place: int) -> dict[str, Any]:
         "buffer": str(rules.buffer),
         "rearm": _rearm_in_words(rules.rearm.inside_bars, rules.rearm.max),
         "sides": rules.sides,
+        "conditions": conditions_in_words(rules),
     }
 
 
@@ -173,6 +178,7 @@ def _side(
     signals: Sequence[Signal],
     config: Config,
     place: int,
+    told: Conditioned,
 ) -> SideExplained:
     made = None
     if of.level is not None:
@@ -192,8 +198,9 @@ def _side(
         since_filled=now if of.level is not None and now != of.level else None,
         signals=tuple(signal for signal in signals if signal.side == of.side),
         nearest=nearest,
-        refused=tuple(_refusal(refused, of, config, place) for refused in of.refused),
+        refused=tuple(_refusal(refused, of, config, place, told) for refused in of.refused),
         looked_at=of.looked_at,
+        barred=None if of.barred is None else told.why(of.barred),
     )
 
 
@@ -201,7 +208,7 @@ def _priced(point: Point) -> Priced:
     return Priced(moment(point.ts_ns), moment(point.known_ns), point.price)
 
 
-def _refusal(of: Refused, side: Side, config: Config, place: int) -> Refusal:
+def _refusal(of: Refused, side: Side, config: Config, place: int, told: Conditioned) -> Refusal:
     rules = config.breakout_for(config.sessions[place])
     needed = rules.rearm.inside_bars
     closes = "1 close" if needed == 1 else f"{needed} closes in a row"
@@ -220,9 +227,10 @@ def _refusal(of: Refused, side: Side, config: Config, place: int) -> Refusal:
         "decided again",
         "max": f"the side was watched again {rules.rearm.max} times, as often as may be "
         "(breakout.rearm.max)",
-    }[of.rule]
+    }
+    text = why[of.rule] if of.rule in why else told.why(of.rule, of.volume)
     points = (_priced(of.first), _priced(of.furthest), _priced(of.last))
-    return Refusal(of.rule, why, of.rows, *points)
+    return Refusal(of.rule, text, of.rows, *points)
 
 
 def _own_part(day: TradingDay, own: OwnHours, slots: Nanoseconds, window: Window) -> str | None:

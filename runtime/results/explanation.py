@@ -69,6 +69,8 @@ class SideExplained:
     refused: tuple[Refusal, ...]
     looked_at: int | None
     """Rows of the symbol after the session; None where rows are not kept."""
+    barred: str | None = None
+    """Why this side has no breaks, whatever prices do: its session is too narrow, …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ class SessionExplained:
     buffer: str
     rearm: str
     sides: str
+    conditions: tuple[str, ...]
+    """What a break has to pass besides, in words."""
     high: SideExplained | None
     """None where there are no levels: skipped, or not over."""
     low: SideExplained | None
@@ -290,6 +294,7 @@ def _rule(of: SessionExplained, *, ticks: bool) -> str:
     parts += [f"buffer {of.buffer}", f"rearm {of.rearm}"]
     if of.sides != "both":
         parts.append(f"sides: {of.sides} only")
+    parts += of.conditions
     return "; ".join(parts)
 
 
@@ -342,6 +347,10 @@ def _none(of: SideExplained, session: SessionExplained, local: _Local) -> str:
         return f"the nearest was {miss.at.price} {_at(miss.at, local)}, {lacking}{what}"
     if session.sides not in ("both", "high" if of.side == "HIGH_BREAK" else "low"):
         return f"nobody watches it, breakout.sides is {session.sides}"
+    if any(refusal.rule in ("valid_until", "volume") for refusal in of.refused):
+        return "prices lay beyond, and a rule refused them"
+    if of.barred is not None:
+        return of.barred
     if of.looked_at is None:
         return "how near it came can't be told, see above"
     return "no row came after the session" if not of.looked_at else "nobody watches it"

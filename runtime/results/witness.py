@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from openbell.actors import breakout, session
 from openbell.actors.effects import Effects, Publish
-from openbell.market.bars import BadRow, RowBatch, RowCounts, Rows, joined
+from openbell.market.bars import BadRow, Prices, RowBatch, RowCounts, Rows, joined
 from openbell.market.breakouts import Armed
+from openbell.market.conditions import Verdict
 from openbell.market.days import Nanoseconds
+from openbell.market.volumes import (
+    VolumeRule,
+    Volumes,
+    measured,
+    measured_block,
+    slot_starts,
+    traded,
+)
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
@@ -66,10 +76,17 @@ class Witness:
         self._sessions = [name.removeprefix(SESSION) for name in of_sessions]
         cell = cells[breakout.NAME]
         update = cell.actor.update
+        assert isinstance(update, partial)
+        self._settings: breakout.Settings = update.args[0]
+        self._traded: dict[VolumeRule, list[tuple[Prices, Prices]]] = {
+            rules.volume: [] for rules in self._settings.rules if rules.volume is not None
+        }
+        self.unknown: dict[str, str] = {}
+        """Why the symbol, or its companion, has no value of an indicator that rules ask for."""
 
         def heard(state: breakout.State, message: Message) -> tuple[breakout.State, Effects]:
             after, said = update(state, message)
-            self._hear(message, after)
+            self._hear(message, state, after)
             for effect in said:
                 if isinstance(effect, Publish) and isinstance(effect.message, Signals):
                     self.signals += of_batch(effect.message.batch, symbol)
@@ -94,13 +111,45 @@ class Witness:
         parts = self._rows[after:]
         return joined(parts) if parts else _none(self.opened, self.symbol)
 
+    def traded(self, rule: VolumeRule, after: int = 0) -> tuple[Prices, Prices]:
+        """(n,) for each of the rows what had traded in its minute, and what that is held against."""
+        parts = self._traded[rule][after:]
+        nothing = np.empty(0)
+        volume, average = (np.concatenate([nothing, *(of[n] for of in parts)]) for n in (0, 1))
+        return volume, average
+
+    def _measure(self, state: breakout.State, rows: Rows) -> None:
+        assert self.opened is not None
+        before = state.volumes or Volumes()
+        for rule, found in self._traded.items():
+            usual = breakout.usual(self._settings, state, self.opened, rule)
+            if isinstance(rows, RowBatch):
+                at = np.flatnonzero(rows.code == self.place)
+                none = np.empty(0), np.empty(0)
+                found.append(measured(before, rows, usual, at) if len(at) else none)
+            else:
+                there = rows.present[:, self.place]
+                column = np.array([self.place])
+                grids = measured_block(before, rows, usual, column) if len(rows) else ()
+                volume, average = (
+                    (grid[there, 0] for grid in grids) if grids else (np.empty(0),) * 2
+                )
+                found.append((volume, average))
+        names = {
+            self.symbol,
+            *(name for of, name in self._settings.companions if of == self.symbol),
+        }
+        for of in state.values:
+            for name in sorted(names & of.reasons.keys()):
+                self.unknown[of.name] = f"{name}: {of.reasons[name]}"
+
     def passed(self) -> Nanoseconds:
         """(n,) up to where the watermark had come before each of the rows: a window that ended by
         then was over."""
         lengths = [len(part) for part in self._rows]
         return np.repeat(np.array(self._passed, np.int64), lengths)
 
-    def _hear(self, message: Message, after: breakout.State) -> None:
+    def _hear(self, message: Message, before: breakout.State, after: breakout.State) -> None:
         match message:
             case DayCleared():
                 self.opened = None
@@ -108,6 +157,8 @@ class Witness:
                 self.opened, self.completed, self.signals = message, {}, []
                 self.counts, self.bad = [message.counts], list(message.bad)
                 self._rows, self._passed, self.watermark_ns = [], [], 0
+                self._traded = {rule: [] for rule in self._traded}
+                self.unknown = {}
                 self.filled = False
             case Batch() if self.knows:
                 if message.backfilled is not None:
@@ -115,8 +166,14 @@ class Witness:
                     self.filled = True
                     self._rows.append(_of_symbol(message.backfilled, self.symbol))
                     self._passed.append(0)
+                    self._measure(before, message.backfilled)
+                    if self._traded:
+                        rows = message.backfilled
+                        more = traded(before.volumes or Volumes(), rows, slot_starts(rows))
+                        before = replace(before, volumes=more)
                 self._rows.append(_of_symbol(message.rows, self.symbol))
                 self._passed.append(message.passed_ns)
+                self._measure(before, message.rows)
                 self.watermark_ns = max(self.watermark_ns, message.watermark_ns)
                 self.bad += message.bad
                 if message.counts is not None:
@@ -136,6 +193,7 @@ class Witness:
                         limit=mine.limit,
                         complete=mine.complete,
                         watched=watched,
+                        verdict=mine.verdict,
                     )
                     self.completed[name] = Completed(mine, count, first.before, True, now)
                 else:
@@ -159,6 +217,17 @@ def _armed_of(armed: Armed, place: int) -> Armed:
         gap=armed.gap[:, one],
         limit=None if armed.limit is None else armed.limit[:, one],
         ticks=None if armed.ticks is None else armed.ticks[one],
+        verdict=None if armed.verdict is None else _verdict_of(armed.verdict, one),
+    )
+
+
+def _verdict_of(verdict: Verdict, one: slice) -> Verdict:
+    least, most, moved = verdict.least, verdict.most, verdict.moved
+    return Verdict(
+        refused=verdict.refused[:, one],
+        least=None if least is None else least[one],
+        most=None if most is None else most[one],
+        moved=None if moved is None else moved[one],
     )
 
 

@@ -11,6 +11,7 @@ import orjson
 
 from openbell.errors import ConfigError, DataError, InputError
 from openbell.runtime.config import Config
+from openbell.runtime.config.conditions import asks_for_history
 from openbell.runtime.inmemory import InMemoryRun
 from openbell.runtime.lifetime.rerunning import RecordedRun, recording_of
 from openbell.runtime.results.explanation import Explanation
@@ -104,8 +105,9 @@ def _run_over(config: Config, data: Any, day: date) -> tuple[InMemoryRun | Recor
             notes.append(f"{why_not}; its rows are taken in the order in which they came")
             arrived = config.data.model_copy(update={"order": "arrival"})
             config = config.model_copy(update={"data": arrived})
-    # What trailing days are read for decides no breakout.
-    config = config.model_copy(update={"history": type(config.history)()})
+    if not asks_for_history(config):
+        # What trailing days are read for decides no breakout.
+        config = config.model_copy(update={"history": type(config.history)()})
     return InMemoryRun(
         config,
         data,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import reference
+from conditions import Conditions
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from reference import (
@@ -22,7 +23,7 @@ from reference import (
     Window,
     answer_as_arrived,
 )
-from runs import MemorySource, plan_of, register
+from runs import DAILY, MemorySource, plan_of, register
 from strategies import Case, cases
 
 from openbell.market.bars import Order
@@ -54,10 +55,35 @@ def configured(case: Case) -> Config:
                 if rules.inside_bars
                 else "never",
                 **({"tick_size": rules.tick} if rules.tick else {}),
+                **conditions_of(rules.conditions),
             },
+            "history": {"indicators": {DAILY: {"type": "trailing_average", "period": "1d"}}},
+            "companions": case.companions,
             "data": {"kind": case.kind},
         }
     )
+
+
+def conditions_of(of: Conditions) -> dict[str, Any]:
+    """The keys of `breakout`."""
+    found: dict[str, Any] = {"on_incomplete": of.on_incomplete, "direction": of.direction}
+    if of.volume_times is not None and (of.volume_of == "day" or not of.volume_companion):
+        found["volume"] = {
+            "times": of.volume_times,
+            "of": of.volume_of,
+            "symbol": "companion" if of.volume_companion else "own",
+        }
+    for key in ("min_range", "max_range"):
+        match getattr(of, key):
+            case "times", amount:
+                found[key] = {"times": amount, "of": DAILY}
+            case "percent", amount:
+                found[key] = f"{amount}%"
+            case "price", amount:
+                found[key] = amount
+    if isinstance(of.valid_until, int):
+        found["valid_until"] = f"{of.valid_until}ns"
+    return found
 
 
 def told(case: Case, symbol: str, order: Order, lateness_ns: int) -> Told | None:
@@ -114,13 +140,16 @@ def test_what_is_told_of_a_symbol_is_what_its_rows_did(data: st.DataObject) -> N
 
 
 REARMS = ((0, None), (1, None), (2, None), (3, 1))
-SEEN = {"sides", "symbols", "once", "strict", "buffer", "close", "reported", "rearm", "max"}
+SEEN = {
+    *("sides", "symbols", "once", "strict", "buffer", "close", "reported", "rearm", "max"),
+    *("volume", "min_range", "max_range", "valid_until", "on_incomplete"),
+}
 
 
 def test_each_rule_refuses_what_it_is_said_to_refuse() -> None:
     """Prices that go back and forth about the levels of a short session."""
     seen: set[str] = set()
-    for seed in range(40):
+    for seed in range(110):
         rng = Random(seed)
         order: Order = rng.choice(("time", "arrival"))
         seen |= agrees(busy(rng), "A", order, rng.choice((0, 90 * SECOND_NS)))
@@ -141,6 +170,14 @@ def busy(rng: Random) -> Case:
         buffer=rng.choice((0.0, 0.0, 0.1)),
         inside_bars=inside_bars,
         rearms_max=rearms_max,
+        conditions=Conditions(
+            volume_times=rng.choice((None, None, 0.9, 1.2)),
+            volume_of="day",
+            min_range=rng.choice((None, None, None, ("price", 0.5))),
+            max_range=rng.choice((None, None, None, ("percent", 0.5))),
+            valid_until=rng.choice((None, None, 20 * MINUTE_NS)),
+            on_incomplete=rng.choice(("flag", "flag", "block")),
+        ),
     )
     kind = rng.choice(("bars", "ticks"))
     rows: list[Row] = []
@@ -154,10 +191,11 @@ def busy(rng: Random) -> Case:
             continue
         if kind == "bars":
             top, bottom = max(open_, high, low, close), min(open_, high, low, close)
-            rows.append(("A", at, open_, top, bottom, close, 1.0))
+            rows.append(("A", at, open_, top, bottom, close, rng.choice((1.0, 1.5))))
         else:
             rows += [
-                ("A", at + i * SECOND_NS, price, 1.0) for i, price in enumerate((open_, close))
+                ("A", at + i * SECOND_NS, price, rng.choice((1.0, 1.5)))
+                for i, price in enumerate((open_, close))
             ]
     for _ in range(rng.choice((0, 4))):
         rows.insert(rng.randrange(len(rows)), rows.pop(rng.randrange(len(rows))))
@@ -202,7 +240,7 @@ def agrees(case: Case, symbol: str, order: Order, lateness_ns: int) -> set[str]:
             ]
             if side.level is not None:
                 made(side, session, rows)
-                seen |= watched_as_told(case, symbol, side, expected, rows)
+                seen |= watched_as_told(case, symbol, side, expected, rows, order)
         # What lies inside the window and is not among the rows used came when it was over.
         within = [row for row, _ in rows if is_inside(case, row, expected)]
         assert len(session.late) == len(within) - session.rows
@@ -235,7 +273,12 @@ def made(side: SideExplained, session: SessionExplained, rows: list[tuple[Used, 
 
 
 def watched_as_told(
-    case: Case, symbol: str, side: SideExplained, session: Any, rows: list[tuple[Used, int]]
+    case: Case,
+    symbol: str,
+    side: SideExplained,
+    session: Any,
+    rows: list[tuple[Used, int]],
+    order: Order,
 ) -> set[str]:
     rules, name = case.rules, side.side
     assert name in ("HIGH_BREAK", "LOW_BREAK")
@@ -244,6 +287,9 @@ def watched_as_told(
     followed = case.followed is None or symbol in case.followed
     levels = session["levels"][symbol]
     watch = Watch(levels["high"], levels["low"], rules)
+    barred = None if levels["high"] is None else verdict(rules.conditions, levels)
+    for of in watch.watched:
+        watch.watched[of] &= barred is None
     level, threshold = watch.levels[of_side], watch.thresholds[of_side]
     assert (side.level, side.threshold) == (level, threshold)
     refused: dict[str, list[tuple[int, float]]] = {}
@@ -251,10 +297,18 @@ def watched_as_told(
     near: list[tuple[Decimal, int]] = []
     broke = False
     after = [(row, known) for row, known in rows if row.ts >= session["end_ns"]]
+    late = scant = False
     for place, (row, known) in enumerate(after):
+        until = reference.until_ns(rules.conditions, case.day, session["end_ns"])
+        late = until is not None and known > until
+        scant = lacks_volume(case, symbol, order, row, rows)
         extreme = row.high if sign == 1 else row.low
         before = watch.watched[of_side], watch.broken[of_side], watch.inside[of_side]
-        found = [b for b in watch.breaks(row) if b.side == of_side] if followed else []
+        found = [
+            b
+            for b in watch.breaks(row, allowed=not late and not scant)
+            if b.side == of_side and followed
+        ]
         broke |= bool(found)
         if place == 0 or rules.check != "once":
             confirming = extreme if rules.confirm == "touch" else row.close
@@ -262,7 +316,10 @@ def watched_as_told(
             near.append((lacking, known))
         if found or reference.beyond(extreme, level, -sign, rules):
             continue
-        rule = why_refused(rules, of_side, followed, place, before, extreme, watch)
+        rule = why_refused(rules, of_side, followed, place, before, extreme, watch, barred)
+        confirmed = watch.is_beyond(extreme if rules.confirm == "touch" else row.close, of_side)
+        if rule in ("close", "buffer") and confirmed:
+            rule = "valid_until" if late else "volume"
         refused.setdefault(rule, []).append((known, extreme))
         inside = before[2] if rule == "rearm" else inside
     assert {r.rule: r.touches for r in side.refused} == {r: len(t) for r, t in refused.items()}
@@ -273,8 +330,9 @@ def watched_as_told(
         assert refusal.last.known_at == moment(touches[-1][0])
         assert refusal.furthest.price == furthest
         assert refusal.rule != "rearm" or f"there were {inside} " in refusal.why
-    watched = followed and rules.sides in ("both", of_side.split("_")[0].lower())
-    if broke or not watched or not near:
+    watched = followed and barred is None
+    watched &= rules.sides in ("both", of_side.split("_")[0].lower())
+    if broke or not watched or not near or {"valid_until", "volume"} & refused.keys():
         assert side.nearest is None
         return set(refused)
     assert side.nearest is not None
@@ -282,6 +340,33 @@ def watched_as_told(
     assert side.nearest.distance == pytest.approx(max(0.0, float(least)), abs=1e-9)
     assert side.nearest.at.known_at == moment(known)
     return {"nearest", *refused}
+
+
+def verdict(conditions: Conditions, levels: Any) -> str | None:
+    """What of a session's levels bars all of their breaks."""
+    high, low = levels["high"], levels["low"]
+    for key in ("on_incomplete", "min_range", "max_range"):
+        plain = {key: getattr(conditions, key)}
+        sides = reference.admitted(
+            *(Conditions(**plain), None, None, high, low, levels["complete"], (), None)  # type: ignore[arg-type]
+        )
+        if not all(sides.values()):
+            return key
+    return None
+
+
+def lacks_volume(
+    case: Case, symbol: str, order: Order, row: Used, rows: list[tuple[Used, int]]
+) -> bool:
+    if case.rules.conditions.volume_times is None:
+        return False
+    if order == "time":
+        came = [other for other, _ in rows if other.end <= row.end]
+    else:
+        at = next(n for n, (other, _) in enumerate(rows) if other is row)
+        came = [other for other, _ in rows[: at + 1]]
+    conditions, day, interval_ns = case.rules.conditions, case.day, case.interval_ns
+    return not reference.has_volume(conditions, day, interval_ns, row.ts, came, {}, symbol)
 
 
 def why_refused(
@@ -292,11 +377,14 @@ def why_refused(
     before: tuple[bool, int, int],
     extreme: float,
     watch: Watch,
+    barred: str | None,
 ) -> str:
     watched, broken, _ = before
     sign = reference.sign_of(side)
     if rules.sides not in ("both", side.split("_")[0].lower()):
         return "sides"
+    if barred is not None:
+        return barred
     if not followed:
         return "symbols"
     if rules.check == "once" and place:
