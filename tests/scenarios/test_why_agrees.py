@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import reference
-from conditions import Conditions
+from conditions import Conditions, admitted, has_volume, until_ns
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from reference import (
@@ -299,7 +299,7 @@ def watched_as_told(
     after = [(row, known) for row, known in rows if row.ts >= session["end_ns"]]
     late = scant = False
     for place, (row, known) in enumerate(after):
-        until = reference.until_ns(rules.conditions, case.day, session["end_ns"])
+        until = until_ns(rules.conditions, case.day, session["end_ns"])
         late = until is not None and known > until
         scant = lacks_volume(case, symbol, order, row, rows)
         extreme = row.high if sign == 1 else row.low
@@ -347,7 +347,7 @@ def verdict(conditions: Conditions, levels: Any) -> str | None:
     high, low = levels["high"], levels["low"]
     for key in ("on_incomplete", "min_range", "max_range"):
         plain = {key: getattr(conditions, key)}
-        sides = reference.admitted(
+        sides = admitted(
             *(Conditions(**plain), None, None, high, low, levels["complete"], (), None)  # type: ignore[arg-type]
         )
         if not all(sides.values()):
@@ -366,7 +366,7 @@ def lacks_volume(
         at = next(n for n, (other, _) in enumerate(rows) if other is row)
         came = [other for other, _ in rows[: at + 1]]
     conditions, day, interval_ns = case.rules.conditions, case.day, case.interval_ns
-    return not reference.has_volume(conditions, day, interval_ns, row.ts, came, {}, symbol)
+    return not has_volume(conditions, day, interval_ns, row.ts, came, {}, symbol)
 
 
 def why_refused(
