@@ -1264,7 +1264,8 @@ class Config(Section):
     symbols: Symbols = Field(
         default="all",
         description="`all` that the data has, a list, or `{file: instruments.csv}` that has them; "
-        "`column` names the one of several.",
+        "`column` names the one of several. What was [added or removed]"
+        "(live.md#symbols-that-come-and-go) while a run went on holds beside it.",
     )
     companions: Mapping[str, Companion] = Field(
         default={},
