@@ -129,7 +129,7 @@ def fed(number: int) -> Fed:
         check=rng.choice(("continuous", "continuous", "once")),
         inside_bars=rng.choice((0, 0, 1, 2)),
         rearms_max=rng.choice((None, 1)),
-        **drawn_following(f"fed {number}"),
+        **drawn_following(f"followed fed {number}"),
     )
     companions = {}
     if len(symbols) > 1 and rng.random() < 0.6:
