@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from difflib import get_close_matches
@@ -348,7 +349,10 @@ def contracts(
 
 
 def ticks_of(
-    instruments: Instruments, days: Sequence[date], symbols: Sequence[str]
+    instruments: Instruments,
+    days: Sequence[date],
+    symbols: Sequence[str],
+    others: Sequence[str] = (),
 ) -> tuple[tuple[date, tuple[tuple[str, float], ...]], ...]:
     """The prices of symbols' ticks, each from a trading day on, of those that the file says.
 
@@ -356,6 +360,8 @@ def ticks_of(
     ----------
     days : sequence of date
         The run's trading days, ascending.
+    others : sequence of str
+        Symbols that may come into the run: one about which rows contradict each other is left out.
 
     Raises
     ------
@@ -363,11 +369,16 @@ def ticks_of(
         If rows contradict each other.
     """
 
+    every = (*symbols, *others)
+
     def of_day(day: date) -> tuple[tuple[str, float], ...]:
-        found = ((symbol, instruments.tick_size(symbol, day)) for symbol in symbols)
-        return tuple((symbol, tick) for symbol, tick in found if tick is not None)
+        found = {symbol: instruments.tick_size(symbol, day) for symbol in symbols}
+        for symbol in others:
+            with suppress(DataError):
+                found[symbol] = instruments.tick_size(symbol, day)
+        return tuple((symbol, tick) for symbol, tick in found.items() if tick is not None)
 
     # Only from these dates on it may be another one.
-    dates = sorted({first for symbol in symbols for first in instruments.changes(symbol)})
+    dates = sorted({first for symbol in every for first in instruments.changes(symbol)})
     looked_at = {days[0], *(days[at] for d in dates if (at := bisect_left(days, d)) < len(days))}
     return _changes((day, of_day(day)) for day in sorted(looked_at))

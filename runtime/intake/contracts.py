@@ -83,10 +83,12 @@ def resolved(
     if held is not None:
         _refuse_none_held(config, found, held, where)
     register = sorted({*symbols, *needed} & set(held) if held is not None else {*symbols, *needed})
+    spot = {row.symbol for row in instruments.rows if row.expiry is None}
+    others = sorted((spot if held is None else spot & set(held)).difference(register))
     turns = ((symbol, instruments.turns(symbol)) for symbol in register)
     found = replace(
         found,
-        ticks=ticks_of(instruments, days, register) if in_ticks(config) else (),
+        ticks=ticks_of(instruments, days, register, others) if in_ticks(config) else (),
         turns=tuple((symbol, dates) for symbol, dates in turns if dates),
         only=tuple(sorted(needed.difference(symbols))),
     )

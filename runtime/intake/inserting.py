@@ -184,9 +184,9 @@ class Inserter:
         if not new and followed.issuperset(names) and set(watched.later).issuperset(names):
             there = "is" if len(names) == 1 else "are"
             raise Refusal(f"{', '.join(names)} {there} watched already; nothing has changed")
-        companions = dict(
-            self._companions(watched.since if watched.day is None else watched.day.date)
-        )
+        at = watched.since if watched.day is None else watched.day.date
+        self._refuse_without_tick(names, at)
+        companions = dict(self._companions(at))
         beside = {companions[name] for name in new if name in companions}
         come = tuple(sorted({*new, *(beside - now)}))
         register = tuple(sorted({*watched.later, *names, *beside}))
@@ -204,6 +204,20 @@ class Inserter:
             symbols=tuple(sorted({*watched.today, *come})) if watched.day is not None else (),
             alone=tuple(sorted({*come, *beside})),
         )
+
+    def _refuse_without_tick(self, names: Sequence[str], day: date) -> None:
+        """Where a buffer is in ticks that the file of instruments says, of such a symbol no break
+        would ever be found."""
+        if not any(of.buffer_unit == "ticks" and of.buffer for of in self._settings.rules):
+            return
+        ticks = self._settings.contracts.ticks
+        known = dict(on(ticks, max(day, ticks[0][0])) or ()) if ticks else {}
+        for name in names:
+            if name not in known:
+                raise Refusal(
+                    f"{name}: a buffer is in ticks, and the file of instruments has no tick_size of "
+                    "it; write it there, or set breakout.tick_size, and start anew"
+                )
 
     def _removed(
         self, asked: RemoveSymbols, names: tuple[str, ...], watched: Watched, now: set[str]

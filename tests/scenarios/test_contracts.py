@@ -360,3 +360,19 @@ def test_the_file_is_among_what_the_answer_depends_on(tmp_path: Path) -> None:
 
     named = found.summary["inputs"]["instruments"]
     assert (named["path"], named["size"]) == (str(tmp_path / "instruments.csv"), len(FILE))
+
+
+# Volume
+
+
+def test_a_days_contract_confirms_breaks_by_the_average_of_its_own_days(tmp_path: Path) -> None:
+    minutes = around_the_roll()
+    volume = {f"{day} {symbol}": 10.0 if symbol == "F08" else 1.0 for day, symbol in minutes}
+    # On its first day the new contract trades twice its own usual, a fifth of the old one's.
+    volume["2025-08-29 F09"] = 2.0
+    rule = {"times": 1.5, "of": "minute", "period": "2d", "symbol": "companion"}
+    made = config(tmp_path, breakout={"volume": rule})
+
+    found = companions(openbell.backtest(made, table(minutes, volume)))
+
+    assert found == {"2025-08-29": {"F09"}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -291,3 +292,31 @@ def test_the_day_goes_on_without_a_source_that_is_slow_and_what_comes_late_is_no
     assert "not loaded within 0.1 s" in answer.why
     assert part.signals == whole.signals
     assert [what_is_left(day) for day in part.days] == [what_is_left(day) for day in whole.days]
+
+
+def test_a_symbol_that_comes_has_the_tick_that_the_file_says(tmp_path: Path) -> None:
+    (tmp_path / "ticks.csv").write_text("symbol,tick_size\nA,0.05\nB,0.25\nC,1\n")
+    keys: dict[str, Any] = {
+        "instruments": str(tmp_path / "ticks.csv"),
+        "breakout": {"buffer": "2 ticks"},
+    }
+    whole = left_by(configuration("ABC", **keys), bars(0))
+
+    part = left_by(
+        configuration("AC", **keys),
+        bars(0),
+        [(at(DAYS[0], "11:00"), add("B")), (at(DAYS[0], "11:01"), add("F", request="two"))],
+    )
+
+    assert [answer.done for answer in part.answers] == [True, False]
+    assert "F: a buffer is in ticks, and the file of instruments has no tick_size" in (
+        part.answers[1].why
+    )
+    assert {signal for signal in part.signals if "B" in signal} != set()
+    assert sorted(map(without_backfilled, part.signals)) == sorted(
+        map(without_backfilled, whole.signals)
+    )
+
+
+def without_backfilled(signal: tuple[Any, ...]) -> str:
+    return repr(tuple(of for of in signal if not isinstance(of, bool)))
