@@ -169,6 +169,8 @@ def _refuse_unknown(given: Mapping[Any, Any], known: tuple[str, ...], wanted: st
 
 
 def _times(given: Any, example: str) -> float:
+    if isinstance(given, str) and re.fullmatch(values.NUMBER, given.strip()):
+        given = float(given)
     if not is_number(given) or not 0 < given < float("inf"):
         raise ValueError(f"times is how many times the average; write a number, e.g. {example}")
     return float(given)
