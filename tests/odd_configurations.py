@@ -125,6 +125,21 @@ def what_follows(seed: str) -> dict[str, Any]:
     }
 
 
+def odd_scans(seed: str) -> list[dict[str, Any]]:
+    """Scans that narrow a day and such that only tell, of a type `drawn`; drawn apart, as above."""
+    rng = random.Random(f"scans {seed}")
+    times = ("pre", "open+7m", "every 20m", "every 45m", "close-3m", "12:00", "23:59")
+    return [
+        {
+            "name": f"scan {number}",
+            "type": "drawn",
+            "at": sorted(set(rng.choices(times, k=rng.randint(1, 3)))),
+            "then": rng.choice(("report", "follow")),
+        }
+        for number in range(rng.choice((0, 0, 1, 2)))
+    ]
+
+
 def odd_configuration(
     rng: random.Random,
     day: TradingDay,

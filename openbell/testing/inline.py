@@ -9,7 +9,7 @@ from datetime import date
 from queue import Empty
 from typing import Any, cast
 
-from openbell.actors import clock, prefetch
+from openbell.actors import clock, prefetch, scanner
 from openbell.actors.effects import Settled
 from openbell.adapters.stores import Store
 from openbell.errors import RunError
@@ -131,6 +131,8 @@ def round_trip(cells: Mapping[str, Any], settled: Settled) -> None:
             raise RunError(f"{name}: its state at step {settled.grant.step} doesn't come back")
         if name == prefetch.NAME:
             again = replace(again, rows=state.rows)  # not written: read again after a restart
+        if name == scanner.NAME:
+            again = replace(again, blocks=state.blocks, history=state.history)
         if name != clock.NAME:  # which has begun the next step
             cell.state = again
 

@@ -32,7 +32,7 @@ KINDS = frozenset(
         *("two windows of the same time", "a window of the whole day"),
         *("one symbol", "thirty symbols", "a companion that is not watched", "a buffer"),
         *("a day without a row", "a symbol without a row", "an unusable row", "a row twice"),
-        *("five days", "ticks", "paced"),
+        *("five days", "ticks", "paced", "a scan"),
     )
 )
 
@@ -74,7 +74,7 @@ def states_in(left: Left) -> set[str]:
 
 def kinds_of(case: Scenario, config: Config) -> set[str]:
     """What a scenario is like."""
-    found = {f"days: {case.shape}"}
+    found = {f"days: {case.shape}"} | ({"a scan"} if config.scanners else set())
     symbols, days = case.symbols, [of_day.day for of_day in case.cases]
     made = planned(case, config).settings
     rows = [row for of_day in case.cases for row in of_day.rows]

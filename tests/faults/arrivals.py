@@ -365,6 +365,9 @@ class FedWorld(World):
         self.feeding = drawn_feeding(random.Random(f"feeding {seed}"))
         self.host_ns = 0
 
+    def scans(self, number: int) -> list[dict[str, Any]]:
+        return []
+
     def scenario_of(self, number: int, without: Collection[str]) -> Fed:
         return fed(number)
 

@@ -13,10 +13,12 @@ from datetime import date, time, timedelta
 from functools import cache
 from typing import Any, Literal
 
+import numpy as np
 from odd_configurations import TICK, odd_configuration, what_follows
 from reference import Row, Rules, Window
 from strategies import Case
 
+from openbell.adapters.scanners import scans_of
 from openbell.market.days import (
     MINUTE_NS,
     Auction,
@@ -25,6 +27,7 @@ from openbell.market.days import (
     TradingDay,
     local_instant,
 )
+from openbell.market.scans import Found, ScanView
 from openbell.runtime.config import Config
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.settings import settings
@@ -391,4 +394,14 @@ def planned(case: Scenario, config: Config) -> Plan:
         trailing=TrailingSettings(
             specs=(), needs=(), before=lambda day, count: (), dates=frozenset()
         ),
+        scans=scans_of(made.scans, {"drawn": drawn_scan}),
     )
+
+
+def drawn_scan(view: ScanView) -> list[Found]:
+    """Every other symbol, those that rose, and sometimes nothing but an error."""
+    rose = np.nan_to_num(view.last - view.open) > 0
+    if view.at_ns // MINUTE_NS % 7 == 3:
+        raise ValueError("three of seven minutes")
+    even = [n for n in range(len(view.symbols)) if rose[n] or n % 2 == 0]
+    return [Found(view.symbols[n], float(len(view.bars) + n)) for n in even]

@@ -34,6 +34,7 @@ from faults.drawn_faults import CALM, Faults, drawn_faults
 from faults.left import Left, differing, left_in, of_the_market
 from faults.markets import Scenario, planned, scenario
 from faults.shrinking import shrunk
+from odd_configurations import odd_scans
 from runs import MemorySource, joined, plain
 
 from openbell.actors import clock, day
@@ -417,6 +418,7 @@ class World:
         self.order = rng.choice((None, rng.randrange(2**32)))
         config = {
             **self.scenario.config,
+            "scanners": self.scans(seed // SEEDS_A_SCENARIO),
             "store": {"url": "memory://", "backlog": rng.choice(("5KiB", "20KiB", "64MiB"))},
             "snapshot": {"every": rng.choice(("1ms", "1s", "1h")), "keep": rng.choice((3, 5))},
             "lease": {"ttl": f"{TTL_SECONDS}s"},
@@ -433,6 +435,10 @@ class World:
         self.happened: Counter[str] = Counter()
         self.reached: set[str] = set()
         """Names of what was the case at some time."""
+
+    def scans(self, number: int) -> list[dict[str, Any]]:
+        """Those of a scenario."""
+        return odd_scans(str(number))
 
     def scenario_of(self, number: int, without: Collection[str]) -> Scenario:
         return scenario(number, frozenset(without))

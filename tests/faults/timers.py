@@ -321,6 +321,9 @@ class WallWorld(World):
         self.halted = False
         self.folder: Path | None = None
 
+    def scans(self, number: int) -> list[dict[str, Any]]:
+        return []
+
     def scenario_of(self, number: int, without: Collection[str]) -> WallDays:
         return wall_days(number)
 
