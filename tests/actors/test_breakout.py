@@ -9,9 +9,10 @@ from runs import of_cases, one_day
 
 from openbell.actors.breakout import Settings, State, update
 from openbell.actors.effects import Publish
-from openbell.market.bars import BarBlock
+from openbell.market.bars import BarBlock, RowBatch
 from openbell.market.breakouts import BreakRules
 from openbell.market.days import MINUTE_NS, MarketTime
+from openbell.market.kinds import KINDS
 from openbell.market.results import HIGH_BREAK, LOW_BREAK, Levels
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
@@ -182,3 +183,57 @@ def test_a_cleared_day_is_forgotten() -> None:
 
     assert state.watches == ()
     assert said == []
+
+
+# Rows of before that come late
+
+
+def rows_of(prices: dict[int, float], known_ns: int | None = None) -> RowBatch:
+    """Bars of one symbol whose four prices are equal, by their minute."""
+    ts = OPEN + np.array(list(prices), np.int64) * MINUTE_NS
+    price = np.array(list(prices.values()))
+    known = ts + MINUTE_NS if known_ns is None else np.full(len(ts), known_ns)
+    code = np.zeros(len(ts), np.int32)
+    return RowBatch(DAY, ("A",), MINUTE_NS, code, ts, known, price, price, price, price, price)
+
+
+def told_late(
+    live: dict[int, float], late: dict[int, float], further: dict[int, float]
+) -> list[tuple[str, int, bool]]:
+    """Kind, minute and whether it is of the past, of what is told when rows come late."""
+    rules = BreakRules(retest_bars=3)
+    settings = Settings("XTST", ("First",), (rules,))
+    begun, more = rows_of(live), rows_of(further)
+    known_ns = int(begun.known[-1])
+    batches = [
+        Batch(step=1, rows=begun, watermark_ns=known_ns, lacking=True),
+        Batch(step=2, rows=more, watermark_ns=known_ns, backfilled=rows_of(late, known_ns)),
+    ]
+    state, found = State(), list[tuple[str, int, bool]]()
+    for message in (opened(("A",)), completed("First", ("A",)), *batches):
+        state, effects = update(settings, state, message)
+        for effect in effects:
+            if isinstance(effect, Publish) and isinstance(effect.message, Signals):
+                of = effect.message.batch
+                minutes = ((of.ts - OPEN) // MINUTE_NS).tolist()
+                kinds = [KINDS[kind] for kind in of.kinds.tolist()]
+                found += zip(kinds, minutes, of.backfilled.tolist(), strict=True)
+    return found
+
+
+def test_what_follows_a_breakout_that_was_found_late_is_looked_for_in_the_rows_since() -> None:
+    told = told_late({3: 101.0}, {1: 102.0}, {4: 102.0})
+
+    assert told == [("breakout", 1, True), ("retest", 3, True)]
+
+
+def test_rows_that_come_late_tell_nothing_of_a_breakout_that_was_told_in_time() -> None:
+    told = told_late({1: 102.0, 4: 102.0}, {2: 101.0}, {5: 102.0})
+
+    assert told == [("breakout", 1, False)]
+
+
+def test_what_follows_is_found_among_the_rows_that_come_late() -> None:
+    told = told_late({5: 100.0}, {1: 102.0, 2: 101.0}, {6: 102.0})
+
+    assert told == [("breakout", 1, True), ("retest", 2, True)]
