@@ -30,7 +30,7 @@ from openbell.runtime.intake.settings import data_options
 from openbell.runtime.lifetime.eras import Era, counted, era_on, eras_of, written_contracts
 from openbell.runtime.lifetime.recovery import recorded_steps
 from openbell.runtime.lifetime.replaying import states_after
-from openbell.runtime.record import brought, feedlog, steplog
+from openbell.runtime.record import brought, feedlog, inserted, steplog
 from openbell.runtime.record.codec import encode
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.recordedfiles import drop, put_together, write_part
@@ -44,6 +44,10 @@ STEPS_MAX = 50_000
 
 EVERY_SECONDS = 60.0
 """How often what came is written into the recording of the day under way."""
+
+
+NO_STEP = 2**62
+"""After it nothing is journaled that names its step."""
 
 
 class Recording:
@@ -185,6 +189,8 @@ class Recording:
         last = pieces[-1].last if pieces else of.first - 1
         if not pieces and not self._is_whole(of.trading_date, eras):
             return
+        if self._has_other_symbols(of.trading_date):
+            return
         names = {name for about in pieces for name in about.kept}
         while last < of.last:
             until = min(of.last, last + STEPS_MAX)
@@ -194,6 +200,20 @@ class Recording:
             last = until
         if over:
             put_together(self.folder, of.trading_date, closed=True)
+
+    def _has_other_symbols(self, of: date) -> bool:
+        """Whether symbols came into a day while it was under way; what there is of it goes then, as
+        a recording has one register."""
+        loads = self._store.journal(of, NO_STEP)
+        if not any(entry.name.startswith(f"{inserted.INSERTED} ") for entry in loads):
+            return False
+        if of not in self._said:
+            self._said.add(of)
+            drop(self.folder, of)
+            why = f"{of}: is not recorded, as symbols were added while it was under way"
+            logger.warning("{}", why)
+            self._tell(why)
+        return True
 
     def _is_whole(self, of: date, eras: Sequence[Era]) -> bool:
         """Whether the store has a day from its beginning on; it is said once of those it hasn't."""

@@ -23,7 +23,7 @@ from openbell.runtime.record import ledger
 FEW = (0, 5, 11, 25, 35, 66)
 """Seeds of scenarios that are each of another kind."""
 MANY = 200
-ENOUGH = 60
+ENOUGH = 100
 """So many seeds find each planted bug."""
 
 
