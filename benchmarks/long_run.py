@@ -1,7 +1,8 @@
 """A year of 50 symbols with every feature on: does a day cost the same in the last month?
 
 Prints CPU time a day and resident memory by month (21 trading days), and the ratio of the last
-full month to the second one: the first one fills the trailing days.
+full month to the second one: the first one fills the trailing days. Then the same year without
+scans, rules of breakouts and what follows them, and what a day costs with them of that.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -38,12 +40,74 @@ SESSIONS = [
     {"name": "Late", "start": "close-90m", "end": "close-61m", "breakout": {"rearm": "inside"}},
 ]
 
+RULES = {
+    "volume": {"times": 1.2, "of": "minute"},
+    "min_range": {"times": 0.1, "of": "atr"},
+    "max_range": "5%",
+    "on_incomplete": "block",
+    "direction": "first_bar",
+    "valid_until": "180m",
+    "retest": {"within_bars": 8},
+    "closed_beyond": True,
+}
+ATR = {"type": "average_true_range", "period": "14d"}
+SCANNERS = [
+    {"name": "yesterday", "type": "relative_volume", "options": {"days": 14}},
+    {"name": "near high", "type": "near_high", "options": {"period": "4w"}},
+    {
+        "name": "in play",
+        "type": "relative_volume",
+        "at": ["open+5m"],
+        "then": "follow",
+        "options": {"days": 14, "minutes": 5},
+    },
+    {"name": "movers", "type": "movers", "at": ["10:30", "close-30m"]},
+    {"name": "widest", "type": "range_width", "at": ["close-15m"]},
+]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--symbols", type=int, default=50)
     parser.add_argument("--days", type=int, default=252)
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "minutes")
+        write_sample(data, symbols=options.symbols, days=options.days, seed=3)
+        of_all = year(data, Path(folder, "all"), everything=True)
+        of_fewer = year(data, Path(folder, "fewer"), everything=False)
+    for number, month in enumerate(of_all.months, start=1):
+        resident = of_all.memory[min(number * MONTH, len(of_all.memory)) - 1] / 2**20
+        print(f"month {number:>2}: {1000 * median(month):6.1f} ms CPU a day, {resident:6.0f} MiB")
+    whole = [month for month in of_all.months if len(month) >= MONTH - 1]
+    if len(whole) > 2:
+        ratio = median(whole[-1]) / median(whole[1])
+        grown = of_all.memory[-1] / of_all.memory[2 * MONTH]
+        print(f"a day of the last month ÷ one of the second: {ratio:.2f}")
+        print(f"memory at the end ÷ after two months: {grown:.2f}")
+    ratio = median(of_all.days) / median(of_fewer.days)
+    print(f"a day ÷ one without scans and rules: {ratio:.2f}")
+
+
+@dataclass(frozen=True)
+class Year:
+    days: list[float]
+    """CPU seconds of each but the first."""
+    memory: list[int]
+    """Resident bytes after each."""
+
+    @property
+    def months(self) -> list[list[float]]:
+        return [self.days[start : start + MONTH] for start in range(0, len(self.days), MONTH)]
+
+
+def year(data: Path, out: Path, *, everything: bool) -> Year:
+    """
+    Parameters
+    ----------
+    everything : bool
+        Whether with scans, rules and what follows breakouts.
+    """
     process = psutil.Process()
     ended: list[float] = []
     memory: list[int] = []
@@ -52,29 +116,20 @@ def main() -> None:
         ended.append(time.process_time())
         memory.append(process.memory_info().rss)
 
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder, "minutes")
-        write_sample(data, symbols=options.symbols, days=options.days, seed=3)
-        config = config_from(
-            {
-                "exchange": "XNYS",
-                "sessions": SESSIONS,
-                "data": {"path": str(data)},
-                "history": {"data": [{"trailing_days": 20}], "indicators": FIELDS},
-            }
-        )
-        run_backtest(config, out=Path(folder, "out"), on_day=on_day)
-    days = [after - before for before, after in pairwise(ended)]
-    months = [days[start : start + MONTH] for start in range(0, len(days), MONTH)]
-    for number, month in enumerate(months, start=1):
-        resident = memory[min(number * MONTH, len(memory)) - 1] / 2**20
-        print(f"month {number:>2}: {1000 * median(month):6.1f} ms CPU a day, {resident:6.0f} MiB")
-    whole = [month for month in months if len(month) >= MONTH - 1]
-    if len(whole) > 2:
-        ratio = median(whole[-1]) / median(whole[1])
-        grown = memory[-1] / memory[2 * MONTH]
-        print(f"a day of the last month ÷ one of the second: {ratio:.2f}")
-        print(f"memory at the end ÷ after two months: {grown:.2f}")
+    config = config_from(
+        {
+            "exchange": "XNYS",
+            "sessions": SESSIONS,
+            "data": {"path": str(data)},
+            "history": {
+                "data": [{"trailing_days": 20}],
+                "indicators": {**FIELDS, **({"atr": ATR} if everything else {})},
+            },
+            **({"breakout": RULES, "scanners": SCANNERS} if everything else {}),
+        }
+    )
+    run_backtest(config, out=out, on_day=on_day)
+    return Year([after - before for before, after in pairwise(ended)], memory)
 
 
 if __name__ == "__main__":

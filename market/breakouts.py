@@ -480,6 +480,8 @@ def _first_only(
     hits: list[_Hits] = []
     for side in (HIGH_BREAK, LOW_BREAK):
         limit = limit_of(state, rules)[side]
+        if isinstance(rows, BarBlock) and not _reaches(rows, side, limit, state.watched[side]):
+            continue
         prices = _confirming(rows, rules, side, allowed)
         if isinstance(rows, BarBlock):
             row, symbol = first_beyond(prices, state.watched[side], limit, side)
@@ -496,6 +498,13 @@ def _first_only(
             _firsts(side, row, symbol, touched_ns[side, symbol], touch_excess[side, symbol])
         )
     return _broken(state, hits), hits
+
+
+def _reaches(rows: BarBlock, side: int, limit: Prices, watched: Mask) -> bool:
+    """Whether any watched symbol comes beyond its limit: in most short steps none does."""
+    outermost = np.fmax if side == HIGH_BREAK else np.fmin
+    far = outermost(outermost.reduce(extreme(rows, side)), outermost.reduce(rows.close))
+    return bool((_beyond(far, limit, side) & watched).any())
 
 
 def _firsts_of(code: Codes, order: Positions) -> tuple[Codes, Positions]:
