@@ -586,7 +586,9 @@ class Watch:
                 self.confirms(row, side) or self.is_beyond(self.reached(row, side), side)
             ):
                 touch = self.touch(row, side)
-                self.touches[side] = min(touch, self.touches.get(side, touch), key=lambda t: t.ts)
+                # Of equal times the first to come is the first.
+                known = self.touches.get(side, touch)
+                self.touches[side] = min(known, touch, key=lambda t: t.ts)
         broke = [
             side
             for side in self.levels
