@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -96,9 +97,10 @@ def _session(
         rules = settings(config).rules[place]
         traded = None if rules.volume is None else witness.traded(rules.volume, completed.before)
         found = sides(completed.armed, since, rules, reported, traded)
+        left_out = None if witness.left_out_ns is None else _left_out(witness.left_out_ns, day)
         told = Conditioned(config, place, completed.armed, witness.unknown, day)
         high, low = (
-            _side(side, now, in_time, mine, config, place, told)
+            _side(side, now, in_time, mine, config, place, told, left_out)
             for side, now in zip(found, completed.now, strict=True)
         )
     late = rows.taken(inside & (passed >= window.end_ns))
@@ -179,6 +181,7 @@ def _side(
     config: Config,
     place: int,
     told: Conditioned,
+    left_out: str | None,
 ) -> SideExplained:
     made = None
     if of.level is not None:
@@ -200,7 +203,17 @@ def _side(
         nearest=nearest,
         refused=tuple(_refusal(refused, of, config, place, told) for refused in of.refused),
         looked_at=of.looked_at,
-        barred=None if of.barred is None else told.why(of.barred),
+        barred=left_out if of.barred is None else told.why(of.barred),
+    )
+
+
+def _left_out(since_ns: int, day: TradingDay) -> str:
+    when = "that day"
+    if since_ns:
+        local = datetime.fromtimestamp(since_ns // 10**9, ZoneInfo(day.tz))
+        when = f"from {local:%H:%M} on"
+    return (
+        f"{when} only what scans had found was reported, and it was not among that (then: follow)"
     )
 
 

@@ -68,6 +68,9 @@ class Witness:
         self.watermark_ns = 0
         self.filled = False
         """Whether rows of before came from history when later ones had been looked at."""
+        self.left_out_ns: int | None = None
+        """Since when breaks of the symbol are not reported, as no scan that says whose are has found
+        it; EPOCH: from the open on. None: they are."""
         self.counts: list[RowCounts] = []
         self.bad: list[BadRow] = []
         self._rows: list[RowBatch] = []
@@ -150,6 +153,11 @@ class Witness:
         return np.repeat(np.array(self._passed, np.int64), lengths)
 
     def _hear(self, message: Message, before: breakout.State, after: breakout.State) -> None:
+        if after.found is not before.found or isinstance(message, DayOpened):
+            self.left_out_ns = next(
+                (of.since_ns for of in after.found if of.alone and self.symbol not in of.symbols),
+                None,
+            )
         match message:
             case DayCleared():
                 self.opened = None

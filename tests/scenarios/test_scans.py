@@ -533,3 +533,17 @@ def test_results_have_what_was_found(minutes: pd.DataFrame, tmp_path: Path) -> N
     lines = [orjson.loads(line) for line in (out / "scans.jsonl").read_bytes().splitlines()]
     assert lines == orjson.loads(orjson.dumps(told(result)))
     assert [line["scan"] for line in lines] == ["up"] * 3
+
+
+def test_why_says_that_no_scan_had_found_a_symbol(minutes: pd.DataFrame) -> None:
+    options = {"top": 1, "min_score": 0}
+    scan = {"name": "up", "type": "movers", "at": ["open+5m"], "then": "follow"}
+    made = config({**scan, "options": options})
+    result = openbell.backtest(made, minutes)
+    plain = openbell.backtest(config(), minutes).signals.to_pylist()
+    kept = set(ids(result))
+    lost = next(of for of in plain if of["id"] not in kept)
+
+    told = str(openbell.why(made, lost["symbol"], lost["trading_date"], data=minutes))
+
+    assert "from 09:35 on only what scans had found was reported, and it was not among" in told
