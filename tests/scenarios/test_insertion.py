@@ -320,3 +320,21 @@ def test_a_symbol_that_comes_has_the_tick_that_the_file_says(tmp_path: Path) -> 
 
 def without_backfilled(signal: tuple[Any, ...]) -> str:
     return repr(tuple(of for of in signal if not isinstance(of, bool)))
+
+
+def test_rules_know_the_averages_of_symbols_that_come() -> None:
+    rules = {
+        "volume": {"times": 1.1, "of": "minute", "period": "1d"},
+        "min_range": {"times": 0.004, "of": "average"},
+        "rearm": {"inside_bars": 3},
+    }
+    whole = left_by(configuration("ABC", breakout=rules), bars(0))
+
+    part = left_by(
+        configuration("A", breakout=rules), bars(0), [(at(DAYS[1], "12:21"), add("B", "C"))]
+    )
+
+    later = [signal for signal in whole.of("B", "C") if signal[1] == DAYS[1]]
+    assert later
+    assert part.of("B", "C") == later
+    assert part.of("A") == whole.of("A")
