@@ -382,7 +382,8 @@ def test_fields_of_json_are_documented(outputs: Path, name: str) -> None:
     rows = documented_fields(name)
 
     documented = [field for row in rows for field in names(next(iter(row.values())))]
-    assert documented == fields
+    seldom = {"rules"} - set(fields)  # only where a rule was asked
+    assert [field for field in documented if field not in seldom] == fields
 
 
 @pytest.mark.parametrize("name", ["signals.parquet", "levels.parquet", "bars_5m.parquet"])
