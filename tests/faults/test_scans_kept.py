@@ -127,7 +127,7 @@ def test_a_table_that_is_gone_is_replayed_with_its_scans(minutes: Path, changing
     assert changing.asked == ASKED
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_at_any_message_a_scan_is_asked_again_only_if_it_had_not_answered(
     seed: int, minutes: Path, changing: Changing
 ) -> None:
@@ -171,7 +171,9 @@ class Faulty(DurableRun):
         return engine
 
 
-@pytest.mark.parametrize(("actor", "at"), [("scanner", 4), ("scanner", 15), ("clock", 15)])
+@pytest.mark.parametrize(
+    ("actor", "at"), [("scanner", 15), pytest.param("clock", 15, marks=pytest.mark.slow)]
+)
 def test_actors_that_are_restarted_ask_no_scan_that_has_answered(
     actor: str, at: int, minutes: Path, changing: Changing
 ) -> None:
@@ -234,6 +236,7 @@ def test_kill_9_within_a_scan_has_it_run_once_more_and_no_other(
         store.close()
 
 
+@pytest.mark.slow
 def test_a_recorded_day_has_its_scans_again_and_parity_asks_none(
     minutes: Path, changing: Changing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

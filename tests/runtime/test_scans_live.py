@@ -73,7 +73,12 @@ def test_a_scan_before_the_open_runs_when_the_day_is_prepared_and_rows_wait_for_
 
 @pytest.mark.parametrize(
     ("killed", "back"),
-    [("09:10", "09:20"), ("09:59:58", "10:00:05"), ("10:00:02.1", "10:00:20"), ("10:06", "10:20")],
+    [
+        pytest.param("09:10", "09:20", marks=pytest.mark.slow),
+        ("09:59:58", "10:00:05"),
+        pytest.param("10:00:02.1", "10:00:20", marks=pytest.mark.slow),
+        pytest.param("10:06", "10:20", marks=pytest.mark.slow),
+    ],
 )
 def test_a_kill_has_no_scan_asked_again_that_has_answered(
     notes: Notes, killed: str, back: str

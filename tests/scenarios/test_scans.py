@@ -20,7 +20,14 @@ import openbell
 from openbell import Runtime
 from openbell.adapters.sample import write_sample
 from openbell.errors import ConfigError, RunError
-from openbell.market.scans import Found, Lookback, ScanFunction, ScanView, scanner
+from openbell.market.scans import (
+    Found,
+    Lookback,
+    ScanFunction,
+    ScanView,
+    found_by,
+    scanner,
+)
 from openbell.runtime.config import config_from
 from openbell.runtime.intake import scanning
 
@@ -285,13 +292,6 @@ def exits(view: ScanView) -> list[Found]:
         (raises, "it failed with ZeroDivisionError: of its own"),
         (exits, "it failed with SystemExit: 3"),
         (lambda view: None, "it returned None; return a list of Found"),
-        (lambda view: "AAPL", "it returned a str; return a list of Found"),
-        (lambda view: [7], "it returned a int among what it found"),
-        (lambda view: [Found("A", float("nan"))], "the score of A is nan"),
-        (lambda view: [Found("A", "much")], "the score of A is a str"),  # type: ignore[arg-type]
-        (lambda view: [("A", 1, 2)], "the reason for A is a int"),
-        (lambda view: [Found(7, 1)], "a symbol is 7"),  # type: ignore[arg-type]
-        (lambda view: ((str(n), n) for n in range(10**9)), "it found more than 10000 symbols"),
     ],
 )
 def test_a_scan_that_fails_is_skipped_and_the_day_goes_on(
@@ -305,6 +305,23 @@ def test_a_scan_that_fails_is_skipped_and_the_day_goes_on(
     assert len(result.scans) == 6
     assert all(run.skipped and why in run.skipped for run in result.scans)
     assert result.summary["scans"] == {"mine": {"runs": 0, "skipped": 6, "found": 0}}
+
+
+@pytest.mark.parametrize(
+    ("given_back", "why"),
+    [
+        ("AAPL", "it returned a str; return a list of Found"),
+        ([7], "it returned a int among what it found"),
+        ([Found("A", float("nan"))], "the score of A is nan"),
+        ([Found("A", "much")], "the score of A is a str"),  # type: ignore[arg-type]
+        ([("A", 1, 2)], "the reason for A is a int"),
+        ([Found(7, 1)], "a symbol is 7"),  # type: ignore[arg-type]
+        (((str(n), n) for n in range(10**9)), "it found more than 9 symbols"),
+    ],
+)
+def test_what_is_no_list_of_found_is_refused(given_back: Any, why: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=why):
+        found_by(given_back, 9)
 
 
 def test_where_wall_time_moves_a_run_a_scan_that_is_late_is_skipped_and_its_answer_dropped(
