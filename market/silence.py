@@ -272,11 +272,13 @@ def judged(
     stages = _stages(int(usual[-1]), rules.timeout_ns)
     base = np.maximum(listening.at_ns, np.maximum(opens, listening.since_ns))
     feed_base = MarketTime(int(base[-1]))
-    if feed_base != listening.begun_ns:
+    trades = bool(opens[-1] <= now_ns < closes[-1])
+    # In a break nothing begins anew: whether somebody looks then must decide nothing.
+    if feed_base != listening.begun_ns and (trades or now_ns >= closes[-1]):
         listening = replace(listening, begun_ns=feed_base, stages=0)
     due: tuple[Stage, ...] = ()
     symbols = _NOBODY
-    if opens[-1] <= now_ns < closes[-1]:
+    if trades:
         if not _explained(listening):
             passed = sum(after <= now_ns - feed_base for after, _ in stages)
             due = tuple(stage for _, stage in stages[listening.stages : passed])

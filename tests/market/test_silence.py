@@ -133,6 +133,16 @@ def test_no_cut_and_no_further_look_changes_a_verdict(
         assert np.array_equal(getattr(of_cut, name), value), name
 
 
+def test_a_look_within_a_break_forgets_no_silence() -> None:
+    came = [(float(at), 0, float(at)) for at in (400, 800, 1200, 1600, 3600, 5600, 7600, 9600)]
+
+    whole, _ = listened(came, until=20_000)
+    looked, _ = listened(came, until=20_000, extra_looks=[9600.0])
+
+    assert (9600.0, "feed back") in whole
+    assert looked == whole
+
+
 @given(came=streams())
 def test_nobody_is_called_silent_while_there_is_no_trading(came: list[Came]) -> None:
     told, _ = listened(came, until=40_000)
