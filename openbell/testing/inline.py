@@ -22,6 +22,7 @@ from openbell.runtime.intake.loading import Delivery, Loader
 from openbell.runtime.kernel.dispatchers import Asked, Inline
 from openbell.runtime.kernel.pacing import Pacer
 from openbell.runtime.kernel.timekeeping import WallKeeper
+from openbell.runtime.lifetime.asks import SymbolAsks
 from openbell.runtime.lifetime.lease import Heartbeat
 from openbell.runtime.lifetime.recovery import Restored
 from openbell.runtime.lifetime.run import DurableRun
@@ -110,6 +111,13 @@ class InlineHeartbeat(Heartbeat):
     def stop(self, *, brings: bool = True) -> None:
         if brings and self.telling.waits:
             self.bring()
+
+
+class InlineAsks(SymbolAsks):
+    """Looks whether symbols are asked for when it is told to, in the thread that tells it."""
+
+    def start(self) -> None:
+        return
 
 
 def round_trip(cells: Mapping[str, Any], settled: Settled) -> None:
@@ -205,6 +213,7 @@ class InlineRun(DurableRun):
 
     ledger_kind = InlineLedger
     heartbeat_kind = InlineHeartbeat
+    asks_kind = InlineAsks
     seed: int | None = None
     """Of the order in which messages are taken; None: as they were sent."""
     delayed: tuple[str, str] | None = None
@@ -256,6 +265,14 @@ class InlineRun(DurableRun):
             keeper.left()
         return left is not None or self._outside_waits()
 
+    def look_for_asks(self) -> None:
+        """Take in what is asked of symbols through the store, and answer what holds by now."""
+        self._asks.look(self._store)
+
+    def insert(self, load: Callable[[], None]) -> None:
+        """Load what symbols need that are to come into the day under way."""
+        load()
+
     def _outside_waits(self) -> bool:
         return not cast(Inline, self.engine.dispatcher)._outside.empty()
 
@@ -296,6 +313,9 @@ class InlineRun(DurableRun):
         engine.inserter.begin, engine.inserter.after = _at_once, _not_waited
         if engine.scanning is not None:
             engine.scanning.on_thread = False
+        inserter = engine.inserter
+        inserter.loader, inserter.begin = engine.loader, lambda load: self.insert(load)
+        inserter.after = lambda seconds, work: None
         if engine._pacer is not None:
             pacer = InlinePacer(self.pace.speed, engine.tell_clock, self.clock)
             engine._pacer = engine.timekeeper = pacer

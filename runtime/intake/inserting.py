@@ -180,10 +180,14 @@ class Inserter:
             for name in names:
                 if name not in held:
                     raise Refusal(f"{name}: the data has no such symbol{_nearest(name, held)}")
-        new = tuple(sorted(name for name in names if name not in now))
+        if watched.day is not None:  # one that was there for its prices alone comes as others do
+            there = now & set(watched.followed_today)
+        else:
+            there = now
+        new = tuple(sorted(name for name in names if name not in there))
         if not new and followed.issuperset(names) and set(watched.later).issuperset(names):
-            there = "is" if len(names) == 1 else "are"
-            raise Refusal(f"{', '.join(names)} {there} watched already; nothing has changed")
+            verb = "is" if len(names) == 1 else "are"
+            raise Refusal(f"{', '.join(names)} {verb} watched already; nothing has changed")
         at = watched.since if watched.day is None else watched.day.date
         self._refuse_without_tick(names, at)
         companions = dict(self._companions(at))

@@ -111,9 +111,7 @@ class SymbolAsks:
             while not last:
                 last = self._ended.wait(LOOK_SECONDS)
                 try:
-                    if not last:
-                        self._take(store)
-                    self._answer(store)
+                    self.look(store, takes=not last)
                 except Unavailable as error:
                     logger.debug("what is asked of symbols could not be looked up: {}", error)
                 except Fenced:
@@ -123,6 +121,17 @@ class SymbolAsks:
         finally:
             if not self._shared:
                 store.close()
+
+    def look(self, store: Store, *, takes: bool = True) -> None:
+        """Take in what is asked, unless it is too late for that, and answer what holds by now.
+
+        Raises
+        ------
+        StoreError
+        """
+        if takes:
+            self._take(store)
+        self._answer(store)
 
     def _take(self, store: Store) -> None:
         for request, asked in asked_of(store).items():

@@ -120,6 +120,7 @@ class DurableRun:
 
     ledger_kind: type[Ledger] = Ledger
     heartbeat_kind: type[Heartbeat] = Heartbeat
+    asks_kind: type[SymbolAsks] = SymbolAsks
 
     def __init__(
         self,
@@ -239,7 +240,7 @@ class DurableRun:
                 self.source.earlier = lambda of: recovery.came_of(store, of, interval_ns, self.eras)
             self.recording = self._recording()
             self.engine = self._engine()
-            self._asks = SymbolAsks(
+            self._asks = self.asks_kind(
                 self._store_of_a_sink, self.fence, self.symbols, shared=self._shares_its_store
             )
             self.deliveries = self._deliveries(self.config)

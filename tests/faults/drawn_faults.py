@@ -49,6 +49,14 @@ class Faults:
     """A day's rows come after the time-out."""
     source_down: float = 0.0
     """A read fails until the day is given up; an operator recovers it."""
+    kill_in_scan: float = 0.0
+    """The process ends while a scan runs."""
+    slow_insert: float = 0.0
+    """What symbols need that come into the day takes a while to load."""
+    late_insert: float = 0.0
+    """It takes longer than its deadline, where there is one."""
+    late_scan: float = 0.0
+    """A scan answers after its deadline, where there is one."""
 
     @property
     def at_the_door(self) -> bool:
@@ -77,19 +85,23 @@ RATES = {
     "second": (0.002,),
     "late": (0.5, 1.0),
     "source_down": (0.1,),
+    "kill_in_scan": (0.1, 0.5),
+    "slow_insert": (0.5, 1.0),
+    "late_insert": (0.1, 0.3),
+    "late_scan": (0.1, 0.3),
 }
 OF_THE_STORE = ("kill_in_store", "unanswered", "unavailable", "disk_full", "stale")
 """What goes wrong in a call of the store."""
 RARE = {"late": 0.3, "source_down": 0.1}
 
 
-def drawn_faults(rng: random.Random) -> Faults:
+def drawn_faults(seed: int) -> Faults:
+    """Each fault has a random stream of its own: a further one leaves the others as they were."""
     chosen = {}
-    for field in fields(Faults):
-        on = rng.random() < (RARE.get(field.name, 0.4))
-        rate = rng.choice(RATES[field.name])
-        if on:
-            chosen[field.name] = rate
+    for name in (field.name for field in fields(Faults)):
+        rng = random.Random(f"seed {seed}, fault {name}")
+        if rng.random() < RARE.get(name, 0.4):
+            chosen[name] = rng.choice(RATES[name])
     return Faults(**chosen)
 
 

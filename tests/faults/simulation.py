@@ -19,7 +19,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import fields, replace
 from datetime import date
 from functools import cache, partial
@@ -29,16 +29,26 @@ from typing import Any, cast
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import numpy as np
 from faults.activation import expected_names, kinds_of, states_in
 from faults.drawn_faults import CALM, Faults, drawn_faults
+from faults.interventions import (
+    DrawnScan,
+    Entered,
+    Interventions,
+    by_id,
+    drawn_interventions,
+    expected_signals,
+)
 from faults.left import Left, differing, left_in, of_the_market
-from faults.markets import Scenario, planned, scenario
+from faults.markets import LEAVE_OUT, Scenario, planned, scenario
 from faults.shrinking import shrunk
 from odd_configurations import odd_scans
 from runs import MemorySource, joined, plain
 
 from openbell.actors import clock, day
 from openbell.actors.effects import Commit, Effects
+from openbell.adapters.scanners import scans_of
 from openbell.adapters.sinks.files import DayResult
 from openbell.adapters.sinks.tally import Account, Tally
 from openbell.adapters.sources import SourceInfo
@@ -61,16 +71,20 @@ from openbell.adapters.tables import signal_ids
 from openbell.errors import ConfigError, DayFailed, LeaseLost, RunError, StoreError
 from openbell.market.bars import RawRows
 from openbell.market.days import EPOCH, MINUTE_NS
+from openbell.market.scans import Found, ScanView
 from openbell.market.windows import Window, session_window
 from openbell.messages.base import Message
+from openbell.messages.scan import ScanDue
 from openbell.messages.time import Grant
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.wiring import edges, wiring
+from openbell.runtime.lifetime import asks
+from openbell.runtime.lifetime.eras import eras_of, plan_over
 from openbell.runtime.lifetime.recovery import Restored, restore
 from openbell.runtime.lifetime.supervision import RECOVER
-from openbell.runtime.record import feedlog, journal
+from openbell.runtime.record import feedlog, inserted, journal
 from openbell.runtime.record.ledger import STORE_TOKEN, Ledger
 from openbell.runtime.record.writing import stored_documents
 from openbell.runtime.results.recording import Recorder
@@ -81,6 +95,7 @@ SEEDS_A_SCENARIO = 5
 LIVES_MAX = 15
 LETTERS_MAX = 400_000
 TTL_SECONDS = 3600
+BACKLOGS = ("5KiB", "20KiB", "64MiB")
 
 # What is outside of a process
 
@@ -111,12 +126,34 @@ class Source(MemorySource):
             self._failures -= 1
             self._well = self._failures == 0
             raise OSError("the source does not answer")
-        raw = super().read(start_ns, end_ns, symbols)
-        if world.scenario.lasting or not world.journaled(start_ns, end_ns):
+        raw = of_symbols(super().read(start_ns, end_ns), symbols)
+        if world.interventions or world.scenario.lasting:
+            return raw  # symbols that come are read again, with those that are there
+        if not world.journaled(start_ns, end_ns):
             return raw
         world.sometimes(True, "rows are other ones than those in the journal")
         columns = {name: values * 1.01 for name, values in raw.columns.items()}
         return replace(raw, columns=columns)
+
+
+def of_symbols(raw: RawRows, symbols: Sequence[str] | None) -> RawRows:
+    """The rows of some symbols."""
+    if symbols is None or tuple(symbols) == raw.symbols:
+        return raw
+    there = np.flatnonzero(np.isin(raw.code, [raw.symbols.index(name) for name in symbols]))
+    place = np.array([symbols.index(name) if name in symbols else -1 for name in raw.symbols])
+
+    def locate(i: int) -> tuple[str, int]:
+        return raw.locate(int(there[i]))
+
+    return replace(
+        raw,
+        symbols=tuple(symbols),
+        code=place[raw.code[there]].astype(np.int32),
+        ts=raw.ts[there],
+        columns={name: column[there] for name, column in raw.columns.items()},
+        locate=locate,
+    )
 
 
 class Life:
@@ -237,6 +274,9 @@ class Process(InlineRun):
         self.seed = world.order
         self.delayed = world.delayed
         self.round_trips = world.round_trips
+        self.loads: list[Callable[[], None]] = []
+        """What is to be loaded for symbols that come into the day."""
+        self._asked: set[str] = set()
         super().__init__(
             config or world.config,
             cast(Store, Handle(world, self.life)),
@@ -245,7 +285,55 @@ class Process(InlineRun):
         )
 
     def _opened(self) -> tuple[Any, Plan]:
-        return Source(self.world, self.life), self.world.plan(self.config)
+        plan = self.world.plan(self.config)
+        scans = scans_of(plan.settings.scans, {"drawn": self._scan})
+        return Source(self.world, self.life), replace(plan, scans=scans)
+
+    def _scan(self, view: ScanView) -> list[Found]:
+        world = self.world
+        about = view.scan, view.day.date, 0 if view.before_open else view.at_ns
+        if about in world.scanned:
+            world.wrong.append(f"{about} was asked again, though its answer was durable")
+        if world.happens("kill_in_scan"):
+            world.sometimes(True, "killed in a scan")
+            self.life.kill()
+        return world.scan(view)
+
+    def _run_scan(self, run: Callable[..., None], scan: Any, due: ScanDue, *how: Any) -> None:
+        """At times its deadline comes before its answer."""
+        scanning = self.engine.scanning
+        assert scanning is not None
+        if self.pace.live and self.world.happens("late_scan"):
+            loaded, _, say = how
+            scanning._late(due, loaded, 10.0, say)
+        run(scan, due, *how)
+
+    def insert(self, load: Callable[[], None]) -> None:
+        self.loads.append(load)
+        if not self.world.happens("slow_insert"):
+            self.load_inserted()
+
+    def load_inserted(self) -> bool:
+        """Load what symbols need that come; False if none do."""
+        if self.loads:
+            self.loads.pop(0)()
+            return True
+        return False
+
+    def ask_for_symbols(self) -> None:
+        """Ask for what is to be asked for by now."""
+        world = self.world
+        now_ns = self.engine.cells[clock.NAME].state.now_ns
+        for ask in world.interventions.asks:
+            if ask.request in self._asked or ask.at_ns > now_ns:
+                continue
+            self._asked.add(ask.request)
+            if not ask.through_store:
+                self.symbols.ask(ask.message)
+            elif ask.request not in world.asked:
+                what = "add" if ask.add else "remove"
+                asks.ask(world.connected(), ask.request, what, ask.symbols)
+                world.asked.add(ask.request)
 
     def before_letter(self) -> None:
         world = self.world
@@ -268,12 +356,30 @@ class Process(InlineRun):
             world.copy()
         if not world.happens("slow"):
             self.commit_waiting()
+        if world.interventions:
+            self._intervene()
         if world.random.random() < 0.01:
             self.wake()
         if world.random.random() < (0.003 if world.later < 1.0 else 0.0):
             self.deliver_late()
 
+    def _intervene(self) -> None:
+        self.ask_for_symbols()
+        if self.world.looks.random() < 0.05:
+            self.look_for_asks()
+        if self.loads and self.world.looks.random() < 0.05:
+            self.load_inserted()
+        state: clock.State = self.engine.cells[clock.NAME].state
+        said = self.world.sometimes
+        said(len(state.inserting) > 1, "two waited for their symbols")
+        said(bool(state.inserting and state.scans), "symbols were asked for in a scan")
+        said(bool(state.inserting) and self.life.recovering, "symbols waited in a recovery")
+
     def idle(self) -> None:
+        if self.loads or self.world.interventions:
+            self.look_for_asks()
+            if self.load_inserted():
+                return
         if self.paused and (self.world.calm or self.world.random.random() < 0.3):
             self._resume()
             return
@@ -319,7 +425,11 @@ class Process(InlineRun):
         self.engine.resume("operator")
 
     def _engine(self) -> Engine:
+        self.loads.clear()
         engine = super()._engine()
+        if engine.scanning is not None:
+            run = partial(self._run_scan, engine.scanning._run)
+            engine.scanning._run = run  # type: ignore[method-assign]
         for cell in engine.cells.values():
             update = partial(self._updated, cell, cell.actor.update)
             cell.actor = replace(cell.actor, update=update)
@@ -359,6 +469,7 @@ class Process(InlineRun):
     def _seen(self, commit: Commit, before: bool) -> None:
         self.world.check_durable(commit)
         self.life.recovering &= before
+        self.world.note_scans(commit)
         for batch in commit.signals:
             said = self.world.sometimes
             said(bool(batch.gap.any()), "a price opened beyond its level")
@@ -392,41 +503,56 @@ class World:
     def __init__(
         self, seed: int, faults: Faults | None = None, without: Collection[str] = ()
     ) -> None:
-        rng = self.random = random.Random(f"seed {seed}")
+        self.random = random.Random(f"seed {seed}")
         self.seed = seed
-        left_out = frozenset(part for part in without if not part.startswith("fault:"))
-        self.scenario = self.scenario_of(seed // SEEDS_A_SCENARIO, left_out)
-        drawn = drawn_faults(rng)
-        off = {part.removeprefix("fault:"): 0.0 for part in without if part not in left_out}
-        self.drawn = self.faults = replace(drawn if faults is None else faults, **off)
+        self.scenario = self.scenario_of(seed // SEEDS_A_SCENARIO, of_the_scenario(without))
+        whole = drawn_interventions(seed, self.scenario) if faults is None else Interventions()
+        self.interventions = whole.without(without)
+        drawn = drawn_faults(seed) if faults is None else faults
+        off = {p.removeprefix("fault:"): 0.0 for p in without if p.startswith("fault:")}
+        if self.interventions:  # a day that is begun anew, or opened late, is another story
+            off |= {"late": 0.0, "source_down": 0.0}
+        self.drawn = self.faults = replace(drawn, **off)
+        self.scan = DrawnScan(seed, self.scenario.symbols)
+        self.looks = self.stream("looks")
+        self.scanned: set[tuple[str, date, int]] = set()
+        """Scans whose answers are durable."""
+        self.asked: set[str] = set()
+        """What was left in the store."""
+        self.wrong: list[str] = []
+        """What no process may raise, as it would be taken for a fault of users' code."""
         # Each fault has a course of its own, so that leaving one out moves no other.
-        self._courses = {
-            field.name: random.Random(f"seed {seed}, {field.name}") for field in fields(Faults)
-        }
-        self.safety_letters = rng.choice((300, 800, 2000))
+        self._courses = {field.name: self.stream(field.name) for field in fields(Faults)}
+        self.safety_letters = self.stream("letters").choice((300, 800, 2000))
         self.memory = Memory()
         self.replica: Memory | None = None
         """An earlier state of the store."""
         self.lease_ns = 0
-        self.later = rng.choice((0.0, 0.3, 1.0, 1.0))
+        self.later = self.stream("later").choice((0.0, 0.3, 1.0, 1.0))
         """How often time goes on before rows come that are late."""
         self.damaged: set[int] = set()
         self.letters = 0
         self.lives = 0
-        self.whole_days = rng.random() < 0.3
-        self.round_trips = rng.random() < 0.2
-        self.order = rng.choice((None, rng.randrange(2**32)))
+        self.whole_days = self.stream("whole days").random() < 0.3
+        self.round_trips = self.stream("round trips").random() < 0.2
+        order = self.stream("order")
+        self.order = order.choice((None, order.randrange(2**32)))
         config = {
             **self.scenario.config,
             "scanners": self.scans(seed // SEEDS_A_SCENARIO),
-            "store": {"url": "memory://", "backlog": rng.choice(("5KiB", "20KiB", "64MiB"))},
-            "snapshot": {"every": rng.choice(("1ms", "1s", "1h")), "keep": rng.choice((3, 5))},
+            "store": {"url": "memory://", "backlog": self.stream("backlog").choice(BACKLOGS)},
+            "snapshot": {
+                "every": self.stream("every").choice(("1ms", "1s", "1h")),
+                "keep": self.stream("keep").choice((3, 5)),
+            },
             "lease": {"ttl": f"{TTL_SECONDS}s"},
             "supervision": {"restarts": 5},
+            **self._intervening(),
         }
         self.config = config_from(config)
-        wires = wiring(self.plan(self.config).settings.sessions)
-        self.delayed = rng.choice((None, rng.choice(list(edges(wires)))))
+        made, delayed = self.plan(self.config).settings, self.stream("delayed")
+        wires = wiring(made.sessions, scans=bool(made.scans))
+        self.delayed = delayed.choice((None, delayed.choice(list(edges(wires)))))
         self.days: dict[date, Any] = {}
         self.held: set[str] = set()
         """Ids of the signal log, up to a cursor."""
@@ -436,16 +562,42 @@ class World:
         self.reached: set[str] = set()
         """Names of what was the case at some time."""
 
-    def scans(self, number: int) -> list[dict[str, Any]]:
-        """Those of a scenario."""
-        return odd_scans(str(number))
+            "scanners": self.scans(seed // SEEDS_A_SCENARIO),
+    def stream(self, aspect: str) -> random.Random:
+        """What one aspect is drawn from: a further one leaves the others as they were."""
+        return random.Random(f"seed {self.seed}, {aspect}")
+
+    def _intervening(self) -> dict[str, Any]:
+        """What the configuration says of it."""
+        found: dict[str, Any] = {}
+        if self.interventions.scanners:
+            found["scanners"] = [dict(of) for of in self.interventions.scanners]
+        if self.interventions.symbols is not None:
+            found["symbols"] = list(self.interventions.symbols)
+        return found
+
+    def note_scans(self, commit: Commit) -> None:
+        for told in commit.noticed:
+            if told.kind in ("scan.done", "scan.skipped") and told.date is not None:
+                self.sometimes(told.kind == "scan.done", "a scan was run")
+                before = told.facts["at"] == "pre"
+                self.scanned.add((told.facts["scan"], told.date, 0 if before else told.at_ns))
+            self.sometimes(told.kind == "symbol.added", "a symbol came")
+            self.sometimes(told.kind == "symbol.removed", "a symbol went")
+            self.sometimes(told.kind == "symbol.refused", "a symbol was refused")
 
     def scenario_of(self, number: int, without: Collection[str]) -> Scenario:
         return scenario(number, frozenset(without))
 
     def plan(self, config: Config) -> Plan:
         """What a process runs."""
-        return planned(self.scenario, config)
+        made = planned(self.scenario, config)
+        if self.interventions.symbols is not None:
+            asked = self.scenario.symbols if config.symbols == "all" else config.symbols
+            there = set(self.scenario.symbols)
+            beside = {of for of in config.paired.values() if of in there}
+            made = replace(made, symbols=tuple(sorted({*asked, *beside})))
+        return made
 
     def hand_clock(self) -> HandClock:
         """Of a process that begins."""
@@ -564,7 +716,8 @@ class World:
     def parts(self) -> tuple[str, ...]:
         """What can be left out of the seed."""
         on = [field.name for field in fields(Faults) if getattr(self.drawn, field.name)]
-        return (*(f"fault:{name}" for name in on), *self.scenario.parts)
+        own = self.interventions.parts
+        return (*(f"fault:{name}" for name in on), *own, *self.scenario.parts)
 
     def journaled(self, start_ns: int, end_ns: int) -> bool:
         """Whether the journal has the day of some rows."""
@@ -653,10 +806,19 @@ class World:
         self.faults = CALM
 
 
+def of_the_scenario(without: Collection[str]) -> frozenset[str]:
+    """Those of the parts that are left out which make another market."""
+    return frozenset(part for part in without if part.partition(":")[0] in LEAVE_OUT)
+
+
 @cache
-def undisturbed(number: int, without: frozenset[str] = frozenset()) -> Left:
-    """What a scenario leaves without faults."""
+def undisturbed(
+    number: int, without: frozenset[str] = frozenset(), everything: bool = False
+) -> Left:
+    """What a scenario leaves without faults; with all symbols' breakouts, if all are asked for."""
     world = World(number * SEEDS_A_SCENARIO, CALM, without)
+    if everything:
+        world.config = world.config.model_copy(update={"symbols": "all"})
     world.whole_days, world.order, world.delayed, world.round_trips = True, None, None, False
     world.run()
     return left_in(world.connected(), world.days)
@@ -699,7 +861,8 @@ def check_replay(world: World, grants: list[Grant] | None = None) -> list[Commit
         kept = list(store.journal(case.day.date))
         found.journal |= journal.days(kept)
         found.came |= feedlog.arrivals(kept)
-    plan = world.plan(world.config)
+        found.inserted |= inserted.insertions(kept, lambda step, of: True)
+    plan = plan_over(world.plan(world.config), eras_of(store.head(), world.scenario.symbols))
     plan = replace(plan, settings=replace(plan.settings, paced=False))
     source = Source(world, Life(world))
     engine = Engine(plan, source, Recorder(()), journals=not world.scenario.lasting)
@@ -748,7 +911,10 @@ def simulate(seed: int, without: Collection[str] = ()) -> World:
 def check(world: World, without: Collection[str]) -> None:
     world.run()
     found = left_in(world.connected(), world.days if world.whole_days else None)
-    parts = frozenset(part for part in without if not part.startswith("fault:"))
+    parts = of_the_scenario(without)
+    if world.interventions:
+        check_interventions(world, parts)
+        return
     expected = undisturbed(world.seed // SEEDS_A_SCENARIO, parts)
     if not world.drawn.at_the_door:
         problem = differing(expected, found)
@@ -763,6 +929,37 @@ def check(world: World, without: Collection[str]) -> None:
     world.process().run()
     assert world.state() == before, "a run that had ended wrote again"
     world.reached |= states_in(found) | kinds_of(world.scenario, world.config)
+
+
+def check_interventions(world: World, parts: frozenset[str]) -> None:
+    """What scans found, and what came and went, made of the market what it has to."""
+    assert not world.wrong, world.wrong[0]
+    grants: list[Grant] = []
+    check_replay(world, grants)
+    store, made = world.connected(), planned(world.scenario, world.config).settings
+    days = [case.day for case in world.scenario.cases]
+    follows = {of.name for of in made.scans if of.then == "follow"}
+    entered = Entered(grants, days, follows)
+    twice = [of for of, count in (entered.scans + entered.answers).items() if count > 1]
+    assert not twice, f"{twice[0]} came twice"
+    named = world.scenario.symbols
+    start = frozenset(named if world.config.symbols == "all" else world.config.symbols)
+    whole = undisturbed(world.seed // SEEDS_A_SCENARIO, parts, everything=True)
+    ticks = made.interval_ns is None
+    expected = expected_signals(by_id(whole.signals), entered, start, ticks=ticks)
+    found = by_id(left_in(store, None).signals)
+    assert len(found) == store.head().signals, "a signal was stored twice"
+    for name in sorted(expected.keys() | found.keys()):
+        assert name in found, f"{name} was not reported, known {expected[name]['known_at']}"
+        assert name in expected, f"{name} was reported, known {found[name]['known_at']}"
+        assert found[name] == expected[name], f"{found[name]}, not {expected[name]}"
+    before = world.state()
+    last = world.process()
+    last.run()
+    assert world.state() == before, "a run that had ended wrote again"
+    of_clock: clock.State = last.engine.cells[clock.NAME].state
+    assert not clock.held_by(of_clock), f"{clock.held_by(of_clock)} still hold the clock"
+    assert not last.engine.pauses(), f"{last.engine.pauses()} still hold the clock"
 
 
 def smallest(seed: int, error: AssertionError) -> str:
