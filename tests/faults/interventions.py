@@ -26,6 +26,7 @@ from openbell.messages.base import Message
 from openbell.messages.control import AddSymbols, RemoveSymbols, SymbolsChanged, SymbolsRefused
 from openbell.messages.scan import ScanResult
 from openbell.messages.time import Grant
+from openbell.runtime.lifetime import asks
 
 UNKNOWN = "NOT THERE"
 """A symbol that no data has."""
@@ -42,6 +43,10 @@ class Ask:
     through_store: bool
     """Whether it is left in the store for whoever looks; else a process is told, and the next one
     again if that one had not answered."""
+
+    @property
+    def what(self) -> asks.What:
+        return "add" if self.add else "remove"
 
     @property
     def message(self) -> AddSymbols | RemoveSymbols:
@@ -80,15 +85,16 @@ def drawn_interventions(seed: int, scenario: Scenario) -> Interventions:
     if random.Random(f"seed {seed} interventions").random() > 0.4:
         return Interventions()
     scanners = drawn_scanners(random.Random(f"seed {seed} scanners"), scenario)
-    asks = drawn_asks(random.Random(f"seed {seed} asks"), scenario, scanners)
-    symbols = None
-    if asks or any(of["then"] == "add" for of in scanners):
-        symbols = drawn_start(random.Random(f"seed {seed} symbols at the start"), scenario)
-    return Interventions(symbols, scanners, asks)
+    start = drawn_start(random.Random(f"seed {seed} symbols at the start"), scenario)
+    asks = drawn_asks(random.Random(f"seed {seed} asks"), scenario, scanners, start)
+    return Interventions(start, scanners, asks)
 
 
 def drawn_start(rng: random.Random, scenario: Scenario) -> tuple[str, ...]:
-    return tuple(sorted(rng.sample(scenario.symbols, rng.randint(1, len(scenario.symbols)))))
+    """Not all of them, mostly, so that some may come."""
+    count = len(scenario.symbols)
+    most = count if count == 1 or rng.random() < 0.2 else count - 1
+    return tuple(sorted(rng.sample(scenario.symbols, rng.randint(1, most))))
 
 
 def drawn_scanners(rng: random.Random, scenario: Scenario) -> tuple[Mapping[str, Any], ...]:
@@ -123,20 +129,31 @@ def local(day: TradingDay, at_ns: int) -> str:
 
 
 def drawn_asks(
-    rng: random.Random, scenario: Scenario, scanners: Sequence[Mapping[str, Any]]
+    rng: random.Random,
+    scenario: Scenario,
+    scanners: Sequence[Mapping[str, Any]],
+    start: Sequence[str],
 ) -> tuple[Ask, ...]:
-    """Some at once, some about a window's end, a day's, a scan's time, or before all."""
-    found: list[Ask] = []
-    at_ns = 0
-    for n in range(rng.choice((0, 1, 2, 4, 8) if scanners else (1, 2, 4, 8))):
-        if not found or rng.random() < 0.7:
-            at_ns = drawn_instant(rng, scenario)
-        names = rng.sample(scenario.symbols, min(len(scenario.symbols), rng.choice((1, 1, 2, 3))))
+    """Some at once, some about a window's end, a day's, a scan's time, or before all; most of them
+    of symbols that may come, or go."""
+    count = rng.choice((0, 1, 2, 4, 8) if scanners else (1, 2, 4, 8))
+    instants: list[int] = []
+    for _ in range(count):
+        again = bool(instants) and rng.random() < 0.3
+        instants.append(instants[-1] if again else drawn_instant(rng, scenario))
+    watched, found = set(start), list[Ask]()
+    for n, at_ns in enumerate(sorted(instants)):
+        others = sorted(set(scenario.symbols) - watched)
+        add = bool(others) and rng.random() < 0.7
+        among = others if add else sorted(watched)
+        if not among or rng.random() < 0.15:
+            among = list(scenario.symbols)
+        names = rng.sample(among, min(len(among), rng.choice((1, 1, 2, 3))))
+        watched = watched | {*names} if add else watched - {*names} or watched
         if rng.random() < 0.08:
             names.append(UNKNOWN)
-        add, through = rng.random() < 0.6, rng.random() < 0.4
-        found.append(Ask(at_ns, add, tuple(names), f"ask-{n}", through))
-    return tuple(sorted(found, key=lambda ask: ask.at_ns))
+        found.append(Ask(at_ns, add, tuple(names), f"ask-{n}", rng.random() < 0.4))
+    return tuple(found)
 
 
 def drawn_instant(rng: random.Random, scenario: Scenario) -> int:
@@ -146,7 +163,8 @@ def drawn_instant(rng: random.Random, scenario: Scenario) -> int:
     return rng.choice(
         (
             *(day.open_ns + at * MINUTE_NS, day.open_ns + at // 3 * MINUTE_NS),
-            *(day.open_ns + at * MINUTE_NS + 1, day.open_ns, day.close_ns, 0),
+            *(day.open_ns + at * MINUTE_NS + 1, day.open_ns + at // 2 * MINUTE_NS),
+            rng.choice((day.open_ns, day.close_ns, 0)),
         )
     )
 

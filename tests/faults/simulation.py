@@ -323,6 +323,8 @@ class Process(InlineRun):
     def ask_for_symbols(self) -> None:
         """Ask for what is to be asked for by now."""
         world = self.world
+        if world.over:
+            return
         now_ns = self.engine.cells[clock.NAME].state.now_ns
         for ask in world.interventions.asks:
             if ask.request in self._asked or ask.at_ns > now_ns:
@@ -331,8 +333,7 @@ class Process(InlineRun):
             if not ask.through_store:
                 self.symbols.ask(ask.message)
             elif ask.request not in world.asked:
-                what = "add" if ask.add else "remove"
-                asks.ask(world.connected(), ask.request, what, ask.symbols)
+                asks.ask(world.connected(), ask.request, ask.what, ask.symbols)
                 world.asked.add(ask.request)
 
     def before_letter(self) -> None:
@@ -365,7 +366,7 @@ class Process(InlineRun):
 
     def _intervene(self) -> None:
         self.ask_for_symbols()
-        if self.world.looks.random() < 0.05:
+        if self.world.looks.random() < 0.05 and not self.world.over:
             self.look_for_asks()
         if self.loads and self.world.looks.random() < 0.05:
             self.load_inserted()
@@ -376,8 +377,9 @@ class Process(InlineRun):
         said(bool(state.inserting) and self.life.recovering, "symbols waited in a recovery")
 
     def idle(self) -> None:
-        if self.loads or self.world.interventions:
-            self.look_for_asks()
+        if self.world.interventions:
+            if not self.world.over:
+                self.look_for_asks()
             if self.load_inserted():
                 return
         if self.paused and (self.world.calm or self.world.random.random() < 0.3):
@@ -519,11 +521,14 @@ class World:
         """Scans whose answers are durable."""
         self.asked: set[str] = set()
         """What was left in the store."""
+        self.over = False
+        """Whether nothing is asked for any more."""
         self.wrong: list[str] = []
         """What no process may raise, as it would be taken for a fault of users' code."""
         # Each fault has a course of its own, so that leaving one out moves no other.
         self._courses = {field.name: self.stream(field.name) for field in fields(Faults)}
-        self.safety_letters = self.stream("letters").choice((300, 800, 2000))
+        letters = self.stream("letters").choice((300, 800, 2000))
+        self.safety_letters = letters * 3 if self.interventions else letters
         self.memory = Memory()
         self.replica: Memory | None = None
         """An earlier state of the store."""
@@ -581,7 +586,8 @@ class World:
             if told.kind in ("scan.done", "scan.skipped") and told.date is not None:
                 self.sometimes(told.kind == "scan.done", "a scan was run")
                 before = told.facts["at"] == "pre"
-                self.scanned.add((told.facts["scan"], told.date, 0 if before else told.at_ns))
+                about = str(told.facts["scan"]), told.date, 0 if before else int(told.at_ns)
+                self.scanned.add(about)
             self.sometimes(told.kind == "symbol.added", "a symbol came")
             self.sometimes(told.kind == "symbol.removed", "a symbol went")
             self.sometimes(told.kind == "symbol.refused", "a symbol was refused")
@@ -953,7 +959,7 @@ def check_interventions(world: World, parts: frozenset[str]) -> None:
         assert name in found, f"{name} was not reported, known {expected[name]['known_at']}"
         assert name in expected, f"{name} was reported, known {found[name]['known_at']}"
         assert found[name] == expected[name], f"{found[name]}, not {expected[name]}"
-    before = world.state()
+    before, world.over = world.state(), True
     last = world.process()
     last.run()
     assert world.state() == before, "a run that had ended wrote again"
