@@ -273,6 +273,10 @@ class InlineRun(DurableRun):
         """Load what symbols need that are to come into the day under way."""
         load()
 
+    def insert_within(self, give_up: Callable[[], None]) -> None:
+        """Keep what is to be called when that takes too long, where it has a deadline; by default
+        nothing does."""
+
     def _outside_waits(self) -> bool:
         return not cast(Inline, self.engine.dispatcher)._outside.empty()
 
@@ -315,7 +319,7 @@ class InlineRun(DurableRun):
             engine.scanning.on_thread = False
         inserter = engine.inserter
         inserter.loader, inserter.begin = engine.loader, lambda load: self.insert(load)
-        inserter.after = lambda seconds, work: None
+        inserter.after = lambda seconds, give_up: self.insert_within(give_up)
         if engine._pacer is not None:
             pacer = InlinePacer(self.pace.speed, engine.tell_clock, self.clock)
             engine._pacer = engine.timekeeper = pacer

@@ -256,7 +256,9 @@ def going_on(
     """
     held = begun(eras, last)
     determining, symbols = config.determining(), plan.symbols
-    if refused := held[-1].refused(determining, symbols, removed):
+    # What had been added, and went again, is among those that follow only by not being there.
+    went = set(held[-1].symbols).difference(eras[-1].symbols)
+    if refused := held[-1].refused(determining, symbols, {*removed, *went}):
         raise ConfigError(
             f"the state of {config.name!r} was made with another configuration: "
             f"{'; '.join(refused)}; go on with the old one, or {way_out(*_FRESH_DAY)} the day under "

@@ -74,5 +74,5 @@ def with_one_price(rows: RowBatch) -> RowBatch:
     if rows.interval_ns is not None:
         return rows
     return RowBatch.ticks(
-        rows.day, rows.symbols, rows.code, rows.ts, rows.close, rows.volume, by_time=False
+        rows.day, rows.symbols, rows.code, rows.ts, rows.close, rows.volume, by_time=rows.by_time
     ).known_at(rows.known)

@@ -357,6 +357,7 @@ class FedProcess(Process):
 
 class FedWorld(World):
     scenario: Fed
+    intervenes = False
 
     def __init__(
         self, seed: int, faults: Faults | None = None, without: Collection[str] = ()
