@@ -286,8 +286,9 @@ class Process(InlineRun):
 
     def _opened(self) -> tuple[Any, Plan]:
         plan = self.world.plan(self.config)
-        scans = scans_of(plan.settings.scans, {"drawn": self._scan})
-        return Source(self.world, self.life), replace(plan, scans=scans)
+        if self.world.interventions:
+            plan = replace(plan, scans=scans_of(plan.settings.scans, {"drawn": self._scan}))
+        return Source(self.world, self.life), plan
 
     def _scan(self, view: ScanView) -> list[Found]:
         world = self.world
@@ -576,7 +577,10 @@ class World:
         self.reached: set[str] = set()
         """Names of what was the case at some time."""
 
-            "scanners": self.scans(seed // SEEDS_A_SCENARIO),
+    def scans(self, number: int) -> list[dict[str, Any]]:
+        """Those of a scenario."""
+        return odd_scans(str(number))
+
     def stream(self, aspect: str) -> random.Random:
         """What one aspect is drawn from: a further one leaves the others as they were."""
         return random.Random(f"seed {self.seed}, {aspect}")
@@ -584,7 +588,7 @@ class World:
     def _intervening(self) -> dict[str, Any]:
         """What the configuration says of it."""
         found: dict[str, Any] = {}
-        if self.interventions.scanners:
+        if self.interventions:
             found["scanners"] = [dict(of) for of in self.interventions.scanners]
         if self.interventions.symbols is not None:
             found["symbols"] = list(self.interventions.symbols)
@@ -834,7 +838,7 @@ def undisturbed(
     """What a scenario leaves without faults; with all symbols' breakouts, if all are asked for."""
     world = World(number * SEEDS_A_SCENARIO, CALM, without)
     if everything:
-        world.config = world.config.model_copy(update={"symbols": "all"})
+        world.config = world.config.model_copy(update={"symbols": "all", "scanners": ()})
     world.whole_days, world.order, world.delayed, world.round_trips = True, None, None, False
     world.run()
     return left_in(world.connected(), world.days)
@@ -879,7 +883,7 @@ def check_replay(world: World, grants: list[Grant] | None = None) -> list[Commit
         found.came |= feedlog.arrivals(kept)
         found.inserted |= inserted.insertions(kept, lambda step, of: True)
     plan = plan_over(world.plan(world.config), eras_of(store.head(), world.scenario.symbols))
-    plan = replace(plan, settings=replace(plan.settings, paced=False))
+    plan = replace(plan, settings=replace(plan.settings, paced=False), scans=())
     source = Source(world, Life(world))
     engine = Engine(plan, source, Recorder(()), journals=not world.scenario.lasting)
     prepared = restore(engine, plan, found)

@@ -294,6 +294,7 @@ class WallProcess(Process):
 
 
 class WallWorld(World):
+    intervenes = False
     scenario: WallDays
     letter_seconds = 1e-4
 
