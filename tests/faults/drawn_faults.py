@@ -95,13 +95,18 @@ OF_THE_STORE = ("kill_in_store", "unanswered", "unavailable", "disk_full", "stal
 RARE = {"late": 0.3, "source_down": 0.1}
 
 
-def drawn_faults(seed: int) -> Faults:
-    """Each fault has a random stream of its own: a further one leaves the others as they were."""
+OWN = frozenset({"kill_in_scan", "slow_insert", "late_insert", "late_scan"})
+"""Faults with a random stream of their own, as any further one: the others stay as they were."""
+
+
+def drawn_faults(rng: random.Random, seed: int) -> Faults:
     chosen = {}
     for name in (field.name for field in fields(Faults)):
-        rng = random.Random(f"seed {seed}, fault {name}")
-        if rng.random() < RARE.get(name, 0.4):
-            chosen[name] = rng.choice(RATES[name])
+        of = random.Random(f"seed {seed}, fault {name}") if name in OWN else rng
+        on = of.random() < RARE.get(name, 0.4)
+        rate = of.choice(RATES[name])
+        if on:
+            chosen[name] = rate
     return Faults(**chosen)
 
 
