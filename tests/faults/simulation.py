@@ -514,13 +514,14 @@ class World:
     def __init__(
         self, seed: int, faults: Faults | None = None, without: Collection[str] = ()
     ) -> None:
-        self.random = random.Random(f"seed {seed}")
+        rng = self.random = random.Random(f"seed {seed}")
         self.seed = seed
         self.scenario = self.scenario_of(seed // SEEDS_A_SCENARIO, of_the_scenario(without))
         drawn_ones = faults is None and self.intervenes
         whole = drawn_interventions(seed, self.scenario) if drawn_ones else Interventions()
         self.interventions = whole.without(without)
-        drawn = drawn_faults(seed) if faults is None else faults
+        drawn = drawn_faults(rng, seed)
+        drawn = drawn if faults is None else faults
         off = {p.removeprefix("fault:"): 0.0 for p in without if p.startswith("fault:")}
         if self.interventions:  # a day that is begun anew, or opened late, is another story
             off |= {"late": 0.0, "source_down": 0.0}
@@ -537,37 +538,36 @@ class World:
         """What no process may raise, as it would be taken for a fault of users' code."""
         # Each fault has a course of its own, so that leaving one out moves no other.
         self._courses = {field.name: self.stream(field.name) for field in fields(Faults)}
-        letters = self.stream("letters").choice((300, 800, 2000))
+        letters = rng.choice((300, 800, 2000))
         self.safety_letters = letters * 3 if self.interventions else letters
         self.memory = Memory()
         self.replica: Memory | None = None
         """An earlier state of the store."""
         self.lease_ns = 0
-        self.later = self.stream("later").choice((0.0, 0.3, 1.0, 1.0))
+        self.later = rng.choice((0.0, 0.3, 1.0, 1.0))
         """How often time goes on before rows come that are late."""
         self.damaged: set[int] = set()
         self.letters = 0
         self.lives = 0
-        self.whole_days = self.stream("whole days").random() < 0.3
-        self.round_trips = self.stream("round trips").random() < 0.2
-        order = self.stream("order")
-        self.order = order.choice((None, order.randrange(2**32)))
+        self.whole_days = rng.random() < 0.3
+        self.round_trips = rng.random() < 0.2
+        self.order = rng.choice((None, rng.randrange(2**32)))
         config = {
             **self.scenario.config,
             "scanners": self.scans(seed // SEEDS_A_SCENARIO),
-            "store": {"url": "memory://", "backlog": self.stream("backlog").choice(BACKLOGS)},
+            "store": {"url": "memory://", "backlog": rng.choice(BACKLOGS)},
             "snapshot": {
-                "every": self.stream("every").choice(("1ms", "1s", "1h")),
-                "keep": self.stream("keep").choice((3, 5)),
+                "every": rng.choice(("1ms", "1s", "1h")),
+                "keep": rng.choice((3, 5)),
             },
             "lease": {"ttl": f"{TTL_SECONDS}s"},
             "supervision": {"restarts": 5},
             **self._intervening(),
         }
         self.config = config_from(config)
-        made, delayed = self.plan(self.config).settings, self.stream("delayed")
-        wires = wiring(made.sessions, scans=bool(made.scans))
-        self.delayed = delayed.choice((None, delayed.choice(list(edges(wires)))))
+        made = self.plan(self.config).settings
+        wires = wiring(made.sessions)
+        self.delayed = rng.choice((None, rng.choice(list(edges(wires)))))
         self.days: dict[date, Any] = {}
         self.held: set[str] = set()
         """Ids of the signal log, up to a cursor."""
