@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 import orjson
-from faults.drawn_faults import OF_THE_STORE, Faults
+from faults.drawn_faults import OF_THE_STORE, OWN, Faults
 from faults.left import Left
 from faults.markets import SHAPES, Scenario, planned
 
@@ -35,6 +35,14 @@ KINDS = frozenset(
         *("five days", "ticks", "paced", "a scan"),
     )
 )
+
+
+RARELY = OWN | {
+    *("a scan was run", "a scan was skipped", "killed in a scan", "two waited for their symbols"),
+    *("a symbol came", "a symbol went", "a symbol was refused", "symbols waited in a recovery"),
+    "symbols were asked for in a scan",
+}
+"""What many seeds come to, and not surely those that are chosen of them."""
 
 
 def expected_names() -> frozenset[str]:

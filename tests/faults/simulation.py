@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 import numpy as np
 from faults.activation import expected_names, kinds_of, states_in
-from faults.drawn_faults import CALM, Faults, drawn_faults
+from faults.drawn_faults import CALM, OWN, Faults, drawn_faults
 from faults.interventions import (
     DrawnScan,
     Entered,
@@ -525,6 +525,8 @@ class World:
         off = {p.removeprefix("fault:"): 0.0 for p in without if p.startswith("fault:")}
         if self.interventions:  # a day that is begun anew, or opened late, is another story
             off |= {"late": 0.0, "source_down": 0.0}
+        else:
+            off |= dict.fromkeys(OWN, 0.0)
         self.drawn = self.faults = replace(drawn, **off)
         self.scan = DrawnScan(seed, self.scenario.symbols)
         self.looks = self.stream("looks")
