@@ -551,7 +551,8 @@ class World:
         self.damaged: set[int] = set()
         self.letters = 0
         self.lives = 0
-        self.whole_days = rng.random() < 0.3
+        # Symbols that come widen a day's register, which what is written of a day can't show here.
+        self.whole_days = rng.random() < 0.3 and not self.interventions
         self.round_trips = rng.random() < 0.2
         self.order = rng.choice((None, rng.randrange(2**32)))
         config = {
