@@ -868,6 +868,9 @@ class Given(Ledger):
             fail=engine.dispatcher.fail,
         )
 
+    def drain(self) -> None:
+        """There is no store to wait for."""
+
 
 def check_replay(world: World, grants: list[Grant] | None = None) -> list[Commit]:
     """The step log alone, given to new actors, gives what the store holds; what its steps bring.
