@@ -325,15 +325,18 @@ def _became(settings: Settings, state: State, spec: ScanSpec, result: ScanResult
     if state.opened is not None and state.opened.followed is not None:
         registers.append(state.opened.followed)
     for symbol in result.symbols:
-        ours = symbol not in result.unknown and symbol not in state.removed
-        if registers:
-            ours = ours and symbol in registers[-1][1]
+        known = symbol not in result.unknown and symbol not in state.removed
+        ours = known and (not registers or symbol in registers[-1][1])
         if spec.then == "report":
             yield "reported"
         elif spec.then == "add":
             yield "reported" if ours else ADDED
+        elif ours:
+            yield "followed"
+        elif known:
+            yield "refused: a companion, which has no signals of its own"
         else:
-            yield "followed" if ours else "refused: not among the symbols of the run"
+            yield "refused: not among the symbols of the run"
 
 
 def view(

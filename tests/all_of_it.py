@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -243,7 +244,7 @@ class Plain:
         if len(past) <= RANGED or any(rows.empty for rows in past):
             return None
         ranges = []
-        for yesterday, today in zip(past, past[1:], strict=False):
+        for yesterday, today in pairwise(past):
             close = yesterday.close.iloc[-1]
             high, low = today.high.max(), today.low.min()
             ranges.append(max(high - low, abs(high - close), abs(low - close)))
