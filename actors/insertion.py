@@ -40,7 +40,8 @@ def noticed(change: SymbolsChanged, state: State, at_ns: MarketTime) -> list[Not
     today = state.day.date if state.position >= 0 else None
     at_once = state.phase == "stream" and change.date == today
     told: list[Noticed] = []
-    for kind, symbols in (("symbol.added", change.added), ("symbol.removed", change.removed)):
+    come = tuple(sorted({*change.added, *change.promoted}))
+    for kind, symbols in (("symbol.added", come), ("symbol.removed", change.removed)):
         if not symbols:
             continue
         since = "from here on" if at_once else f"from {change.since} on"

@@ -24,9 +24,14 @@ from openbell.market.scans import (
 COMMON: Mapping[str, Any] = {"top": 20, "min_price": 0.0, "min_volume": 0.0}
 """Options that all of them have."""
 
+DAYS_MAX = 2000
+"""How far back a scan of volumes may look."""
+
 
 def _volume_lookback(spec: ScanSpec) -> Sequence[Lookback]:
-    days = max(1, int(spec.options["days"]))
+    days = int(spec.options["days"])
+    if not 1 <= days <= DAYS_MAX:
+        raise ValueError(f"days is {days}; write 1 to {DAYS_MAX}")
     found = []
     if spec.before_open:
         found.append(Lookback(f"{days + 1}d"))
@@ -46,7 +51,7 @@ def relative_volume(view: ScanView) -> list[Found]:
     last five minutes, against the same five of the days before. Before the open: the last day as a
     whole, against the days before it. Of `days` days at least half must have been traded.
     """
-    days = max(1, int(view.options["days"]))
+    days = int(view.options["days"])
     past = view.history.days
     if view.before_open:
         if not past or past[-1].day.date >= view.day.date:
@@ -193,6 +198,9 @@ def near_high(view: ScanView) -> list[Found]:
 
 
 def _last_day_before_the_open(spec: ScanSpec) -> Sequence[Lookback]:
+    least, most = spec.options["min_width"], spec.options["max_width"]
+    if 0 < most < least:
+        raise ValueError(f"max_width is {most:g}; write min_width, {least:g}, or more, or 0: no limit")
     return (Lookback("1d"),) if spec.before_open else ()
 
 

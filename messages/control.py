@@ -185,6 +185,8 @@ class SymbolsChanged(Input):
     request: str
     by: str
     added: tuple[str, ...] = ()
+    promoted: tuple[str, ...] = ()
+    """Those that were there as companions alone, and are watched as others are from here on."""
     removed: tuple[str, ...] = ()
     date: date | None
     """The day under way that they come into, or go from; None: none is open."""

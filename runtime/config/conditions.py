@@ -251,6 +251,8 @@ def _of_session(config: Config, session: SessionConfig, place: int) -> Iterator[
         alike = (least.unit, least.indicator) == (most.unit, most.indicator)
         if alike and least.amount > most.amount:
             yield at("max_range"), f"write more than min_range, {least}; nothing is as wide as both"
+    if isinstance(most, Range) and most.amount == 0:
+        yield at("max_range"), "write more than 0, or none for no limit; no window is as narrow"
     until = rules.valid_until
     if isinstance(until, Validity) and until.at is not None and _is_over(until.at, session):
         yield (

@@ -1447,6 +1447,14 @@ class Config(Section):
                 if name in names[:place]:
                     first = names.index(name)
                     yield (key, place, "name"), f"{key}[{first}] has that name; write another"
+        sessions = [session.name for session in self.sessions]
+        for place, scan in enumerate(self.scanners):
+            session = scan.options.get("session") if scan.type == "range_width" else None
+            if isinstance(session, str) and session and session not in sessions:
+                yield (
+                    ("scanners", place, "options", "session"),
+                    f"no session is called so; write one of {', '.join(sessions)}",
+                )
         called = [sink.called for sink in self.sinks]
         for place, name in enumerate(called):
             if name in called[:place]:

@@ -397,6 +397,8 @@ def _lines(error: ValidationError, given: _Given) -> Iterator[str]:
 def _line(given: _Given, loc: Loc, need: str) -> str:
     value: Any = given.tree
     for part in loc:
+        if isinstance(value, Mapping) and isinstance(part, str) and part not in value:
+            return f"{given.origin(loc)}: {_dotted(loc)} is not set; {need}"
         try:
             value = value[part]
         except (KeyError, IndexError, TypeError):

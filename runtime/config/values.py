@@ -366,7 +366,7 @@ def parse_scan_time(given: Any) -> str:
     if text.startswith("every"):
         match = _EVERY.fullmatch(text)
         if match is None or int(match[1]) < 1:
-            raise ValueError('write e.g. "every 15m"')
+            raise ValueError('write whole minutes, 1 or more, e.g. "every 15m"')
         return f"every {int(match[1])}m"
     if text in ("open", "close"):
         hint = '"pre" or "open+5m"' if text == "open" else '"close-1m"'

@@ -199,6 +199,7 @@ class Inserter:
             request=asked.request,
             by=asked.by,
             added=come,
+            promoted=tuple(sorted(set(names) - followed - set(come))),
             date=watched.day.date if watched.day is not None else None,
             since=watched.since,
             later=register,

@@ -24,6 +24,9 @@ from openbell.runtime.record.writing import wall_time
 LOOK_SECONDS = 0.5
 """How often a run looks whether something is asked."""
 
+FIRST_LOOK_SECONDS_MAX = 10.0
+"""How long a run waits for that before it begins; a store that is away is no reason not to."""
+
 ANSWERS_KEPT_MAX = 50
 
 What = Literal["add", "remove"]
@@ -91,12 +94,15 @@ class SymbolAsks:
         self, opened: Callable[[], Store], fence: int, desk: SymbolDesk, *, shared: bool
     ) -> None:
         self._opened, self._fence, self._desk, self._shared = opened, fence, desk, shared
-        self._ended = threading.Event()
+        self._ended, self._looked = threading.Event(), threading.Event()
         self._under_way: dict[str, Future[Answer]] = {}
         self._thread = threading.Thread(target=self._run, name="openbell-symbols", daemon=True)
 
     def start(self) -> None:
+        """Look from now on; what was asked while no run was up is heard before this returns, as a
+        replay at full speed may be over when it is looked for the next time."""
         self._thread.start()
+        self._looked.wait(FIRST_LOOK_SECONDS_MAX)
 
     def stop(self) -> None:
         """Look no more; what has its answer by now is still answered, if the store takes it."""
@@ -108,8 +114,7 @@ class SymbolAsks:
         store = self._opened()
         try:
             last = False
-            while not last:
-                last = self._ended.wait(LOOK_SECONDS)
+            while True:
                 try:
                     self.look(store, takes=not last)
                 except Unavailable as error:
@@ -118,7 +123,12 @@ class SymbolAsks:
                     return  # the lease is somebody else's, who goes on with it
                 except StoreError as error:
                     logger.warning("what is asked of symbols can't be had: {}", error)
+                self._looked.set()
+                if last:
+                    return
+                last = self._ended.wait(LOOK_SECONDS)
         finally:
+            self._looked.set()
             if not self._shared:
                 store.close()
 

@@ -12,7 +12,10 @@ import pandas as pd
 import pytest
 
 import openbell
+from openbell.adapters.scanners import scans_of
 from openbell.adapters.scanruns import ScanRun
+from openbell.errors import ConfigError
+from openbell.market.scans import ScanSpec
 
 SESSIONS = [{"name": "Opening", "start": "09:30", "end": "09:34"}]
 ALL = {"top": 0, "min_score": 0}
@@ -182,3 +185,20 @@ def test_options_leave_out_what_they_say(minutes: pd.DataFrame) -> None:
     volume = minutes[(minutes["at"] < time(12)) & (minutes["day"] == every[-1].trading_date)]
     enough = volume.groupby("symbol")["volume"].sum() >= 10**7
     assert {of.symbol for of in traded[-1].found} == set(enough[enough].index) & set(price)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "why"),
+    [
+        ("relative_volume", {"days": 0}, r"options\.days is 0; write 1 to 2000"),
+        ("relative_volume", {"days": 100_000}, r"options\.days is 100000; write 1 to 2000"),
+        ("range_width", {"min_width": 5, "max_width": 1}, r"options\.max_width is 1; write min_width"),
+        ("range_width", {"widest": "maybe"}, r"options\.widest is 'maybe'; write true or false"),
+        ("range_width", {"session": 5}, r"options\.session is 5; write text"),
+    ],
+)
+def test_options_that_nothing_could_come_of_are_refused(
+    kind: str, options: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(ConfigError, match=why):
+        scans_of([ScanSpec("it", kind, ("10:30",), options=options)])

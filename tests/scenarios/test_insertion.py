@@ -237,6 +237,15 @@ def test_a_companion_goes_with_those_that_it_stands_beside() -> None:
     assert "F is the companion of B" in part.answers[0].why
 
 
+@pytest.mark.parametrize("when", ["11:00", "15:30"], ids=["in the day", "after the close"])
+def test_a_companion_that_is_watched_from_now_on_is_told_to_who_asked(when: str) -> None:
+    part = left_by(configuration("ABC"), bars(0), [(at(DAYS[0], when), add("F"))])
+
+    (answer,) = part.answers
+    assert answer.done
+    assert "F: watched from" in answer.why
+
+
 def test_a_source_that_fails_in_the_middle_is_told_and_the_day_goes_on() -> None:
     config = configuration("AC")
     whole = left_by(config, bars(0))

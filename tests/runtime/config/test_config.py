@@ -896,6 +896,14 @@ REFUSED = r"""
     snapshot.every is "0s"; write more than 0, "60s"
 {"snapshot": {"keep": 0}}
     snapshot.keep is 0; write 1 or more
+{"scanners": [{"name": "a", "type": "gap", "at": ["every 90s"]}]}
+    scanners[0].at[0] is "every 90s"; write whole minutes, 1 or more, e.g. "every 15m"
+{"scanners": [{"name": "a", "type": "range_width", "options": {"session": "Nope"}}]}
+    scanners[0].options.session is "Nope"; no session is called so; write one of Opening
+{"breakout": {"max_range": 0}}
+    breakout.max_range is 0; write more than 0, or none for no limit; no window is as narrow
+{"instruments": {"layout": "kite"}}
+    instruments.file is not set; name the file that the other keys are about
 {"web": {"port": 70000}}
     web.port is 70000; write 65535 or less
 """.strip().splitlines()
