@@ -316,6 +316,10 @@ def _with_futures_told(rows: Sequence[Instrument]) -> list[Instrument]:
 
 def _places(path: Path, heading: Sequence[str], layout: Layout, *, futures: bool) -> dict[str, int]:
     """Where our columns stand."""
+    if not any(heading):
+        raise ConfigError(
+            f"instruments: {path} is empty; write a line of headings, and one an instrument"
+        )
     names = ", ".join(heading)
     places: dict[str, int] = {}
     for ours in COLUMNS:

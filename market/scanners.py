@@ -200,7 +200,9 @@ def near_high(view: ScanView) -> list[Found]:
 def _last_day_before_the_open(spec: ScanSpec) -> Sequence[Lookback]:
     least, most = spec.options["min_width"], spec.options["max_width"]
     if 0 < most < least:
-        raise ValueError(f"max_width is {most:g}; write min_width, {least:g}, or more, or 0: no limit")
+        raise ValueError(
+            f"max_width is {most:g}; write min_width, {least:g}, or more, or 0: no limit"
+        )
     return (Lookback("1d"),) if spec.before_open else ()
 
 

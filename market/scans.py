@@ -277,11 +277,9 @@ def options_of(function: ScanFunction, given: Mapping[str, Any]) -> Mapping[str,
             raise ValueError(f"{name} is {value!r}; write a whole number")
         if number and not value >= 0:
             raise ValueError(f"{name} is {value!r}; write a number from 0 on")
-        if isinstance(default, bool) and not isinstance(value, bool):
-            raise ValueError(f"{name} is {value!r}; write true or false")
-        if isinstance(default, str) and not isinstance(value, str):
-            example = f", e.g. {default}" if default else ""
-            raise ValueError(f"{name} is {value!r}; write text{example}")
+        if isinstance(default, bool | str) and type(value) is not type(default):
+            wanted = "true or false" if isinstance(default, bool) else "text"
+            raise ValueError(f"{name} is {value!r}; write {wanted}")
     defaults = {name: of[0] if isinstance(of, tuple) else of for name, of in known.items()}
     return MappingProxyType({**defaults, **given})
 

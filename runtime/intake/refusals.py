@@ -21,6 +21,7 @@ from openbell.market.days import (
     distinct,
 )
 from openbell.market.products import fits
+from openbell.market.scans import scan_times
 from openbell.market.windows import NoWindow, hours_in_words, session_window
 from openbell.runtime.config import Config
 from openbell.runtime.config.values import Duration
@@ -112,6 +113,25 @@ def refuse_windows_outside(config: Config, made: Settings, days: tuple[TradingDa
                 f"{config.exchange} from {days[0].date} to {days[-1].date}; correct its times, or "
                 "leave it out"
             )
+        _refuse_until_before(config, made, place, days)
+
+
+def _refuse_until_before(
+    config: Config, made: Settings, place: int, days: tuple[TradingDay, ...]
+) -> None:
+    """Breaks that have to be known before their session is over can't be."""
+    session, until = made.sessions[place], made.rules[place].until
+    if until is None:
+        return
+    slot_ns = made.interval_ns or MINUTE_NS
+    windows = [(day, session_window(day, session, slot_ns)) for day in days]
+    ends = [(day, of.end_ns) for day, of in windows if not isinstance(of, NoWindow)]
+    if ends and all(until.on(day, end_ns) <= end_ns for day, end_ns in ends):
+        raise ConfigError(
+            f'sessions[{place}], "{session.name}": breakout.valid_until is '
+            f"{config.breakout_for(config.sessions[place]).valid_until}, and the session ends later "
+            f"on each day from {days[0].date} to {days[-1].date}; write a time after its end"
+        )
 
 
 def refuse_bars_across_closes(config: Config, made: Settings, days: tuple[TradingDay, ...]) -> None:
@@ -179,6 +199,32 @@ def _spacing(day: TradingDay, ts: Nanoseconds) -> int | None:
 
 
 def notes_on(
+    config: Config,
+    made: Settings,
+    source: Source,
+    known: tuple[TradingDay, ...],
+    days: tuple[TradingDay, ...],
+    symbols: tuple[str, ...],
+) -> tuple[str, ...]:
+    """What looks wrong, though it can be run."""
+    return (*_of_scans(made, days), *_of_labels(config, made, source, known, days, symbols))
+
+
+def _of_scans(made: Settings, days: tuple[TradingDay, ...]) -> tuple[str, ...]:
+    """That scans have times that no day's hours hold, where that is so."""
+    notes = []
+    for spec in made.scans:
+        outside = [set(scan_times(day, spec)[1]) for day in days]
+        for text in sorted(set.intersection(*outside)) if outside else ():
+            notes.append(
+                f"{spec.key} has {text} among its times, which is outside the hours of each day from "
+                f"{days[0].date} to {days[-1].date}, so that it is skipped then; write a time after "
+                "the open and before the close"
+            )
+    return tuple(notes)
+
+
+def _of_labels(
     config: Config,
     made: Settings,
     source: Source,

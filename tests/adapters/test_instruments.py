@@ -190,6 +190,7 @@ def test_a_column_that_is_missing_is_an_error_that_lists_those_there_are(
     ("text", "keys", "said"),
     [
         ("symbol,expiry\n", {}, r"i.csv has no instruments; write one a line"),
+        ("", {}, r"i.csv is empty; write a line of headings"),
         (PLAIN, {"filters": {"exchange": ("X",)}}, r"filters leave none of the 3 rows of"),
         ("symbol,tick\nA,x\n", {}, r"has no row that can be used; row 2: tick_size is 'x'"),
     ],

@@ -192,7 +192,11 @@ def test_options_leave_out_what_they_say(minutes: pd.DataFrame) -> None:
     [
         ("relative_volume", {"days": 0}, r"options\.days is 0; write 1 to 2000"),
         ("relative_volume", {"days": 100_000}, r"options\.days is 100000; write 1 to 2000"),
-        ("range_width", {"min_width": 5, "max_width": 1}, r"options\.max_width is 1; write min_width"),
+        (
+            "range_width",
+            {"min_width": 5, "max_width": 1},
+            r"options\.max_width is 1; write min_width",
+        ),
         ("range_width", {"widest": "maybe"}, r"options\.widest is 'maybe'; write true or false"),
         ("range_width", {"session": 5}, r"options\.session is 5; write text"),
     ],

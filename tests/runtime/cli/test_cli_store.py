@@ -866,3 +866,25 @@ def test_who_follows_goes_on_when_the_store_is_back(
         assert children.ended(follower) == 130
     lines = follower.err.splitlines()[2:-1]
     assert [json.dumps(json.loads(line)) for line in lines] == signals
+
+
+def test_symbols_that_are_asked_for_while_no_run_is_up_belong_to_the_next_from_its_first_day(
+    fresh: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(fresh / "minutes", tmp_path / "minutes")
+    first, second = sorted(
+        {row["symbol"] for row in openbell.backtest(fresh / "config.yaml").signals.to_pylist()}
+    )
+    (tmp_path / "config.yaml").write_text(CONFIG + f"symbols: [{first}]\n")
+    monkeypatch.chdir(tmp_path)
+
+    asked = command("symbols", "add", second, "--config", "config.yaml")
+    ran = command("run", "--config", "config.yaml")
+
+    assert asked.out == "No run is up; the next one does it\n"
+    assert ran.code == 0
+    told = command("events", "--json", "--config", "config.yaml").out.splitlines()
+    (added,) = [of for of in map(json.loads, told) if of["kind"] == "symbol.added"]
+    assert (added["symbols"], added["trading_date"]) == ([second], DAYS[0])
+    listed = command("symbols", "--config", "config.yaml").out.split()
+    assert listed == [first, "configured", second, "added"]

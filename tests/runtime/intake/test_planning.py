@@ -194,3 +194,27 @@ def test_where_there_are_no_rows_the_windows_of_the_next_days_are_told_and_check
     wrong = config_from({"exchange": "XNYS", "sessions": [london]})
     with pytest.raises(ConfigError, match="lies outside the hours"):
         check_config(wrong, date(2024, 3, 12))
+
+
+@pytest.mark.parametrize("until", ["09:00", "close-400m"])
+def test_breaks_that_had_to_be_known_before_their_session_is_over_are_refused(until: str) -> None:
+    rows = [at("2024-07-01", "09:30", "America/New_York")]
+    sessions = [{"name": "Opening", "start": "09:30", "end": "09:34"}]
+
+    with pytest.raises(ConfigError, match=f"valid_until is {until}, and the session ends later"):
+        planned(rows, "XNYS", sessions=sessions, breakout={"valid_until": until})
+
+
+def test_a_time_after_midnight_is_after_a_session_of_the_evening_before() -> None:
+    rows = [at("2024-07-01", "17:00")]
+
+    assert dates(planned(rows, breakout={"valid_until": "02:00"})) == ["2024-07-02"]
+
+
+def test_times_of_scans_that_no_day_holds_are_told() -> None:
+    rows = [at("2024-07-01", "17:00")]
+    scanners = [{"name": "late", "type": "gap", "at": ["02:00", "16:30", "close-1m"]}]
+
+    (note,) = planned(rows, scanners=scanners).notes
+
+    assert note.startswith('scanners "late" has 16:30 among its times, which is outside the hours')
