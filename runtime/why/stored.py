@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from openbell.adapters.scanruns import ScanRun
 from openbell.adapters.stores import Document, Store
 from openbell.errors import InputError, OpenbellError, ReplayError, RunError, StoreError, way_out
 from openbell.runtime.config import Config, config_from
@@ -15,8 +16,10 @@ from openbell.runtime.engine import Engine
 from openbell.runtime.lifetime.eras import counted, era_on, eras_of
 from openbell.runtime.lifetime.replaying import replay_day
 from openbell.runtime.record.recorded import stretches
+from openbell.runtime.results.events import read
 from openbell.runtime.results.explaining import rules_in_words, skipped
 from openbell.runtime.results.explanation import Event, Explanation, SessionExplained, SideExplained
+from openbell.runtime.results.scans import stored_runs
 from openbell.runtime.results.signals import Signal, signal_of
 from openbell.runtime.results.witness import Witness
 from openbell.runtime.why.asking import Asked, check, settled, unknown_day
@@ -68,6 +71,7 @@ def from_store(config: Config | None, store: Store, question: Asked) -> Explanat
         for at, found in store.signals(trading_date=day, symbol=question.symbol)
     ]
     events = tuple(_events(store, day, question.symbol))
+    unreported = _unreported(store, day, question.symbol)
     if isinstance(again, OpenbellError):
         note = f"the day can't be run again, so that single rows are not known: {again}"
         if config.feed.type != "replay" and not documents:
@@ -83,14 +87,14 @@ def from_store(config: Config | None, store: Store, question: Asked) -> Explanat
             sessions=_from_documents(config, documents, question, log),
             data=None,
             events=events,
-            notes=(note,),
+            notes=(note, *unreported),
             companion=era.companions_on(day).get(question.symbol),
         )
     witness, reached_ns = again
     found = {signal.id for signal in witness.signals}
     # While a run is live, more may have been sent by now than this has gone through.
     log = [signal for signal in log if signal.id in found or signal.id in before]
-    notes = []
+    notes = list(unreported)
     if strange := [signal.id for signal in log if signal.id not in found]:
         notes.append(
             f"the log also has {', '.join(strange)}, which the recorded steps do not give: the day "
@@ -138,6 +142,30 @@ def _run_again(
     if replayed.differs is not None:
         return ReplayError(replayed.differs)
     return heard[-1], replayed.reached_ns
+
+
+def _unreported(store: Store, day: date, symbol: str) -> tuple[str, ...]:
+    """When breakouts were left out because no scan had found the symbol."""
+    for event in read(store):
+        if event.kind == "symbol.added" and event.trading_date == day and symbol in event.symbols:
+            return ()
+    since: list[ScanRun] = []
+    until = "the close"
+    for run in sorted(stored_runs(store, day=day), key=lambda run: run.market_time):
+        if run.then != "follow" or run.skipped is not None:
+            continue
+        if any(found.symbol == symbol for found in run.found):
+            until = run.at
+            break
+        since.append(run)
+    if not since or until == "pre":
+        return ()
+    begins = "the open" if since[0].at == "pre" else since[0].at
+    names = ", ".join(dict.fromkeys(run.scan for run in since))
+    left_out = (
+        f"breakouts from {begins} to {until} were not reported, though levels that broke have"
+    )
+    return (f"{left_out}: {symbol} was not found by {names} (scanners, then: follow)",)
 
 
 def _events(store: Store, day: date, symbol: str) -> Iterable[Event]:

@@ -85,3 +85,7 @@ def test_a_kill_changes_nothing(
 
     assert code == 0, said
     assert_same(left(of), undisturbed, f"{point}, {nth}")
+    code, said = children.run("why", "NIFTY", "2021-02-17", "--config", of.config)
+    assert code == 0, said
+    assert "note: breakouts from 10:45 to the close were not reported" in said
+    assert "NIFTY was not found by moving (scanners, then: follow)" in said
