@@ -207,7 +207,36 @@ def notes_on(
     symbols: tuple[str, ...],
 ) -> tuple[str, ...]:
     """What looks wrong, though it can be run."""
-    return (*_of_scans(made, days), *_of_labels(config, made, source, known, days, symbols))
+    return (
+        *_of_scans(made, days),
+        *_of_volumes(config, made, source, days, symbols),
+        *_of_labels(config, made, source, known, days, symbols),
+    )
+
+
+def _of_volumes(
+    config: Config,
+    made: Settings,
+    source: Source,
+    days: tuple[TradingDay, ...],
+    symbols: tuple[str, ...],
+) -> tuple[str, ...]:
+    """That breaks have to have volume of symbols that have none, as an index, where that is so."""
+    wanted = [rules.volume for rules in made.rules if rules.volume is not None]
+    if made.interval_ns is None or not wanted:
+        return ()
+    paired = config.companions if all(of.companion for of in wanted) else {}
+    alone = tuple(symbol for symbol in symbols if symbol not in paired)
+    spans = [span for day in days[:_LOOKED_AT] for span in day.segments]
+    read = [source.read(span.open_ns, span.close_ns, alone) for span in spans] if alone else []
+    volumes = [rows.columns["volume"] for rows in read if len(rows.ts)]
+    if not volumes or any(np.nansum(of) > 0 for of in volumes):
+        return ()
+    note = (
+        "breakout.volume asks for volume, and no row of the first days has any, so that no break is "
+        "confirmed; write symbol: companion and companions that have volume, or leave the rule out"
+    )
+    return (note,)
 
 
 def _of_scans(made: Settings, days: tuple[TradingDay, ...]) -> tuple[str, ...]:

@@ -218,3 +218,19 @@ def test_times_of_scans_that_no_day_holds_are_told() -> None:
     (note,) = planned(rows, scanners=scanners).notes
 
     assert note.startswith('scanners "late" has 16:30 among its times, which is outside the hours')
+
+
+def test_a_rule_of_volume_over_rows_without_any_is_told() -> None:
+    ts = np.array([at("2024-07-01", "17:00")], np.int64)
+    rule = {"volume": {"times": 2, "of": "day"}}
+    given = config_from({"exchange": "CMES", "sessions": EVENING, "breakout": rule})
+
+    def notes(volume: float) -> tuple[str, ...]:
+        rows = bars(ts)
+        place = rows.schema.get_field_index("volume")
+        rows = rows.set_column(place, "volume", pa.array([volume]))
+        return plan(given, open_source(rows, data_options(given)), None, None).notes
+
+    assert notes(5.0) == ()
+    (note,) = notes(0.0)
+    assert note.startswith("breakout.volume asks for volume, and no row of the first days has any")
