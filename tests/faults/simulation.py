@@ -973,7 +973,9 @@ def check_interventions(world: World, parts: frozenset[str]) -> None:
     whole = undisturbed(world.seed // SEEDS_A_SCENARIO, parts, everything=True)
     ticks = made.interval_ns is None
     expected = expected_signals(by_id(whole.signals), entered, start, ticks=ticks)
-    found = by_id(left_in(store, None).signals)
+    left = left_in(store, None)
+    world.reached |= states_in(left) | kinds_of(world.scenario, world.config)
+    found = by_id(left.signals)
     assert len(found) == store.head().signals, "a signal was stored twice"
     for name in sorted(expected.keys() | found.keys()):
         assert name in found, f"{name} was not reported, known {expected[name]['known_at']}"
