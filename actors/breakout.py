@@ -196,11 +196,14 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case State(), LevelsAdded() as levels:
             return replace(state, levels_added=(*state.levels_added, levels)), ()
         case State(opened=DayOpened() as opened), Inserted() as inserted:
+            state = _with_those_that_come(state, opened, inserted.added)
             state, effects = _widened(settings, state, opened, inserted)
             # Who asks for a symbol wants to hear of it, whatever scans have found.
             return _narrowed(state, inserted.until_ns, inserted.added, alone=False), effects
-        case State(opened=DayOpened() as opened), SymbolsRemoved(symbols=symbols):
-            return _unwatched(settings, state, opened, symbols), ()
+        case State(opened=DayOpened() as opened), SymbolsRemoved(symbols=symbols, at_ns=at_ns):
+            state = _unwatched(settings, state, opened, symbols)
+            # What they break while they are away is reported if they come again.
+            return _narrowed(state, at_ns, symbols, alone=False) if state.found else state, ()
         case _, IndicatorsReady() as ready:
             named = tuple(of for of in ready.values if of.name in settings.indicators)
             return replace(state, values=named), ()
@@ -697,6 +700,19 @@ def _narrowed(state: State, since_ns: int, symbols: Sequence[str], *, alone: boo
     return replace(
         state, found=(*state.found, Narrowed(since_ns, names, alone=alone or before.alone))
     )
+
+
+def _with_those_that_come(state: State, opened: DayOpened, added: Sequence[str]) -> State:
+    """No scan has said before that breaks of symbols that were not watched are not reported: they
+    are, as of the past, and so is what follows them from now on."""
+    if not state.found:
+        return state
+    decided = frozenset(opened.symbols).intersection(state.found[-1].symbols)
+    fresh = [symbol for symbol in added if symbol not in decided]
+    found = tuple(
+        replace(of, symbols=tuple(sorted({*of.symbols, *fresh}))) for of in state.found
+    )
+    return replace(state, found=found)
 
 
 def _is_found(

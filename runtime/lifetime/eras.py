@@ -257,7 +257,8 @@ def going_on(
     held = begun(eras, last)
     determining, symbols = config.determining(), plan.symbols
     # What had been added, and went again, is among those that follow only by not being there.
-    went = set(held[-1].symbols).difference(eras[-1].symbols)
+    was, now = held[-1], eras[-1]
+    went = set(was.symbols).difference(now.symbols) | set(was.followed).difference(now.followed)
     if refused := held[-1].refused(determining, symbols, {*removed, *went}):
         raise ConfigError(
             f"the state of {config.name!r} was made with another configuration: "
