@@ -709,9 +709,7 @@ def _with_those_that_come(state: State, opened: DayOpened, added: Sequence[str])
         return state
     decided = frozenset(opened.symbols).intersection(state.found[-1].symbols)
     fresh = [symbol for symbol in added if symbol not in decided]
-    found = tuple(
-        replace(of, symbols=tuple(sorted({*of.symbols, *fresh}))) for of in state.found
-    )
+    found = tuple(replace(of, symbols=tuple(sorted({*of.symbols, *fresh}))) for of in state.found)
     return replace(state, found=found)
 
 
