@@ -240,7 +240,7 @@ def all_agree(cases: Iterable[Case], lateness_ns: int) -> None:
 # Bugs that were there once, planted again
 
 
-def breaks_since_by_bisection(rows: Any, from_ns: int) -> Any:
+def since_by_bisection(rows: Any, from_ns: int) -> Any:
     """As if times ascended."""
     start = int(np.searchsorted(rows.ts, from_ns, side="left"))
     turns = rows.ends if isinstance(rows, BarBlock) else rows.turns
@@ -260,11 +260,7 @@ def log_by_time(*args: Any) -> Any:
 
 ordered_signals = breakout._signals
 PLANTED: dict[str, tuple[Any, str, Any]] = {
-    "a break behind a row that came late is lost": (
-        breakouts,
-        "rows_since",
-        breaks_since_by_bisection,
-    ),
+    "a break behind a row that came late is lost": (breakouts, "_since", since_by_bisection),
     "a step's signals stand in order of time": (breakout, "_signals", log_by_time),
 }
 
