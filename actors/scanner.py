@@ -416,7 +416,7 @@ class _Indicators(Mapping[str, IndicatorValues]):
         return len(self._specs) if self._ready is not None else 0
 
 
-T = TypeVar("T", Levels, History)
+T = TypeVar("T", Levels, HistoryDay)
 
 
 def frozen(value: T) -> T:
@@ -434,7 +434,7 @@ def _read_only(value: Any) -> Any:
         return seen
     if isinstance(value, tuple) and not (value and isinstance(value[0], str)):
         return tuple(map(_read_only, value))
-    if isinstance(value, Levels | History | HistoryDay | BarBlock):
+    if isinstance(value, Levels | HistoryDay | BarBlock):
         fields = {of.name: getattr(value, of.name) for of in dataclasses.fields(value)}
         return type(value)(**{name: _read_only(of) for name, of in fields.items()})
     return value

@@ -15,7 +15,7 @@ from openbell.adapters.scanners import Scan
 from openbell.errors import OpenbellError, RunError
 from openbell.hosttime import monotonic
 from openbell.market.days import EPOCH, MarketTime, TradingDay
-from openbell.market.history import History, Need, rolled, wanted_days
+from openbell.market.history import History, HistoryDay, Need, rolled, wanted_days
 from openbell.market.scans import ScanView, found_by
 from openbell.messages.control import Loaded
 from openbell.messages.data import HistoryReady
@@ -52,6 +52,8 @@ class Scanning:
         self._worker: _Worker | None = None
         self._past: dict[str, tuple[date, HistoryReady, History]] = {}
         """Of each scan, what it asked for of a day's history; it is the same all day."""
+        self._days: dict[int, tuple[HistoryDay, HistoryDay]] = {}
+        """Days of the history, and the same with arrays that can't be written to, by identity."""
         self._timer: threading.Timer | None = None
         self._closed = False
         self.on_thread = True
@@ -116,9 +118,21 @@ class Scanning:
         known = self._past.get(scan.spec.name)
         if known is not None and known[0] == day and known[1] is history:
             return known[2]
-        asked = rolled(history.history, wanted_days(scan.needs, day, self._before))
-        self._past[scan.spec.name] = (day, history, own := scanner.frozen(asked))
+        wanted = wanted_days(scan.needs, day, self._before)
+        own = rolled(self._frozen(history.history), wanted)
+        self._past[scan.spec.name] = (day, history, own)
         return own
+
+    def _frozen(self, history: History) -> History:
+        """Trading days that follow each other share most of what they look back at."""
+        days: dict[int, tuple[HistoryDay, HistoryDay]] = {}
+        for of in history.days:
+            known = self._days.get(id(of))
+            if known is None or known[0] is not of:
+                known = of, scanner.frozen(of)
+            days[id(of)] = known
+        self._days = days
+        return History(history.symbols, tuple(frozen for _, frozen in days.values()))
 
     def _run(
         self,
