@@ -317,7 +317,7 @@ def _with_futures_told(rows: Sequence[Instrument]) -> list[Instrument]:
 def _places(path: Path, heading: Sequence[str], layout: Layout, *, futures: bool) -> dict[str, int]:
     """Where our columns stand."""
     if not any(heading):
-        raise ConfigError(
+        raise DataError(
             f"instruments: {path} is empty; write a line of headings, and one an instrument"
         )
     names = ", ".join(heading)

@@ -103,6 +103,7 @@ def _whole_summaries(of: typer.Typer) -> None:
         command.short_help = " ".join(sentence.split())
     for group in of.registered_groups:
         if group.typer_instance is not None:
+            group.short_help = group.typer_instance.info.help
             _whole_summaries(group.typer_instance)
 
 

@@ -520,7 +520,10 @@ def test_steps_and_threads_change_nothing(
         ({"type": "movers", "options": {"top": "3"}}, "options.top is '3'; write a number"),
         ({"type": "movers", "options": {"top": -1}}, "options.top is -1; write a number from 0 on"),
         ({"type": "movers", "at": ["open"]}, 'write e.g. "pre" or "open\\+5m"'),
-        ({"type": "movers", "at": ["every day"]}, 'write e.g. "every 15m"'),
+        (
+            {"type": "movers", "at": ["every day"]},
+            'write whole minutes, 1 or more, e.g. "every 15m"',
+        ),
         ({"type": "movers", "at": ["25:00"]}, '"pre", or "every 15m"'),
         ({"type": "near_high", "options": {"period": "a year"}}, "period"),
         ({"type": "movers", "options": {"side": "sideways"}}, "side"),

@@ -26,7 +26,8 @@ from commands import Command, Ran
 ROOT = Path(__file__).parents[3]
 KEY = r"(?:data|backtest|breakout|calendar|feed|history|store|upkeep|clock)(?:\.[a-z_]+)+|exchange"
 VALUE = r'"[^"]*"|\[[^\]]*\]|\{[^{}]*\}|[^\s;,()"]+'
-ADVICE = re.compile(rf"(?<![\w.])({KEY}): ({VALUE})")
+ADVICE = re.compile(rf"(?<![\w.{{])({KEY}): ({VALUE})")
+"""A key of the configuration with its value; within braces, it is a heading of a file of one's own."""
 FLAG = re.compile(r"(?<![\w-])(--[a-z-]++)(?: [A-Z]+, e\.g\. (\S+)|(?! [A-Z]{2}))")
 """A flag with an example of what it takes, or one that takes nothing."""
 

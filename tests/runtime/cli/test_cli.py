@@ -896,7 +896,7 @@ def test_a_check_says_of_each_key_that_is_set_what_it_does(openbell: Command) ->
 @pytest.mark.parametrize("command", ["config check config.yaml", "run"])
 def test_a_check_and_a_run_refuse_the_same(openbell: Command, command: str) -> None:
     given = Path("config.yaml").read_text()
-    more = "feed: {type: pigeon}\nscanners: [{name: movers, type: gap}]\nsinks: [{type: gull}]\n"
+    more = "feed: {type: pigeon}\nsinks: [{type: gull}]\n"
     Path("config.yaml").write_text(re.sub(r"(?m)^  path: .*\n", "", given) + more)
 
     ran = openbell(*command.split())
@@ -905,10 +905,26 @@ def test_a_check_and_a_run_refuse_the_same(openbell: Command, command: str) -> N
     assert (ran.code, ran.out) == (2, "")
     assert ran.messages == [
         f'config.yaml: feed.type is "pigeon"; installed are replay, push, {installed}: write one of them',
-        'config.yaml: scanners[0] is "movers"; this version runs no scanners: leave it out',
         'config.yaml: sinks[0].type is "gull", which is not installed; write one of apprise, exec, '
         + "file, redis, stdout, webhook",
     ]
+    assert not Path("state").exists()
+
+
+@pytest.mark.parametrize("command", ["config check config.yaml", "run"])
+def test_a_check_and_a_run_refuse_the_same_scan(openbell: Command, command: str) -> None:
+    with Path("config.yaml").open("a") as config:
+        config.write("scanners: [{name: movers, type: gull}]\n")
+
+    ran = openbell(*command.split())
+
+    assert (ran.code, ran.out) == (2, "")
+    assert len(ran.messages) == 1
+    assert (
+        ran.messages[0]
+        .removeprefix("config.yaml: ")
+        .startswith('scanners "movers".type is "gull", which is unknown; known are gap, movers, ')
+    )
     assert not Path("state").exists()
 
 

@@ -28,6 +28,7 @@ from redis_server import RedisServer
 from store_places import server_binary
 
 import openbell
+from openbell.adapters.feeds import feed_types
 from openbell.adapters.sample import write_sample
 from openbell.adapters.sources import open_source
 from openbell.adapters.stores import Holder, LeaseHeld, open_store
@@ -472,7 +473,7 @@ def test_a_table_is_made_durable_on_demand(
     ("changed", "message"),
     [
         ({"data": {}}, "data.path is missing"),
-        ({"feed": {"type": "telex"}}, "installed are replay, push, redis"),
+        ({"feed": {"type": "telex"}}, ", ".join(["installed are replay, push", *feed_types()])),
         ({"symbols": ["NIFTI"]}, "NIFTI"),
         ({"store": {"url": "mysql://here"}}, "store.url"),
     ],
