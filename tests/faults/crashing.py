@@ -99,7 +99,9 @@ POINTS = {
     # During recovery.
     "recovery, lease taken": Point((f"{_SQLITE}.acquire", f"{_REDIS}.acquire"), after=True),
     "recovery, states being read": Point(("runtime.lifetime.recovery:decode",), after=True),
-    "recovery, states read": Point(("runtime.lifetime.recovery:restored",), after=True),
+    "recovery, states read": Point(
+        ("runtime.lifetime.replaying:restored", "runtime.lifetime.recovery:restored"), after=True
+    ),
     "recovery, grants being read": Point(("runtime.record.steplog:granted",), after=True),
     "recovery, states put back": Point(
         ("runtime.lifetime.recovery:restore", "runtime.lifetime.changes:restore"), after=True
