@@ -64,7 +64,8 @@ def fed(run: Run, inputs: Iterable[Input]) -> Found:
                 pass
             case Await(date=day):
                 data = no_rows(run.data[day].symbols, run.data[day].day, run.settings.interval_ns)
-                started.post(clock.NAME, Loaded(date=day, data=data))
+                loaded = Loaded(date=day, data=data, history=run.history.get(day))
+                started.post(clock.NAME, loaded)
             case Commit():
                 found.commits.append(effect)
                 found.recorder.commit(effect)

@@ -21,7 +21,7 @@ from openbell.market.indicators import IndicatorSpec, Trailing, indicator_values
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 DAYS = weekdays(date(2024, 6, 3), 4)
-SPEC = IndicatorSpec("mine", "average_true_range", "3d")
+SPEC = IndicatorSpec("mine", "median_true_range", "3d")
 
 
 def middle(trailing: Trailing) -> Prices:
@@ -76,7 +76,7 @@ def test_the_example_works_as_a_plug_in(tmp_path: Path, monkeypatch: pytest.Monk
         indicator_values(spec, functions[spec.name], history(), DAYS[3], expected, MINUTE_NS)
         for spec in (SPEC, usual)
     )
-    assert ranges.values.tolist() == [(0.0 + 3.0 + 2.0) / 3, 0.0]
+    assert ranges.values.tolist() == [2.0, 0.0]  # of ranges of 0, 3 and 2
     assert volumes.values.tolist() == [[4.0, 4.0]] * 4
 
 
@@ -86,9 +86,9 @@ def test_an_unknown_type_names_the_nearest_and_how_to_add_one() -> None:
 
     assert str(caught.value) == (
         'history.indicators.mine.type is "trailing_avrage", which is unknown, did you mean '
-        '"trailing_average"; known are middle, trailing_average, trailing_max, trailing_min; '
-        "a package adds one by an entry point of the group openbell.indicators, a program by "
-        "passing a function"
+        '"trailing_average"; known are average_true_range, middle, trailing_average, trailing_max, '
+        "trailing_min; a package adds one by an entry point of the group openbell.indicators, a "
+        "program by passing a function"
     )
 
 
@@ -103,7 +103,7 @@ def test_an_unknown_type_names_the_nearest_and_how_to_add_one() -> None:
 def test_a_plug_in_that_can_not_be_used_is_named(
     target: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offer(tmp_path, f"average_true_range = {target}")
+    offer(tmp_path, f"median_true_range = {target}")
     monkeypatch.syspath_prepend(tmp_path)
 
     with pytest.raises(ConfigError, match=rf"mine\.type: .*{target}.*{problem}"):

@@ -339,7 +339,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     (site / "indicator_plugin.py").write_text((ROOT / "examples/indicator_plugin.py").read_text())
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: indicator-plugin\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(
-        "[openbell.indicators]\naverage_true_range = indicator_plugin:average_true_range\n"
+        "[openbell.indicators]\nmedian_true_range = indicator_plugin:median_true_range\n"
         "usual_volume = indicator_plugin:usual_volume\n"
     )
     monkeypatch.syspath_prepend(str(site))
@@ -347,7 +347,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     sys.modules.pop("indicator_plugin", None)
 
 
-ATR = {"atr": {"type": "average_true_range", "period": "5d"}}
+ATR = {"atr": {"type": "median_true_range", "period": "5d"}}
 
 
 def true_range(rows: pa.Table, days: int) -> dict[str, float]:
@@ -363,7 +363,7 @@ def true_range(rows: pa.Table, days: int) -> dict[str, float]:
         before = of.close.shift(1)
         high = np.fmax(of.high, before)
         low = np.fmin(of.low, before)
-        found[symbol] = float((high - low).mean())
+        found[symbol] = float((high - low).median())
     return found
 
 
@@ -371,7 +371,7 @@ def test_an_indicator_of_ones_own_may_be_passed(month: pa.Table, plugin: Any) ->
     got = values_by_day(
         config(indicators=ATR),
         month,
-        indicators={"average_true_range": plugin.average_true_range},
+        indicators={"median_true_range": plugin.median_true_range},
     )["2024-07-05"]
 
     day = month["ts"].to_pandas().dt.tz_convert(NEW_YORK).dt.date
@@ -386,7 +386,7 @@ def test_an_indicator_of_ones_own_may_be_installed(
     passed = values_by_day(
         config(indicators=ATR),
         month,
-        indicators={"average_true_range": plugin.average_true_range},
+        indicators={"median_true_range": plugin.median_true_range},
     )["2024-07-05"]
 
     assert by_name.values.tobytes() == passed.values.tobytes()
