@@ -91,6 +91,8 @@ def parts(commit: Commit | None) -> Parts:
         _digest(found, "noticed", commit.noticed)
     if commit.without_data:
         _digest(found, "day: without data", commit.without_data)
+    if commit.register:
+        _digest(found, "day: register", commit.register)
     return found
 
 

@@ -17,7 +17,8 @@ TEXT_SHOWN = 200
 
 
 def in_words(value: Any, key: str = "") -> Iterator[str]:
-    """Lines that say what a state holds; long columns are cut."""
+    """Lines that say what a state holds; long columns are cut, and what is written only if it is set
+    has no line while it is not."""
     lead = f"{key}: " if key else ""
     if _has_fields(value):
         yield f"{lead}{type(value).__name__}"

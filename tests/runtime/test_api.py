@@ -109,21 +109,27 @@ def test_signals_come_in_the_logs_order_and_end_with_the_run(
     assert len({s.cursor for s in signals}) == len(signals)
 
 
-def test_a_signal_has_the_fields_of_the_table(walk: pa.Table) -> None:
-    rows = openbell.backtest(CONFIG, walk).signals.to_pylist()
+@pytest.mark.parametrize("rules", [{}, {"min_range": "0.01", "valid_until": "15:00"}])
+def test_a_signal_has_the_fields_of_the_table(walk: pa.Table, rules: dict[str, str]) -> None:
+    config = {**CONFIG, "breakout": rules}
+    rows = openbell.backtest(config, walk).signals.to_pylist()
 
-    with runtime(walk) as rt:
+    with Runtime(config_from(config), walk) as rt:
         signals = list(rt.signals())
 
     for signal, row in zip(signals, rows, strict=True):
         for name, value in row.items():
-            if name != "companion":
+            if name == "rules":
+                # Where no rule was asked, a table has null, a signal an empty tuple.
+                assert signal.rules == tuple(value or ())
+            elif name != "companion":
                 assert getattr(signal, name) == value, name
         companion = row["companion"]
         assert (signal.companion is None) == (companion is None)
         if signal.companion is not None:
             of_signal = (signal.companion.symbol, signal.companion.price, signal.companion.ts)
             assert of_signal == (companion["symbol"], companion["price"], companion["ts"])
+    assert {frozenset(s.rules) for s in signals} == {frozenset(rules)}
     assert {s.companion is None for s in signals if s.symbol == "NIFTY"} == {False}
     assert {s.companion is None for s in signals if s.symbol != "NIFTY"} == {True}
     assert {s.ts.tzinfo for s in signals} == {UTC}

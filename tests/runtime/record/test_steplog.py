@@ -24,6 +24,7 @@ from openbell.market.days import MarketTime
 from openbell.market.results import NOTHING, DerivedBars, SessionDocument, SignalBatch
 from openbell.messages.base import Message
 from openbell.messages.control import (
+    AddSymbols,
     Arrived,
     Backfilled,
     DayOver,
@@ -36,9 +37,12 @@ from openbell.messages.control import (
     NotFilled,
     Rang,
     Recover,
+    RemoveSymbols,
     Roll,
     RollFailed,
     Start,
+    SymbolsChanged,
+    SymbolsRefused,
 )
 from openbell.messages.data import IndicatorsReady, QualityReport
 from openbell.messages.scan import ScanResult
@@ -152,7 +156,8 @@ def test_every_kind_of_input_can_be_written() -> None:
     of_feeds = {Arrived, DayOver}  # written and read back by the tests of pushed days
     of_walls = {Rang, RollFailed, NotFilled, Backfilled}
     stored = {Start, Loaded, LoadTimedOut, LoadFailed, Roll, Recover, Halted, Missed}
-    assert kinds == stored | of_feeds | of_walls | {ScanResult}
+    of_symbols = {AddSymbols, RemoveSymbols, SymbolsChanged, SymbolsRefused}
+    assert kinds == stored | of_feeds | of_walls | of_symbols | {ScanResult}
 
 
 def of_no_day(day: date) -> Any:
@@ -185,14 +190,60 @@ def of_no_day(day: date) -> Any:
             scan="movers", date=date(2024, 7, 1), at_ns=MarketTime(0), label="pre", skipped="late"
         ),
         Roll(day=open_calendar("XNYS", date(2024, 7, 3), date(2024, 7, 3)).days()[0]),
+        AddSymbols(symbols=("B", "C"), by="scan:movers:10:30", request="one"),
+        RemoveSymbols(symbols=("B",), request="two"),
+        SymbolsRefused(request="one", by="operator", symbols=("C",), why="it is not known"),
+        SymbolsChanged(
+            request="two",
+            by="operator",
+            removed=("B",),
+            date=DAY,
+            since=DAY + timedelta(days=1),
+            later=("A",),
+            registers=((DAY, ("A",)),),
+            followed=("A",),
+            followed_today=("A",),
+            symbols=("A", "B"),
+        ),
     ],
 )
-def test_what_the_hosts_clock_brings_comes_back(entered: Input) -> None:
+def test_what_comes_without_rows_comes_back(entered: Input) -> None:
     grant = Grant(step=1, from_ns=MarketTime(0), until_ns=MarketTime(1), inputs=(entered,))
 
     again = granted(read(written(grant, {})), of_no_day, of_no_day)
 
     assert again == grant
+
+
+def test_symbols_that_come_with_rows_are_written_without_them() -> None:
+    data = next(iter(loaded_days("bars").values())).data
+    change = SymbolsChanged(
+        request="one",
+        by="operator",
+        added=("B",),
+        date=DAY,
+        since=DAY,
+        later=("A", "B"),
+        registers=((DAY, ("A", "B")),),
+        followed=("A", "B"),
+        symbols=("A", "B"),
+        alone=("B",),
+        data=data,
+        journaled=True,
+    )
+    grant = Grant(step=4, from_ns=MarketTime(0), until_ns=MarketTime(1), inputs=(change,))
+    asked = []
+
+    def inserted(step: int, found: SymbolsChanged) -> SymbolsChanged:
+        asked.append((step, found))
+        return found.model_copy(update={"data": data})
+
+    entry = written(grant, {})
+    again = granted(read(entry), of_no_day, of_no_day, inserted=inserted)
+
+    assert len(entry) < 1000
+    assert asked == [(4, change.model_copy(update={"data": None}))]
+    assert plain(again) == plain(grant)
 
 
 class Rumour(Input):
@@ -261,6 +312,7 @@ RECORDED = (
     "transitions",
     "noticed",
     "without_data",
+    "register",
 )
 """What of a commit belongs to the market's record."""
 
@@ -291,6 +343,7 @@ COMMITS = st.builds(
     transitions=st.lists(instances(StateChanged) | instances(PhaseEntered), max_size=2).map(tuple),
     noticed=some(Noticed),
     without_data=some(DayWithoutData),
+    register=st.lists(TEXTS, max_size=3, unique=True).map(tuple),
 )
 
 
