@@ -847,8 +847,11 @@ def _brings(inputs: tuple[Input, ...], day: date | None) -> bool:
 
 def _kept(state: State) -> State:
     """What of the state follows from the grants alone: the rest is outside the door."""
+    # A day's rows that have come and wait, as behind symbols, are awaited by who goes on from here.
+    waits = _brings(state.inputs, state.preparing)
     return changed(
         state,
+        awaiting=state.preparing if waits else state.awaiting,
         granted=None,
         again=(),
         inputs=(),

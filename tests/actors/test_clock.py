@@ -29,10 +29,12 @@ from openbell.messages.control import (
     Pause,
     Prepared,
     Recover,
+    RemoveSymbols,
     Resume,
     Roll,
     Start,
     StepOnce,
+    SymbolsRefused,
 )
 from openbell.messages.session import AwaitLoad, DayOpened, RunEnded
 from openbell.messages.time import Grant, Reached
@@ -304,6 +306,38 @@ def test_a_restart_brings_the_rows_that_a_closed_day_waits_for() -> None:
 
     assert [grant.inputs for grant in grants(effects)] == [(LOADED,)]
     assert state.awaiting is None
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_restart_awaits_rows_that_came_in_the_step_that_asked_for_them(first: int) -> None:
+    state, _ = told(State(), START)
+    messages: list[Message] = [AwaitLoad(date=DAY.date), *over(state)]
+    messages.insert(first, LOADED)
+
+    _, effects = told(state, *messages)
+
+    assert awaited_from(effects) == [Await(DAY.date)]
+
+
+def test_a_restart_awaits_rows_that_came_while_symbols_were_asked_for() -> None:
+    names = DATA.symbols
+    remove = RemoveSymbols(symbols=names, by="operator", request="all")
+    refused = SymbolsRefused(request="all", by="operator", symbols=names, why="none is left")
+    state, _ = told(State(), START)
+    state, _ = told(state, AwaitLoad(date=DAY.date), remove, *over(state))
+    state, _ = told(state, LOADED, *over(state), refused)
+
+    _, effects = told(state, *over(state))
+
+    assert [grant.inputs for grant in grants(effects)] == [(LOADED,)]
+    assert awaited_from(effects) == [Await(DAY.date)]
+
+
+def awaited_from(effects: Sequence[Effect]) -> list[Effect]:
+    """What a process waits for that goes on from the state of a step that is settled."""
+    (kept,) = (effect.clock for effect in effects if isinstance(effect, Settled))
+    assert isinstance(kept, State)
+    return told(kept, Prepared())[1]
 
 
 def test_a_grant_that_is_given_again_leaves_no_boundary_behind_it() -> None:
