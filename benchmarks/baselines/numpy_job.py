@@ -6,7 +6,7 @@ bars_15m.parquet, quality.csv, bad_rows.csv when there are any, and a summary. A
 grid of minutes × symbols once, by a view where it is complete and in order; all that follows is
 slices and reductions of that grid, text is spelled once a minute or a symbol, and the next day's
 file is read while a day is computed. It does without what makes openbell a runtime: companions,
-`touch`, buffers, ticks, several segments a day, live rows, snapshots.
+`touch`, buffers, rules, ticks, several segments a day, live rows, snapshots.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ PRICES = ("open", "high", "low", "close")
 COLUMNS = ["symbol", "ts", *PRICES, "volume"]
 MINUTE = 60 * 10**9
 INSTANT = pa.timestamp("ns", "UTC")
+POWERS = np.array([float(10**n) for n in range(23)])  # all that float64 holds exactly
 SIDES = ("HIGH_BREAK", "LOW_BREAK")
 QUALITY = (
     *("trading_date", "symbol", "expected", "actual", "quality_pct", "gaps", "missing"),
@@ -286,6 +287,10 @@ class Breaks:
     side: Ints
     price: NDArray[np.float64]
     level: NDArray[np.float64]
+    touched: Ints
+    """The first minute since the window that went beyond the level, if only inside its bar."""
+    excess: NDArray[np.float64]
+    """How far that one went."""
     gap: Mask
     complete: Mask
 
@@ -297,30 +302,48 @@ def breaks(bars: Bars, windows: list[Levels]) -> Breaks:
         close, there = bars.close[window.stop :], bars.there[window.stop :]
         if not len(close):
             continue
+        # A close may lie outside of its bar's range.
+        extremes = (
+            np.fmax(bars.high[window.stop :], close),
+            np.fmin(bars.low[window.stop :], close),
+        )
         following = bars.open[window.stop + there.argmax(axis=0), np.arange(len(bars.symbols))]
         for side, level in enumerate((window.high, window.low)):
             beyond = close > level if side == 0 else close < level
             who = np.flatnonzero(beyond.any(axis=0))
             minute = window.stop + beyond.argmax(axis=0)[who]
+            far = extremes[side][:, who]
+            touch = (far > level[who] if side == 0 else far < level[who]).argmax(axis=0)
+            excess = decimal_distance(far[touch, np.arange(len(who))], level[who])
             gap = following > level if side == 0 else following < level
             columns.append(
                 (
                     *(minute, who, np.full(len(who), number), np.full(len(who), side)),
-                    *(bars.close[minute, who], level[who], gap[who], window.complete[who]),
+                    *(bars.close[minute, who], level[who], window.stop + touch, excess),
+                    *(gap[who], window.complete[who]),
                 )
             )
     if not columns:
         none = np.zeros(0, np.int64)
-        return Breaks(none, none, none, none, none / 1, none / 1, none > 0, none > 0)
-    minute, symbol, window_of, side_of, price, level, gap, complete = (
+        prices, flags = none / 1, none > 0
+        return Breaks(none, none, none, none, prices, prices, none, prices, flags, flags)
+    minute, symbol, window_of, side_of, price, level, touched, beyond_by, gap, complete = (
         np.concatenate(parts) for parts in zip(*columns, strict=True)
     )
     rank = np.argsort(np.argsort([window.name for window in windows]))
     order = np.lexsort((side_of, rank[window_of], symbol, minute))
     return Breaks(
         *(minute[order], symbol[order], window_of[order], side_of[order]),
-        *(price[order], level[order], gap[order], complete[order]),
+        *(price[order], level[order], touched[order], beyond_by[order]),
+        *(gap[order], complete[order]),
     )
+
+
+def decimal_distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far prices lie apart, to the 15 digits that they have as decimals."""
+    places = 14 - np.floor(np.log10(np.maximum(one, other)))
+    power = POWERS[np.clip(places, 0, 22).astype(np.int64)]
+    return np.asarray(np.rint(np.abs(one - other) * power) / power)
 
 
 def signal_rows(
@@ -344,6 +367,7 @@ def signal_rows(
         ids,
         *(found.window.tolist(), found.symbol.tolist(), found.side.tolist()),
         *(found.minute.tolist(), found.price.tolist(), found.level.tolist()),
+        *(found.touched.tolist(), found.excess.tolist()),
         *(found.gap.tolist(), found.complete.tolist()),
         strict=True,
     )
@@ -364,10 +388,15 @@ def signal_rows(
                 "ambiguous": False,
                 "complete": complete,
                 "backfilled": False,
+                "kind": "breakout",
+                "of": None,
+                "touched_at": hours.texts[touched],
+                "touch_excess": excess,
+                "closed_beyond_at": hours.texts[minute],
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )
-        for key, window, symbol, side, minute, price, level, gap, complete in rows
+        for key, window, symbol, side, minute, price, level, touched, excess, gap, complete in rows
     ]
     lines.write(b"".join(made))
     n, none = len(ids), np.zeros(len(ids), np.bool_)
@@ -389,6 +418,12 @@ def signal_rows(
         ambiguous=pa.array(none),
         complete=pa.array(found.complete),
         backfilled=pa.array(none),
+        kind=coded(np.zeros(n, np.int64), ["breakout"]),
+        of=pa.nulls(n, pa.string()),
+        touched_at=pa.array(hours.instants(found.touched), INSTANT),
+        touch_excess=pa.array(found.excess),
+        closed_beyond_at=pa.array(ts, INSTANT),
+        rules=pa.nulls(n, pa.list_(pa.field("element", pa.string(), nullable=False))),
     )
     return ids
 
