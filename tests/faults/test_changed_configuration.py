@@ -29,7 +29,7 @@ from openbell.adapters.stores import open_store
 from openbell.runtime.record.codec import decode
 
 FIRST, SECOND, THIRD = DAYS = ("2024-01-02", "2024-01-03", "2024-01-04")
-PACED = {"type": "replay", "speed": 60_000}
+PACED = {"type": "replay", "speed": 20_000}
 
 Keys = dict[str, Any]
 Kept = dict[str, Any]
