@@ -159,7 +159,7 @@ companions: {B: F}
 sessions:
   - {name: Opening, start: "09:30", end: "09:35"}
   - {name: Lunch, start: "11:50", end: "12:20"}
-breakout: {rearm: {inside_bars: 3}}
+breakout: {rearm: {inside_bars: 3}, closed_beyond: true, retest: {within_bars: 8, tolerance: 0.05}}
 data: {path: rows.parquet}
 feed: {type: replay, speed: 3000}
 store: {url: "sqlite:///state.db"}
