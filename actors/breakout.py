@@ -381,7 +381,7 @@ def _watched(
     found: list[tuple[int, Breaks]] = []
     checked: list[BreakoutsChecked] = []
     closed = batch.watermark_ns >= opened.day.close_ns
-    over = _over(opened, batch.watermark_ns)
+    over, over_before = (_over(opened, at) for at in (batch.watermark_ns, batch.passed_ns))
     watches, rules = list(state.watches), [settings.rules[w.session] for w in state.watches]
     screened = _screened(state, rules, batch.rows)
     changes: dict[int, tuple[Watched, Watched]] = {}
@@ -391,7 +391,7 @@ def _watched(
     for place in looked_at:
         watch, rule = watches[place], rules[place]
         confirmation = None if rule.volume is None else enough[rule.volume]
-        levels, breaks = find_breaks(watch.armed, batch.rows, rule, confirmation)
+        levels, breaks = find_breaks(watch.armed, batch.rows, rule, confirmation, over_before)
         if breaks is not None:
             found.append((watch.session, breaks))
         following, more = _what_follows(watch, watch.following, batch.rows, rules[place], breaks)

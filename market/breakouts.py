@@ -293,7 +293,11 @@ def tick_of(state: Armed, rules: BreakRules) -> float | Prices:
 
 
 def find_breaks(
-    state: Armed, rows: Rows, rules: BreakRules, confirmed: Mask | None = None
+    state: Armed,
+    rows: Rows,
+    rules: BreakRules,
+    confirmed: Mask | None = None,
+    over: Mask | None = None,
 ) -> tuple[Armed, Breaks | None]:
     """The breaks in a further batch, and what is left to watch for.
 
@@ -304,6 +308,8 @@ def find_breaks(
     confirmed : (m, s) of a block, or (n,), bool, optional
         The rows that have enough volume, at least among those that reach beyond a level (see
         `reaching`); None: where the rules don't ask for any.
+    over : (s,) bool, optional
+        Symbols whose day was over before these rows: for their first price nobody waits any more.
     """
     since, turns = _since(rows, state.from_ns)
     live = _live(state, rules)
@@ -315,7 +321,7 @@ def find_breaks(
     rows = _part(rows, since)
     if state.until_ns is not None:
         allowed = _in_time(rows, state.until_ns, allowed)
-    state, new, first = _with_first_prices(state, rows, rules)
+    state, new, first = _with_first_prices(state, rows, rules, over)
     if rules.check == "once":
         state, hits = _at_first(state, rows, rules, allowed, new, first)
     elif rules.inside_bars:
@@ -418,7 +424,7 @@ def counting(state: Armed, rules: BreakRules) -> Mask:
 
 
 def _with_first_prices(
-    state: Armed, rows: Rows, rules: BreakRules
+    state: Armed, rows: Rows, rules: BreakRules, over: Mask | None
 ) -> tuple[Armed, Positions, Positions]:
     """Look at each symbol's first price since the session; the new symbols and their rows."""
     if state.looked.all():
@@ -441,7 +447,8 @@ def _with_first_prices(
     looked[new] = True
     for side in (HIGH_BREAK, LOW_BREAK):
         gap[side, new] = _beyond(price, limit[side, new], side)
-    latest = max(state.looked_ns, int(known_at.max()))
+    awaited = known_at if over is None else known_at[~over[new]]
+    latest = max(state.looked_ns, int(awaited.max(initial=0)))
     return replace(state, looked=looked, gap=gap, looked_ns=latest), new, first
 
 
