@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A failure prints the blob that replays it. Machines that run several suites at once are slow now
-# and then: neither a deadline nor the time that data takes to make says anything about the code.
+# The same examples on every machine and day: a failure is then of the change that is tested. `make
+# soak` draws others, and prints the blob that replays a failure. Machines that run several suites at
+# once are slow now and then: neither a deadline nor the time that data takes to make says anything
+# about the code.
 settings.register_profile(
     "test",
     max_examples=30,
+    derandomize=True,
     print_blob=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
@@ -28,7 +31,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="openbell-tests-")
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
-settings.register_profile("soak", settings.get_profile("test"), max_examples=500)
+settings.register_profile("soak", settings.get_profile("test"), derandomize=False, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 
