@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint
 
-from openbell.adapters.plugins import installed, loaded
+from openbell.adapters.plugins import installed, named
 from openbell.errors import ConfigError
 from openbell.market.indicators import BUILT_IN, Indicator, IndicatorSpec
 
@@ -58,20 +57,10 @@ def indicator_functions(
 def _plugin(
     spec: IndicatorSpec, own: Mapping[str, Indicator], plugins: Mapping[str, EntryPoint]
 ) -> Indicator:
-    if spec.type not in plugins:
-        known = sorted({*BUILT_IN, *own, *plugins})
-        near = get_close_matches(spec.type, known, n=1)
-        raise ConfigError(
-            f'{spec.key}.type is "{spec.type}", which is unknown'
-            + (f', did you mean "{near[0]}"' if near else "")
-            + f"; known are {', '.join(known)}; a package adds one by an entry point of the "
-            f"group {GROUP}, a program by passing a function"
-        )
-    point = plugins[spec.type]
-    function: Indicator = loaded(point, f"{spec.key}.type")
+    function: Indicator
+    function, what = named(spec.type, spec.key, GROUP, plugins, (*BUILT_IN, *own))
     if not callable(function):
         raise ConfigError(
-            f'{spec.key}.type: the plug-in for "{spec.type}" ({point.value}) is a '
-            f"{type(function).__name__}; let it lead to a function that takes a Trailing"
+            f"{what} is a {type(function).__name__}; let it lead to a function that takes a Trailing"
         )
     return function

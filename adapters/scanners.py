@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from openbell.adapters.plugins import installed, loaded
+from openbell.adapters.plugins import installed, named
 from openbell.errors import ConfigError
 from openbell.market.history import Need
 from openbell.market.scanners import BUILT_IN
@@ -67,18 +66,9 @@ def _ready(spec: ScanSpec, function: ScanFunction) -> Scan:
 def _plugin(
     spec: ScanSpec, own: Mapping[str, ScanFunction], plugins: Mapping[str, EntryPoint]
 ) -> ScanFunction:
-    if spec.type not in plugins:
-        known = sorted({*BUILT_IN, *own, *plugins})
-        near = get_close_matches(spec.type, known, n=1)
-        raise ConfigError(
-            f'{spec.key}.type is "{spec.type}", which is unknown'
-            + (f', did you mean "{near[0]}"' if near else "")
-            + f"; known are {', '.join(known)}; a package adds one by an entry point of the "
-            f"group {GROUP}, a program by passing a function"
-        )
-    point = plugins[spec.type]
-    function: ScanFunction = loaded(point, f"{spec.key}.type")
-    _check(function, f'{spec.key}.type: the plug-in for "{spec.type}" ({point.value})')
+    function: ScanFunction
+    function, what = named(spec.type, spec.key, GROUP, plugins, (*BUILT_IN, *own))
+    _check(function, what)
     return function
 
 
