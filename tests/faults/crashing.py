@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -258,9 +258,11 @@ class Nursery:
                 pytest.fail(f"it does not end: {child.err}")
             return Code(self._codes[child.pid], child.err)
 
-    def kill(self, child: Child) -> None:
-        os.kill(child.pid, signal.SIGKILL)
-        self.ended(child)
+    def kill(self, child: Child) -> bool:
+        """End it by `kill -9`. False where it had ended by itself, as a fast one may at any time."""
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
+        return self.ended(child) == -signal.SIGKILL
 
     def is_running(self, child: Child) -> bool:
         with self._heard:

@@ -348,14 +348,10 @@ class Live:
                     self.kills += 1
                     time.sleep(self._drawn.random() * 0.3)
                     if self._drawn.random() < 0.5:
-                        of.kill(child)
-                        self.kills += 1
+                        self.kills += of.kill(child)
                     self._server.start()
                     self._come_further(child, made)
-                if of.is_running(child):
-                    of.kill(child)
-                    self.kills += 1
-                continue
+                self.kills += of.kill(child)
         last = self._start(config)
         assert of.ended(last, 600) == 0, f"{self._case}: {last.err[-2000:]}"
 
