@@ -15,7 +15,7 @@ from openbell.errors import StoreError
 from openbell.market.days import MarketTime
 from openbell.market.results import SignalBatch
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Of what stores keep; a newer program reads older state, an older one refuses newer."""
 
 

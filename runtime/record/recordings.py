@@ -40,8 +40,9 @@ from openbell.runtime.record.feedlog import Came, column_or_none
 
 ROWS, MARKS, PARTS = ".parquet", ".marks", ".parts"
 
-VERSION = 1
-"""Of the files; a program refuses newer ones."""
+VERSION = 2
+"""Of the files; a program refuses newer ones. Those of version 1 have no hours by product, contracts
+or rows of auctions, and no scans or symbols that came into the day."""
 
 ABOUT = b"recording"
 """Under which the marks' file says what it is about, as JSON."""

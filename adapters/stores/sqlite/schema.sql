@@ -74,3 +74,5 @@ ALTER TABLE steps ADD COLUMN first INTEGER;
 ALTER TABLE journal ADD COLUMN step INTEGER;
 DROP INDEX journal_by_date;
 CREATE INDEX journal_by_date ON journal (name, trading_date, position, step);
+
+-- from_5: Version 6 writes rows of kinds that version 5 can't read, in the same tables.

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import date, timedelta
 from random import Random
@@ -876,6 +877,23 @@ def test_state_of_a_newer_version_is_refused(shared_place: Place) -> None:
 
     with pytest.raises(StoreError, match=rf"version {SCHEMA_VERSION + 1}.* {SCHEMA_VERSION}\b"):
         shared_place.open()
+
+
+def test_state_of_the_version_before_is_read_and_becomes_this_ones_with_the_next_writer(
+    shared_place: Place,
+) -> None:
+    with closing(shared_place.open()) as store:
+        store.commit(taken(store), a_full_record(1))
+    shared_place.set_schema(SCHEMA_VERSION - 1)
+
+    with closing(shared_place.open()) as store:
+        before = store.head()
+        kept = list(store.signals())
+        store.commit(store.acquire(this_process(), 0), a_full_record(2))
+
+        assert (before.schema, before.commit) == (SCHEMA_VERSION - 1, 1)
+        assert store.head().schema == SCHEMA_VERSION
+        assert list(store.signals())[: len(kept)] == kept != []
 
 
 # Pruning.

@@ -1,7 +1,7 @@
 """Makes `tests/data/snapshots/VERSION`: what this version leaves when it is killed inside a day.
 
 The rows are a table's, so that the day under way is in the journal; version 1 had none, and was
-made with `openbell run`. Make another one when what stores keep or how states are spelled changes
+made with `openbell run`. Versions up to 5 were made of fewer keys. Make another one when what stores keep or how states are spelled changes
 (`SCHEMA_VERSION`, the codec's `SCHEMA`), and keep those before: they must stay readable.
 """
 
@@ -23,11 +23,20 @@ HERE = Path(__file__).parent
 CONFIG = """\
 name: kept
 exchange: XNYS
+symbols: [DICI, FUGA, MITO]
 sessions:
   - {name: Morning Opening, start: "09:30", end: "09:35"}
   - {name: Lunch Break, start: "11:50", end: "12:20"}
-breakout: {rearm: inside}
+breakout:
+  confirm: touch
+  rearm: inside
+  closed_beyond: true
+  retest: {within_bars: 8}
+  volume: {times: 0.5, of: day}
 history: {indicators: {usual_close: {type: trailing_average, field: close, period: 1d}}}
+scanners:
+  - {name: moving, type: movers, at: [open+5m], then: follow, options: {min_score: 0.01}}
+  - {name: wide, type: range_width, at: ["10:30"], then: add, options: {top: 4}}
 data: {path: minutes}
 feed: {type: replay, speed: 0}
 clock: {step: bar}
@@ -54,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         openbell = [sys.executable, "-m", "openbell"]
-        sample = ("--symbols", "3", "--days", "2", "--seed", "7", "--out", folder / "minutes")
+        sample = ("--symbols", "4", "--days", "2", "--seed", "7", "--out", folder / "minutes")
         subprocess.run([*openbell, "data", "sample", *sample], check=True)
         (folder / "config.yaml").write_text(CONFIG)
         paced = folder / "paced.yaml"

@@ -16,6 +16,7 @@ from openbell.errors import StoreError
 from openbell.runtime.config import load_config
 from openbell.runtime.lifetime.opening import open_configured_store
 from openbell.runtime.lifetime.run import DurableRun
+from openbell.runtime.results.events import read
 
 KEPT = Path(__file__).parents[2] / "data" / "snapshots"
 VERSIONS = sorted(folder.name for folder in KEPT.iterdir() if (folder / "config.yaml").is_file())
@@ -32,9 +33,7 @@ def left(store: Store) -> dict[str, Any]:
 
 def as_of_before(signal: StoredSignal) -> dict[str, Any]:
     """Without what older versions did not find out about signals."""
-    fields: dict[str, Any] = orjson.loads(signal.body)
-    assert fields.pop("kind", "breakout") == "breakout"
-    assert fields.pop("of", None) is None
+    fields = {"kind": "breakout", "of": None, **orjson.loads(signal.body)}
     for name in ("touched_at", "touch_excess", "closed_beyond_at"):
         fields.pop(name, None)
     return fields
@@ -44,12 +43,22 @@ def test_this_versions_state_is_kept() -> None:
     assert f"v{SCHEMA_VERSION}" in VERSIONS
 
 
+def test_the_kept_state_has_what_only_this_version_can_read() -> None:
+    config = load_config(KEPT / f"v{SCHEMA_VERSION}" / "config.yaml")
+    with closing(open_configured_store(config)) as store:
+        kinds = {orjson.loads(signal.body)["kind"] for _, signal in store.signals()}
+
+        assert kinds == {"breakout", "closed_beyond", "retest"}
+        assert "scan.done" in {event.kind for event in read(store)}
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_kept_run_goes_on_to_what_a_whole_one_gives(version: str, tmp_path: Path) -> None:
     shutil.copytree(KEPT / version, tmp_path / "kept")
     shutil.copytree(KEPT / version, tmp_path / "whole", ignore=lambda *_: ["state.db"])
     kept = load_config(tmp_path / "kept" / "config.yaml", overrides={"lease": {"ttl": "200ms"}})
-    whole = load_config(tmp_path / "whole" / "config.yaml")
+    in_memory = {"store.url": "memory"}
+    whole = load_config(tmp_path / "whole" / "config.yaml", overrides=in_memory)
     store, expected = open_configured_store(kept), open_configured_store(whole)
     before, begun = store.head(), left(store)
     (newest, *_) = store.epochs()
@@ -61,6 +70,7 @@ def test_a_kept_run_goes_on_to_what_a_whole_one_gives(version: str, tmp_path: Pa
 
     assert begun["signals"]
     assert store.head().step > before.step
+    assert (before.schema, store.head().schema) == (int(version[1:]), SCHEMA_VERSION)
     assert left(store) == left(expected)
     store.close()
     expected.close()

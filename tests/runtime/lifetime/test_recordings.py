@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -173,6 +174,37 @@ def rewritten(path: Path, keep: np.ndarray[Any, Any], **changed: Any) -> None:
         field = marks.schema.field(name)
         marks = marks.set_column(place, field, pa.array(values, field.type))
     pq.write_table(marks.filter(pa.array(keep)), path)
+
+
+def said_of(path: Path, without: tuple[str, ...] = (), **changed: Any) -> None:
+    """Change what the marks say of their recording, and leave columns out that they had not yet."""
+    marks = pq.read_table(path)
+    about = json.loads(marks.schema.metadata[b"recording"])
+    kept = {name: value for name, value in about.items() if name not in without}
+    columns = [name for name in marks.column_names if name not in without]
+    said = json.dumps({**kept, **changed}).encode()
+    pq.write_table(marks.select(columns).replace_schema_metadata({b"recording": said}), path)
+
+
+def test_a_recording_of_version_1_is_read(lived: Lived) -> None:
+    run, folder = lived
+    expected = backtested(run, folder).signals.to_pylist()
+    written = pq.read_schema(folder / "2024-07-01.marks").metadata[b"recording"]
+
+    lacks = ("auction", "products", "contracts")
+    said_of(folder / "2024-07-01.marks", lacks, version=1)
+
+    assert json.loads(written)["version"] == 2
+    assert backtested(run, folder).signals.to_pylist() == expected != []
+
+
+def test_a_recording_of_a_newer_version_is_refused_and_both_are_named(lived: Lived) -> None:
+    run, folder = lived
+
+    said_of(folder / "2024-07-01.marks", version=3, program="9.0", of_then="?")
+
+    with pytest.raises(InputError, match=r"is of version 3, written by openbell 9\.0; .* up to 2"):
+        backtested(run, folder)
 
 
 def test_a_mark_that_is_missing_is_noticed(lived: Lived) -> None:
