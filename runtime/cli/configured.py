@@ -134,5 +134,9 @@ def naming(file: Path | None) -> Iterator[None]:
     except ConfigError as error:
         if file is None:
             raise
-        lines = (f"{file}: {line}" for line in str(error).splitlines())
+        by_name = f"{file}: "
+        lines = (
+            line if line.startswith(by_name) else f"{by_name}{line}"
+            for line in str(error).splitlines()
+        )
         raise ConfigError("\n".join(lines)) from None

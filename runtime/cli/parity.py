@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from openbell.errors import InputError
-from openbell.runtime.cli.configured import stored_configuration
+from openbell.runtime.cli.configured import configuration_file, naming, stored_configuration
 from openbell.runtime.cli.exits import EXIT_DIFFERS
 from openbell.runtime.cli.options import ConfigFile, given_day
 from openbell.runtime.cli.stored import nothing_run
@@ -38,7 +38,8 @@ def parity(
     try:
         if not store.head().commit:
             raise InputError(f"{nothing_run(made.name, store)}; run it first, with `openbell run`")
-        found = held_against(made, store, asked, None if recording is None else Path(recording))
+        with naming(configuration_file(config)):
+            found = held_against(made, store, asked, None if recording is None else Path(recording))
     finally:
         store.close()
 

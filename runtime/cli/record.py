@@ -58,14 +58,15 @@ def record(
         days = len(list(Path(folder).glob("*.parquet")))
         return f"{counted(days, 'day')} in {folder}"
 
-    follow(
-        made,
-        RecordingRun,
-        lines=lines,
-        log_asked=log_level is not None or log_json,
-        no_standby=True,
-        ended=ended,
-        read_again=lambda: for_recording_only(
-            configuration(file, {"sessions": ANY_SESSION, "feed.record": str(folder)}), folder
-        ),
-    )
+    with naming(file):
+        follow(
+            made,
+            RecordingRun,
+            lines=lines,
+            log_asked=log_level is not None or log_json,
+            no_standby=True,
+            ended=ended,
+            read_again=lambda: for_recording_only(
+                configuration(file, {"sessions": ANY_SESSION, "feed.record": str(folder)}), folder
+            ),
+        )

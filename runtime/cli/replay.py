@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from openbell.errors import InputError
-from openbell.runtime.cli.configured import stored_configuration
+from openbell.runtime.cli.configured import configuration_file, naming, stored_configuration
 from openbell.runtime.cli.exits import EXIT_DIFFERS
 from openbell.runtime.cli.options import ConfigFile, given_day
 from openbell.runtime.cli.stored import nothing_run
@@ -36,17 +36,21 @@ def replay(
 
     asked = given_day("--date", day)
     assert asked is not None
-    made = stored_configuration(config)
+    made, file = stored_configuration(config), configuration_file(config)
     if recording is not None:
         from openbell.runtime.lifetime.rerunning import replay_recorded
 
-        _print(replay_recorded(made, recording, asked, until), show)
+        with naming(file):
+            found = replay_recorded(made, recording, asked, until)
+        _print(found, show)
         return
     store = open_configured_store(made)
     try:
         if not store.head().commit:
             raise InputError(f"{nothing_run(made.name, store)}; run it first, with `openbell run`")
-        _print(replay_day(made, store, asked, until=until), show)
+        with naming(file):
+            found = replay_day(made, store, asked, until=until)
+        _print(found, show)
     finally:
         store.close()
 

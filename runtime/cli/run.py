@@ -75,28 +75,28 @@ def run(
 
     lines = log_if_asked(log_level, log_json)
     folder = given_folder(out) if out is not None else None
-    made = stored_configuration(config, {"feed.record": record})
-    with naming(configuration_file(config)):
+    made, file = stored_configuration(config, {"feed.record": record}), configuration_file(config)
+    with naming(file):
         accept(made, "run")
         if made.feed.type == "push":
             raise ConfigError(
                 "feed.type is push: a program pushes rows into a Runtime of its own (docs/live.md); "
                 "`openbell run` has nobody who could"
             )
-    parts = None
-    if folder is not None:
-        parts = DayParts(folder, settings(made).derived_minutes, {"name": made.name}, complain)
-    follow(
-        made,
-        DurableRun,
-        lines=lines,
-        log_asked=log_level is not None or log_json,
-        no_standby=no_standby,
-        ended=lambda runner: f"{counted(runner.head.signals, 'signal')}",
-        days=parts,
-        fresh_day=fresh_day,
-        read_again=lambda: stored_configuration(config, {"feed.record": record}),
-    )
+        parts = None
+        if folder is not None:
+            parts = DayParts(folder, settings(made).derived_minutes, {"name": made.name}, complain)
+        follow(
+            made,
+            DurableRun,
+            lines=lines,
+            log_asked=log_level is not None or log_json,
+            no_standby=no_standby,
+            ended=lambda runner: f"{counted(runner.head.signals, 'signal')}",
+            days=parts,
+            fresh_day=fresh_day,
+            read_again=lambda: stored_configuration(config, {"feed.record": record}),
+        )
 
 
 def follow(

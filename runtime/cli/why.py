@@ -43,7 +43,7 @@ def why(
 ) -> None:
     """Explain a symbol's day: its levels, its signals, what was refused, the nearest miss."""
     from openbell.runtime.cli.configured import configuration as configured
-    from openbell.runtime.cli.configured import configuration_file, stored_configuration
+    from openbell.runtime.cli.configured import configuration_file, naming, stored_configuration
     from openbell.runtime.cli.stored import opened_store
     from openbell.runtime.why import asked, from_store, from_stored_rows
 
@@ -51,11 +51,15 @@ def why(
     if data is not None or out is not None:
         if store is not None or name is not None:
             raise InputError("--store: a store is asked without --data and --out")
-        made = configured(configuration_file(config), {"data.path": data})
-        found = from_stored_rows(made, None, question, out)
+        file = configuration_file(config)
+        made = configured(file, {"data.path": data})
+        with naming(file):
+            found = from_stored_rows(made, None, question, out)
     else:
         with opened_store(config, store, name) as opened:
-            found = from_store(None if store else stored_configuration(config), opened, question)
+            made_by = None if store else stored_configuration(config)
+            with naming(configuration_file(config) if made_by else None):
+                found = from_store(made_by, opened, question)
     if json:
         print(one_line(found.as_dict()))
     else:

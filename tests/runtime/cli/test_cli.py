@@ -911,20 +911,34 @@ def test_a_check_and_a_run_refuse_the_same(openbell: Command, command: str) -> N
     assert not Path("state").exists()
 
 
-@pytest.mark.parametrize("command", ["config check config.yaml", "run"])
-def test_a_check_and_a_run_refuse_the_same_scan(openbell: Command, command: str) -> None:
+@pytest.mark.parametrize(
+    ("more", "begins"),
+    [
+        (
+            "scanners: [{name: movers, type: gull}]",
+            'scanners "movers".type is "gull", which is unknown; known are gap, movers, ',
+        ),
+        (
+            "history: {indicators: {x: {type: gull, period: 1d}}}",
+            'history.indicators.x.type is "gull", which is unknown; known are ',
+        ),
+        ("instruments: gull.csv", "instruments.file: there is no file "),
+    ],
+)
+@pytest.mark.usefixtures("indian_minutes")
+def test_a_check_a_run_and_a_backtest_refuse_what_can_not_be_planned_in_the_same_words(
+    openbell: Command, more: str, begins: str
+) -> None:
     with Path("config.yaml").open("a") as config:
-        config.write("scanners: [{name: movers, type: gull}]\n")
+        config.write(f"{more}\n")
 
-    ran = openbell(*command.split())
+    checked = openbell("config", "check", "config.yaml")
 
-    assert (ran.code, ran.out) == (2, "")
-    assert len(ran.messages) == 1
-    assert (
-        ran.messages[0]
-        .removeprefix("config.yaml: ")
-        .startswith('scanners "movers".type is "gull", which is unknown; known are gap, movers, ')
-    )
+    assert (checked.code, checked.out, len(checked.messages)) == (2, "", 1)
+    assert checked.messages[0].startswith(f"config.yaml: {begins}")
+    for command in ("run", "backtest"):
+        ran = openbell(command)
+        assert (ran.code, ran.out, ran.messages) == (2, "", checked.messages)
     assert not Path("state").exists()
 
 
