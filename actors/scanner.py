@@ -29,8 +29,9 @@ from openbell.market.indicators import (
     IndicatorValues,
     indicator_values,
 )
+from openbell.market.instruments import NO_CONTRACTS, Contracts, on
 from openbell.market.results import Levels
-from openbell.market.scans import BEFORE_OPEN, ScanSpec, ScanView, scan_times
+from openbell.market.scans import BEFORE_OPEN, ScanSpec, ScanView, narrowed, scan_times
 from openbell.market.widening import Widening, spliced, widening
 from openbell.messages.base import Message
 from openbell.messages.control import AddSymbols
@@ -59,6 +60,8 @@ class Settings:
     indicators: tuple[tuple[IndicatorSpec, Indicator], ...] = ()
     followed: tuple[tuple[date, tuple[str, ...]], ...] = ()
     """As of the breakout's actor: whose breakouts can be reported."""
+    companions: tuple[tuple[str, str], ...] = ()
+    contracts: Contracts = NO_CONTRACTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,12 +324,14 @@ def _done(spec: ScanSpec, result: ScanResult, at_ns: int, became: Sequence[str])
 
 def _became(settings: Settings, state: State, spec: ScanSpec, result: ScanResult) -> Iterator[str]:
     """What became of each symbol that a scan found."""
-    registers = [known for known in settings.followed if known[0] <= result.date]
-    if state.opened is not None and state.opened.followed is not None:
-        registers.append(state.opened.followed)
+    beside = result.companions
+    if beside is None:  # of a program that did not say so
+        followed = None if state.opened is None else state.opened.followed
+        ours_then = _traded(settings, result.symbols, result.date, followed, frozenset())
+        beside = tuple(set(result.symbols) - set(ours_then))
     for symbol in result.symbols:
         known = symbol not in result.unknown and symbol not in state.removed
-        ours = known and (not registers or symbol in registers[-1][1])
+        ours = known and symbol not in beside
         if spec.then == "report":
             yield "reported"
         elif spec.then == "add":
@@ -349,6 +354,7 @@ def view(
     options: Mapping[str, Any],
     *,
     indicators_of: HistoryReady | None = None,
+    followed: tuple[date, tuple[str, ...]] | None = None,
 ) -> ScanView:
     """What a scan looks at: the day up to its instant, frozen; may be made on any thread.
 
@@ -360,13 +366,18 @@ def view(
         The day, its register, and the days before that this scan has asked for, `frozen`.
     indicators_of : HistoryReady, optional
         All days before that are at hand.
+    followed : tuple, optional
+        As of `DayOpened`, of a scan before the open.
     """
     before_open = not due.at_ns
     at_ns = MarketTime(due.at_ns or day.open_ns)
     slot_ns = MINUTE_NS
     if state.opened is not None and state.opened.interval_ns is not None:
         slot_ns = max(state.opened.interval_ns, MINUTE_NS)
-    return ScanView(
+    if state.opened is not None and not before_open:
+        followed = state.opened.followed
+    pairs = on(settings.contracts.companions, day.date)
+    whole = ScanView(
         scan=due.scan,
         day=day,
         at_ns=at_ns,
@@ -377,7 +388,25 @@ def view(
         history=History(symbols) if history is None else history,
         indicators=_Indicators(settings.indicators, indicators_of, day, slot_ns),
         options=options,
+        companion_of=MappingProxyType(dict(settings.companions if pairs is None else pairs)),
     )
+    return narrowed(whole, _traded(settings, symbols, day.date, followed, state.removed))
+
+
+def _traded(
+    settings: Settings,
+    symbols: tuple[str, ...],
+    day: date,
+    followed: tuple[date, tuple[str, ...]] | None,
+    removed: frozenset[str],
+) -> tuple[str, ...]:
+    """Those whose breakouts can be reported; all others are there as companions, or have gone."""
+    registers = [known for known in settings.followed if known[0] <= day]
+    if followed is not None:
+        registers.append(followed)
+    latest = max((since for since, _ in registers), default=None)
+    names = next((set(names) for since, names in reversed(registers) if since == latest), None)
+    return tuple(of for of in symbols if of not in removed and (names is None or of in names))
 
 
 class _Indicators(Mapping[str, IndicatorValues]):

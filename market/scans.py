@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -40,6 +40,7 @@ __all__ = [
     "chosen",
     "found_by",
     "lookbacks_of",
+    "narrowed",
     "options_of",
     "scan_times",
     "scanner",
@@ -115,6 +116,9 @@ class Found:
     """For people."""
 
 
+V = TypeVar("V")
+
+
 @dataclass(frozen=True, eq=False)
 class ScanView:
     """A trading day as it is known at an instant; nothing in it can be written to.
@@ -128,6 +132,7 @@ class ScanView:
     """The instant, ns UTC; before the open, the open."""
     before_open: bool
     symbols: tuple[str, ...]
+    """Those that may be found: whose breakouts can be reported. Companions stand in `companions`."""
     bars: BarBlock
     """The day's bars so far, (m, s); of ticks, and of bars shorter than a minute, minutes. A bar that
     starts at this very instant belongs to afterwards. Before the open m is 0."""
@@ -139,6 +144,25 @@ class ScanView:
     """The day's, by name."""
     options: Mapping[str, Any]
     """As configured, with the function's defaults."""
+    companion_of: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Symbol → the companion that goes with it this day."""
+    whole: ScanView | None = None
+    """The same of all symbols that the day has, with those that are there as companions alone; None: it
+    has no such."""
+
+    @cached_property
+    def companions(self) -> ScanView:
+        """The day's companions as a view of their own, sorted: their bars, prices, levels."""
+        every = self.whole or self
+        names = set(self.companion_of.values()) | (set(every.symbols) - set(self.symbols))
+        theirs = narrowed(every, tuple(name for name in every.symbols if name in names))
+        return dataclasses.replace(theirs, companion_of=MappingProxyType({}), whole=None)
+
+    def of_companions(self, column: Prices) -> Prices:
+        """A column of `companions` over this view's symbols, (s,) or (m, s): what each one's companion
+        has, NaN where there is none."""
+        places = _places_of(self.companions.symbols, map(self.companion_of.get, self.symbols))
+        return _placed(column, places)
 
     @property
     def at(self) -> datetime:
@@ -196,15 +220,13 @@ class ScanView:
         """A column of a day of the history, or of its bars, over this view's symbols: (s,), (m, s)."""
         if self._places is None:
             return column
-        aligned = column[..., np.maximum(self._places, 0)]
-        return np.where(self._places >= 0, aligned, np.nan)
+        return _placed(column, self._places)
 
     @cached_property
     def _places(self) -> NDArray[np.intp] | None:
         if self.history.symbols == self.symbols:
             return None
-        place = {symbol: n for n, symbol in enumerate(self.history.symbols)}
-        return np.array([place.get(symbol, -1) for symbol in self.symbols], np.intp)
+        return _places_of(self.history.symbols, self.symbols)
 
     @cached_property
     def _ends(self) -> tuple[Prices, Prices]:
@@ -216,6 +238,96 @@ class ScanView:
         first = self.bars.open[present.argmax(axis=0), who]
         last = self.bars.close[m - 1 - present[::-1].argmax(axis=0), who]
         return first, last
+
+
+def narrowed(view: ScanView, symbols: tuple[str, ...]) -> ScanView:
+    """A view of some of its symbols; what it looks back at stays, as `of_past` goes by names.
+
+    Parameters
+    ----------
+    symbols : tuple of str
+        Some of the view's, in its order.
+    """
+    if symbols == view.symbols:
+        return view
+    places, bars = _places_of(view.symbols, symbols), view.bars
+    columns = {
+        name: _taken(getattr(bars, name), places)
+        for name in ("open", "high", "low", "close", "volume", "present")
+    }
+    return dataclasses.replace(
+        view,
+        symbols=symbols,
+        bars=BarBlock(bars.day, symbols, bars.interval_ns, bars.ts, bars.ends, **columns),
+        levels=_Narrow(view.levels, symbols, _levels_of),
+        indicators=_Narrow(view.indicators, symbols, _values_of),
+        companion_of=MappingProxyType(
+            {of: name for of, name in view.companion_of.items() if of in set(symbols)}
+        ),
+        whole=view.whole or view,
+    )
+
+
+class _Narrow(Mapping[str, V]):
+    """What a mapping has, of some symbols; each made when somebody looks at it."""
+
+    def __init__(
+        self,
+        every: Mapping[str, V],
+        symbols: tuple[str, ...],
+        narrow: Callable[[V, tuple[str, ...]], V],
+    ) -> None:
+        self._every, self._symbols, self._narrow = every, symbols, narrow
+        self._known: dict[str, V] = {}
+
+    def __getitem__(self, name: str) -> V:
+        if name not in self._known:
+            self._known[name] = self._narrow(self._every[name], self._symbols)
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._every)
+
+    def __len__(self) -> int:
+        return len(self._every)
+
+
+def _levels_of(levels: Levels, symbols: tuple[str, ...]) -> Levels:
+    places = _places_of(levels.symbols, symbols)
+    fields = {of.name: getattr(levels, of.name) for of in dataclasses.fields(levels)}
+    taken = {n: _taken(of, places) for n, of in fields.items() if isinstance(of, np.ndarray)}
+    return dataclasses.replace(levels, symbols=symbols, **taken)
+
+
+def _values_of(values: IndicatorValues, symbols: tuple[str, ...]) -> IndicatorValues:
+    kept = tuple(symbol for symbol in values.symbols if symbol in set(symbols))
+    return IndicatorValues(
+        values.name,
+        kept,
+        _taken(values.values, _places_of(values.symbols, kept)),
+        {symbol: why for symbol, why in values.reasons.items() if symbol in kept},
+    )
+
+
+def _places_of(among: Sequence[str], symbols: Iterable[str | None]) -> NDArray[np.intp]:
+    """Where each stands; -1: it doesn't."""
+    place: dict[str | None, int] = {symbol: n for n, symbol in enumerate(among)}
+    return np.array([place.get(symbol, -1) for symbol in symbols], np.intp)
+
+
+def _placed(column: Prices, places: NDArray[np.intp] | None) -> Prices:
+    if places is None:
+        return column
+    if not column.shape[-1]:
+        return np.full((*column.shape[:-1], len(places)), np.nan)
+    return np.where(places >= 0, column[..., np.maximum(places, 0)], np.nan)
+
+
+def _taken(column: NDArray[Any], places: NDArray[np.intp]) -> NDArray[Any]:
+    """Row after row in memory, as sums over a day must not depend on what was left out."""
+    taken = np.take(column, places, axis=-1)
+    taken.flags.writeable = False
+    return taken
 
 
 ScanFunction = Callable[[ScanView], Iterable[Any]]

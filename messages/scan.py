@@ -52,6 +52,8 @@ class ScanResult(Input):
     reasons: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     """Those of them that the run does not have."""
+    companions: tuple[str, ...] | None = None
+    """Those of them that it has as companions alone; None: it was not said."""
     skipped: str | None = None
     """Why it found nothing out: it failed, or did not answer in time. None: it did."""
 

@@ -327,7 +327,10 @@ class Engine:
             self.held_since[due.token] = wall_time()
             settings = scanner_settings(self._plan.settings)
             state: scanner_actor.State = self.cells[scanner_actor.NAME].state
-            self.scanning.ask(settings, state, due, loaded, self.tell_clock)
+            of_day: day_actor.State = self.cells[day_actor.NAME].state
+            self.scanning.ask(
+                settings, state, due, loaded, self.tell_clock, followed=of_day.followed
+            )
 
     def answer_scans(self, known: Sequence[ScanResult]) -> None:
         """From here on say of scans, which nobody runs here, what they came to when they were run."""

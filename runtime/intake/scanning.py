@@ -66,10 +66,18 @@ class Scanning:
         due: ScanDue,
         loaded: Loaded | None,
         say: Say,
+        *,
+        followed: tuple[date, tuple[str, ...]] | None = None,
     ) -> None:
-        """Run a scan on the day as it is in the scanner's state, or as it was loaded."""
+        """Run a scan on the day as it is in the scanner's state, or as it was loaded.
+
+        Parameters
+        ----------
+        followed : tuple, optional
+            As of `DayOpened`, of a day that has not opened.
+        """
         scan = self._scans[due.scan]
-        look = partial(self._view, scan, settings, state, due, loaded)
+        look = partial(self._view, scan, settings, state, due, loaded, followed)
         with self._lock:
             if self._closed:
                 return
@@ -102,6 +110,7 @@ class Scanning:
         state: scanner.State,
         due: ScanDue,
         loaded: Loaded | None,
+        followed: tuple[date, tuple[str, ...]] | None,
     ) -> ScanView:
         if loaded is not None:
             day, symbols, history = loaded.data.day, loaded.data.symbols, loaded.history
@@ -109,10 +118,17 @@ class Scanning:
             assert state.opened is not None
             day, symbols, history = state.opened.day, state.opened.symbols, state.history
         own = None if history is None else self._own(scan, day.date, history)
-        view = scanner.view(
-            settings, state, due, day, symbols, own, scan.spec.options, indicators_of=history
+        return scanner.view(
+            settings,
+            state,
+            due,
+            day,
+            symbols,
+            own,
+            scan.spec.options,
+            indicators_of=history,
+            followed=followed,
         )
-        return view
 
     def _own(self, scan: Scan, day: date, history: HistoryReady) -> History:
         known = self._past.get(scan.spec.name)
@@ -148,6 +164,7 @@ class Scanning:
             view = look()
             found = found_by(scan.function(view), FOUND_MAX)
             symbols = tuple(of.symbol for of in found)
+            every = (view.whole or view).symbols
         except (Exception, SystemExit) as error:  # noqa: BLE001 users' code may raise anything
             where = f"{due.date} {due.label}: scan {due.scan}"
             logger.opt(exception=error).debug("{}: {}", where, error)
@@ -162,7 +179,8 @@ class Scanning:
                 symbols=symbols,
                 scores=tuple(of.score for of in found),
                 reasons=tuple(of.reason for of in found),
-                unknown=tuple(sorted(set(symbols) - set(view.symbols))),
+                unknown=tuple(sorted(set(symbols) - set(every))),
+                companions=tuple(sorted(set(symbols) & set(every) - set(view.symbols))),
             )
         seconds = monotonic() - began
         if self._is_first(due):

@@ -128,7 +128,13 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
 
 
 def scanner_settings(settings: Settings) -> scanner.Settings:
-    return scanner.Settings(settings.scans, settings.indicators, settings.followed)
+    return scanner.Settings(
+        settings.scans,
+        settings.indicators,
+        settings.followed,
+        settings.companions,
+        settings.contracts,
+    )
 
 
 @dataclass(frozen=True)
