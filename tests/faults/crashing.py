@@ -4,7 +4,8 @@ As a script it is a nursery: it imports openbell once, then forks a process for 
 (`{"arguments": […], "point": …, "nth": …, "said": FILE}`), says its pid, and how it ended. Arguments
 that begin with a Python file are that program's, others those of `openbell`. A
 process that has a point kills itself there with SIGKILL, so that nothing of it gets any further:
-no destructor, no flush, no thread.
+no destructor, no flush, no thread. One that is held at an instant of market time goes no further
+until it is let go: what a test does to a process in the midst of a day, it does while that is held.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -30,7 +32,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from openbell.actors.effects import Settled
 from openbell.adapters.stores import open_store
+from openbell.runtime.record.ledger import Ledger
 from openbell.runtime.results.events import read
 
 KILLED = -signal.SIGKILL
@@ -189,6 +193,46 @@ class Planted:
         setattr(Connection, "send_packed_command", sent)  # noqa: B010 mypy takes no assignment
 
 
+class Held:
+    """Has this process's run settle no step at or after an instant until a file is there.
+
+    When all steps before it are durable, another file says so.
+    """
+
+    def __init__(self, instant: str, said: str) -> None:
+        self._at_ns = int(datetime.fromisoformat(instant).timestamp()) * 10**9
+        self._held, self._go = (Path(f"{said}.{of}") for of in ("held", "go"))
+        settle = Ledger.settled
+
+        def settled(ledger: Ledger, of: Settled) -> None:
+            if of.grant.until_ns >= self._at_ns and not self._go.exists():
+                self._wait(ledger)
+            settle(ledger, of)
+
+        setattr(Ledger, "settled", settled)  # noqa: B010 mypy takes no assignment
+
+    def _wait(self, ledger: Ledger) -> None:
+        with ledger._changed:
+            ledger._changed.wait_for(
+                lambda: ledger._error or ledger._closed or not (ledger._queue or ledger._busy)
+            )
+        self._held.touch()
+        while not self._go.exists():
+            time.sleep(0.01)
+
+
+def _commit_each_step() -> None:
+    """Have this process's run make each step durable by itself: what there is then at some step does
+    not hang on how fast steps and commits are."""
+    settle = Ledger.settled
+
+    def settled(ledger: Ledger, of: Settled) -> None:
+        settle(ledger, of)
+        ledger.drain()
+
+    setattr(Ledger, "settled", settled)  # noqa: B010 mypy takes no assignment
+
+
 # In tests
 
 
@@ -202,6 +246,14 @@ class Child:
     @property
     def err(self) -> str:
         return self.said.read_text()
+
+    @property
+    def is_held(self) -> bool:
+        return Path(f"{self.said}.held").exists()
+
+    def let_go(self) -> None:
+        """Of one that is held, or will be."""
+        Path(f"{self.said}.go").touch()
 
 
 class Code(int):
@@ -237,14 +289,37 @@ class Nursery:
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
-    def start(self, *arguments: object, point: str | None = None, nth: int = 1) -> Child:
+    def start(
+        self,
+        *arguments: object,
+        point: str | None = None,
+        nth: int = 1,
+        hold: str | None = None,
+        each_step: bool = False,
+    ) -> Child:
+        """Start a process.
+
+        Parameters
+        ----------
+        point, nth
+            Where it kills itself, and at which time that it comes there.
+        hold
+            An instant of market time, in ISO 8601, from which on it settles no step until it is
+            let go.
+        each_step
+            Whether each step is a commit.
+        """
         said = self._folder / f"said-{self._count}"
         said.touch()
         self._count += 1
-        assert self._process.stdin is not None
-        asked = {"arguments": [*map(str, arguments)], "point": point, "nth": nth, "said": str(said)}
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
+        self._ask(
+            arguments=[*map(str, arguments)],
+            point=point,
+            nth=nth,
+            hold=hold,
+            each_step=each_step,
+            said=str(said),
+        )
         with self._heard:
             assert self._heard.wait_for(lambda: self._pids, timeout=120)
             return Child(self._pids.pop(), said)
@@ -253,24 +328,42 @@ class Nursery:
         """Its exit code; that of a signal is negative."""
         with self._heard:
             if not self._heard.wait_for(lambda: child.pid in self._codes, timeout):
-                os.kill(child.pid, signal.SIGKILL)
+                self.send(child, signal.SIGKILL)
                 self._heard.wait_for(lambda: child.pid in self._codes, timeout)
                 pytest.fail(f"it does not end: {child.err}")
             return Code(self._codes[child.pid], child.err)
 
+    def send(self, child: Child, number: signal.Signals) -> None:
+        """Send it a signal; nothing happens where it has ended, as a fast one may at any time.
+
+        Its parent does: nobody else knows that the pid is still its own.
+        """
+        self._ask(signal=int(number), pid=child.pid)
+
     def kill(self, child: Child) -> bool:
-        """End it by `kill -9`. False where it had ended by itself, as a fast one may at any time."""
-        with suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGKILL)
-        return self.ended(child) == -signal.SIGKILL
+        """End it by `kill -9`. False where it had ended by itself."""
+        self.send(child, signal.SIGKILL)
+        return self.ended(child) == KILLED
 
     def is_running(self, child: Child) -> bool:
         with self._heard:
             return child.pid not in self._codes
 
-    def run(self, *arguments: object, point: str | None = None, nth: int = 1) -> tuple[int, str]:
-        child = self.start(*arguments, point=point, nth=nth)
+    def wait_until_held(self, child: Child) -> None:
+        """Until it is held, and all that was before is durable."""
+        wait_until(lambda: child.is_held or not self.is_running(child))
+        assert child.is_held, f"it was to be held: {child.err}"
+
+    def run(
+        self, *arguments: object, point: str | None = None, nth: int = 1, each_step: bool = False
+    ) -> tuple[int, str]:
+        child = self.start(*arguments, point=point, nth=nth, each_step=each_step)
         return self.ended(child), child.err
+
+    def _ask(self, **what: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -286,6 +379,7 @@ class Nursery:
             what, pid, *code = line.split()
             with self._heard:
                 if what == "started":
+                    self._codes.pop(int(pid), None)  # of another that had this pid
                     self._pids.append(int(pid))
                 else:
                     self._codes[int(pid)] = int(code[0])
@@ -448,9 +542,14 @@ def _serve() -> None:
             asked += some
             while b"\n" in asked:
                 line, asked = asked.split(b"\n", 1)
+                what = json.loads(line)
+                if "signal" in what:
+                    if what["pid"] in children:
+                        os.kill(what["pid"], what["signal"])
+                    continue
                 pid = os.fork()
                 if pid == 0:
-                    _live(json.loads(line))
+                    _live(what)
                 children.add(pid)
                 print("started", pid, flush=True)
 
@@ -475,6 +574,10 @@ def _live(asked: dict[str, Any]) -> None:
     os.close(0)
     if asked["point"] is not None:
         Planted((POINTS | IN_ERROR)[asked["point"]], asked["nth"])
+    if asked["hold"] is not None:
+        Held(asked["hold"], asked["said"])
+    if asked["each_step"]:
+        _commit_each_step()
     program, *_ = sys.argv = asked["arguments"]
     code = 1
     try:

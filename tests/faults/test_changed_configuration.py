@@ -22,14 +22,13 @@ from faults.crashing import (
     left,
     setting,
     steps_of,
-    wait_until,
 )
 
 from openbell.adapters.stores import open_store
 from openbell.runtime.record.codec import decode
 
 FIRST, SECOND, THIRD = DAYS = ("2024-01-02", "2024-01-03", "2024-01-04")
-PACED = {"type": "replay", "speed": 20_000}
+NOON = "T12:30-05:00"
 
 Keys = dict[str, Any]
 Kept = dict[str, Any]
@@ -89,12 +88,13 @@ def reached(of: Setting) -> tuple[str, int]:
         store.close()
 
 
-def kill_in_the_second_day(children: Nursery, of: Setting) -> None:
+def kill_within(day: str, children: Nursery, of: Setting) -> None:
     """It has given signals, and is not over."""
-    child = children.start(*of.run)
-    wait_until(lambda: reached(of) >= (SECOND, 2))
-    children.kill(child)
-    assert reached(of)[0] == SECOND
+    child = children.start(*of.run, hold=day + NOON)
+    children.wait_until_held(child)
+    assert children.kill(child)
+    assert reached(of) >= (day, 2)
+    assert reached(of)[0] == day
 
 
 def whole(children: Nursery, folder: Path, minutes: Path, keys: Keys) -> Kept:
@@ -150,9 +150,8 @@ def before(children: Nursery, minutes: Path, tmp_path_factory: pytest.TempPathFa
 def killed(children: Nursery, minutes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run that was killed in its second day."""
     folder = tmp_path_factory.mktemp("killed")
-    kill_in_the_second_day(
-        children, setting(folder, minutes, f"sqlite:///{folder}/state.db", "bot", feed=PACED)
-    )
+    of = setting(folder, minutes, f"sqlite:///{folder}/state.db", "bot")
+    kill_within(SECOND, children, of)
     return folder
 
 
@@ -235,8 +234,8 @@ def test_a_day_is_begun_anew_on_redis_too(
 ) -> None:
     keys, said = CHANGES["a window moved"]
     after = whole(children, tmp_path / "after", minutes, keys)
-    of = setting(tmp_path, minutes, store_url, "begun-anew", feed=PACED)
-    kill_in_the_second_day(children, of)
+    of = setting(tmp_path, minutes, store_url, "begun-anew")
+    kill_within(SECOND, children, of)
 
     check_begun_anew(children, of, keys, before, after, said)
 
@@ -401,9 +400,8 @@ def test_after_a_days_end_the_next_one_is_begun_with_the_change_though_snapshots
 def test_the_first_day_is_begun_anew_though_all_snapshots_are_damaged(
     children: Nursery, minutes: Path, tmp_path: Path
 ) -> None:
-    of = setting(tmp_path, minutes, f"sqlite:///{tmp_path}/s.db", "bot", feed=PACED)
-    assert children.run(*of.run, point="signal, after its commit")[0] == KILLED
-    assert reached(of)[0] == FIRST
+    of = setting(tmp_path, minutes, f"sqlite:///{tmp_path}/s.db", "bot")
+    kill_within(FIRST, children, of)
     keys, _ = CHANGES["a window moved"]
     changed(of, keys)
     assert without_snapshots_since(of, 0)
@@ -513,14 +511,11 @@ def test_after_a_days_end_the_next_one_is_begun_with_the_change(
 def test_a_day_that_had_ended_without_its_files_is_written_as_it_was_configured(
     children: Nursery, minutes: Path, before: Kept, tmp_path: Path
 ) -> None:
-    for attempt in range(9):
-        folder = tmp_path / str(attempt)
-        folder.mkdir()
-        of = setting(folder, minutes, f"sqlite:///{folder}/s.db", "bot", feed=PACED)
-        assert children.run(*of.run, point="files, before a day", nth=2)[0] == KILLED
-        # On a busy machine the same commit may hold what the third day began with.
-        if not has_begun(of, THIRD):
-            break
+    of = setting(tmp_path, minutes, f"sqlite:///{tmp_path}/s.db", "bot")
+    # Else the same commit might hold what the third day began with.
+    child = children.start(*of.run, point="files, before a day", nth=2, hold=f"{THIRD}T00:00-05:00")
+    assert children.ended(child) == KILLED, child.err
+    assert not has_begun(of, THIRD)
     keys, _ = CHANGES["another name, rule and bars"]
     changed(of, keys)
     for point in ("files, before a day", "commit, before it is seen"):  # before and after a change
@@ -567,8 +562,8 @@ def of_two(
 ) -> Setting:
     """Killed in its second day, without the third symbol."""
     name = f"two-{tmp_path.name}"
-    of = setting(tmp_path, minutes, store_url, name, feed=PACED, symbols=symbols[:2])
-    kill_in_the_second_day(children, of)
+    of = setting(tmp_path, minutes, store_url, name, symbols=symbols[:2])
+    kill_within(SECOND, children, of)
     return of
 
 
@@ -658,8 +653,8 @@ def test_a_file_with_another_symbol_does_not_disturb_the_day_under_way(
     (tmp_path / "minutes").mkdir()
     for symbol in symbols[:2]:
         file_of(symbol, minutes, tmp_path / "minutes")
-    of = setting(tmp_path, tmp_path / "minutes", store_url, "files", feed=PACED)
-    kill_in_the_second_day(children, of)
+    of = setting(tmp_path, tmp_path / "minutes", store_url, "files")
+    kill_within(SECOND, children, of)
     file_of(symbols[2], minutes, tmp_path / "minutes")
     changed(of, {})
 
