@@ -10,7 +10,7 @@ from loguru import logger
 
 from openbell.adapters.stores import Fenced, LeaseHeld, Store, Unavailable, this_process
 from openbell.errors import LeaseLost, StoreError
-from openbell.hosttime import monotonic
+from openbell.hosttime import Monotonic, monotonic
 from openbell.runtime.config.values import Duration
 from openbell.runtime.record.telling import Telling
 
@@ -30,15 +30,18 @@ def acquired(store: Store, ttl: Duration, standby: Callable[[LeaseHeld], None] |
     LeaseLost
         If a process that lives has it, and it is not waited for.
     """
-    began = monotonic()
     waited = False
+    seen_at: Monotonic | None = None
     while True:
+        asked_at = monotonic()
         try:
             return store.acquire(this_process(), ttl.ns)
         except LeaseHeld as held:
+            # Since it was seen first: a store that is slow to answer is no sign that the holder lives.
+            seen_at = monotonic() if seen_at is None else seen_at
             if standby is not None:
                 standby(held)
-            elif held.lives or monotonic() - began > 1.5 * ttl.seconds:
+            elif held.lives or asked_at - seen_at > 1.5 * ttl.seconds:
                 raise LeaseLost(str(held)) from None
             waited = True
         except Unavailable as error:

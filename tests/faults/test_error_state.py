@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -19,7 +18,6 @@ from faults.crashing import (
     assert_same,
     left,
     setting,
-    steps_of,
     wait_until,
 )
 
@@ -67,21 +65,23 @@ PROGRAM = """
 import sys
 from pathlib import Path
 
-from openbell.adapters.sources.pieces import PieceSource
 from openbell.runtime.intake import loading
 from openbell.runtime.cli.app import main
 
-read, away = PieceSource.read, Path(sys.argv.pop(1))
+tried, away, since = loading.tried_again, Path(sys.argv.pop(1)), sys.argv.pop(1)
 
-def read_if_there(source, *given):
-    if away.exists():
-        raise RuntimeError("the disk is away")
-    return read(source, *given)
+def tried_if_there(read, day, **more):
+    def read_if_there():
+        if away.exists() and day >= since:
+            raise RuntimeError("the disk is away")
+        return read()
 
-PieceSource.read, loading.BACKOFF_SECONDS = read_if_there, 0.01
+    return tried(read_if_there, day, **more)
+
+loading.tried_again, loading.BACKOFF_SECONDS = tried_if_there, 0.01
 main()
 """
-"""`openbell` with a source that does not answer while a file exists."""
+"""`openbell` with a source that has no rows from some day on while a file exists."""
 
 
 def in_error(children: Nursery, of: Setting) -> Child:
@@ -89,9 +89,8 @@ def in_error(children: Nursery, of: Setting) -> Child:
     folder = of.config.parent
     program, away = folder / "program.py", folder / "away"
     program.write_text(PROGRAM)
-    child = children.start(program, away, *of.run)
-    wait_until(lambda: steps_of(of) > 20)
     away.touch()
+    child = children.start(program, away, SECOND, *of.run)
     wait_until(lambda: "waiting" in child.err)
     away.unlink()
     return child
@@ -143,7 +142,7 @@ def test_a_run_that_waits_in_error_can_be_stopped_and_waits_again_when_restarted
 ) -> None:
     child = in_error(children, of)
 
-    os.kill(child.pid, number)
+    children.send(child, number)
 
     assert children.ended(child, timeout=120) == code, child.err
     assert "Traceback" not in child.err

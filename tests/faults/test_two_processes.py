@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from faults.crashing import (
-    KILLED,
     Child,
     Nursery,
     Setting,
@@ -24,10 +23,8 @@ from faults.crashing import (
 
 from openbell.adapters.stores import Holder, open_store
 
-PACED: dict[str, Any] = {
-    "feed": {"type": "replay", "speed": 20_000, "end": "2024-01-02"},  # a day in one second
-    "lease": {"ttl": "0.5s"},
-}
+PACED: dict[str, Any] = {"feed": {"type": "replay", "speed": 40_000, "end": "2024-01-02"}}
+NOON = "2024-01-02T12:30-05:00"
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +38,30 @@ def expected(children: Nursery, minutes: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def paced(minutes: Path, store_url: str, store_kind: str, tmp_path: Path) -> Setting:
-    return setting(tmp_path, minutes, store_url, f"two-{os.getpid()}-{time.time_ns()}", **PACED)
+def ttl() -> str:
+    """So long that no load makes a leader that lives lose its lease."""
+    return "60s"
+
+
+@pytest.fixture
+def paced(minutes: Path, store_url: str, store_kind: str, ttl: str, tmp_path: Path) -> Setting:
+    name = f"two-{os.getpid()}-{time.time_ns()}"
+    return setting(tmp_path, minutes, store_url, name, lease={"ttl": ttl}, **PACED)
 
 
 @pytest.fixture
 def leader(children: Nursery, paced: Setting) -> Iterator[Child]:
-    """It has come into the day."""
-    child = children.start("run", "--config", paced.config)
-    wait_until(lambda: steps_of(paced) > 20)
+    """It has come into the day, and stays there until it is let go."""
+    child = children.start("run", "--config", paced.config, hold=NOON)
+    children.wait_until_held(child)
+    assert steps_of(paced) > 20
     yield child
-    if children.is_running(child):
-        os.kill(child.pid, signal.SIGKILL)
-        children.ended(child)
+    children.kill(child)
+
+
+def finished(children: Nursery, leader: Child) -> None:
+    leader.let_go()
+    assert children.ended(leader) == 0, leader.err
 
 
 @pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
@@ -65,7 +73,7 @@ def test_a_second_process_on_sqlite_refuses_and_names_the_holder(
     assert code == 4
     assert f"process {leader.pid}" in said
     assert len(said.splitlines()) == 1
-    assert children.ended(leader) == 0, leader.err
+    finished(children, leader)
     assert_same(left(paced), expected, "after the refusal")
 
 
@@ -76,7 +84,7 @@ def test_a_second_process_refuses_without_standby(
 
     assert code == 4
     assert f"process {leader.pid}" in said
-    assert children.ended(leader) == 0, leader.err
+    finished(children, leader)
     assert_same(left(paced), expected, "after the refusal")
 
 
@@ -85,10 +93,10 @@ def test_a_standby_waits_and_ends_with_nothing_left_to_do(
     children: Nursery, paced: Setting, leader: Child, expected: Any
 ) -> None:
     standby = children.start("run", "--config", paced.config)
+    wait_until(lambda: "waiting" in standby.err)
 
-    assert children.ended(leader) == 0, leader.err
+    finished(children, leader)
     assert children.ended(standby) == 0, standby.err
-    assert "waiting" in standby.err
     assert "had ended before" in standby.err
     assert_same(left(paced), expected, "after both")
 
@@ -99,24 +107,25 @@ def test_a_standby_takes_over_from_a_killed_leader_and_finishes(
 ) -> None:
     standby = children.start("run", "--config", paced.config)
     wait_until(lambda: "waiting" in standby.err)
-    os.kill(leader.pid, signal.SIGKILL)
 
-    assert children.ended(leader) == KILLED
+    assert children.kill(leader)
     assert children.ended(standby) == 0, standby.err
     assert_same(left(paced), expected, "after the takeover")
 
 
+@pytest.mark.parametrize("ttl", ["0.5s"])
 @pytest.mark.parametrize("store_kind", ["redis"], indirect=True)
 def test_a_leader_that_was_stopped_past_its_lease_steps_down(
     children: Nursery, paced: Setting, leader: Child, expected: Any
 ) -> None:
+    before = steps_of(paced)
     standby = children.start("run", "--config", paced.config)
     wait_until(lambda: "waiting" in standby.err)
 
-    os.kill(leader.pid, signal.SIGSTOP)
-    before = steps_of(paced)
+    children.send(leader, signal.SIGSTOP)
     wait_until(lambda: steps_of(paced) > before + 3)
-    os.kill(leader.pid, signal.SIGCONT)
+    leader.let_go()
+    children.send(leader, signal.SIGCONT)
 
     assert children.ended(leader) == 4, leader.err
     assert "lease" in leader.err
@@ -132,7 +141,7 @@ def test_a_standby_ends_on_sigterm_as_a_supervisor_expects(
     standby = children.start("run", "--config", paced.config)
     wait_until(lambda: "waiting" in standby.err)
 
-    os.kill(standby.pid, signal.SIGTERM)
+    children.send(standby, signal.SIGTERM)
 
     assert children.ended(standby) == 0, standby.err
     assert children.is_running(leader)
@@ -142,8 +151,7 @@ def test_a_standby_ends_on_sigterm_as_a_supervisor_expects(
 def test_a_process_on_sqlite_takes_over_from_a_killed_one_at_once(
     children: Nursery, paced: Setting, leader: Child, expected: Any
 ) -> None:
-    os.kill(leader.pid, signal.SIGKILL)
-    assert children.ended(leader) == KILLED
+    assert children.kill(leader)
 
     code, said = children.run("run", "--config", paced.config)
 
@@ -151,6 +159,7 @@ def test_a_process_on_sqlite_takes_over_from_a_killed_one_at_once(
     assert_same(left(paced), expected, "after the takeover")
 
 
+@pytest.mark.parametrize("ttl", ["0.5s"])
 @pytest.mark.parametrize("store_kind", ["sqlite"], indirect=True)
 def test_a_lease_of_a_container_that_was_killed_is_taken_when_its_heart_stands_still(
     children: Nursery, paced: Setting, expected: Any
