@@ -14,7 +14,7 @@ from openbell.actors.clock import OPEN, OVER, ROLL, SILENCE
 from openbell.actors.effects import Actor, Effect, Effects, Publish, Watch
 from openbell.market.bars import DayData
 from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, TradingDay
-from openbell.market.scans import ScanSpec, scan_times
+from openbell.market.scans import ScanSpec, caught_up, scan_times
 from openbell.market.silence import Listening, SilenceRules, begun, judged, usual_before
 from openbell.market.windows import (
     SessionSpec,
@@ -333,7 +333,12 @@ def _opened(
     slot_ns = settings.interval_ns or MINUTE_NS
     found = [session_window(today, spec, slot_ns) for spec in settings.sessions]
     windows = [window for window in found if isinstance(window, Window)]
-    scans = tuple(at for spec in settings.scans for at in scan_times(today, spec)[0])
+    past_ns = EPOCH if again else live_from_ns
+    scans = tuple(
+        at
+        for spec in settings.scans
+        for at in caught_up(spec, scan_times(today, spec)[0], past_ns)[0]
+    )
     instants = boundaries(today, windows, settings.clock_step, slot_ns, scans)
     if today.open_ns < live_from_ns < today.close_ns and not settings.fed:
         instants = tuple(sorted({*instants, live_from_ns}))

@@ -31,7 +31,14 @@ from openbell.market.indicators import (
 )
 from openbell.market.instruments import NO_CONTRACTS, Contracts, on
 from openbell.market.results import Levels
-from openbell.market.scans import BEFORE_OPEN, ScanSpec, ScanView, narrowed, scan_times
+from openbell.market.scans import (
+    BEFORE_OPEN,
+    ScanSpec,
+    ScanView,
+    caught_up,
+    narrowed,
+    scan_times,
+)
 from openbell.market.widening import Widening, spliced, widening
 from openbell.messages.base import Message
 from openbell.messages.control import AddSymbols
@@ -178,9 +185,12 @@ def _opened(settings: Settings, state: State, opened: DayOpened) -> tuple[State,
     said: list[Publish] = []
     for place, spec in enumerate(settings.scans):
         instants, outside = scan_times(day, spec)
-        due += [(at, place, _due(spec, day, at)) for at in instants]
         if not opened.again:
+            instants, left_out = caught_up(spec, instants, opened.live_from_ns)
             said += [Publish(_outside(spec, day, text)) for text in outside]
+            if left_out:
+                said.append(Publish(_left_out(spec, day, left_out, opened.live_from_ns)))
+        due += [(at, place, _due(spec, day, at)) for at in instants]
     ordered = tuple(of for _, _, of in sorted(due, key=lambda found: found[:2]))
     return State(prepared=day.date, opened=opened, due=ordered), tuple(said)
 
@@ -197,6 +207,16 @@ def _local(day: TradingDay, at_ns: int) -> str:
 def _outside(spec: ScanSpec, day: TradingDay, text: str) -> Noticed:
     why = f"{text} is not inside the hours of {day.date}"
     return _skipped(spec, day.date, day.open_ns, text, why)
+
+
+def _left_out(
+    spec: ScanSpec, day: TradingDay, instants: Sequence[MarketTime], live_from_ns: MarketTime
+) -> Noticed:
+    first, last = _local(day, instants[0]), _local(day, instants[-1])
+    were = f"its {len(instants)} times from {first} to {last} were" if first != last else "it was"
+    began = _local(day, live_from_ns)
+    why = f"{were} past when the run came to the day at {began} (catch_up: {spec.catch_up})"
+    return _skipped(spec, day.date, instants[-1], last, why)
 
 
 def _reached(state: State, batch: Batch) -> tuple[State, Effects]:
@@ -318,6 +338,7 @@ def _done(spec: ScanSpec, result: ScanResult, at_ns: int, became: Sequence[str])
             "at": result.label,
             "then": spec.then,
             "found": tuple(rows),
+            **({"backfilled": True} if result.backfilled else {}),
         },
     )
 

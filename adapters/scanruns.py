@@ -52,6 +52,8 @@ class ScanRun:
     market_time: datetime
     """UTC; of a scan before the open, the open."""
     then: str
+    backfilled: bool
+    """Whether its time was past when the run came to the day."""
     skipped: str | None
     """Why it found nothing out; None: it did."""
     found: tuple[ScanFound, ...]
@@ -93,6 +95,7 @@ def scan_run(
         at=facts["at"],
         market_time=datetime.fromtimestamp(at_ns // 10**9, UTC),
         then=facts["then"],
+        backfilled=bool(facts.get("backfilled")),
         skipped=facts.get("reason"),
         found=tuple(
             ScanFound(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,12 +32,14 @@ from openbell.market.results import Counts, Levels
 from openbell.market.windows import resolve
 
 __all__ = [
+    "CatchUp",
     "Found",
     "Lookback",
     "ScanFunction",
     "ScanSpec",
     "ScanView",
     "Then",
+    "caught_up",
     "chosen",
     "found_by",
     "lookbacks_of",
@@ -50,6 +53,8 @@ __all__ = [
 Then = Literal["report", "follow", "add"]
 """What follows from a scan: nothing; breakouts are reported of what it found alone; symbols that the
 run does not have are added."""
+
+CatchUp = Literal["all", "last", "none"]
 
 BEFORE_OPEN = "pre"
 """The time of a scan that runs when its day is prepared, before it opens."""
@@ -70,6 +75,8 @@ class ScanSpec:
     then: Then = "report"
     options: Mapping[str, Any] = field(default_factory=dict)
     timeout_seconds: float = 10.0
+    catch_up: CatchUp = "all"
+    """Which of its times it runs for that are past when a run comes to a day under way."""
 
     @property
     def key(self) -> str:
@@ -443,6 +450,27 @@ def scan_times(day: TradingDay, spec: ScanSpec) -> tuple[tuple[MarketTime, ...],
         else:
             outside.append(text)
     return tuple(MarketTime(instant) for instant in sorted(instants)), tuple(outside)
+
+
+def caught_up(
+    spec: ScanSpec, instants: Sequence[MarketTime], live_from_ns: MarketTime
+) -> tuple[tuple[MarketTime, ...], tuple[MarketTime, ...]]:
+    """When a scan runs on a day that a run comes to when it is under way.
+
+    Parameters
+    ----------
+    instants : sequence of int
+        As of `scan_times`.
+    live_from_ns : int
+        What is past: all up to here, ns UTC.
+
+    Returns
+    -------
+    runs, left_out : tuple of int
+    """
+    past = bisect_right(instants, live_from_ns)
+    runs = {"all": 0, "last": max(past - 1, 0), "none": past}[spec.catch_up]
+    return tuple(instants[runs:]), tuple(instants[:runs])
 
 
 def chosen(

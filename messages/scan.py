@@ -54,6 +54,8 @@ class ScanResult(Input):
     """Those of them that the run does not have."""
     companions: tuple[str, ...] | None = None
     """Those of them that it has as companions alone; None: it was not said."""
+    backfilled: bool = False
+    """Whether its time was past when the run came to the day."""
     skipped: str | None = None
     """Why it found nothing out: it failed, or did not answer in time. None: it did."""
 

@@ -329,7 +329,13 @@ class Engine:
             state: scanner_actor.State = self.cells[scanner_actor.NAME].state
             of_day: day_actor.State = self.cells[day_actor.NAME].state
             self.scanning.ask(
-                settings, state, due, loaded, self.tell_clock, followed=of_day.followed
+                settings,
+                state,
+                due,
+                loaded,
+                self.tell_clock,
+                followed=of_day.followed,
+                live_from_ns=of_day.live_from_ns,
             )
 
     def answer_scans(self, known: Sequence[ScanResult]) -> None:

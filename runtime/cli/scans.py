@@ -63,6 +63,8 @@ def _show(runs: Iterable[dict[str, Any]], *, json: bool) -> None:
             print(f"{'day':<10}  {'at':<8} {'scan':<16} {'then':<7} found")
             headed = True
         what = counted(len(run["found"]), "symbol")
+        if run.get("backfilled"):
+            what += ", run after its time, when the run had come to the day"
         if run["skipped"] is not None:
             what = f"skipped: {run['skipped']}"
         print(f"{run['trading_date']}  {run['at']:<8} {run['scan']:<16} {run['then']:<7} {what}")

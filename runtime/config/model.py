@@ -998,6 +998,12 @@ class ScannerConfig(Section):
         "only of symbols that such a scan has found that day; `add`: symbols that the run does not "
         "have are added.",
     )
+    catch_up: Literal["all", "last", "none"] | None = Field(
+        default=None,
+        description="Of its times that are past when a run comes to a day under way, it runs for all, "
+        "for the last one, or for none; each on the day as it was then. null: `all` with `then: follow` "
+        "and `add`, `last` with `report`. Before the open it runs in any case.",
+    )
     timeout_seconds: Seconds = Field(
         default=Duration(10 * values.UNITS_NS["s"]),
         description="How long it may take, live and at a speed; one that takes longer is skipped.",
@@ -1366,6 +1372,9 @@ class Config(Section):
                 if getattr(own, key) == BreakoutConfig.model_fields[key].default
             }
             written["breakout"] = own.model_dump(mode="json", exclude=left_out)
+        for scan, written in zip(self.scanners, kept["scanners"], strict=True):
+            if scan.catch_up is None:
+                del written["catch_up"]
         if self.feed.type != "replay":
             whole = self.model_dump(mode="json", include={"feed", *OF_LIVE_DAYS})
             options = whole["feed"]["options"]

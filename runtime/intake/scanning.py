@@ -68,6 +68,7 @@ class Scanning:
         say: Say,
         *,
         followed: tuple[date, tuple[str, ...]] | None = None,
+        live_from_ns: MarketTime = EPOCH,
     ) -> None:
         """Run a scan on the day as it is in the scanner's state, or as it was loaded.
 
@@ -75,7 +76,10 @@ class Scanning:
         ----------
         followed : tuple, optional
             As of `DayOpened`, of a day that has not opened.
+        live_from_ns : int
+            As of `DayOpened`.
         """
+        backfilled = (due.at_ns or _opens(loaded)) <= live_from_ns
         scan = self._scans[due.scan]
         look = partial(self._view, scan, settings, state, due, loaded, followed)
         with self._lock:
@@ -83,7 +87,7 @@ class Scanning:
                 return
             self._under_way = due
         if not self.on_thread:
-            self._run(scan, due, loaded, look, say)
+            self._run(scan, due, loaded, look, say, backfilled)
             return
         seconds = scan.spec.timeout_seconds if self._live else AWAITED_SECONDS
         timer = threading.Timer(seconds, self._late, (due, loaded, seconds, say))
@@ -92,7 +96,7 @@ class Scanning:
         timer.start()
         if self._worker is None:
             self._worker = _Worker()
-        self._worker.run(partial(self._run, scan, due, loaded, look, say))
+        self._worker.run(partial(self._run, scan, due, loaded, look, say, backfilled))
 
     def close(self) -> None:
         """Say nothing more; a scan that is under way is left to end by itself."""
@@ -157,6 +161,7 @@ class Scanning:
         loaded: Loaded | None,
         look: Callable[[], ScanView],
         say: Say,
+        backfilled: bool,
     ) -> None:
         began = monotonic()
         result: ScanResult | OpenbellError
@@ -180,6 +185,7 @@ class Scanning:
                 scores=tuple(of.score for of in found),
                 reasons=tuple(of.reason for of in found),
                 unknown=tuple(sorted(set(symbols) - set(every))),
+                backfilled=backfilled,
                 companions=tuple(sorted(set(symbols) & set(every) - set(view.symbols))),
             )
         seconds = monotonic() - began

@@ -124,6 +124,7 @@ def scan_specs(config: Config) -> tuple[ScanSpec, ...]:
             of.then,
             dict(of.options),
             of.timeout_seconds.seconds,
+            of.catch_up or ("last" if of.then == "report" else "all"),
         )
         for of in config.scanners
     )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
+import pandas as pd
 import pytest
 from by_hand import ByHand, at, config, shown
+from histories import history
 
+import openbell
 from openbell.market.scanners import BUILT_IN
 from openbell.market.scans import Found, ScanView
 from openbell.runtime.config import config_from
@@ -99,3 +102,53 @@ def test_a_run_that_begins_inside_a_day_scans_what_is_past(notes: Notes) -> None
     run.until(at("10:40"))
 
     assert [about for about, *_ in notes.seen] == ["2024-07-01 pre", "2024-07-01 10:00"]
+
+
+CATCHING_UP = [
+    {"name": "follows", "type": "movers", "at": ["pre", "every 30m"], "then": "follow"},
+    {"name": "told", "type": "movers", "at": ["10:15", "every 15m"]},
+    {"name": "whole", "type": "movers", "at": ["09:45", "10:00"], "catch_up": "all"},
+    {"name": "later", "type": "movers", "at": ["10:00", "10:45"], "catch_up": "none"},
+]
+MOVES = {"options": {"min_score": 0.5, "since": "open"}}
+
+
+def test_a_start_inside_a_day_runs_what_matters_of_before_it_as_a_run_from_the_open_would() -> None:
+    scans = [{**of, **MOVES} for of in CATCHING_UP]
+    rows = [("AB"[n % 2], at("09:31") + 45 * n, 100 + (n % 7) * (0.25 + n % 2)) for n in range(125)]
+    made = config(scanners=scans, breakout={"rearm": "inside"})
+
+    run = ByHand(made, at("10:40"), history=history(rows))
+    for symbol, ts, price in rows:
+        if ts > at("10:40"):
+            run.tick(ts, symbol, price)
+    run.kill(at("10:50"), at("10:52")).until(at("11:05"))
+
+    table = pd.DataFrame(rows, columns=["symbol", "ts", "price"]).assign(size=1.0)
+    table["ts"] = pd.to_datetime((table["ts"] * 1e9).astype("int64"), utc=True)
+    stored = {key: of for key, of in made.items() if key not in ("feed", "clock")}
+    whole = openbell.backtest(stored, table)
+    expected = {(of.scan, of.at): of for of in whole.scans}
+    assert len(expected) > 40
+    found = {(of.scan, of.at): of for of in stored_runs(run.store)}
+    ran = {key: of for key, of in found.items() if of.skipped is None}
+    assert list(ran) == [
+        ("follows", "pre"),
+        ("whole", "09:45"),
+        *[("follows", "10:00"), ("whole", "10:00"), ("follows", "10:30"), ("told", "10:30")],
+        *[("told", "10:45"), ("later", "10:45"), ("follows", "11:00"), ("told", "11:00")],
+    ]
+    for key, of in ran.items():
+        assert of.backfilled == (key[1] <= "10:40" or key[1] == "pre"), key
+        assert of.found == expected[key].found, key
+    assert sum(len(of.found) for of in ran.values()) > 8
+    assert {key: of.skipped for key, of in found.items() if of.skipped is not None} == {
+        ("told", "10:15"): "its 3 times from 09:45 to 10:15 were past when the run came to the day "
+        "at 10:40 (catch_up: last)",
+        ("later", "10:00"): "it was past when the run came to the day at 10:40 (catch_up: none)",
+    }
+    ids = [of["id"] for of in whole.signals.to_pylist()]
+    assert 3 < len(ids)
+    assert sorted(of for of, _ in run.signals()) == sorted(ids)
+    again = replay_day(config_from(made), run.store, date(2024, 7, 1))
+    assert again.differs is None
