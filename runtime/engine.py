@@ -55,7 +55,7 @@ from openbell.messages.scan import ScanDue, ScanResult
 from openbell.messages.time import Grant
 from openbell.runtime.config.pace import AT_ONCE, Pace
 from openbell.runtime.intake.connection import Gap
-from openbell.runtime.intake.fed import RunRows, rows_that_came
+from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.filling import Filler
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.intake.inserting import Inserter
@@ -68,6 +68,7 @@ from openbell.runtime.kernel.metrics import Buckets, Metrics, Spread
 from openbell.runtime.kernel.pacing import Pacer
 from openbell.runtime.kernel.timekeeping import Timekeeper, WallKeeper
 from openbell.runtime.kernel.wiring import actors, scanner_settings, wiring
+from openbell.runtime.record.inserted import rows_that_came
 from openbell.runtime.record.ledger import Ledger
 from openbell.runtime.record.telling import Telling
 from openbell.runtime.record.writing import wall_time
@@ -388,7 +389,7 @@ class Engine:
             if isinstance(entered, SymbolsChanged) and entered.date and self.came is not None:
                 theirs = rows_that_came(entered)
                 if theirs is not None:
-                    self.came.add(entered.date, theirs)
+                    self.came.add_anew(entered.date, theirs)
             if isinstance(entered, Arrived) and self._listens_from is not None:
                 self._listened(entered)
             if isinstance(entered, Arrived | DayOver):

@@ -15,8 +15,7 @@ from openbell.market.assembly import assemble, no_raw_rows
 from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, Kind, RawRows, RowBatch, joined
 from openbell.market.days import TradingDay
 from openbell.market.rules import NO_RULES, RowRules
-from openbell.market.widening import rows_on
-from openbell.messages.control import SymbolsChanged
+from openbell.market.widening import rows_on, rows_without
 from openbell.runtime.record.recordings import RecordedHistory
 
 Came = Callable[[date], Sequence[RowBatch]]
@@ -60,6 +59,8 @@ class RunRows:
         self._came: dict[date, list[RowBatch]] = {}
         self._before: tuple[date, Callable[[], Sequence[RowBatch]]] | None = None
         """Of the day that an earlier process has begun."""
+        self._anew: frozenset[str] = frozenset()
+        """Symbols of that day of which its rows do not count."""
 
     def info(self) -> SourceInfo:
         kind: Kind = "ticks" if self._interval_ns is None else "bars"
@@ -72,7 +73,7 @@ class RunRows:
         """An earlier process has begun a day; `rows` gives what came of it before, if need be."""
         with self._lock:
             self._came = {day: []}
-            self._before = day, rows
+            self._before, self._anew = (day, rows), frozenset()
 
     def add(self, day: date, rows: RowBatch) -> None:
         """Rows that were acted on."""
@@ -83,15 +84,25 @@ class RunRows:
                     self._came = {} if before is None else {before: self._came[before]}
                 self._came.setdefault(day, []).append(rows)
 
+    def add_anew(self, day: date, rows: RowBatch) -> None:
+        """The rows of symbols that come into a day, in place of those that they had when they were
+        there before."""
+        with self._lock:
+            if day in self._came:
+                self._came[day] = [rows_without(of, rows.symbols) for of in self._came[day]]
+            if self._before is not None and self._before[0] == day:
+                self._anew |= {*rows.symbols}
+        self.add(day, rows)
+
     def read(self, start_ns: int, end_ns: int, symbols: Sequence[str] | None = None) -> RawRows:
         names = self._symbols if symbols is None else tuple(symbols)
         day = next((d for d in self.days if start_ns <= d.open_ns < end_ns), None)
         if day is not None:
             with self._lock:
                 rows = tuple(self._came.get(day.date, ()))
-                begun = self._before
+                begun, anew = self._before, self._anew
             if begun is not None and begun[0] == day.date:
-                rows = (*begun[1](), *rows)
+                rows = (*(rows_without(of, anew) for of in begun[1]()), *rows)
             if rows := rows or tuple(self.earlier(day.date)):
                 return raw_rows_of(names, self._acted_on(rows))
         if self._recorded is not None:
@@ -124,13 +135,6 @@ class RunRows:
     def close(self) -> None:
         if self._stored is not None:
             self._stored.close()
-
-
-def rows_that_came(change: SymbolsChanged) -> RowBatch | None:
-    """What history had of symbols that came into a day; of their companions it is there already."""
-    if change.data is None or not isinstance(change.data.rows, RowBatch):
-        return None
-    return rows_on(change.data.rows, change.added)
 
 
 def _among(names: tuple[str, ...], raw: RawRows) -> RawRows:

@@ -85,6 +85,8 @@ class Inserter:
         self._filler, self.host_now = filler, host_now
         self._timeout_seconds = timeout_seconds
         self._closed = threading.Event()
+        self.refuses = ""
+        """Why nothing can be had any more, if so."""
         self.begin: Callable[[Callable[[], None]], None] = _on_a_thread
         self.after: Callable[[float, Callable[[], None]], None] = _after
 
@@ -93,6 +95,8 @@ class Inserter:
         asked = insert.asked
         once = _Once(asked, say, self._closed)
         try:
+            if self.refuses:
+                raise Refusal(self.refuses)
             watched = self._watched(of_day)
             change = self._planned(asked, watched)
         except Refusal as refusal:

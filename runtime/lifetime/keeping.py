@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from loguru import logger
 
@@ -27,6 +27,7 @@ from openbell.runtime.config import Config
 from openbell.runtime.intake.handover import Account
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.settings import data_options
+from openbell.runtime.lifetime import watched
 from openbell.runtime.lifetime.eras import Era, counted, era_on, eras_of, written_contracts
 from openbell.runtime.lifetime.recovery import recorded_steps
 from openbell.runtime.lifetime.replaying import states_after
@@ -34,7 +35,12 @@ from openbell.runtime.record import brought, feedlog, inserted, steplog
 from openbell.runtime.record.codec import encode
 from openbell.runtime.record.recorded import Stretch, stretches
 from openbell.runtime.record.recordedfiles import drop, put_together, write_part
-from openbell.runtime.record.recordings import About, RecordedDay, recorded_days, written
+from openbell.runtime.record.recordings import (
+    About,
+    RecordedDay,
+    recorded_days,
+    written,
+)
 
 CARRIED = "carried"
 """Begins the name of the entry with what earlier days left to a day; its first step follows."""
@@ -44,10 +50,6 @@ STEPS_MAX = 50_000
 
 EVERY_SECONDS = 60.0
 """How often what came is written into the recording of the day under way."""
-
-
-NO_STEP = 2**62
-"""After it nothing is journaled that names its step."""
 
 
 class Recording:
@@ -189,8 +191,6 @@ class Recording:
         last = pieces[-1].last if pieces else of.first - 1
         if not pieces and not self._is_whole(of.trading_date, eras):
             return
-        if self._has_other_symbols(of.trading_date):
-            return
         names = {name for about in pieces for name in about.kept}
         while last < of.last:
             until = min(of.last, last + STEPS_MAX)
@@ -200,20 +200,6 @@ class Recording:
             last = until
         if over:
             put_together(self.folder, of.trading_date, closed=True)
-
-    def _has_other_symbols(self, of: date) -> bool:
-        """Whether symbols came into a day while it was under way; what there is of it goes then, as
-        a recording has one register."""
-        loads = self._store.journal(of, NO_STEP)
-        if not any(entry.name.startswith(f"{inserted.INSERTED} ") for entry in loads):
-            return False
-        if of not in self._said:
-            self._said.add(of)
-            drop(self.folder, of)
-            why = f"{of}: is not recorded, as symbols were added while it was under way"
-            logger.warning("{}", why)
-            self._tell(why)
-        return True
 
     def _is_whole(self, of: date, eras: Sequence[Era]) -> bool:
         """Whether the store has a day from its beginning on; it is said once of those it hasn't."""
@@ -254,6 +240,11 @@ class Recording:
             steps[0] = first
             kept.insert(0, carried)
         options = data_options(config)
+        changes = inserted.insertions(
+            entries, lambda step, at: of.first <= step <= until and at == of.trading_date
+        )
+        registers = tuple((step, changes[step].symbols) for step in sorted(changes))
+        configured = _configured(self._store, era)
         return RecordedDay(
             About(
                 name=config.name,
@@ -277,6 +268,8 @@ class Recording:
                 until_ns=steps[-1].market_ns,
                 not_used=self._not_used(),
                 kept=tuple(entry.name for entry in kept),
+                registers=registers,
+                configured=configured,
             ),
             tuple(steps),
             came,
@@ -321,6 +314,19 @@ class Recording:
         more = {why: counts - self._noted.get(why, Counter()) for why, counts in now.items()}
         self._noted = now
         return {why: dict(counts) for why, counts in more.items() if counts}
+
+
+def _configured(store: Store, era: Era) -> tuple[str, ...] | Literal["all"] | None:
+    """The symbols that the configuration named for a day, where the run had others; None: it had
+    these, as far as is known."""
+    known = watched.beside(store.head().meta)
+    if known is None:
+        return None
+    if known.configured is None:
+        return "all"
+    # Of an earlier configuration what was asked for since does not tell.
+    named = known.configured
+    return named if set(named) <= {*era.followed, *known.removed} else None
 
 
 def _of_another_run(folder: Path, of: date) -> InputError:

@@ -39,7 +39,12 @@ from openbell.runtime.lifetime.rerunning import (
 from openbell.runtime.record import brought
 from openbell.runtime.record.journal import NotHere
 from openbell.runtime.record.recorded import stretches
-from openbell.runtime.record.recordings import OpenDay, about_day, recorded_days
+from openbell.runtime.record.recordings import (
+    OpenDay,
+    about_day,
+    recorded_days,
+    with_what_came,
+)
 from openbell.runtime.record.steplog import scans_of
 from openbell.runtime.results.collecting import Collected
 from openbell.runtime.results.recording import Recorder
@@ -288,27 +293,38 @@ def _sorted(config: Config, recorded: OpenDay) -> Answers:
     rules = row_rules(made)
     stored = made.data.model_copy(update={"order": "time"})
     made = made.model_copy(update={"feed": FeedConfig(), "data": stored})
-    planned = plan_over(
-        recorded_plan(made, (about.day,), about.symbols),
-        (era_recorded(about),),
-    )
+    found = as_restored(recorded)
+    era = era_recorded(about)
+    came = [found.inserted[step] for step in sorted(found.inserted)]
+    if came:  # they are there from the open
+        every = {*era.followed, *(of for change in came for of in change.followed_today)}
+        config_of_all = {**era.config, "symbols": sorted(every)}
+        era = replace(era, config=config_of_all, symbols=about.every)
+    planned = plan_over(recorded_plan(made, (about.day,), about.every), (era,))
     kept = Collected()
     engine = Engine(
         planned, NotHere(about.kind, about.interval_ns), Recorder((kept,), keep_signals=False)
     )
-    found = as_restored(recorded)
     for name, state in carried_over(engine.cells, found).items():
         if name != "clock":
             engine.cells[name].state = state
-    raw = recorded.raw_rows()
+    raw = with_what_came(recorded)
     if rules != NO_RULES:
         # What they leave goes by the order in which rows came.
         data = assemble(raw, about.day, about.interval_ns, "arrival", rules)
         assert isinstance(data.rows, RowBatch)
-        raw = raw_rows_of(about.symbols, data.rows)
+        raw = raw_rows_of(about.every, data.rows)
     engine.loader.remember(
         {
-            of: replace(read, code=raw.code, ts=raw.ts, columns=raw.columns, signed=True)
+            of: replace(
+                read,
+                symbols=about.every,
+                code=raw.code,
+                ts=raw.ts,
+                columns=raw.columns,
+                history=came[-1].history if came else read.history,
+                signed=True,
+            )
             for of, read in found.journal.items()
         }
     )

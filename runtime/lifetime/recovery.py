@@ -20,6 +20,7 @@ from openbell.adapters.stores import Corrupt, Step, Store
 from openbell.errors import InputError, OpenbellError, RunError, StoreError
 from openbell.market.bars import RowBatch, Rows
 from openbell.market.days import EPOCH, MarketTime, TradingDay
+from openbell.market.widening import rows_without
 from openbell.messages.control import (
     Arrived,
     Backfilled,
@@ -34,7 +35,6 @@ from openbell.messages.control import (
 from openbell.messages.session import DayCleared
 from openbell.messages.time import Grant
 from openbell.runtime.engine import Engine
-from openbell.runtime.intake.fed import rows_that_came
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.kernel.cells import Cell
 from openbell.runtime.lifetime.eras import Era, counted, era_at, given_up
@@ -530,8 +530,8 @@ def _in_order(
     rows: list[RowBatch] = []
     for step in sorted(came.keys() | history.keys() | changes.keys()):
         rows += [brought.rows for brought in history.get(step, ())]
-        if step in changes and (theirs := rows_that_came(changes[step])) is not None:
-            rows.append(theirs)
+        if step in changes and (theirs := inserted.rows_that_came(changes[step])) is not None:
+            rows = [*(rows_without(of, theirs.symbols) for of in rows), theirs]
         if step in came:
             rows.append(came[step].arrived(*register(step)).rows)
     return tuple(rows)

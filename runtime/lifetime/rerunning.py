@@ -8,13 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from openbell.actors import clock
 from openbell.actors.effects import Commit, Settled
 from openbell.adapters.sources import FileIdentity, Source, SourceInfo
 from openbell.adapters.sources.parquet import footer_digest
 from openbell.errors import ConfigError, DataError, DayFailed, InputError, way_out
 from openbell.market.days import DAY_NS, EPOCH, MarketTime, TradingDay
 from openbell.market.indicators import Indicator
-from openbell.messages.control import DayOver, Prepared, Woke
+from openbell.messages.control import DayOver, Prepared, SymbolsRefused, Woke
 from openbell.runtime.config import Config
 from openbell.runtime.config.model import ROW_RULES, FeedConfig
 from openbell.runtime.engine import Engine
@@ -24,7 +25,7 @@ from openbell.runtime.lifetime.eras import Era, differences, plan_over, read_con
 from openbell.runtime.lifetime.keeping import CARRIED
 from openbell.runtime.lifetime.recovery import Restored, restore
 from openbell.runtime.lifetime.replaying import Replayed, gone_through
-from openbell.runtime.record import filled, journal
+from openbell.runtime.record import filled, inserted, journal
 from openbell.runtime.record.codec import decode
 from openbell.runtime.record.journal import NotHere
 from openbell.runtime.record.ledger import Ledger
@@ -46,6 +47,8 @@ TOKEN = "recording"  # noqa: S105 no secret
 
 GIVEN = 256
 """So many at a time: each has its rows with it, and counts of all symbols."""
+
+NO_ANSWER = "its recording ends before they were there"
 
 LIVE = ("feed", "day", "prefetch")
 """Sections of what determines a live day's answers whose effect a recording has already."""
@@ -71,6 +74,9 @@ def as_recorded(config: Config, about: About) -> Config:
     if "order" in about.config["data"]:
         made["data"]["order"] = about.config["data"]["order"]
     made["clock"] = {**made["clock"], "time": about.config["clock"].get("time", "feed")}
+    named = made["symbols"]
+    if about.configured == (named if named == "all" else tuple(sorted(named))):
+        made["symbols"] = about.config["symbols"]  # others were asked for beside it
     return config.with_determining(made)
 
 
@@ -132,6 +138,7 @@ def as_restored(recorded: OpenDay) -> Restored:
             found.states = decode(entry.body)
     found.journal = journal.days(recorded.kept)
     found.filled = filled.fills(recorded.kept, lambda step, of: True)
+    found.inserted = inserted.insertions(recorded.kept, lambda step, of: True)
     return found
 
 
@@ -199,7 +206,7 @@ class _Files(NotHere):
         self._info = SourceInfo(
             about[-1].kind,
             about[-1].interval_ns,
-            tuple(sorted({symbol for of in about for symbol in of.symbols})),
+            tuple(sorted({symbol for of in about for symbol in of.every})),
             tuple(
                 FileIdentity(str(file), file.stat().st_size, footer_digest(file))
                 for file in files
@@ -248,6 +255,9 @@ class _Following(Ledger):
     def outages(self) -> list[float]:
         return []
 
+    def gives_again(self, step: int) -> bool:
+        return not self._told  # what came of what was asked is among the steps
+
     def brought(self, commit: Commit) -> None:
         today = self._day.date
         self.ended |= commit.closed == today
@@ -269,6 +279,15 @@ class _Following(Ledger):
         elif not self._told:
             self._told = True
             self._engine.answer_scans(())
+            self._engine.inserter.refuses = NO_ANSWER
+            of_clock = settled.clock
+            assert isinstance(of_clock, clock.State)
+            for asked in of_clock.inserting:
+                self._engine.tell_clock(
+                    SymbolsRefused(
+                        request=asked.request, by=asked.by, symbols=asked.symbols, why=NO_ANSWER
+                    )
+                )
             self._engine.resume(TOKEN)
             after = MarketTime(self._day.close_ns + DAY_NS)
             self._engine.tell_clock(Woke(at_ns=after, complete_ns=after))

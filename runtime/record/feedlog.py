@@ -149,9 +149,13 @@ def entry(of: date, came: Sequence[tuple[int, Arrived]]) -> JournalEntry:
 
 
 def _columns(rows: Sequence[RowBatch]) -> dict[str, Prices]:
-    names = ("close", "volume") if rows[0].interval_ns is None else BAR_COLUMNS
-    columns = {name: np.concatenate([getattr(part, name) for part in rows]) for name in names}
-    whole = joined_rows(rows)
+    return columns_of(joined_rows(rows))
+
+
+def columns_of(whole: RowBatch) -> dict[str, Prices]:
+    """Numbers of rows, by the journal's names."""
+    names = ("close", "volume") if whole.interval_ns is None else BAR_COLUMNS
+    columns = {name: getattr(whole, name) for name in names}
     if whole.ids is not None:
         columns["trade_id"] = whole.ids
     if whole.partial is not None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from openbell.adapters.stores import JournalEntry
 from openbell.adapters.unpacking import unpacked
 from openbell.market.bars import RowBatch
+from openbell.market.widening import rows_on
 from openbell.messages.control import SymbolsChanged
 from openbell.messages.time import Grant
 from openbell.runtime.record.codec import Undecodable, decode, encode
@@ -55,6 +56,13 @@ def insertions(
             case [kind, step] if kind == INSERTED and counts(int(step), item.trading_date):
                 found[int(step)] = _read(item.body)
     return found
+
+
+def rows_that_came(change: SymbolsChanged) -> RowBatch | None:
+    """What history had of symbols that came into a day; of their companions it is there already."""
+    if change.data is None or not isinstance(change.data.rows, RowBatch):
+        return None
+    return rows_on(change.data.rows, change.added)
 
 
 def register_at(

@@ -33,6 +33,7 @@ from openbell.runtime.record.recordings import (
     About,
     RecordedDay,
     about_file,
+    among_all,
     chosen,
     extras_of,
     joined,
@@ -152,11 +153,11 @@ def _rows_table(day: RecordedDay) -> pa.Table:
     order = sorted(day.came)
     parts = [day.came[step] for step in order]
     counts = [len(part.ts) for part in parts]
-    code = joined([part.code for part in parts], np.int32)
+    code = joined([among_all(day.about, step, day.came[step].code) for step in order], np.int32)
     host = np.repeat(np.array([part.host_ns for part in parts], np.int64), counts)
     columns: dict[str, pa.Array] = {
         "symbol": pa.DictionaryArray.from_arrays(
-            pa.array(code), pa.array(day.about.symbols, pa.string())
+            pa.array(code), pa.array(day.about.every, pa.string())
         ),
         "ts": pa.array(joined([part.ts for part in parts], np.int64), AT),
     }
@@ -192,14 +193,11 @@ def _marks_table(day: RecordedDay) -> pa.Table:
         lines["rows"].append(None if came is None else len(came.ts))
         lines["position"].append(None if came is None else came.position)
         outside = () if came is None else came.outside
-        lines["outside"].append(
-            [{"symbol": day.about.symbols[of], "rows": n} for of, n in outside] or None
-        )
+        register = day.about.register(step.number)
+        lines["outside"].append([{"symbol": register[of], "rows": n} for of, n in outside] or None)
         for name in ("partial", "auction"):
             counted = () if came is None else came.left_out if name == "partial" else came.auction
-            lines[name].append(
-                [{"symbol": day.about.symbols[of], "rows": n} for of, n in counted] or None
-            )
+            lines[name].append([{"symbol": register[of], "rows": n} for of, n in counted] or None)
         bad = () if came is None else came.bad
         lines["bad"].append([_bad(row) for row in bad] or None)
         lines["inputs"].append(None if plain else msgpack.packb(inputs, use_bin_type=True))
@@ -236,6 +234,9 @@ def _metadata(about: About) -> dict[bytes, bytes]:
     fields = asdict(about)
     if about.contracts is None:  # an older version reads those that have none
         del fields["contracts"]
-    if not about.products:
-        del fields["products"]
+    for name in ("products", "registers"):
+        if not fields[name]:
+            del fields[name]
+    if about.configured is None:
+        del fields["configured"]
     return {ABOUT: json.dumps(fields, sort_keys=True).encode()}

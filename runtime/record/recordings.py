@@ -14,13 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgpack
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from openbell.adapters.stores import JournalEntry, Step
 from openbell.errors import DataError, InputError
@@ -35,8 +37,9 @@ from openbell.market.bars import (
     RawRows,
 )
 from openbell.market.days import EPOCH, MarketTime, Nanoseconds, ProductHours, Segment, TradingDay
-from openbell.runtime.record import journal
-from openbell.runtime.record.feedlog import Came, column_or_none
+from openbell.market.widening import codes_on
+from openbell.runtime.record import inserted, journal
+from openbell.runtime.record.feedlog import Came, column_or_none, columns_of
 
 ROWS, MARKS, PARTS = ".parquet", ".marks", ".parts"
 
@@ -100,7 +103,7 @@ class About:
     kind: Kind
     interval_ns: int | None
     symbols: tuple[str, ...]
-    """The register: what `symbol` of a row is one of."""
+    """The register that the day began with."""
     config: Mapping[str, Any]
     """The keys that determined the answers."""
     first: int
@@ -125,6 +128,11 @@ class About:
     """Names of what else came from outside."""
     contracts: Mapping[str, Any] | None = None
     """What instruments said for the day; None: nothing."""
+    registers: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    """Where symbols came while it was under way: the step that they came with, and the register
+    from then on."""
+    configured: tuple[str, ...] | Literal["all"] | None = None
+    """The symbols that the configuration named, where others were asked for beside it."""
     version: int = VERSION
     program: str = ""
     """The version of openbell that wrote it."""
@@ -143,6 +151,18 @@ class About:
         hours = tuple(Segment(*of) for of in self.segments)
         return TradingDay(self.date, self.zone, hours, products=products)
 
+    @cached_property
+    def every(self) -> tuple[str, ...]:
+        """All that a row's `symbol` may be one of, sorted where symbols came."""
+        if not self.registers:
+            return self.symbols
+        return tuple(sorted({*self.symbols, *(of for _, held in self.registers for of in held)}))
+
+    def register(self, step: int) -> tuple[str, ...]:
+        """The day's register with a step."""
+        held = [symbols for since, symbols in self.registers if since <= step]
+        return held[-1] if held else self.symbols
+
     @property
     def begun(self) -> bool:
         """Whether the day has been opened: before that there is nothing to be run."""
@@ -157,25 +177,34 @@ class RecordedDay:
     steps: tuple[Step, ...]
     """Their grants have no digests."""
     came: Mapping[int, Came]
-    """What a feed brought with them, by step."""
+    """What a feed brought with them, by step, each on the register of its step."""
     kept: tuple[JournalEntry, ...]
     """What else came from outside, as the journal has it, and what earlier days left."""
 
     def raw_rows(self) -> RawRows:
         """All of its rows, as a source has them."""
-        parts = [self.came[step] for step in sorted(self.came)]
-        return _raw_rows(self.about, [(part.code, part.ts, part.columns) for part in parts])
+        parts = [(step, self.came[step]) for step in sorted(self.came)]
+        return _raw_rows(
+            self.about,
+            [(among_all(self.about, step, of.code), of.ts, of.columns) for step, of in parts],
+        )
 
 
 _Columns = tuple[Codes, Nanoseconds, Mapping[str, Prices]]
-"""Of some rows: symbols as places in the register, times, and numbers by the journal's names."""
+"""Of some rows: symbols as places among all of the day, times, and numbers by the journal's names."""
+
+
+def among_all(about: About, step: int, code: Codes) -> Codes:
+    """Places in the register of a step, as places among all symbols of the day."""
+    register = about.register(step)
+    return code if register == about.every else codes_on(register, about.every)[code]
 
 
 def _raw_rows(about: About, parts: Sequence[_Columns]) -> RawRows:
     names, theirs = names_of(about.kind)
     return RawRows(
         kind=about.kind,
-        symbols=about.symbols,
+        symbols=about.every,
         code=joined([code for code, _, _ in parts], np.int32),
         ts=joined([ts for _, ts, _ in parts], np.int64),
         columns={
@@ -278,6 +307,12 @@ def together(pieces: Sequence[About], *, closed: bool) -> About:
                 of_why[what] = of_why.get(what, 0) + count
     return replace(
         pieces[0],
+        symbols=pieces[-1].symbols,  # others may have been asked for before the day was opened
+        config=pieces[-1].config,
+        contracts=pieces[-1].contracts,
+        registers=pieces[-1].registers,
+        configured=pieces[-1].configured,
+        version=max(about.version for about in pieces),
         last=pieces[-1].last,
         digest=pieces[-1].digest,
         until_ns=pieces[-1].until_ns,
@@ -300,13 +335,13 @@ class OpenDay:
     def __init__(self, folder: Path, of: date) -> None:
         self.about = about_day(folder, of)
         pieces = written(folder, of)
-        self._pieces = [
-            _read(stem, about)
+        self.pieces = [
+            _read(stem, about, self.about.every)
             for stem, about in zip(chosen(folder, of, pieces), pieces, strict=True)
         ]
         self.kept = tuple(
             JournalEntry(self.about.date, item["name"], item["body"], item["step"])
-            for piece in self._pieces
+            for piece in self.pieces
             for items in piece.marks["kept"].to_pylist()
             for item in items or ()
         )
@@ -314,12 +349,12 @@ class OpenDay:
 
     def lines(self) -> Iterator[tuple[Step, Came | None]]:
         """Each step, with what a feed brought with it."""
-        for piece in self._pieces:
-            yield from _lines(piece)
+        for piece in self.pieces:
+            yield from _lines(piece, self.about)
 
     def raw_rows(self) -> RawRows:
         """All of its rows, as a source has them."""
-        return _raw_rows(self.about, [piece.rows for piece in self._pieces])
+        return _raw_rows(self.about, [piece.rows for piece in self.pieces])
 
 
 def read_day(folder: Path, of: date) -> RecordedDay:
@@ -338,6 +373,39 @@ def read_day(folder: Path, of: date) -> RecordedDay:
         came={step.number: came for step, came in lines if came is not None},
         kept=day.kept,
     )
+
+
+def with_what_came(day: OpenDay) -> RawRows:
+    """All of a day's rows, and what history had of symbols before they came into it, in the order in
+    which they entered."""
+    about = day.about
+    changes = inserted.insertions(day.kept, lambda step, of: True)
+    parts: list[_Columns] = []
+    for piece in day.pieces:
+        code, ts, columns = piece.rows
+        edge = 0
+        for step in sorted(changes):
+            if not piece.about.first <= step <= piece.about.last:
+                continue
+            before = slice(edge, edge := piece.edges[step - piece.about.first])
+            parts.append((code[before], ts[before], _taken(columns, before)))
+            if (rows := inserted.rows_that_came(changes[step])) is not None:
+                come = codes_on(rows.symbols, about.every)
+                parts = [_without(of, come) for of in parts]  # of when they were there before
+                parts.append((come[rows.code], rows.ts, columns_of(rows)))
+        rest = slice(edge, len(ts))
+        parts.append((code[rest], ts[rest], _taken(columns, rest)))
+    return _raw_rows(about, parts)
+
+
+def _without(of: _Columns, symbols: Codes) -> _Columns:
+    code, ts, columns = of
+    kept = np.isin(code, symbols, invert=True)
+    return code[kept], ts[kept], _taken(columns, kept)
+
+
+def _taken(columns: Mapping[str, Prices], of: slice | NDArray[np.bool_]) -> dict[str, Prices]:
+    return {name: column[of] for name, column in columns.items()}
 
 
 class RecordedHistory:
@@ -366,9 +434,11 @@ class RecordedHistory:
         return None
 
     def _rows(self, about: About) -> RawRows:
+        if about.registers:
+            return with_what_came(OpenDay(self._folder, about.date))
         pieces = written(self._folder, about.date)
         parts = [
-            _columns_of(stem, piece, piece.rows)
+            _columns_of(stem, piece, piece.rows, about.every)
             for stem, piece in zip(chosen(self._folder, about.date, pieces), pieces, strict=True)
         ]
         return _raw_rows(about, parts)
@@ -393,6 +463,11 @@ def about_file(stem: Path) -> About | None:
                 f"{fields['program']}; this one reads up to {VERSION}: use that one, or a newer one"
             )
         fields |= {name: tuple(fields[name]) for name in ("symbols", "kept")}
+        fields["registers"] = tuple(
+            (since, tuple(symbols)) for since, symbols in fields.get("registers", ())
+        )
+        if isinstance(fields.get("configured"), list):
+            fields["configured"] = tuple(fields["configured"])
         fields["segments"] = tuple((opens, closes) for opens, closes in fields["segments"])
         fields["products"] = tuple(
             (product, tuple((opens, closes) for opens, closes in hours), tuple(symbols))
@@ -415,7 +490,7 @@ class _Piece:
     """Where the rows of each step begin, and those of the last end."""
 
 
-def _read(stem: Path, about: About) -> _Piece:
+def _read(stem: Path, about: About, every: Sequence[str]) -> _Piece:
     path = with_suffix(stem, MARKS)
     try:
         marks = pq.read_table(path, partitioning=None)
@@ -429,11 +504,11 @@ def _read(stem: Path, about: About) -> _Piece:
             f"{path}: a mark is missing: it has {len(numbers):,} of the steps {about.first:,} to "
             f"{about.last:,}; put the file back as it was recorded"
         )
-    rows = _columns_of(stem, about, int(counts.sum()))
+    rows = _columns_of(stem, about, int(counts.sum()), every)
     return _Piece(about, path, marks, rows, [0, *np.cumsum(counts).tolist()])
 
 
-def _columns_of(stem: Path, about: About, count: int) -> _Columns:
+def _columns_of(stem: Path, about: About, count: int, every: Sequence[str]) -> _Columns:
     """The rows of a file, as many as the marks know of: it may have got more of them since."""
     path = with_suffix(stem, ROWS)
     names, theirs = names_of(about.kind)
@@ -453,19 +528,18 @@ def _columns_of(stem: Path, about: About, count: int) -> _Columns:
             if rows[name].null_count < len(rows):
                 values = rows[name].to_numpy()
                 columns[name] = np.nan_to_num(values) if name == "partial" else values
-        return _codes(about, rows["symbol"]), rows["ts"].cast(pa.int64()).to_numpy(), columns
+        return _codes(every, rows["symbol"]), rows["ts"].cast(pa.int64()).to_numpy(), columns
     except (KeyError, pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
 
 
-def _lines(piece: _Piece) -> Iterator[tuple[Step, Came | None]]:
-    about, marks = piece.about, piece.marks
-    place = {symbol: number for number, symbol in enumerate(about.symbols)}
+def _lines(piece: _Piece, about: About) -> Iterator[tuple[Step, Came | None]]:
+    marks = piece.marks
     for start in range(0, len(marks), LINES):
         try:
             for n, line in enumerate(_as_numbers(marks.slice(start, LINES)).to_pylist(), start):
                 here = slice(piece.edges[n], piece.edges[n + 1])
-                yield _step(about, line), _came(about, line, piece.rows, here, place)
+                yield _step(about, line), _came(about, line, piece.rows, here)
         except (KeyError, TypeError, pa.ArrowException) as error:
             raise _unreadable(piece.path, error) from error
 
@@ -498,19 +572,22 @@ def _step(about: About, line: Mapping[str, Any]) -> Step:
     )
 
 
-def _came(
-    about: About, line: Mapping[str, Any], rows: _Columns, here: slice, place: Mapping[str, int]
-) -> Came | None:
+def _came(about: About, line: Mapping[str, Any], rows: _Columns, here: slice) -> Came | None:
     if line["rows"] is None:
         return None
     code, ts, columns = rows
+    code, register = code[here], about.register(line["step"])
+    if register != about.every:
+        code = codes_on(about.every, register)[code]
+    counted = line["outside"] or line.get("partial") or line.get("auction")
+    place = {symbol: n for n, symbol in enumerate(register)} if counted else {}
     return Came(
         date=about.date,
         position=line["position"],
         read_on=(0, ""),
-        code=code[here],
+        code=code,
         ts=ts[here],
-        columns={name: column[here] for name, column in columns.items()},
+        columns=_taken(columns, here),
         outside=[(place[item["symbol"]], item["rows"]) for item in line["outside"] or ()],
         bad=tuple(
             BadRow(row["file"], row["row"], row["symbol"], row["ts"], row["reason"])
@@ -522,9 +599,9 @@ def _came(
     )
 
 
-def _codes(about: About, column: pa.ChunkedArray) -> Any:
-    """Each row's symbol as its place in the register."""
-    place = {symbol: code for code, symbol in enumerate(about.symbols)}
+def _codes(every: Sequence[str], column: pa.ChunkedArray) -> Any:
+    """Each row's symbol as its place among all of the day."""
+    place = {symbol: code for code, symbol in enumerate(every)}
     parts = []
     for chunk in column.chunks:
         if not isinstance(chunk, pa.DictionaryArray):
