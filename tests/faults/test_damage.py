@@ -65,9 +65,10 @@ def expected(children: Nursery, minutes: Path, tmp_path_factory: pytest.TempPath
 
 
 def killed(children: Nursery, of: Setting, minutes: Path) -> None:
-    """In the third day's morning: what was committed holds something of everything."""
+    """In the third day's morning: what was committed holds something of everything, and the same on
+    any host."""
     code, said = children.run(
-        TABLE_BOT, of.config, minutes, point="commit, before it is seen", nth=16
+        *(TABLE_BOT, of.config, minutes), point="commit, before it is seen", nth=16, each_step=True
     )
     assert code == KILLED, said
 

@@ -21,7 +21,8 @@ from store_places import server_binary
 
 from openbell.adapters.stores import open_store
 
-OUTAGE_SECONDS = 3.0
+FIRST, SECOND = "2024-01-02", "2024-01-03"
+NOON = "T12:30-05:00"
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def expected(children: Nursery, minutes: Path, tmp_path_factory: pytest.TempPath
 
 
 def feed(speed: float) -> dict[str, Any]:
-    return {"type": "replay", "speed": speed, "end": "2024-01-03"}
+    return {"type": "replay", "speed": speed, "end": SECOND}
 
 
 def paced(
@@ -57,10 +58,10 @@ def paced(
     )
 
 
-def started(children: Nursery, of: Setting, *options: str) -> Child:
-    """It has come into the day."""
-    child = children.start(*of.run, "--log-level", "info", *options)
-    wait_until(lambda: "session activated" in child.err)
+def started(children: Nursery, of: Setting, day: str = FIRST) -> Child:
+    """It has come into the day, and stays there until it is let go."""
+    child = children.start(*of.run, "--log-level", "info", hold=day + NOON)
+    children.wait_until_held(child)
     return child
 
 
@@ -86,7 +87,7 @@ def hanging(server: RedisServer) -> Iterator[None]:
 
 @pytest.mark.parametrize("outage", [killed, pytest.param(hanging, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "seconds", [OUTAGE_SECONDS, pytest.param(30.0, marks=pytest.mark.slow)], ids="{:.0f} s".format
+    "seconds", [1.0, pytest.param(30.0, marks=pytest.mark.slow)], ids="{:g} s".format
 )
 def test_a_paced_run_goes_on_through_an_outage(
     seconds: float,
@@ -97,26 +98,35 @@ def test_a_paced_run_goes_on_through_an_outage(
     expected: Any,
     tmp_path: Path,
 ) -> None:
-    # The first day's close falls into the outage, with its snapshot, its pruning and its files.
-    of = paced(tmp_path, minutes, server, speed=2 * 23_400 / (1.5 * seconds))
+    # From the first day's noon: its close falls into the outage, with its snapshot, its pruning and
+    # its files, and the second day's close behind it, where the host is not too slow for that.
+    of = paced(tmp_path, minutes, server, speed=23_400 / seconds)
     child = started(children, of)
 
+    began = time.monotonic()
     with outage(server):
+        child.let_go()
+        wait_until(lambda: "does not answer" in child.err)
+        away = time.monotonic()
         time.sleep(seconds)
         assert children.is_running(child), child.err
-        assert "does not answer" in child.err
         assert "answers again" not in child.err
+        least = time.monotonic() - away
 
     assert children.ended(child, timeout=4 * seconds + 120) == 0, child.err
+    most = time.monotonic() - began
     assert "Traceback" not in child.err
     assert_same(left(of), expected, f"after {seconds} s without a server")
-    (said,) = re.findall(r"the store answers again after ([\d.]+) s", child.err)
-    assert seconds * 0.8 < float(said) < seconds + 5
-    assert f"Outages of the store: 1, {said} s in all" in child.err
-    assert [round(entry["seconds"], 1) for entry in audited(of, "outage")] == [float(said)]
-    metrics = json.loads((of.out / "summary.json").read_bytes())["timing"]["metrics"]
-    assert metrics["outages"]["count"] == 1
-    assert round(metrics["outages"]["total"], 1) == float(said)
+    said = re.findall(r"the store answers again after ([\d.]+) s", child.err)
+    first = float(said[0])
+    assert least - 0.1 < first < most + 0.1
+    assert [f"{entry['seconds']:.1f}" for entry in audited(of, "outage")] == said
+    outages = json.loads((of.out / "summary.json").read_bytes())["timing"]["metrics"]["outages"]
+    # A machine that is slow enough has outages of its own beside that one.
+    assert outages["count"] == len(said)
+    assert least < outages["total"] < most
+    in_all = f"{outages['count']}, {outages['total']:.1f} s in all"
+    assert f"Outages of the store: {in_all}" in child.err
 
 
 def audited(of: Setting, what: str) -> list[dict[str, Any]]:
@@ -140,11 +150,12 @@ def test_the_clock_is_held_while_more_than_the_backlog_waits(
     process = psutil.Process(child.pid)
 
     with killed(server):
+        child.let_go()
         wait_until(lambda: HELD.search(child.err) is not None)
         before = process.memory_info().rss
         time.sleep(1.0)
         grown = process.memory_info().rss - before
-    back = time.monotonic()
+        back = time.monotonic()
 
     assert children.ended(child) == 0, child.err
     took = time.monotonic() - back
@@ -178,12 +189,12 @@ def test_memory_stays_within_the_backlog_for_as_long_as_the_store_is_away(
         feed={"type": "replay", "speed": 100_000},
         store={"url": server.url, "backlog": f"{mebibytes}MiB"},
     )
-    child = started(children, of)
+    child = started(children, of, "2024-01-30")  # its memory has its size by now
     process = psutil.Process(child.pid)
-    time.sleep(5.0)  # its memory has its size by now
     before = process.memory_info().rss
 
     with hanging(server):
+        child.let_go()
         wait_until(lambda: HELD.search(child.err) is not None, seconds=120)
         time.sleep(30.0)
         grown = process.memory_info().rss - before
@@ -211,10 +222,10 @@ def test_a_run_can_be_stopped_while_its_store_is_away(
     of = paced(tmp_path, minutes, server, speed)
     child = started(children, of)
     server.kill()
+    child.let_go()
     wait_until(lambda: "does not answer" in child.err)
-    time.sleep(0.5)
 
-    os.kill(child.pid, number)
+    children.send(child, number)
 
     assert children.ended(child, timeout=120) == code, child.err
     assert "Traceback" not in child.err
