@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from commands import environment
 from feed_places import Place
+from ports import free_port
 from redis_server import RedisServer
 
 from openbell.adapters.web.asking import Answered, Unanswered, asked
@@ -72,13 +73,6 @@ def managed(folder: Path) -> Iterator[Manager]:
         yield made
     finally:
         made.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def live(folder: Path, server: RedisServer, **more: Any) -> Path:

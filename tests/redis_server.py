@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ports import free_port
+
 START_SECONDS = 120.0
 
 
@@ -55,14 +57,14 @@ class RedisServer:
         assert self._process is None
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            self.port = self.port or _free_port()
+            # Who has its URL looks for it there when it is started again.
+            self.port = self.port or free_port()
             self._process = self._launched()
             while time.monotonic() < deadline and self._process.poll() is None:
                 if self._answers():
                     return
                 time.sleep(0.01)
             self.kill()
-            self.port = 0  # somebody else took the port
         raise RuntimeError(f"{self._binary} does not start: {self._log()}")
 
     def kill(self) -> None:
@@ -119,13 +121,6 @@ class RedisServer:
 
     def _log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")[-2000:]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 _DIE_WITH_PARENT = """

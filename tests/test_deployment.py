@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 from commands import Command, environment
-from managing import free_port, managed, running, wait_until
+from managing import managed, running, wait_until
+from ports import free_port
 from redis_server import RedisServer
 from store_places import server_binary
 

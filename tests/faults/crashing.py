@@ -194,7 +194,8 @@ class Planted:
 
 
 class Held:
-    """Has this process's run settle no step at or after an instant until a file is there.
+    """Has this process's run settle no step at or after an instant until a file is there, or the run
+    is stopped.
 
     When all steps before it are durable, another file says so.
     """
@@ -217,7 +218,7 @@ class Held:
                 lambda: ledger._error or ledger._closed or not (ledger._queue or ledger._busy)
             )
         self._held.touch()
-        while not self._go.exists():
+        while not (self._go.exists() or ledger._leave_at or ledger._closed or ledger._error):
             time.sleep(0.01)
 
 
@@ -305,7 +306,7 @@ class Nursery:
             Where it kills itself, and at which time that it comes there.
         hold
             An instant of market time, in ISO 8601, from which on it settles no step until it is
-            let go.
+            let go, or stopped, after one step more.
         each_step
             Whether each step is a commit.
         """

@@ -29,6 +29,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 import orjson
 import yaml
 from commands import OPENBELL, environment, run
+from ports import free_port
 from receivers import OK, Answer, Receiver, receiving
 from redis_server import RedisServer, find_server
 
@@ -302,15 +303,6 @@ def streamed(server: RedisServer) -> Log:
     with redis.Redis.from_url(server.url) as client:
         found: Any = client.xrange("out")
     return [(fields[b"id"].decode(), fields[b"body"]) for _, fields in found]
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

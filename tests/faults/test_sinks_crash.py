@@ -13,13 +13,13 @@ from faults.soak_sinks import (
     Soak,
     acted,
     example_receiver,
-    free_port,
     in_order,
     lines,
     soak,
     streamed,
     webhook,
 )
+from ports import free_port
 from redis_server import RedisServer
 from store_places import server_binary
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from redis_server import RedisServer
 from store_places import server_binary
 
@@ -23,9 +23,7 @@ def test_a_store_is_spoken_to_over_tls_and_a_foreign_certificate_is_refused(tmp_
         authority.cert_pem.write_to_path(tmp_path / name)
     of_server.private_key_pem.write_to_path(tmp_path / "key.pem")
     of_server.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     options = (
         *("--tls-port", str(port), "--tls-auth-clients", "no"),
         *("--tls-cert-file", str(tmp_path / "cert.pem")),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 from datetime import date
@@ -134,7 +133,7 @@ def test_another_process_follows_a_run_on_redis(
         with openbell.Runtime.from_config(config) as runtime:
             yielded = [event.as_dict() for event in runtime.events(kinds="day")]
         wait_until(lambda: follower.err.count("\n") > len(yielded))
-        os.kill(follower.pid, signal.SIGINT)
+        children_of.send(follower, signal.SIGINT)
 
         assert children_of.ended(follower) == 130
         followed = [orjson.loads(line) for line in follower.err.splitlines()[1:-1]]

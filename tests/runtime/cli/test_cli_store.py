@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -742,13 +741,11 @@ def objects_so_far(command: Command, *name: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def running(folder: Path, children: Nursery, command: Command) -> Iterator[Child]:
     """A run that stands still in the middle of its first day, so that there is time to look."""
-    child = children.start("run", "--config", folder / "paced.yaml")
-    wait_until(lambda: objects_so_far(command, "status")[0]["signals"] > 2)
-    os.kill(child.pid, signal.SIGSTOP)
+    config = folder / "paced.yaml"
+    child = children.start("run", "--config", config, hold=f"{DAYS[0]}T13:30-04:00")
+    children.wait_until_held(child)
     yield child
-    if children.is_running(child):
-        os.kill(child.pid, signal.SIGKILL)
-        children.ended(child)
+    children.kill(child)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
@@ -772,8 +769,7 @@ def test_a_run_is_read_while_it_runs_and_goes_on_after_it_was_stopped(
     assert command("audit").code == command("state").code == 0
     assert "equal to what was committed" in command("replay", "--date", DAYS[0]).out
 
-    os.kill(running.pid, number)
-    os.kill(running.pid, signal.SIGCONT)
+    children.send(running, number)
 
     assert children.ended(running) == code
     assert running.err == "openbell: stopped; start it again to go on\n"
@@ -786,9 +782,8 @@ def test_a_run_is_read_while_it_runs_and_goes_on_after_it_was_stopped(
 def test_a_run_whose_state_is_deleted_ends_without_its_lease(
     running: Child, children: Nursery, command: Command
 ) -> None:
-    os.kill(running.pid, signal.SIGCONT)  # it may have stood still in the middle of a commit
-
     assert command("state", "delete", "--yes").code == 0
+    running.let_go()
 
     assert children.ended(running) == 4
     assert re.fullmatch(r"openbell: the lease was lost: .*\n", running.err)
@@ -803,7 +798,7 @@ def test_a_run_whose_file_is_removed_ends_although_it_had_nothing_to_write(
     child = children.start("run", "--config", folder / "config.yaml")
     wait_until(lambda: objects_so_far(command, "status")[0]["commits"] > 0)
 
-    shutil.rmtree(folder / "state")
+    (folder / "state").rename(folder / "removed")  # at once, whatever is written there meanwhile
 
     assert children.ended(child) == 1
     (said,) = child.err.splitlines()
@@ -818,8 +813,8 @@ def test_following_prints_each_signal_as_it_comes_until_it_is_stopped(
     wait_until(lambda: "nothing was ever run" in follower.err)
 
     assert command("run").code == 0
-    wait_until(lambda: len(follower.err.splitlines()) > len(found))
-    os.kill(follower.pid, signal.SIGINT)
+    wait_until(lambda: follower.err.count("\n") > len(found))
+    children.send(follower, signal.SIGINT)
 
     assert children.ended(follower) == 130
     _, *lines, last = follower.err.splitlines()
@@ -829,7 +824,7 @@ def test_following_prints_each_signal_as_it_comes_until_it_is_stopped(
     wanted = [s for s in signals[2:] if s["session"] == "Lunch"]
     again = children.start(*follow, "--after", signals[1]["cursor"], "--session", "Lunch")
     wait_until(lambda: again.err.count("\n") == len(wanted) > 0)
-    os.kill(again.pid, signal.SIGKILL)
+    children.kill(again)
     assert [json.loads(line) for line in again.err.splitlines()] == wanted
 
 
@@ -861,8 +856,8 @@ def test_who_follows_goes_on_when_the_store_is_back(
         assert command("run", "--config", str(folder / "config.yaml")).code == 0
 
         signals = [json.dumps(signal) for signal in objects(command(*follow[:5], "--json"))]
-        wait_until(lambda: len(follower.err.splitlines()) == 2 + len(signals) > 2)
-        os.kill(follower.pid, signal.SIGINT)
+        wait_until(lambda: follower.err.count("\n") == 2 + len(signals) > 2)
+        children.send(follower, signal.SIGINT)
         assert children.ended(follower) == 130
     lines = follower.err.splitlines()[2:-1]
     assert [json.dumps(json.loads(line)) for line in lines] == signals

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from commands import Command, Ran, run
-from faults.crashing import KILLED, Nursery, nursery, wait_until
+from faults.crashing import KILLED, Nursery, nursery
 from redis_server import RedisServer
 from store_places import server_binary
 
@@ -169,16 +168,16 @@ def test_a_run_that_is_stopped_says_that_it_was_interrupted_until_it_has_ended(
     expected: Files, own: Path, children: Nursery, command: Command
 ) -> None:
     paced = ("run", "--config", own / "paced.yaml", "--out", own / "out")
-    child = children.start(*paced)
-    wait_until(lambda: (own / "out" / ".days" / DAYS[1]).exists())
+    child = children.start(*paced, hold=f"{DAYS[3]}T13:30-04:00")
+    children.wait_until_held(child)
 
-    os.kill(child.pid, signal.SIGTERM)
+    children.send(child, signal.SIGTERM)
 
     assert children.ended(child) == 0
     stopped = summary_of("out")
     assert stopped["interrupted"] is True
     assert stopped.keys() == json.loads(expected["summary.json"]).keys() | {"timing"}
-    assert DAYS[1] <= stopped["last_day"] < DAYS[-1]
+    assert stopped["last_day"] == DAYS[1]
     sessions = Path("out/sessions.jsonl").read_text().splitlines()
     assert len(sessions) == 2 * stopped["trading_days"]
     assert pq.read_table("out/signals.parquet").num_rows == stopped["signals"]
@@ -263,9 +262,11 @@ def test_a_damaged_day_is_noticed_and_run_again(
 def test_a_day_that_is_damaged_while_the_run_is_on_ends_it(
     expected: Files, own: Path, children: Nursery, command: Command
 ) -> None:
-    child = children.start("run", "--config", own / "paced.yaml", "--out", own / "out")
-    wait_until(lambda: (own / "out" / ".days" / DAYS[0]).exists())
+    paced = ("run", "--config", own / "paced.yaml", "--out", own / "out")
+    child = children.start(*paced, hold=f"{DAYS[1]}T13:30-04:00")
+    children.wait_until_held(child)
     flipped("sessions.jsonl")(own / "out" / ".days" / DAYS[0])
+    child.let_go()
 
     assert children.ended(child) == 1
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 from commands import Command, environment
-from managing import Manager, Process, free_port, live, running, wait_until
+from managing import Manager, Process, live, running, wait_until
+from ports import free_port
 from redis_server import RedisServer
 
 ROOT = Path(__file__).parents[3]

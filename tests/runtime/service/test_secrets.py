@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from commands import Command
-from managing import Manager, free_port, live, running, wait_until
+from managing import Manager, live, running, wait_until
+from ports import free_port
 from redis_server import RedisServer
 
 from openbell.errors import ConfigError
