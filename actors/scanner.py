@@ -21,7 +21,7 @@ from openbell.actors.effects import Actor, Effects, Publish
 from openbell.actors.states import changed
 from openbell.market.bars import BarBlock, Prices, RowBatch, Rows, joined
 from openbell.market.days import MINUTE_NS, SECOND_NS, MarketTime, Nanoseconds, TradingDay
-from openbell.market.derived import Buckets, no_buckets, wider, with_rows
+from openbell.market.derived import Buckets, no_buckets, wider, with_bars, with_rows
 from openbell.market.history import History, HistoryDay, minute_rows
 from openbell.market.indicators import (
     Indicator,
@@ -241,7 +241,11 @@ def _taken_in(state: State) -> State:
     rows = joined(state.waiting)
     starts, _ = _grid(state.opened)
     before = state.bars or no_buckets(len(rows.symbols))
-    return changed(state, bars=with_rows(before, rows, starts), waiting=(), rows_waiting=0)
+    return changed(state, bars=_with_bars(before, rows, starts), waiting=(), rows_waiting=0)
+
+
+def _with_bars(bars: Buckets, rows: RowBatch, starts: Nanoseconds) -> Buckets:
+    return with_rows(bars, rows, starts) if rows.revises is None else with_bars(bars, rows, starts)
 
 
 def _grid(opened: DayOpened) -> tuple[Nanoseconds, Nanoseconds]:
@@ -282,7 +286,7 @@ def _widened(state: State, opened: DayOpened, inserted: Inserted) -> State:
     if isinstance(rows, RowBatch):
         starts, _ = _grid(opened)
         none = no_buckets(len(rows.symbols))
-        theirs = with_rows(none, rows, starts) if len(rows) else none
+        theirs = _with_bars(none, rows, starts) if len(rows) else none
         wide_bars = wider(bars or no_buckets(len(opened.symbols)), theirs, how)
         assert isinstance(wide_bars, Buckets)
         bars = wide_bars

@@ -12,10 +12,18 @@ from openbell.actors.effects import Actor, Effects, Publish
 from openbell.actors.states import changed
 from openbell.market.bars import IF_SET, Mask, RowBatch, joined
 from openbell.market.days import MINUTE_NS, TradingDay
-from openbell.market.levels import Extremes, extended, is_inside, levels, nothing_seen, partly
+from openbell.market.levels import (
+    Extremes,
+    amended,
+    extended,
+    is_inside,
+    levels,
+    nothing_seen,
+    partly,
+)
 from openbell.market.products import own_hours
 from openbell.market.results import NO_TIME
-from openbell.market.widening import Widening, spliced, widening
+from openbell.market.widening import Widening, rows_widened, spliced, widening
 from openbell.market.windows import SessionSpec, Window, session_window
 from openbell.messages.base import Message
 from openbell.messages.data import Batch
@@ -68,6 +76,8 @@ class Active:
     waiting: tuple[RowBatch, ...] = field(default=(), metadata={"snapshot": False})
     """Rows one after another that were not looked at yet. They are when the state is written."""
     rows_waiting: int = field(default=0, metadata={"snapshot": False})
+    kept: tuple[RowBatch, ...] = field(default=(), metadata=IF_SET)
+    """The window's rows, where some may take the place of others."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ def session(spec: SessionSpec) -> Actor[State]:
         Idle(),
         partial(update, spec),
         frozenset({DayOpened, DayCleared, RowsMissed, Batch, Inserted}),
-        kept,
+        partial(kept, spec),
     )
 
 
@@ -121,9 +131,9 @@ def update(spec: SessionSpec, state: State, message: Message) -> tuple[State, Ef
             return state, ()
 
 
-def kept(state: State) -> State:
+def kept(spec: SessionSpec, state: State) -> State:
     """The state as it is written: what waits is looked at."""
-    return _looked_at(state) if isinstance(state, Active) and state.waiting else state
+    return _looked_at(spec, state) if isinstance(state, Active) and state.waiting else state
 
 
 def _planned(spec: SessionSpec, opened: DayOpened) -> tuple[State, Effects]:
@@ -152,15 +162,14 @@ def _advanced(spec: SessionSpec, state: Pending | Active, batch: Batch) -> tuple
             return state, ()
         state, said = _started(spec, state)
     if batch.backfilled is not None:
-        state = _looked_at(state)
-        state = changed(state, seen=extended(state.seen, batch.backfilled, state.window))
+        state = _with_rows(spec, _looked_at(spec, state), batch.backfilled)
     if isinstance(batch.rows, RowBatch):
-        state = _looked_at_later(state, batch.rows)
+        state = _looked_at_later(spec, state, batch.rows)
     else:
         state = changed(state, seen=extended(state.seen, batch.rows, state.window))
     if batch.watermark_ns < state.window.end_ns:
         return state, said
-    seen = _looked_at(state).seen
+    seen = _looked_at(spec, state).seen
     completed = SessionCompleted(
         session=spec.name,
         at_ns=state.window.end_ns,
@@ -237,7 +246,9 @@ def _widened(spec: SessionSpec, state: State, inserted: Inserted) -> tuple[State
         state, started = _started(spec, state)
         said = [*(e for e in started if isinstance(e, Publish)), *said]
     if isinstance(state, Active):
-        state = _looked_at(state)
+        state = _looked_at(spec, state)
+    if isinstance(theirs, Active):
+        theirs = _looked_at(spec, theirs)
     how = widening(state.symbols, inserted.symbols, inserted.opened.symbols, inserted.added)
     partial = None if state.partial is None else how.filled(state.partial, False)
     unexpected = _unexpected(inserted.opened.day, inserted.symbols, state.window)
@@ -251,6 +262,8 @@ def _widened(spec: SessionSpec, state: State, inserted: Inserted) -> tuple[State
         after = replace(state, **wide)
     else:
         after = replace(state, **wide, seen=_seen_with(state.seen, theirs, how))
+    if isinstance(after, Active) and isinstance(theirs, Active):
+        after = replace(after, kept=rows_widened(after.kept, theirs.kept, how))
     if inserted.lacking:
         now_ns = inserted.until_ns
         after, _ = _with_missed(
@@ -260,9 +273,7 @@ def _widened(spec: SessionSpec, state: State, inserted: Inserted) -> tuple[State
 
 
 def _seen_with(seen: Extremes, theirs: State, how: Widening) -> Extremes:
-    if isinstance(theirs, Active):
-        fresh = _looked_at(theirs).seen
-    elif isinstance(theirs, Over):
+    if isinstance(theirs, Active | Over):
         fresh = theirs.seen
     else:
         fresh = nothing_seen(len(how.alone), len(seen.seen), first_bar=seen.first is not None)
@@ -272,20 +283,28 @@ def _seen_with(seen: Extremes, theirs: State, how: Widening) -> Extremes:
     return replace(spliced(seen, fresh, how), first=first)
 
 
-def _looked_at_later(state: Active, rows: RowBatch) -> Active:
+def _looked_at_later(spec: SessionSpec, state: Active, rows: RowBatch) -> Active:
     waiting, count = (*state.waiting, rows), state.rows_waiting + len(rows)
     state = changed(state, waiting=waiting, rows_waiting=count)
     if count < ROWS_WAIT_MAX and len(waiting) < BATCHES_WAIT_MAX:
         return state
-    return _looked_at(state)
+    return _looked_at(spec, state)
 
 
-def _looked_at(state: Active) -> Active:
+def _looked_at(spec: SessionSpec, state: Active) -> Active:
     """What waits, all at once: any cut of the rows gives the same levels."""
     if not state.waiting:
         return state
-    seen = extended(state.seen, joined(state.waiting), state.window)
-    return changed(state, seen=seen, waiting=(), rows_waiting=0)
+    state = _with_rows(spec, state, joined(state.waiting))
+    return changed(state, waiting=(), rows_waiting=0)
+
+
+def _with_rows(spec: SessionSpec, state: Active, rows: RowBatch) -> Active:
+    if rows.revises is None:
+        return changed(state, seen=extended(state.seen, rows, state.window))
+    none = _nothing_seen(spec, state)
+    seen, kept = amended(state.seen, state.kept, rows, state.window, none)
+    return changed(state, seen=seen, kept=kept)
 
 
 def _begins(window: Window, batch: Batch) -> bool:
@@ -302,12 +321,17 @@ def _begins(window: Window, batch: Batch) -> bool:
 
 
 def _started(spec: SessionSpec, state: Pending) -> tuple[Active, Effects]:
-    slots = len(state.window.slots)
-    seen = nothing_seen(len(state.symbols), slots, first_bar=spec.first_bar)
-    if state.unexpected is not None:
-        seen = replace(seen, seen=state.unexpected)  # what nobody waits for does not lack
+    seen = _nothing_seen(spec, state)
     started = SessionStarted(session=spec.name, at_ns=state.window.start_ns)
     active = Active(
         state.symbols, state.window, seen, state.may_be_filled, state.partial, state.unexpected
     )
     return active, (Publish(started),)
+
+
+def _nothing_seen(spec: SessionSpec, state: Pending | Active) -> Extremes:
+    slots = len(state.window.slots)
+    seen = nothing_seen(len(state.symbols), slots, first_bar=spec.first_bar)
+    if state.unexpected is None:
+        return seen
+    return replace(seen, seen=state.unexpected)  # what nobody waits for does not lack

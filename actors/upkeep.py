@@ -11,15 +11,27 @@ import numpy as np
 from openbell.actors.effects import Actor, Effects, Publish
 from openbell.actors.states import changed
 from openbell.market.arrivals import added
-from openbell.market.bars import BadRow, BarBlock, Mask, Prices, RowBatch, RowCounts, Rows, joined
+from openbell.market.bars import (
+    IF_SET,
+    BadRow,
+    BarBlock,
+    Mask,
+    Prices,
+    RowBatch,
+    RowCounts,
+    Rows,
+    joined,
+)
 from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, Nanoseconds
 from openbell.market.derived import (
     Finished,
     Under,
+    amended,
     bars_on,
     bucket_ends,
     derive,
     derive_and_keep,
+    left_open,
     no_bucket,
     none_finished,
     remade,
@@ -31,7 +43,7 @@ from openbell.market.levels import is_inside, minutes_seen
 from openbell.market.parts import Part, parts_of, together, widened
 from openbell.market.quality import day_quality
 from openbell.market.results import NO_TIME, Counts, DerivedBars, LateRows
-from openbell.market.widening import Widening, counts_on, widening
+from openbell.market.widening import Widening, counts_on, rows_widened, widening
 from openbell.market.windows import SessionSpec, Window, session_window
 from openbell.messages.base import Message
 from openbell.messages.data import (
@@ -43,7 +55,7 @@ from openbell.messages.data import (
     QualityReport,
 )
 from openbell.messages.insertion import Inserted
-from openbell.messages.session import DayCleared, DayOpened
+from openbell.messages.session import DayCleared, DayOpened, Noticed
 
 NAME = "upkeep"
 
@@ -58,6 +70,9 @@ ROWS_WAIT_MAX = 2_000
 hardly longer than ten."""
 
 BATCHES_WAIT_MAX = 250
+
+REVISIONS_TOLD_MAX = 200
+"""So many times a day it is told that bars were revised too late; all of them are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +109,11 @@ class Open:
     """What is kept of each derived interval's bars, where rows of them may still come."""
     windows: tuple[tuple[int, int], ...] = ()
     """Start and end of each session's window, ns UTC."""
+    kept: tuple[tuple[RowBatch, ...], ...] = field(default=(), metadata=IF_SET)
+    """The rows of what is open of each part, where some may take the place of others."""
+    revised_late: Counts | None = field(default=None, metadata=IF_SET)
+    """(s,) bars that would have taken the place of others, but for something that was over."""
+    revisions_told: int = field(default=0, metadata=IF_SET)
     waiting: tuple[Batch, ...] = field(default=(), metadata={"snapshot": False})
     """Of rows one after another, those that were not taken into account yet, but for `counts` and
     `bad`. They are when the state is written."""
@@ -197,11 +217,60 @@ def _kept_up(settings: Settings, today: Open, batch: Batch) -> tuple[Open, Effec
         today = changed(today, counts=_counts(today, batch), bad=bad)
     if not isinstance(batch.rows, RowBatch):
         return _with_rows(settings, today, batch.rows, batch, None)
+    today, said = _with_late_revisions(settings, today, batch, batch.rows)
     if batch.backfilled is not None:
-        today, said = _filled(settings, today, batch.backfilled, batch.passed_ns)
-        after, more = _in_turn(settings, today, batch, batch.rows)
-        return after, (*said, *more)
-    return _in_turn(settings, today, batch, batch.rows)
+        today, of_late = _filled(settings, today, batch.backfilled, batch.passed_ns)
+        said = (*said, *of_late)
+    after, more = _in_turn(settings, today, batch, batch.rows)
+    return after, (*said, *more)
+
+
+def _with_late_revisions(
+    settings: Settings, today: Open, batch: Batch, rows: RowBatch
+) -> tuple[Open, Effects]:
+    """Count and tell the bars that come again when something that they belong to was over."""
+    if rows.revises is None or batch.passed is None or not rows.revises.any():
+        return today, ()
+    again = np.flatnonzero(rows.revises)
+    of, passed = rows.taken(again), batch.passed[again]
+    opened = today.opened
+    over: dict[str, Mask] = {}
+    for spec in settings.sessions:
+        window = session_window(opened.day, spec, opened.interval_ns or MINUTE_NS)
+        if isinstance(window, Window) and window.end_ns <= batch.passed_ns:
+            over[spec.name] = is_inside(of, window.start_ns, window.end_ns)
+    for part in _parts(settings, opened):
+        if not part.symbols:
+            continue
+        mine, at = part.taken(of)
+        assert isinstance(mine, RowBatch)
+        at = np.arange(len(of)) if at is None else at
+        done = over.setdefault(f"{part.minutes}m bars", np.zeros(len(of), np.bool_))
+        done[at] |= bucket_ends(mine, part.minutes) <= passed[at]
+    late = np.logical_or.reduce([*over.values(), np.zeros(len(of), np.bool_)])
+    if not late.any():
+        return today, ()
+    s = len(rows.symbols)
+    before = np.zeros(s, np.int64) if today.revised_late is None else today.revised_late
+    count = before + np.bincount(of.code[late], minlength=s)
+    told = today.revisions_told
+    today = changed(today, revised_late=count, revisions_told=told + 1)
+    if told >= REVISIONS_TOLD_MAX:
+        return today, ()
+    symbols = tuple(rows.symbols[code] for code in np.unique(of.code[late]).tolist())
+    what = ", ".join(name for name, which in over.items() if which.any())
+    names = ", ".join(symbols[:5]) + (", …" if len(symbols) > 5 else "")
+    bars = int(late.sum())
+    why = f"{'a revised bar' if bars == 1 else f'{bars} revised bars'} of {names} came too late for"
+    noticed = Noticed(
+        kind="revision.late",
+        at_ns=MarketTime(int(of.known[late][-1])),
+        why=f"{why} {what}, which stand as they were",
+        date=opened.day.date,
+        symbols=symbols,
+        facts={"bars": bars, "too_late_for": what},
+    )
+    return today, (Publish(noticed),)
 
 
 def _in_turn(settings: Settings, today: Open, batch: Batch, rows: RowBatch) -> tuple[Open, Effects]:
@@ -253,6 +322,7 @@ def _with_rows(
     starts, _ = today.opened.day.grid(today.opened.interval_ns or MINUTE_NS)
     buckets: list[Under] = []
     finished = list(today.finished)
+    kept = _kept_rows(today, rows)
     said: list[DerivedBars] = []
     late: Mask | None = None
     parts = _parts(settings, today.opened)
@@ -268,6 +338,11 @@ def _with_rows(
                 late[over if at is None else at[over]] = True
                 in_time = in_time.taken(~over)
         day, until = part.day, batch.watermark_ns
+        if kept and isinstance(in_time, RowBatch):
+            before, kept[place] = amended(
+                before, kept[place], in_time, day.grid(part.minutes * MINUTE_NS)[0]
+            )
+            in_time = in_time.rows(0, 0)
         if finished and isinstance(in_time, RowBatch):
             finished[place], bucket, bars = derive_and_keep(
                 finished[place], before, in_time, day, part.minutes, until
@@ -275,6 +350,8 @@ def _with_rows(
         else:
             bucket, bars = derive(before, in_time, day, part.minutes, until)
         buckets.append(bucket)
+        if kept and len(bars):
+            kept[place] = left_open(kept[place], part.minutes, until)
         if len(bars):
             said.append(part.of_register(bars, today.opened.symbols))
     after = changed(
@@ -282,10 +359,21 @@ def _with_rows(
         seen=minutes_seen(today.seen, rows, starts),
         buckets=tuple(buckets),
         finished=tuple(finished),
+        kept=tuple(kept),
     )
     if passed is not None and isinstance(rows, RowBatch):
+        if rows.revises is not None and rows.revises.any():  # those are counted apart
+            first = ~rows.revises
+            rows, late = rows.taken(first), None if late is None else late[first]
         after = changed(after, late=_late(today, rows, batch.passed_ns, late))
     return after, tuple(Publish(BarsDerived(bars=bars)) for bars in together(said))
+
+
+def _kept_rows(today: Open, rows: Rows) -> list[tuple[RowBatch, ...]]:
+    """What is kept of each part, where rows may be revised."""
+    if today.kept or not isinstance(rows, RowBatch) or rows.revises is None:
+        return list(today.kept)
+    return [()] * len(today.buckets)
 
 
 def _filled(
@@ -299,6 +387,7 @@ def _filled(
         return today, ()
     starts, _ = today.opened.day.grid(today.opened.interval_ns or MINUTE_NS)
     buckets, finished = list(today.buckets), list(today.finished)
+    kept = _kept_rows(today, rows)
     again: list[DerivedBars] = []
     unused = np.zeros(len(rows), np.bool_)
     for place, part in enumerate(_parts(settings, today.opened)):
@@ -308,10 +397,16 @@ def _filled(
         assert isinstance(of, RowBatch)
         at = np.arange(len(rows)) if at is None else at
         over = bucket_ends(of, part.minutes) <= passed_ns
-        buckets[place], none = derive(
-            buckets[place], of.taken(~over), part.day, part.minutes, MarketTime(passed_ns)
-        )
-        assert not len(none), "what is not over finishes no bar"
+        left = of.taken(~over)
+        if kept:
+            buckets[place], kept[place] = amended(
+                buckets[place], kept[place], left, part.day.grid(part.minutes * MINUTE_NS)[0]
+            )
+        else:
+            buckets[place], none = derive(
+                buckets[place], left, part.day, part.minutes, MarketTime(passed_ns)
+            )
+            assert not len(none), "what is not over finishes no bar"
         if not over.any() or not finished:
             continue
         finished[place], bars, left_out = remade(
@@ -325,6 +420,7 @@ def _filled(
         seen=minutes_seen(today.seen, rows, starts),
         buckets=tuple(buckets),
         finished=tuple(finished),
+        kept=tuple(kept),
     )
     if unused.any():
         after = changed(after, late=_late(after, rows, EPOCH, unused))
@@ -363,6 +459,7 @@ def _widened(settings: Settings, today: Open, inserted: Inserted) -> tuple[Open,
             sessions=how.filled(late.sessions, 0),
             bars=how.filled(late.bars, 0),
         )
+    revised_late = today.revised_late
     after = changed(
         today,
         opened=wide,
@@ -376,6 +473,8 @@ def _widened(settings: Settings, today: Open, inserted: Inserted) -> tuple[Open,
         first_ts=_times_with(today.first_ts, theirs.first_ts, how),
         last_ts=_times_with(today.last_ts, theirs.last_ts, how),
         late=late,
+        revised_late=None if revised_late is None else how.filled(revised_late, 0),
+        kept=_kept_with(today, theirs, of_parts),
         counts=counts,
         bad=today.bad if inserted.stored else (*today.bad, *inserted.bad)[:BAD_LISTED_MAX],
         finished=tuple(
@@ -394,6 +493,18 @@ def _widened(settings: Settings, today: Open, inserted: Inserted) -> tuple[Open,
     if inserted.history is not None:
         said += [e for e in _indicators(settings, wide, inserted.history) if isinstance(e, Publish)]
     return after, tuple(said)
+
+
+def _kept_with(
+    today: Open, theirs: Open, of_parts: Sequence[Widening]
+) -> tuple[tuple[RowBatch, ...], ...]:
+    if not (today.kept or theirs.kept):
+        return ()
+    none: tuple[tuple[RowBatch, ...], ...] = ((),) * len(of_parts)
+    return tuple(
+        rows_widened(a, b, of)
+        for a, b, of in zip(today.kept or none, theirs.kept or none, of_parts, strict=True)
+    )
 
 
 def _times_with(
@@ -452,6 +563,7 @@ def _ends_seen(today: Open, rows: Rows) -> Open:
 def _ends_by_time(today: Open, rows: RowBatch) -> Open:
     if len(rows) == 0:
         return today
+    rows = rows.standing
     never = np.full(len(rows.symbols), NO_TIME, np.int64)
     first_ts = never if today.first_ts is None else today.first_ts
     last_ts = never if today.last_ts is None else today.last_ts
@@ -461,6 +573,8 @@ def _ends_by_time(today: Open, rows: RowBatch) -> Open:
     tails = np.append(heads[1:], len(code)) - 1
     who = code[heads]
     opens = np.isnan(today.first_open[who]) | (ts[heads] < first_ts[who])
+    if rows.revises is not None:
+        opens |= rows.revises[order[heads]] & (ts[heads] == first_ts[who])
     closes = ts[tails] >= last_ts[who]
     first_open, last_close = today.first_open.copy(), today.last_close.copy()
     first_ts, last_ts = first_ts.copy(), last_ts.copy()
@@ -494,6 +608,9 @@ def _ends(rows: Rows) -> tuple[Prices, Prices]:
 def _report(settings: Settings, today: Open, closes: dict[str, float]) -> QualityReport:
     opened = today.opened
     counts = today.counts or opened.counts
+    if today.revised_late is not None:
+        by_rule = (*counts.by_rule, ("revised_late", today.revised_late))
+        counts = replace(counts, by_rule=by_rule)
     s = len(opened.symbols)
     before = np.array([closes.get(symbol, np.nan) for symbol in opened.symbols])
     # Prices that may be 0 or below, as of spreads, are never split.

@@ -8,7 +8,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from openbell.market.bars import IF_SET, Codes, Mask, Prices, RowBatch, RowCounts, grouped
+from openbell.market.bars import (
+    IF_SET,
+    Codes,
+    Mask,
+    Positions,
+    Prices,
+    RowBatch,
+    RowCounts,
+    grouped,
+)
 from openbell.market.days import MarketTime, Nanoseconds, TradingDay
 from openbell.market.results import NO_TIME, Counts
 from openbell.market.rules import (
@@ -18,6 +27,7 @@ from openbell.market.rules import (
     RowRules,
     from_totals,
     on_register,
+    prints,
     repeated,
 )
 from openbell.market.widening import widening
@@ -42,6 +52,8 @@ class Came:
     it brought none; None: it brought nothing, or bars."""
     filled: tuple[tuple[int, Nanoseconds], ...] = ()
     """Of ticks that history brought: from when, and (s,) up to each symbol's last."""
+    stands: Counts | None = field(default=None, metadata=IF_SET)
+    """(m, s) where bars may be revised, a number for all that each one says (`rules.prints`)."""
 
 
 def nothing_came(day: TradingDay, symbols: int, interval_ns: int | None) -> Came:
@@ -68,6 +80,7 @@ def widened(
         recent=None if came.recent is None else on_register(came.recent, how),
         first=None if came.first is None else how.filled(came.first, _NEVER),
         filled=tuple((since, how.filled(until, NO_TIME)) for since, until in came.filled),
+        stands=None if came.stands is None else how.filled(came.stands, 0),
     )
 
 
@@ -132,6 +145,7 @@ def taken_in(
     rows : RowBatch
         Those that are acted on, with the time when each could first be: of bars with the same
         symbol and time the first that came, and what the rules leave, as of the sizes they make.
+        Where bars may be revised, those that say something else than the one before, too.
     counts : RowCounts
         Those out of order, those not acted on, and bars whose open or close lies outside their range.
     """
@@ -219,7 +233,7 @@ def filled_in(
         came = replace(came, filled=(*came.filled, (from_ns, until)))
         rows = rows.taken(~there)
     known_ns = came.known_ns if late else MarketTime(max(came.known_ns, int(ends.max())))
-    came, rows, counts = _taken_in(came, rows, NO_RULES)
+    came, rows, counts = _taken_in(came, rows, RowRules(amends=rules.amends), revising=False)
     came = replace(came, known_ns=known_ns)
     if late:
         rows = rows.known_at(np.maximum.accumulate(rows.ends))
@@ -239,7 +253,10 @@ def _within_totals(came: Came, rows: RowBatch, *, late: bool) -> tuple[Came, Row
     return replace(came, totals=before + more), rows
 
 
-def _taken_in(came: Came, rows: RowBatch, rules: RowRules) -> tuple[Came, RowBatch, RowCounts]:
+def _taken_in(
+    came: Came, rows: RowBatch, rules: RowRules, *, revising: bool = True
+) -> tuple[Came, RowBatch, RowCounts]:
+    """`revising`: whether these may take the place of others, where bars can be revised."""
     s = len(rows.symbols)
     if len(rows) == 0:
         return came, rows, no_counts(s)
@@ -270,9 +287,15 @@ def _taken_in(came: Came, rows: RowBatch, rules: RowRules) -> tuple[Came, RowBat
         new = np.zeros(len(rows), np.bool_)
         new[first] = True
         new &= ~seen[slot, rows.code]
+        used = new
+        if rules.amends:
+            came, revises = _revised(came, rows, slot, new, revising=revising)
+            rows, used = replace(rows, revises=revises), new | revises
+            if revises.any():
+                by_rule = (*by_rule, ("revised", np.bincount(rows.code[revises], minlength=s)))
         if not new.all():
             duplicates = np.bincount(rows.code[~new], minlength=s)
-            rows, slot = rows.taken(new), slot[new]
+            rows, slot = rows.taken(used), slot[used]
         seen = seen.copy()
         seen[slot, rows.code] = True
         highest, lowest = np.maximum(rows.open, rows.close), np.minimum(rows.open, rows.close)
@@ -289,6 +312,39 @@ def _taken_in(came: Came, rows: RowBatch, rules: RowRules) -> tuple[Came, RowBat
             by_rule = (*by_rule, ("total_fell", counted))
     counts = RowCounts(none, none, out_of_order, duplicates, none, ohlc_outside, by_rule)
     return came, rows, counts
+
+
+def _revised(
+    came: Came, rows: RowBatch, slot: Positions, new: Mask, *, revising: bool
+) -> tuple[Came, Mask]:
+    """Which bars say something else than the one before of their symbol and time; and what stands.
+
+    Parameters
+    ----------
+    slot : (n,) place in the day's grid
+    new : (n,) bool
+        The first ones.
+    """
+    stands = came.stands
+    if stands is None:
+        stands = np.zeros(
+            (len(rows.day.grid(rows.interval_ns or 0)[0]), len(rows.symbols)), np.int64
+        )
+    say = prints(rows)
+    revises = np.zeros(len(rows), np.bool_)
+    if revising and not new.all():
+        cell = slot * len(rows.symbols) + rows.code
+        order = cell.argsort(kind="stable")
+        cell, of = cell[order], say[order]
+        before = np.where(
+            np.append(True, cell[1:] != cell[:-1]), stands.ravel()[cell], np.append(0, of[:-1])
+        )
+        revises[order] = of != before
+        revises &= ~new
+    stands = stands.copy()
+    used = new | revises
+    stands[slot[used], rows.code[used]] = say[used]  # of several, the last
+    return replace(came, stands=stands), revises
 
 
 def behind(newest: Nanoseconds, code: Codes, ts: Nanoseconds) -> Counts:

@@ -152,6 +152,9 @@ class RowBatch:
     """Bars that are known not to be whole; None: there are none."""
     ids: Prices | None = field(default=None, metadata=IF_SET)
     """Numbers that tell trades apart, as in RawRows, until that is done; None: there are none."""
+    revises: Mask | None = field(default=None, metadata=IF_SET)
+    """Bars that take the place of an earlier one of their symbol and time; None: none ever does, so
+    that nobody has to keep what came."""
 
     @classmethod
     def ticks(
@@ -201,8 +204,23 @@ class RowBatch:
         """(n,) not decreasing: rows with equal numbers came together."""
         return self.known if self.by_time else np.arange(len(self.ts))
 
+    @cached_property
+    def standing(self) -> Self:
+        """The rows with one of each bar: where the first came, with what the last says."""
+        if self.revises is None or not self.revises.any():
+            return self
+        order = self.by_symbol_in_time
+        code, ts = self.code[order], self.ts[order]
+        heads = np.flatnonzero(np.append(True, (code[1:] != code[:-1]) | (ts[1:] != ts[:-1])))
+        firsts, lasts = order[heads], order[np.append(heads[1:], len(order)) - 1]
+        place = firsts.argsort()
+        firsts = firsts[place]
+        return replace(
+            self.taken(lasts[place]), known=self.known[firsts], revises=self.revises[firsts]
+        )
+
     def block(self) -> BarBlock:
-        """Bars as the grid of their whole day.
+        """Bars as the grid of their whole day; of one that was revised, what stands.
 
         Raises
         ------
@@ -211,6 +229,8 @@ class RowBatch:
         """
         if self.interval_ns is None:
             raise ValueError("ticks have no grid")
+        if self.standing is not self:
+            return self.standing.block()
         starts, ends = self.day.grid(self.interval_ns)
         at = starts.searchsorted(self.ts), self.code
         shape = (len(starts), len(self.symbols))
@@ -253,6 +273,7 @@ class RowBatch:
             by_time=self.by_time,
             partial=self.partial,
             ids=self.ids,
+            revises=self.revises,
         )
 
     def rows(self, start: int, stop: int) -> Self:
@@ -280,6 +301,7 @@ class RowBatch:
             by_time=self.by_time,
             partial=None if self.partial is None else self.partial[which],
             ids=None if self.ids is None else self.ids[which],
+            revises=None if self.revises is None else self.revises[which],
         )
 
     @property
@@ -322,7 +344,28 @@ def joined(parts: Sequence[RowBatch]) -> RowBatch:
         by_time=first.by_time,
         partial=_joined_if_any([part.partial for part in parts], [len(part) for part in parts], 0),
         ids=_joined_if_any([part.ids for part in parts], [len(part) for part in parts], np.nan),
+        revises=_joined_if_any([part.revises for part in parts], [len(part) for part in parts], 0),
     )
+
+
+PIECES_MAX = 500
+"""So many batches are kept side by side at most, as each of them costs time."""
+
+
+def with_piece(kept: tuple[RowBatch, ...], rows: RowBatch) -> tuple[tuple[RowBatch, ...], bool]:
+    """Rows that are kept as they may be revised, with further ones.
+
+    Returns
+    -------
+    kept : tuple of RowBatch
+        If any bar was revised a single batch, of what stands.
+    revised : bool
+        Whether one was.
+    """
+    kept = (*kept, rows)
+    if rows.revises is not None and rows.revises.any():
+        return (joined(kept).standing,), True
+    return ((joined(kept),) if len(kept) > PIECES_MAX else kept), False
 
 
 def _joined_if_any(
@@ -359,8 +402,9 @@ class RowCounts:
     """Bars used although open or close lie outside [low, high]."""
     by_rule: tuple[tuple[str, NDArray[np.int64]], ...] = field(default=(), metadata=IF_SET)
     """What the rules of a feed did, by name where there is any: `partial` and `repeated` rows were not
-    used, `total_fell` were, as of size 0. And `auction`: rows outside the hours, counted there, that lie
-    in an auction."""
+    used, `total_fell` were, as of size 0. `revised` bars took the place of an earlier one, and are among
+    its duplicates; of them `revised_late` came when a window or a bar that they belong to was over. And
+    `auction`: rows outside the hours, counted there, that lie in an auction."""
 
 
 @dataclass(frozen=True, slots=True)

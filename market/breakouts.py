@@ -561,7 +561,7 @@ def _rearming(
         if isinstance(rows, BarBlock):
             symbols = np.flatnonzero(live[side])
             prices, closes, far = prices[:, symbols], rows.close[:, symbols], far[:, symbols]
-            state, found = _walk(state, side, symbols, rows.ts, prices, closes, far, rules)
+            state, found = _walk(state, side, symbols, rows.ts, prices, closes, far, None, rules)
             hits.append(replace(found, symbol=symbols[found.symbol]))
             continue
         # Of a watched symbol only what lies beyond changes anything: most rows of most batches
@@ -575,7 +575,10 @@ def _rearming(
             at = np.flatnonzero(rows.code == symbol)
             confirming, closes, of = (column[at][:, None] for column in (prices, rows.close, far))
             who = np.array([symbol], np.intp)
-            state, found = _walk(state, side, who, rows.ts[at], confirming, closes, of, rules)
+            again = None if rows.revises is None else rows.revises[at][:, None]
+            state, found = _walk(
+                state, side, who, rows.ts[at], confirming, closes, of, again, rules
+            )
             parts.append(replace(found, row=at[found.row], symbol=who[found.symbol]))
         hits.extend(parts)
     return state, hits
@@ -589,6 +592,7 @@ def _walk(
     prices: Prices,
     closes: Prices,
     far: Prices,
+    again: Mask | None,
     rules: BreakRules,
 ) -> tuple[Armed, _Hits]:
     """Breaks and rearmings of one side in turn, all symbols at once: a round an event.
@@ -599,6 +603,9 @@ def _walk(
     prices, closes, far : (m, c) float64
         What confirms a break, what has to come back inside, and the high or low; NaN where there is
         no row.
+    again : (m, 1) bool, optional
+        Bars that take the place of others, which may have a side's first break and count for nothing
+        else.
 
     Returns
     -------
@@ -612,6 +619,8 @@ def _walk(
     touch_ns = np.where(beyond | _beyond(far, limit, side), ts[:, None], NEVER_NS)
     far = furthest(far, closes, side)
     present = ~np.isnan(closes)
+    if again is not None:
+        present &= ~again
     tick = rules.tick if state.ticks is None else state.ticks[symbols]
     level = limits(state.level[side, symbols], _OUTWARD[side], tick)
     inside = present & ~_beyond(closes, level, side)
@@ -628,8 +637,10 @@ def _walk(
     touched, gone_beyond = (of[side, symbols] for of in touches(state))
     rows = np.arange(m)[:, None]
 
-    def touch(column: Positions, until: Positions) -> None:
+    def touch(column: Positions, until: Positions, never_broken: Mask) -> None:
         counts = (rows >= since[column]) & (rows <= until)
+        if again is not None:
+            counts &= ~again | never_broken
         first = np.where(counts, touch_ns[:, column], NEVER_NS)
         row = first.argmin(axis=0)
         ns = first[row, np.arange(len(column))]
@@ -642,12 +653,14 @@ def _walk(
     while True:
         column = np.flatnonzero(watched & (at < m))
         ahead = beyond[:, column] & (rows >= at[column])
+        if again is not None:
+            ahead &= ~again | (broken[column] == 0)
         hit = ahead.any(axis=0)
         row, column = ahead[:, hit].argmax(axis=0), column[hit]
         if len(column):
             broken[column] += 1
             watched[column] = False
-            touch(column, row)
+            touch(column, row, broken[column] == 1)
             found.append((row, column, broken[column].copy(), touched[column], gone_beyond[column]))
             touched[column], gone_beyond[column] = NEVER_NS, np.nan
             # A touched bar that closes inside is the first of its run.
@@ -656,18 +669,18 @@ def _walk(
         waiting = ~watched & (broken > 0)
         if rules.rearms_max is not None:
             waiting &= broken <= rules.rearms_max
-        again = np.flatnonzero(waiting & (at < m))
-        run = count[:, again] - np.maximum(before[:, again], base[again])
-        back = (run >= rules.inside_bars) & (rows >= at[again])
+        back_in = np.flatnonzero(waiting & (at < m))
+        run = count[:, back_in] - np.maximum(before[:, back_in], base[back_in])
+        back = (run >= rules.inside_bars) & (rows >= at[back_in])
         hit = back.any(axis=0)
-        row, again = back[:, hit].argmax(axis=0), again[hit]
-        if not len(column) and not len(again):
+        row, back_in = back[:, hit].argmax(axis=0), back_in[hit]
+        if not len(column) and not len(back_in):
             break
-        watched[again] = True
-        at[again] = since[again] = row + 1
+        watched[back_in] = True
+        at[back_in] = since[back_in] = row + 1
     if m:
         left_watched = np.flatnonzero(watched)
-        touch(left_watched, np.full(len(left_watched), m))
+        touch(left_watched, np.full(len(left_watched), m), broken[left_watched] == 0)
     run_after = count[-1] - np.maximum(before[-1], base)
     watched_all, broken_all = state.watched.copy(), state.broken.copy()
     inside_all = state.inside.copy()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openbell.market.bars import BarBlock, Mask, Prices, RowBatch, Rows, grouped
+from openbell.market.bars import BarBlock, Mask, Prices, RowBatch, Rows, grouped, with_piece
 from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
 from openbell.market.results import NO_TIME, DerivedBars
 from openbell.market.widening import Widening, codes_on, spliced
@@ -116,6 +116,57 @@ def derive(
     else:
         state = no_bucket(len(rows.symbols))
     return state, bars
+
+
+def amended(
+    state: Under, kept: tuple[RowBatch, ...], rows: RowBatch, starts: Nanoseconds
+) -> tuple[Buckets, tuple[RowBatch, ...]]:
+    """The bars under way with further rows, some of which may take the place of earlier ones.
+
+    Parameters
+    ----------
+    kept : tuple of RowBatch
+        The rows that these bars are of.
+
+    Returns
+    -------
+    state : Buckets
+    kept : tuple of RowBatch
+        With these rows.
+    """
+    if not len(rows):
+        return _several(state), kept
+    kept, revised = with_piece(kept, rows)
+    if revised:
+        return with_rows(no_buckets(len(rows.symbols)), kept[0], starts), kept
+    return with_rows(_several(state), rows, starts), kept
+
+
+def left_open(
+    kept: tuple[RowBatch, ...], interval_minutes: int, watermark_ns: int
+) -> tuple[RowBatch, ...]:
+    """The rows of bars that are not finished."""
+    left = (rows.taken(bucket_ends(rows, interval_minutes) > watermark_ns) for rows in kept)
+    return tuple(rows for rows in left if len(rows))
+
+
+def with_bars(state: Buckets, rows: RowBatch, starts: Nanoseconds) -> Buckets:
+    """As `with_rows`, of bars as long as a bucket at least, which may take the place of earlier ones."""
+    rows = rows.standing
+    if rows.revises is None or not rows.revises.any():
+        return with_rows(state, rows, starts)
+    numbers = starts.searchsorted(rows.ts, side="right") - 1
+    again = rows.revises & np.isin(numbers, state.number)
+    if not again.all():
+        state = with_rows(state, rows.taken(~again), starts)
+    rows = rows.taken(again)
+    at = state.number.searchsorted(numbers[again]), rows.code
+    of_row = {"first_ts": "ts", "last_ts": "ts"}
+    columns: dict[str, Any] = {}
+    for name in _COLUMNS[1:]:
+        columns[name] = getattr(state, name).copy()
+        columns[name][at] = getattr(rows, of_row.get(name, name))
+    return Buckets(state.number, **columns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """What follows a breakout and belongs to it: a close beyond after a touch, a return to the level.
 
 A return counts once prices have closed away from the level, and comes from there. Both are looked
-for from the row after the break's on, until the side breaks anew or the day is over.
+for from the row after the break's on, until the side breaks anew or the day is over. Bars that take
+the place of others are passed by.
 """
 
 from __future__ import annotations
@@ -303,7 +304,14 @@ def _listed(
     of = np.repeat(waits, counts)
     before = np.cumsum(counts) - counts
     place = np.arange(len(of)) - np.repeat(before - lo, counts)
-    return (place if order is None else order[place]), of
+    if order is None:
+        return place, of
+    row = order[place]
+    if isinstance(rows, RowBatch) and rows.revises is not None:
+        # It was looked at as it came first.
+        first = ~rows.revises[row]
+        row, of = row[first], of[first]
+    return row, of
 
 
 def _at(rows: Rows, row: Positions, symbol: Positions) -> Positions | tuple[Positions, Positions]:

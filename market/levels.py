@@ -15,6 +15,7 @@ from openbell.market.bars import (
     Prices,
     RowBatch,
     Rows,
+    with_piece,
 )
 from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
 from openbell.market.results import NO_TIME, Counts, Levels
@@ -77,6 +78,33 @@ def extended(seen: Extremes, rows: Rows, window: Window) -> Extremes:
         return _with_bars(seen, rows.rows(start, stop), window) if start < stop else seen
     inside = rows_inside(rows, window.start_ns, window.end_ns)
     return _with_rows(seen, inside, window) if len(inside) else seen
+
+
+def amended(
+    seen: Extremes, kept: tuple[RowBatch, ...], rows: RowBatch, window: Window, none: Extremes
+) -> tuple[Extremes, tuple[RowBatch, ...]]:
+    """As `extended`, of bars that may take the place of earlier ones.
+
+    Parameters
+    ----------
+    kept : tuple of RowBatch
+        What the window holds of the rows so far, each batch as it came.
+    none : Extremes
+        As before the first row.
+
+    Returns
+    -------
+    seen : Extremes
+    kept : tuple of RowBatch
+        With these rows.
+    """
+    inside = rows_inside(rows, window.start_ns, window.end_ns)
+    if not len(inside):
+        return seen, kept
+    kept, revised = with_piece(kept, inside)
+    if revised:
+        return _with_rows(none, kept[0], window), kept
+    return _with_rows(seen, inside, window), kept
 
 
 def rows_inside(rows: RowBatch, start_ns: int, end_ns: int) -> RowBatch:
@@ -277,6 +305,13 @@ def minutes_seen(seen: Mask, rows: Rows, starts: Nanoseconds) -> Mask:
         else:
             np.logical_or.at(after, slot, rows.present)
     else:
-        rows = rows.entire
-        after[np.searchsorted(starts, rows.ts, side="right") - 1, rows.code] = True
+        rows = rows.standing
+        slot = np.searchsorted(starts, rows.ts, side="right") - 1
+        if rows.partial is None:
+            after[slot, rows.code] = True
+        else:
+            after[slot[~rows.partial], rows.code[~rows.partial]] = True
+            if rows.revises is not None:
+                lacks = rows.revises & rows.partial
+                after[slot[lacks], rows.code[lacks]] = False
     return after

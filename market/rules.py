@@ -30,6 +30,8 @@ class RowRules:
     """Whether sizes are what was traded since the day's open, of which the difference counts."""
     drops_partial: bool = False
     """Whether bars that are marked as partial are left out."""
+    amends: bool = False
+    """Whether a later bar of the same symbol and time takes the place of the earlier one."""
 
     def extras(self, kind: Kind) -> tuple[str, ...]:
         """Columns that are needed beyond those of the kind."""
@@ -105,6 +107,12 @@ def repeated(rules: RowRules, recent: Recent, rows: RowBatch) -> tuple[Mask, Rec
     else:
         found[at] = again
     return found, Recent(now, before, recent.numbers)
+
+
+def prints(rows: RowBatch) -> Keys:
+    """(n,) a number for all that a bar says: two that say the same have the same."""
+    partial = np.zeros(len(rows)) if rows.partial is None else rows.partial
+    return _mixed(rows.open, rows.high, rows.low, rows.close, rows.volume, partial)
 
 
 def _among(held: Keys, asked: Keys) -> Mask:

@@ -34,6 +34,7 @@ Rule = Literal[
     "buffer",
     "close",
     "reported",
+    "revised",
     "rearm",
     "max",
     "valid_until",
@@ -43,7 +44,8 @@ Rule = Literal[
 """Why a touch is no signal. `symbols`: nobody follows this symbol's breaks, it is a companion;
 `sides`: nor this side's; `once`: only the first price after the session counts; `strict`: equal to
 the level is not beyond it; `buffer`: beyond the level, not beyond the buffer too; `close`: beyond
-during the bar, not at its close; `reported`: the side has had its one signal; `rearm`: too few
+during the bar, not at its close; `reported`: the side has had its one signal; `revised`: it has had
+one, and a bar that takes the place of an earlier one brings no other; `rearm`: too few
 closes in a row came back inside since the last one; `max`: it was watched again as often as may
 be; `valid_until`: known too late; `volume`: too little had traded; the session's `on_incomplete`,
 `min_range`, `max_range`, `direction`: these levels have no breaks; `history`: rows of before had not
@@ -243,6 +245,8 @@ def _refused(
     else:
         if rules.rearms_max is not None:
             by_rule.append(("max", over > rules.rearms_max))
+        if rows.revises is not None:
+            by_rule.append(("revised", rows.revises[since] & (over > 0)))
         by_rule.append(("rearm", _waiting(state, rows, rules, side, since, broke, enough)))
     by_rule.append(("strict", ~_beyond(extreme, most, side)))
     by_rule.append(("buffer", ~_beyond(extreme, limit, side)))

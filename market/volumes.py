@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from openbell.market.bars import BarBlock, Mask, Positions, Prices, RowBatch, Rows
+from openbell.market.bars import BarBlock, Codes, Mask, Positions, Prices, RowBatch, Rows
 from openbell.market.days import MINUTE_NS, Nanoseconds
 from openbell.market.widening import Widening
 
@@ -77,6 +77,14 @@ def traded(before: Volumes, rows: Rows, starts: Nanoseconds) -> Volumes:
         lasts = np.flatnonzero(np.append(slot[1:] != slot[:-1], True))
         return _with_slots(before, slot[lasts], so_far[lasts], so_far.shape[1])
     known = ~np.isnan(rows.volume)
+    again: tuple[Positions, Codes] | None = None
+    if rows.revises is not None and rows.revises.any():
+        rows = rows.standing
+        slot = starts.searchsorted(rows.ts, side="right") - 1
+        revises = rows.revises
+        assert revises is not None
+        again = slot[revises], rows.code[revises]
+        known = ~np.isnan(rows.volume) | revises
     slot, code, volume = slot[known], rows.code[known], rows.volume[known]
     if not len(slot):
         return before
@@ -91,6 +99,8 @@ def traded(before: Volumes, rows: Rows, starts: Nanoseconds) -> Volumes:
     for n, at in enumerate(touched.tolist()):
         if at < len(before.slots):
             carried[n] = before.slots[at]
+    if again is not None:  # a bar is all that its slot has
+        carried[touched.searchsorted(again[0]), again[1]] = np.nan
     flat = carried.ravel()
     had = np.flatnonzero(~np.isnan(flat))
     weights = np.concatenate([flat[had], volume])
@@ -259,14 +269,21 @@ def measured(
         mine = np.flatnonzero(refs == ref)
         column = np.array([known[ref] for known in before.slots])
         volumes, slots = np.empty(0), np.empty(0, np.intp)
-        came = np.zeros(len(mine), np.intp)
+        came, again = np.zeros(len(mine), np.intp), np.empty(0, np.intp)
         if not counted:
-            own = np.flatnonzero((rows.code == ref) & ~np.isnan(rows.volume))
+            known = ~np.isnan(rows.volume)
+            if rows.revises is not None:
+                known |= rows.revises
+            own = np.flatnonzero((rows.code == ref) & known)
+            if rows.revises is not None:
+                again = np.flatnonzero(rows.revises[own])
             volumes = rows.volume[own]
             slots = usual.starts.searchsorted(rows.ts[own], side="right") - 1
             came = rows.turns[own].searchsorted(rows.turns[at[mine]], side="right")
         of_day = usual.average is None
-        volume[mine], means = _as_it_came(column, volumes, slots, slot[mine], came, of_day=of_day)
+        volume[mine], means = _as_it_came(
+            column, volumes, slots, slot[mine], came, again, of_day=of_day
+        )
         if of_day:
             average[mine] = means
     return volume, average
@@ -278,6 +295,7 @@ def _as_it_came(
     slots: Positions,
     asked: Positions,
     came: Positions,
+    again: Positions,
     *,
     of_day: bool,
 ) -> tuple[Prices, Prices]:
@@ -291,16 +309,22 @@ def _as_it_came(
         Of the symbol's rows.
     asked, came : (k,)
         The slot that is asked about, and how many of the rows had come; `came` does not decrease.
+    again : (r,) ascending
+        Which of the rows take the place of what their slot has.
     """
     volume, mean = np.full(len(asked), np.nan), np.full(len(asked), np.nan)
     length = 1 + max(int(asked.max()), int(slots.max(initial=0)), len(column) - 1)
     column = np.concatenate([column, np.full(length - len(column), np.nan)])
     # Between two rows that come behind later ones slots only go up: few stretches of many rows.
     ends = np.append(np.flatnonzero(slots[1:] < slots[:-1]) + 1, len(slots))
-    start = 0
+    ends = np.union1d(ends, again)
+    replaces = frozenset(again.tolist())
+    start, before = 0, -1
     for end in ends.tolist():
         last = end == len(slots)
-        here = np.flatnonzero((came > start) & (came <= end) | ((came == 0) & (start == 0)))
+        if end > start and start in replaces:
+            column[slots[start]] = np.nan
+        here = np.flatnonzero((came > before) & (came <= end))
         if len(here):
             volume[here], mean[here] = _in_stretch(
                 column, volumes[start:end], slots[start:end], asked[here], came[here] - start,
@@ -308,7 +332,7 @@ def _as_it_came(
             )  # fmt: skip
         if not last:
             column = _added(column, volumes[start:end], slots[start:end])
-        start = end
+        start = before = end
     return volume, mean
 
 

@@ -100,6 +100,16 @@ def rows_on(rows: RowBatch, register: tuple[str, ...]) -> RowBatch:
     return replace(rows, symbols=register, code=code)
 
 
+def rows_widened(
+    kept: tuple[RowBatch, ...], theirs: tuple[RowBatch, ...], how: Widening
+) -> tuple[RowBatch, ...]:
+    """Rows that are kept, with those of symbols that come."""
+    added = [how.alone[place] for place in how.put[0].tolist()]
+    stay = (rows_without(rows_on(rows, how.after), added) for rows in kept)
+    come = (rows_on(rows_on(rows, tuple(added)), how.after) for rows in theirs)
+    return tuple(rows for rows in (*stay, *come) if len(rows))
+
+
 def picked(rows: Rows, register: tuple[str, ...]) -> Rows:
     """As `rows_on`, for both kinds of rows; of a grid only symbols that it has."""
     if isinstance(rows, RowBatch):

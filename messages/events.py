@@ -21,6 +21,7 @@ NoticeKind = Literal[
     "halt",
     "halt.over",
     "record.failed",
+    "revision.late",
     "rows.end_stamped",
     "rows.partial",
     "run.config",
@@ -117,6 +118,9 @@ KINDS: dict[str, Kind] = {
     "gap": Kind("WARNING", "Rows of some time are lacking."),
     "rows.end_stamped": Kind("WARNING", "Bars seem to carry the time of their end."),
     "rows.partial": Kind("INFO", "A bar holds a part of its interval only."),
+    "revision.late": Kind(
+        "INFO", "A bar was revised when something that it belongs to was over, which stands."
+    ),
     "backfill.late": Kind("WARNING", "What was missed was not there in time; it goes on without."),
     "backfill.failed": Kind("WARNING", "What was missed can't be had."),
     "calendar.changed": Kind("WARNING", "The calendar says something else of the day under way."),

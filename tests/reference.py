@@ -563,26 +563,32 @@ class Watch:
         self.touches: dict[Side, Touch] = {}
         self.followed: dict[Side, Followed] = {}
 
-    def breaks(self, row: Used, known: int | None = None, *, allowed: bool = True) -> list[Break]:
-        """`allowed`: whether the row may break, if it is beyond."""
-        found = self.new_breaks(row, allowed=allowed)
+    def breaks(
+        self, row: Used, known: int | None = None, *, allowed: bool = True, again: bool = False
+    ) -> list[Break]:
+        """`allowed`: whether the row may break, if it is beyond; `again`: whether it is a bar that
+        takes the place of an earlier one. That may be a side's first break, and nothing else."""
+        found = self.new_breaks(row, allowed=allowed, again=again)
         broke = {of.side for of in found}
         for side, followed in self.followed.items():
-            if side not in broke and row.ts >= followed.ts:
+            if not again and side not in broke and row.ts >= followed.ts:
                 found += self.what_follows(side, followed, row, row.end if known is None else known)
         for of in found:
             if of.kind == "breakout":
                 self.followed[of.side] = self.to_follow(of)
         return found
 
-    def new_breaks(self, row: Used, *, allowed: bool) -> list[Break]:
+    def new_breaks(self, row: Used, *, allowed: bool, again: bool) -> list[Break]:
         first = self.first_price is None
         if self.first_price is None:
             self.first_price = row.open
         if self.rules.check == "once" and not first:
             return []
+        may_break = {
+            side: self.watched[side] and not (again and self.broken[side]) for side in self.levels
+        }
         for side in self.levels:
-            if self.watched[side] and (
+            if may_break[side] and (
                 self.confirms(row, side) or self.is_beyond(self.reached(row, side), side)
             ):
                 touch = self.touch(row, side)
@@ -590,9 +596,7 @@ class Watch:
                 known = self.touches.get(side, touch)
                 self.touches[side] = min(known, touch, key=lambda t: t.ts)
         broke = [
-            side
-            for side in self.levels
-            if allowed and self.watched[side] and self.confirms(row, side)
+            side for side in self.levels if allowed and may_break[side] and self.confirms(row, side)
         ]
         found = []
         for side in broke:
@@ -617,7 +621,8 @@ class Watch:
                 )
             )
         for side in self.levels:
-            self.rearm(row, side)
+            if not again:
+                self.rearm(row, side)
         return found
 
     def reached(self, row: Used, side: Side) -> float:
@@ -799,6 +804,8 @@ class Arrival(NamedTuple):
     """When it could first be acted on: the latest end (of ticks: time) of all that came so far."""
     place: int
     """Among all that came."""
+    again: bool = False
+    """Whether it takes the place of an earlier bar of its symbol and time."""
 
 
 class Crossed(NamedTuple):
@@ -821,6 +828,8 @@ Mark = Crossed | Lacking
 
 class ArrivedAnswer(Answer):
     late: dict[str, Late]
+    revised: dict[str, tuple[int, int]]
+    """Bars that took the place of others, and those of them that came too late for something."""
 
 
 def answer_as_arrived(
@@ -836,12 +845,14 @@ def answer_as_arrived(
     followed: Sequence[str] | None = None,
     marks: Sequence[Mark] = (),
     known: Known = NOTHING_KNOWN,
+    amends: bool = False,
 ) -> ArrivedAnswer:
     """What a day yields whose rows are acted on in the order in which they came.
 
-    `followed` as in `answer`; `marks` are what came to pass between rows, in its order.
+    `amends`: whether a later bar of the same symbol and time takes the place of the earlier one in
+    all that is not over; else the first one stands. `followed` as in `answer`; `marks` are what came to pass between rows, in its order.
     """
-    came, counts, bad = arrivals(day, interval_ns, rows, symbols)
+    came, counts, bad = arrivals(day, interval_ns, rows, symbols, amends=amends)
     unfolding = Unfolding(
         day,
         interval_ns,
@@ -873,17 +884,29 @@ def answer_as_arrived(
         },
         "quality": {symbol: quality(day, of_symbol[symbol], symbol) for symbol in symbols},
         "late": unfolding.late,
+        "revised": {
+            symbol: (
+                sum(a.again for a in came if a.symbol == symbol),
+                unfolding.revised_late[symbol],
+            )
+            for symbol in symbols
+        },
     }
 
 
 def arrivals(
-    day: TradingDay, interval_ns: int | None, rows: Sequence[Row], symbols: Sequence[str]
+    day: TradingDay,
+    interval_ns: int | None,
+    rows: Sequence[Row],
+    symbols: Sequence[str],
+    *,
+    amends: bool = False,
 ) -> tuple[list[Arrival], dict[str, Counts], list[tuple[int, BadReason]]]:
     """The rows that count, in the order in which they came; what is not used moves no time."""
     cleaned = clean(day, interval_ns, rows, symbols)
     bad = {position for position, _ in cleaned.bad}
     came: list[Arrival] = []
-    held: set[tuple[str, int]] = set()
+    held: dict[tuple[str, int], Used] = {}
     for symbol in symbols:
         cleaned.counts[symbol]["ohlc_outside"] = 0
     for position, given in enumerate(rows):
@@ -891,14 +914,17 @@ def arrivals(
         if segment is None or position in bad:
             continue
         row = used_row(given, segment, interval_ns)
+        again = False
         if interval_ns is not None:
-            if (given[0], row.ts) in held:  # what was told of a bar stands
+            before = held.get((given[0], row.ts))
+            again = before is not None
+            if again and (not amends or row == before):  # what was told of a bar stands
                 continue
-            held.add((given[0], row.ts))
+            held[given[0], row.ts] = row
         if not all(row.low <= price <= row.high for price in (row.open, row.close)):
             cleaned.counts[given[0]]["ohlc_outside"] += 1
         known = max(row.end, came[-1].known if came else row.end)
-        came.append(Arrival(given[0], row, known, position))
+        came.append(Arrival(given[0], row, known, position, again))
     return came, cleaned.counts, cleaned.bad
 
 
@@ -942,6 +968,7 @@ class Unfolding:
         self.signals: list[Signal] = []
         self.in_bars: list[tuple[int, Arrival]] = []
         """Minutes of a derived interval, and a row that counts in it."""
+        self.revised_late = dict.fromkeys(symbols, 0)
         self.late: dict[str, Late] = {s: {"rows": 0, "windows": 0, "bars": 0} for s in symbols}
         self.reached = 0
         """The latest instant that a clock has moved time to."""
@@ -992,7 +1019,7 @@ class Unfolding:
         self.open.remove(name)
         in_time_order = {
             symbol: sorted(
-                (a.row for a in self.handed_out if a.symbol == symbol), key=lambda row: row.ts
+                (a.row for a in self.standing() if a.symbol == symbol), key=lambda row: row.ts
             )
             for symbol in self.symbols
         }
@@ -1009,6 +1036,9 @@ class Unfolding:
                 *(self.rules, self.known, until),
             )
 
+    def standing(self) -> list[Arrival]:
+        return stand(self.handed_out)
+
     def lacks_part_of(self, session: SessionAnswer, symbol: str) -> bool:
         return any(
             minute <= lacking.until_ns and lacking.from_ns < minute + MINUTE_NS
@@ -1018,7 +1048,7 @@ class Unfolding:
         )
 
     def use(self, arrival: Arrival) -> None:
-        symbol, row, known, _ = arrival
+        symbol, row, known, _, again = arrival
         late_windows = any(
             self.is_inside(row, session) for n, session in self.sessions.items() if self.is_over(n)
         )
@@ -1029,9 +1059,12 @@ class Unfolding:
                 late_bars = True
             else:
                 self.in_bars.append((minutes, arrival))
-        self.late[symbol]["windows"] += late_windows
-        self.late[symbol]["bars"] += late_bars
-        self.late[symbol]["rows"] += late_windows or late_bars
+        if again:
+            self.revised_late[symbol] += late_windows or late_bars
+        else:
+            self.late[symbol]["windows"] += late_windows
+            self.late[symbol]["bars"] += late_bars
+            self.late[symbol]["rows"] += late_windows or late_bars
         self.handed_out.append(arrival)
         self.signals += self.signals_of(arrival)
 
@@ -1045,13 +1078,14 @@ class Unfolding:
         return row.ts < end if self.interval_ns is None else row.end <= end
 
     def signals_of(self, arrival: Arrival) -> list[Signal]:
-        symbol, row, known, _ = arrival
+        symbol, row, known, _, again = arrival
         found: list[Signal] = []
         for (name, of), watch in self.watches.items():
             if of != symbol or row.ts < self.sessions[name]["end_ns"]:
                 continue
             end = self.sessions[name]["end_ns"]
-            for found_break in watch.breaks(row, known, allowed=self.allows(arrival, end)):
+            allowed = self.allows(arrival, end)
+            for found_break in watch.breaks(row, known, allowed=allowed, again=again):
                 found.append(
                     {
                         **facts(found_break),
@@ -1073,7 +1107,7 @@ class Unfolding:
         return sorted(found, key=order_of)
 
     def allows(self, arrival: Arrival, end_ns: int) -> bool:
-        symbol, row, known, _ = arrival
+        symbol, row, known, _, _ = arrival
         conditions = self.rules.conditions
         until = until_ns(conditions, self.day, end_ns)
         if until is not None and known > until:
@@ -1081,7 +1115,7 @@ class Unfolding:
         if conditions.volume_times is None:
             return True
         of = self.companions.get(symbol, symbol) if conditions.volume_companion else symbol
-        came = [a.row for a in self.handed_out if a.symbol == of]
+        came = [a.row for a in self.standing() if a.symbol == of]
         averages = self.known.averages
         return has_volume(conditions, self.day, self.interval_ns, row.ts, came, averages, of)
 
@@ -1106,8 +1140,10 @@ class Unfolding:
             n: {} for n in self.derived_minutes
         }
         rows: dict[tuple[int, int, str], list[Used]] = {}
-        for minutes, (symbol, row, _, _) in self.in_bars:
-            rows.setdefault((minutes, self.bucket(symbol, row, minutes)[0], symbol), []).append(row)
+        for minutes in self.derived_minutes:
+            for symbol, row, _, _, _ in stand([a for of, a in self.in_bars if of == minutes]):
+                start = self.bucket(symbol, row, minutes)[0]
+                rows.setdefault((minutes, start, symbol), []).append(row)
         for (minutes, start, symbol), came in rows.items():
             in_time_order = sorted(came, key=lambda row: row.ts)
             volume = 0.0
@@ -1123,6 +1159,26 @@ class Unfolding:
                 "volume": volume,
             }
         return of_minutes
+
+
+def stand(came: Sequence[Arrival]) -> list[Arrival]:
+    """Each bar once, where it came first, with what was told of it last; all ticks."""
+    kept: list[Arrival] = []
+    for arrival in came:
+        if not arrival.again:
+            kept.append(arrival)
+            continue
+        at = next(
+            (
+                n
+                for n, other in enumerate(kept)
+                if (other.symbol, other.row.ts) == (arrival.symbol, arrival.row.ts)
+            ),
+            None,
+        )
+        assert at is not None, "the first version came in time where a later one did"
+        kept[at] = kept[at]._replace(row=arrival.row)
+    return kept
 
 
 def last_minute_of(day: TradingDay, session: SessionAnswer) -> int:

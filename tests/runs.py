@@ -30,6 +30,7 @@ from openbell.market.history import History, history_day
 from openbell.market.indicators import Indicator, IndicatorSpec, Trailing
 from openbell.market.kinds import KINDS
 from openbell.market.results import NO_TIME, SIDES, DerivedBars, SessionDocument, SignalBatch
+from openbell.market.rules import NO_RULES, RowRules
 from openbell.market.volumes import VolumeRule
 from openbell.market.windows import SessionSpec
 from openbell.messages.base import Message
@@ -72,6 +73,7 @@ def of_cases(
     days_ahead: int = 1,
     order: Order = "time",
     lateness_ns: int = 0,
+    row_rules: RowRules = NO_RULES,
 ) -> Run:
     """One day after another; sessions, rules and companions are the first case's."""
     first = cases[0]
@@ -93,10 +95,12 @@ def of_cases(
         days_ahead=days_ahead,
         derived_minutes=(5, 15),
         order=order,
+        row_rules=row_rules,
         lateness_ns=lateness_ns,
     )
     data = {
-        c.day.date: assemble(register(c).raw_rows(), c.day, c.interval_ns, order) for c in cases
+        c.day.date: assemble(register(c).raw_rows(), c.day, c.interval_ns, order, row_rules)
+        for c in cases
     }
     history = (
         {c.day.date: one_day_before(register(c)) for c in cases} if settings.indicators else {}

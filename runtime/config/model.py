@@ -743,7 +743,8 @@ class FeedConfig(Section):
     revisions: Literal["freeze", "amend"] = Field(
         default="freeze",
         description="Of bars with the same symbol and time from a feed: `freeze`, the first counts and "
-        "later ones are counted; `amend` is not there yet.",
+        "later ones are counted; `amend`, a later one takes the earlier one's place in all that is not "
+        "over.",
     )
     size_is: Literal["trade", "day_total"] = Field(
         default="trade",
@@ -768,11 +769,6 @@ class FeedConfig(Section):
 
     def _contradictions(self) -> Iterator[Problem]:
         yield from _days_in_order(self.start, self.end)
-        if self.revisions == "amend":
-            yield (
-                ("revisions",),
-                "write freeze; that a later bar takes an earlier one's place is not there yet",
-            )
 
 
 class ClockConfig(Section):
@@ -1479,6 +1475,8 @@ class Config(Section):
             yield ("feed", "dedupe"), "write same or none; bars have no trade_id"
         if self.feed.on_partial == "drop" and self.data.kind == "ticks":
             yield ("feed", "on_partial"), "leave it out; ticks are never partial"
+        if self.feed.revisions == "amend":
+            yield from self._not_amended()
         for symbol, companion in self.companions.items():
             if symbol == companion:
                 yield ("companions", symbol), "name another symbol; it is its own companion"
@@ -1493,6 +1491,27 @@ class Config(Section):
             for place, session in enumerate(self.sessions):
                 yield from _in_ticks(("sessions", place, "breakout"), session.breakout, needed)
         yield from conditions.contradictions(self)
+
+    def _not_amended(self) -> Iterator[Problem]:
+        """Of what bars that come again can't take the place of earlier ones."""
+        at = ("feed", "revisions")
+        if self.data.kind == "ticks":
+            yield at, "write freeze; ticks are not revised, each of them counts"
+            return
+        if self.feed.size_is == "day_total":
+            yield (
+                at,
+                "write freeze, or feed.size_is: trade; of a day's total a revised bar has no part",
+            )
+        if self.data.interval.ns >= values.UNITS_NS["m"]:
+            return
+        asks = [self.breakout, *map(self.breakout_for, self.sessions)]
+        if self.scanners or any(isinstance(of.volume, conditions.Volume) for of in asks):
+            problem = (
+                f"write freeze; what scans and breakout.volume see of bars of {self.data.interval} "
+                "is made of whole minutes, in which no bar is replaced"
+            )
+            yield at, problem
 
 
 def _in_ticks(

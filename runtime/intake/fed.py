@@ -122,7 +122,7 @@ class RunRows:
         register = tuple(sorted({symbol for part in parts for symbol in part.symbols}))
         whole = joined([rows_on(part, register) for part in parts])
         nothing = nothing_came(whole.day, len(whole.symbols), whole.interval_ns)
-        return taken_in(nothing, whole, self._rules)[1]
+        return taken_in(nothing, whole, self._rules)[1].standing
 
     def _ruled(self, day: TradingDay, recorded: RawRows) -> RawRows:
         """The same of a day that was recorded as it came."""
@@ -130,7 +130,7 @@ class RunRows:
             return recorded
         data = assemble(recorded, day, self._interval_ns, "arrival", self._rules)
         assert isinstance(data.rows, RowBatch)
-        return raw_rows_of(recorded.symbols, data.rows)
+        return raw_rows_of(recorded.symbols, data.rows.standing)
 
     def close(self) -> None:
         if self._stored is not None:

@@ -59,7 +59,12 @@ def _zone(exchange: str) -> str | None:
 def row_rules(config: Config) -> RowRules:
     """What rows in the order in which they came mean."""
     feed = config.feed
-    return RowRules(feed.dedupe, feed.size_is == "day_total", feed.on_partial == "drop")
+    return RowRules(
+        feed.dedupe,
+        feed.size_is == "day_total",
+        feed.on_partial == "drop",
+        feed.revisions == "amend",
+    )
 
 
 def settings(config: Config, *, paced: bool = False, days_at_once: bool = False) -> Settings:

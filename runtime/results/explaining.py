@@ -76,7 +76,7 @@ def _session(
         return skipped(spec.name, window.reason, ruled)
     rows, passed = witness.rows(), witness.passed()
     inside = is_inside(rows, window.start_ns, window.end_ns)
-    in_time = rows.taken(inside & (passed < window.end_ns))
+    in_time = rows.taken(inside & (passed < window.end_ns)).standing
     at = np.unique(np.searchsorted(window.slots, in_time.ts, side="right") - 1)
     own = own_hours(day, (witness.symbol,))
     slots = window.slots if own is None else window.slots[own.slots(window.slots)[:, 0]]
@@ -233,6 +233,7 @@ def _refusal(of: Refused, side: Side, config: Config, place: int, told: Conditio
         "buffer": f"beyond the level, but not beyond {side.threshold} "
         f"(breakout.buffer is {rules.buffer})",
         "close": "beyond inside the bar, but not at its close (breakout.confirm is close)",
+        "revised": "it takes the place of an earlier bar, and the side has had a signal",
         "reported": "the side has had its one signal of the day (breakout.rearm is never)",
         "rearm": f"not watched again yet: that takes {closes} back inside since the last signal, "
         f"and before the last touch there were {of.inside} (breakout.rearm)",

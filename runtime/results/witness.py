@@ -252,7 +252,8 @@ def _of_symbol(rows: Rows, symbol: str) -> RowBatch:
         grids = (rows.open, rows.high, rows.low, rows.close, rows.volume)
         columns = tuple(grid[there, place] for grid in grids)
     code = np.zeros(len(ts), np.int32)
-    return RowBatch(rows.day, (symbol,), interval_ns, code, ts, known, *columns)
+    revises = mine.revises if isinstance(rows, RowBatch) else None
+    return RowBatch(rows.day, (symbol,), interval_ns, code, ts, known, *columns, revises=revises)
 
 
 def _none(opened: DayOpened, symbol: str) -> RowBatch:

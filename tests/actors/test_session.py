@@ -106,7 +106,8 @@ def test_ticks_wait_until_the_window_is_over_and_are_in_what_is_written() -> Non
     before = fine[4]
     assert isinstance(before, Active)
     assert len(before.waiting) == 5
-    assert encode(kept(before)) == encode(kept(coarse[0])) != encode(kept(fine[3]))
+    looked_at = [encode(kept(MORNING, state)) for state in (before, coarse[0], fine[3])]
+    assert looked_at[0] == looked_at[1] != looked_at[2]
     assert levels[0] == levels[1]
 
 

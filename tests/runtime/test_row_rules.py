@@ -30,12 +30,14 @@ RULES: dict[str, dict[str, str]] = {
     "the same": {"dedupe": "same"},
     "totals, what is not whole left out": {"size_is": "day_total", "on_partial": "drop"},
     "what is not whole": {},
+    "amended": {"revisions": "amend"},
 }
 KINDS = {"totals and numbers": "ticks", "the same": "ticks"}
 
 
-def frame(kind: str, per_day: int = 500) -> pd.DataFrame:
-    """Two days with rows that come again, totals of the day and bars that are not whole."""
+def frame(kind: str, per_day: int = 500, *, revised: bool = False) -> pd.DataFrame:
+    """Two days with rows that come again, totals of the day and bars that are not whole; `revised`:
+    most that come again say something else."""
     rng = np.random.default_rng(11)
     parts = []
     for day in DAYS:
@@ -58,7 +60,14 @@ def frame(kind: str, per_day: int = 500) -> pd.DataFrame:
             rows = rows.assign(volume=total, partial=rng.random(per_day) < 0.1)
         again = np.sort(np.concatenate([np.arange(per_day), rng.integers(0, per_day, 60)]))
         came = np.argsort(again + rng.exponential(3, len(again)), kind="stable")
-        parts.append(rows.iloc[again[came]])
+        part = rows.iloc[again[came]].reset_index(drop=True)
+        if revised:
+            width = np.round(rng.exponential(0.4, len(part)), 2) * part.duplicated(["symbol", "ts"])
+            part = part.assign(
+                high=part.high + width, low=part.low - width, close=part.close - width / 2
+            )
+            part = part.assign(volume=part.volume + (width * 100).astype(int))
+        parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
@@ -106,6 +115,12 @@ def as_backtest(rules: str, rows: pd.DataFrame, since: str | None = None) -> ope
     return openbell.backtest(stored, rows)
 
 
+def frozen(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Signals where the first of each bar counts."""
+    signals: list[dict[str, Any]] = as_backtest("what is not whole", rows).signals.to_pylist()
+    return signals
+
+
 @pytest.mark.parametrize(
     "rules",
     [
@@ -113,12 +128,13 @@ def as_backtest(rules: str, rows: pd.DataFrame, since: str | None = None) -> ope
         pytest.param("the same", marks=pytest.mark.slow),
         "totals, what is not whole left out",
         pytest.param("what is not whole", marks=pytest.mark.slow),
+        "amended",
     ],
 )
 def test_what_is_pushed_in_pieces_and_by_several_processes_is_what_a_backtest_has(
     rules: str, tmp_path: Path
 ) -> None:
-    rows = frame(KINDS.get(rules, "bars"))
+    rows = frame(KINDS.get(rules, "bars"), revised=rules == "amended")
     expected = as_backtest(rules, rows)
     made = config(
         rules,
@@ -165,6 +181,10 @@ def test_what_is_pushed_in_pieces_and_by_several_processes_is_what_a_backtest_ha
     assert (status.get("repeated", 0) > 0) == ("dedupe" in RULES[rules])
     assert (counts.get("partial", 0) > 0) == (RULES[rules].get("on_partial") == "drop")
     assert (counts.get("repeated", 0) > 50) == ("dedupe" in RULES[rules])
+    if rules == "amended":
+        assert status["revised"] > 0
+        assert counts["revised"] > counts["revised_late"] > 0
+        assert found != [(s["id"], s["price"], s["complete"]) for s in frozen(rows)]
     # Of the day before, as the rules have its sizes.
     stored = config(rules)
     stored["feed"], stored["data"]["order"] = RULES[rules], "arrival"
@@ -188,7 +208,7 @@ def test_what_is_pushed_in_pieces_and_by_several_processes_is_what_a_backtest_ha
 def test_rules_are_checked() -> None:
     good = config("totals and numbers")
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"feed.revisions": "amend"}, "feed.revisions"),
+        ({"feed.revisions": "amend"}, "ticks are not revised"),
         ({"data.kind": "bars"}, "bars have no trade_id"),
         ({"feed.on_partial": "drop"}, "ticks are never partial"),
         ({"feed.type": "replay", "data.path": "x"}, "set data.order: arrival too"),

@@ -35,12 +35,14 @@ from openbell.actors import breakout
 from openbell.market import breakouts
 from openbell.market.bars import BarBlock
 from openbell.market.days import MINUTE_NS, SECOND_NS, Segment, TradingDay, local_instant
+from openbell.market.rules import RowRules
 
 
-def agrees(case: Case, lateness_ns: int, cuts: Sequence[int] = ()) -> Any:
+def agrees(case: Case, lateness_ns: int, cuts: Sequence[int] = (), *, amends: bool = False) -> Any:
     """A whole day in the order of its rows, stepped as finely as asked; returns the reference's."""
     case = register(case)
-    run = of_cases([case], order="arrival", lateness_ns=lateness_ns)
+    rules = RowRules(amends=amends)
+    run = of_cases([case], order="arrival", lateness_ns=lateness_ns, row_rules=rules)
     found = drained(run, troupe=with_boundaries(run, cuts))
     expected: dict[str, Any] = {
         **answer_as_arrived(
@@ -54,12 +56,13 @@ def agrees(case: Case, lateness_ns: int, cuts: Sequence[int] = ()) -> Any:
             lateness_ns=lateness_ns,
             followed=case.followed,
             known=case.known,
+            amends=amends,
         )
     }
     if all(c["rows"] == c["outside_hours"] for c in expected["counts"].values()):
         assert case.day.date in found.without_data
         return expected
-    late = expected.pop("late")
+    late, revised = expected.pop("late"), expected.pop("revised")
     got = answer_of(found, case)
     sessions = expected.pop("sessions")
     assert got.pop("sessions") == [expected_session(case, s) for s in sessions]
@@ -75,7 +78,9 @@ def agrees(case: Case, lateness_ns: int, cuts: Sequence[int] = ()) -> Any:
         }
         assert told == late[symbol], symbol
         assert report.quality.late[i] == late[symbol]["rows"]
-    return {**expected, "late": late, "sessions": sessions}
+        by_rule = {name: int(count[i]) for name, count in report.quality.by_rule}
+        assert (by_rule.get("revised", 0), by_rule.get("revised_late", 0)) == revised[symbol]
+    return {**expected, "late": late, "revised": revised, "sessions": sessions}
 
 
 # Few rows, in every order
@@ -168,6 +173,39 @@ def test_a_random_day_in_disorder_is_answered_as_the_reference_does(
         f"late rows: {any(of['rows'] for of in expected['late'].values()) if 'late' in expected else False}"
     )
     event(f"{min(len(expected['signals']), 3)} signals or more")
+
+
+@settings(max_examples=40)
+@given(case=cases("bars", minutes_max=40, own_hours=True), data=st.data())
+def test_a_random_day_of_revised_bars_is_answered_as_the_reference_does(
+    case: Case, data: st.DataObject
+) -> None:
+    rows = data.draw(disordered(data.draw(revised(case.rows))))
+    rules = case.rules._replace(
+        inside_bars=data.draw(st.sampled_from((0, 0, 1, 2))),
+        rearms_max=data.draw(st.sampled_from((None, 1))),
+    )
+    lateness_ns = data.draw(st.sampled_from((0, 30 * SECOND_NS, 10 * MINUTE_NS)))
+    cuts = data.draw(st.lists(st.integers(case.day.open_ns + 1, case.day.close_ns - 1), max_size=9))
+
+    expected = agrees(replace(case, rows=rows, rules=rules), lateness_ns, cuts, amends=True)
+
+    counts = [of for of in expected.get("revised", {}).values()]
+    event(f"revised: {any(many for many, _ in counts)}, late: {any(late for _, late in counts)}")
+    event(f"{min(len(expected['signals']), 3)} signals or more")
+
+
+@st.composite
+def revised(draw: st.DrawFn, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Some bars come a second or third time, as they were or with other values."""
+    rng = random.Random(draw(st.integers(0, 2**32 - 1)))
+    share = draw(st.sampled_from((0.02, 0.2, 0.7)))
+    again: list[Row] = []
+    for row in rows:
+        while rng.random() < share:
+            other = rows[rng.randrange(len(rows))]
+            again.append((*row[:2], *other[2:]) if rng.random() < 0.9 else row)
+    return (*rows, *again)
 
 
 @st.composite
