@@ -78,7 +78,7 @@ def test_another_process_tells_of_a_live_run_all_that_an_operator_asks(
             nonlocal found
             found = status_of(openbell, config)
             age: float = found["feed_age_seconds"]
-            return age > before["feed_age_seconds"]
+            return bool(age > before["feed_age_seconds"])
 
         wait_until(is_older)
         shown = openbell("status", "--config", config).out
