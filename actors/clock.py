@@ -133,6 +133,8 @@ class Settings:
     is none."""
     loses: bool = False
     """Whether what a feed brings while nobody listens is gone: history is asked for it."""
+    goes_on: frozenset[str] = frozenset()
+    """Scans with whose answer time goes on in the same step, up to the next boundary."""
 
 
 @dataclass(frozen=True)
@@ -393,6 +395,9 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     if settings.lag_ns is not None:
         return _fed(settings, state, settings.lag_ns)
     if state.inputs:
+        if state.agenda and all(_goes_on(settings, entered) for entered in state.inputs):
+            following, *later = state.agenda
+            return _grant(settings, changed(state, agenda=tuple(later)), following, state.inputs)
         return _grant(settings, state, state.now_ns, state.inputs)
     if state.ended is not None:
         return state, (Finish(state.ended.error),)
@@ -408,6 +413,10 @@ def _granted(settings: Settings, state: State) -> tuple[State, Effects]:
     if state.awaiting is None:
         return _grant(settings, state, state.now_ns, (Roll(),))
     return _awaits(state)
+
+
+def _goes_on(settings: Settings, entered: Input) -> bool:
+    return isinstance(entered, ScanResult) and entered.scan in settings.goes_on
 
 
 def held_by(state: State) -> frozenset[str]:

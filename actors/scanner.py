@@ -19,7 +19,15 @@ import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Publish
 from openbell.actors.states import changed
-from openbell.market.bars import BarBlock, Prices, RowBatch, Rows, joined
+from openbell.market.bars import (
+    BAR_COLUMNS,
+    BarBlock,
+    Prices,
+    RowBatch,
+    Rows,
+    blocks_joined,
+    joined,
+)
 from openbell.market.days import MINUTE_NS, SECOND_NS, MarketTime, Nanoseconds, TradingDay
 from openbell.market.derived import Buckets, no_buckets, wider, with_bars, with_rows
 from openbell.market.history import History, HistoryDay, minute_rows
@@ -291,7 +299,7 @@ def _widened(state: State, opened: DayOpened, inserted: Inserted) -> State:
         assert isinstance(wide_bars, Buckets)
         bars = wide_bars
     elif blocks:
-        blocks = (_block_with(_joined_blocks(blocks), rows, how),)
+        blocks = (_block_with(blocks_joined(blocks), rows, how),)
     fresh = {of.session: of.levels for of in state.levels_added}
     return changed(
         state,
@@ -409,7 +417,7 @@ def view(
         before_open=before_open,
         symbols=symbols,
         bars=_no_bars(day, symbols, slot_ns) if before_open else _bars(state, at_ns),
-        levels=MappingProxyType({of.session: frozen(of.levels) for of in state.levels}),
+        levels=_FrozenLevels(state.levels),
         history=History(symbols) if history is None else history,
         indicators=_Indicators(settings.indicators, indicators_of, day, slot_ns),
         options=options,
@@ -432,6 +440,26 @@ def _traded(
     latest = max((since for since, _ in registers), default=None)
     names = next((set(names) for since, names in reversed(registers) if since == latest), None)
     return tuple(of for of in symbols if of not in removed and (names is None or of in names))
+
+
+class _FrozenLevels(Mapping[str, Levels]):
+    """Sessions' levels, each made unwriteable when somebody looks at it."""
+
+    def __init__(self, completed: Sequence[SessionCompleted]) -> None:
+        self._completed = {of.session: of.levels for of in completed}
+        self._frozen: dict[str, Levels] = {}
+
+    def __getitem__(self, session: str) -> Levels:
+        levels = self._completed[session]
+        if session not in self._frozen:
+            self._frozen[session] = frozen(levels)
+        return self._frozen[session]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._completed)
+
+    def __len__(self) -> int:
+        return len(self._completed)
 
 
 class _Indicators(Mapping[str, IndicatorValues]):
@@ -512,15 +540,15 @@ def _bars(state: State, at_ns: MarketTime) -> BarBlock:
     day, symbols = state.opened.day, state.opened.symbols
     slot_ns = max(state.opened.interval_ns or MINUTE_NS, MINUTE_NS)
     columns: list[Prices]
-    if state.blocks:
-        whole = _joined_blocks(state.blocks)
-        bars = minute_rows(whole)
-        if bars is whole:
-            count = min(count, len(bars))
+    if state.blocks and state.blocks[0].interval_ns >= MINUTE_NS:
+        count = min(count, sum(map(len, state.blocks)))
         columns = [
-            np.array(column[:count])
-            for column in (bars.open, bars.high, bars.low, bars.close, bars.volume)
+            np.concatenate([getattr(block, name) for block in state.blocks])[:count]
+            for name in BAR_COLUMNS
         ]
+    elif state.blocks:
+        bars = minute_rows(blocks_joined(state.blocks))
+        columns = [np.array(getattr(bars, name)[:count]) for name in BAR_COLUMNS]
     else:
         columns = _laid_out(_taken_in(state), count, len(symbols))
     present = ~np.isnan(columns[3])
@@ -552,25 +580,6 @@ def _laid_out(state: State, count: int, symbols: int) -> list[Prices]:
             grid[where] = column[rows]
         grids[4][np.isnan(grids[3])] = np.nan
     return grids
-
-
-def _joined_blocks(blocks: tuple[BarBlock, ...]) -> BarBlock:
-    first = blocks[0]
-    if len(blocks) == 1:
-        return first
-
-    def column(name: str) -> Any:
-        return np.concatenate([getattr(block, name) for block in blocks])
-
-    return BarBlock(
-        first.day,
-        first.symbols,
-        first.interval_ns,
-        *(
-            column(name)
-            for name in ("ts", "ends", "open", "high", "low", "close", "volume", "present")
-        ),
-    )
 
 
 def _sealed(column: Prices) -> Prices:

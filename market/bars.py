@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -383,6 +383,38 @@ def _joined_if_any(
 
 
 Rows = BarBlock | RowBatch
+
+
+def rows_joined(parts: Sequence[Rows]) -> Rows:
+    """Rows that came one after another, all grids or none, of one day and one register; at least
+    one part."""
+    blocks = [part for part in parts if isinstance(part, BarBlock)]
+    if blocks:
+        return blocks_joined(blocks)
+    return joined([part for part in parts if isinstance(part, RowBatch)])
+
+
+def blocks_joined(parts: Sequence[BarBlock]) -> BarBlock:
+    """Pieces of a day's grid that follow each other, as one; at least one."""
+    some = [part for part in parts if len(part)] or parts[:1]
+    first = some[0]
+    if len(some) == 1:
+        return first
+
+    def column(name: str) -> Any:
+        whole = np.concatenate([getattr(part, name) for part in some])
+        whole.flags.writeable = False
+        return whole
+
+    return BarBlock(
+        first.day,
+        first.symbols,
+        first.interval_ns,
+        *(
+            column(name)
+            for name in ("ts", "ends", "open", "high", "low", "close", "volume", "present")
+        ),
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import cached_property
 
 import numpy as np
 
@@ -73,6 +74,10 @@ class HistoryDay:
     """Minutes inside the hours, from the calendar."""
     rows: BarBlock | None = None
     """The day's bars, of a minute or longer, where someone needs them."""
+
+    @cached_property
+    def without_rows(self) -> HistoryDay:
+        return replace(self, rows=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,4 +323,4 @@ def _counts(day: TradingDay, include_special: bool) -> bool:
 
 
 def _of(known: HistoryDay, wanted: WantedDay) -> HistoryDay:
-    return known if wanted.rows or known.rows is None else replace(known, rows=None)
+    return known if wanted.rows or known.rows is None else known.without_rows

@@ -529,9 +529,8 @@ def found_by(given: Any, symbols_max: int) -> tuple[Found, ...]:
         score = float(item.score)
         if not np.isfinite(score):
             raise ValueError(f"the score of {item.symbol} is {score}; give a finite number")
-        kept = dataclasses.replace(item, symbol=str(item.symbol), score=score)
         if item.symbol not in best or score > best[item.symbol].score:
-            best[item.symbol] = kept
+            best[item.symbol] = Found(str(item.symbol), score, item.reason)
         if len(best) > symbols_max:
             raise ValueError(f"it found more than {symbols_max} symbols; keep the best")
     return tuple(sorted(best.values(), key=lambda found: (-found.score, found.symbol)))

@@ -13,7 +13,7 @@ from loguru import logger
 from openbell.actors import scanner
 from openbell.adapters.scanners import Scan
 from openbell.errors import OpenbellError, RunError
-from openbell.hosttime import monotonic
+from openbell.hosttime import Monotonic, monotonic
 from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.market.history import History, HistoryDay, Need, rolled, wanted_days
 from openbell.market.scans import ScanView, found_by
@@ -54,7 +54,9 @@ class Scanning:
         """Of each scan, what it asked for of a day's history; it is the same all day."""
         self._days: dict[int, tuple[HistoryDay, HistoryDay]] = {}
         """Days of the history, and the same with arrays that can't be written to, by identity."""
-        self._timer: threading.Timer | None = None
+        self._sealed: tuple[History, History] | None = None
+        """The history that was last looked at, and the same with such arrays."""
+        self._deadline: Deadline | None = None
         self._closed = False
         self.on_thread = True
         """Whether a scan has a thread of its own; if not, it is run where it is asked for."""
@@ -90,10 +92,9 @@ class Scanning:
             self._run(scan, due, loaded, look, say, backfilled)
             return
         seconds = scan.spec.timeout_seconds if self._live else AWAITED_SECONDS
-        timer = threading.Timer(seconds, self._late, (due, loaded, seconds, say))
-        timer.daemon = True
-        self._timer = timer
-        timer.start()
+        if self._deadline is None:
+            self._deadline = Deadline()
+        self._deadline.set(seconds, partial(self._late, due, loaded, seconds, say))
         if self._worker is None:
             self._worker = _Worker()
         self._worker.run(partial(self._run, scan, due, loaded, look, say, backfilled))
@@ -102,8 +103,8 @@ class Scanning:
         """Say nothing more; a scan that is under way is left to end by itself."""
         with self._lock:
             self._closed, self._under_way = True, None
-            if self._timer is not None:
-                self._timer.cancel()
+            if self._deadline is not None:
+                self._deadline.end()
             if self._worker is not None:
                 self._worker.end()
 
@@ -145,6 +146,8 @@ class Scanning:
 
     def _frozen(self, history: History) -> History:
         """Trading days that follow each other share most of what they look back at."""
+        if self._sealed is not None and self._sealed[0] is history:
+            return self._sealed[1]
         days: dict[int, tuple[HistoryDay, HistoryDay]] = {}
         for of in history.days:
             known = self._days.get(id(of))
@@ -152,7 +155,9 @@ class Scanning:
                 known = of, scanner.frozen(of)
             days[id(of)] = known
         self._days = days
-        return History(history.symbols, tuple(frozen for _, frozen in days.values()))
+        sealed = History(history.symbols, tuple(frozen for _, frozen in days.values()))
+        self._sealed = history, sealed
+        return sealed
 
     def _run(
         self,
@@ -230,10 +235,56 @@ class Scanning:
             if self._under_way is not due:
                 return False
             self._under_way = None
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            if self._deadline is not None:
+                self._deadline.clear()
             return True
+
+
+class Deadline:
+    """A thread that calls when a time is over, one at a time: mostly it is not, and to start a thread
+    for each, as `threading.Timer` does, costs more than most scans."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._call: Callable[[], object] | None = None
+        self._at = monotonic()
+        self._wakes: float | None = None
+        """When the thread looks again by itself."""
+        self._ended = False
+        self.thread = threading.Thread(target=self._go, name="openbell-scan-deadline", daemon=True)
+        self.thread.start()
+
+    def set(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call when so much time has passed, unless it is cleared or set again before."""
+        with self._changed:
+            self._call, self._at = call, Monotonic(monotonic() + seconds)
+            if self._wakes is None or self._at < self._wakes:
+                self._changed.notify()
+
+    def clear(self) -> None:
+        with self._changed:
+            self._call = None  # the thread sleeps on, and finds nothing to do
+
+    def end(self) -> None:
+        with self._changed:
+            self._call, self._ended = None, True
+            self._changed.notify()
+
+    def _go(self) -> None:
+        while (call := self._next()) is not None:
+            call()
+
+    def _next(self) -> Callable[[], object] | None:
+        """What is to be called, once it is; None: nothing more is."""
+        with self._changed:
+            while not self._ended:
+                left = self._at - monotonic()
+                if self._call is not None and left <= 0:
+                    call, self._call = self._call, None
+                    return call
+                self._wakes = self._at if left > 0 else None
+                self._changed.wait(left if left > 0 else None)
+            return None
 
 
 class _Worker:

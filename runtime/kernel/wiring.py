@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from openbell.actors import breakout, clock, day, keeper, prefetch, scanner, session, upkeep
 from openbell.actors.effects import Actor
+from openbell.actors.holding import holding
 from openbell.market.bars import Order
 from openbell.market.breakouts import BreakRules
 from openbell.market.indicators import Indicator, IndicatorSpec
@@ -79,30 +80,7 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
     """All actors of a runtime, upstream first; their order is that of senders within a step."""
     names = tuple(spec.name for spec in settings.sessions)
     lag = lag_ns(settings.lateness_ns, settings.interval_ns)
-    return (
-        clock.clock(
-            clock.Settings(
-                frozenset(_back(bool(settings.scans))),
-                settings.paced,
-                lag if settings.fed else None,
-                settings.wall,
-                settings.fills_ns,
-                settings.loses,
-            )
-        ),
-        day.day(
-            day.Settings(
-                settings.sessions,
-                settings.interval_ns,
-                settings.clock_step,
-                settings.days_ahead,
-                settings.fed,
-                settings.wall_day,
-                settings.scans,
-            )
-        ),
-        prefetch.prefetch(prefetch.Settings(lag, settings.row_rules)),
-        *(session.session(spec) for spec in settings.sessions),
+    of_rows: tuple[AnyActor, ...] = (
         upkeep.upkeep(
             upkeep.Settings(
                 settings.derived_minutes,
@@ -122,6 +100,40 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
                 frozenset(spec.name for spec in settings.scans if spec.then == "follow"),
             )
         ),
+    )
+    # Nobody looks before a day is over; without scans it is a step as it is.
+    at_once = settings.clock_step == "day" and bool(settings.scans)
+    if at_once:
+        of_rows = tuple(holding(actor) for actor in of_rows)
+    return (
+        clock.clock(
+            clock.Settings(
+                frozenset(_back(bool(settings.scans))),
+                settings.paced,
+                lag if settings.fed else None,
+                settings.wall,
+                settings.fills_ns,
+                settings.loses,
+                # Symbols that one asks for come into the day where it has come to.
+                frozenset(spec.name for spec in settings.scans if spec.then != "add")
+                if at_once
+                else frozenset(),
+            )
+        ),
+        day.day(
+            day.Settings(
+                settings.sessions,
+                settings.interval_ns,
+                settings.clock_step,
+                settings.days_ahead,
+                settings.fed,
+                settings.wall_day,
+                settings.scans,
+            )
+        ),
+        prefetch.prefetch(prefetch.Settings(lag, settings.row_rules)),
+        *(session.session(spec) for spec in settings.sessions),
+        *of_rows,
         *((scanner.scanner(scanner_settings(settings)),) if settings.scans else ()),
         keeper.keeper(keeper.Settings(settings.exchange, settings.sessions)),
     )

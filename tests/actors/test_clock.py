@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 from runs import of_cases, one_day
@@ -36,6 +37,7 @@ from openbell.messages.control import (
     StepOnce,
     SymbolsRefused,
 )
+from openbell.messages.scan import ScanDue, ScanResult
 from openbell.messages.session import AwaitLoad, DayOpened, RunEnded
 from openbell.messages.time import Grant, Reached
 
@@ -58,11 +60,13 @@ OPENED = DayOpened(
 START, LOADED = Start(days=(DAY,)), Loaded(date=DAY.date, data=DATA)
 
 
-def told(state: State, *messages: Message) -> tuple[State, list[Effect]]:
+def told(
+    state: State, *messages: Message, settings: clock.Settings = SETTINGS
+) -> tuple[State, list[Effect]]:
     effects: list[Effect] = []
     for message in messages:
         more: Effects
-        state, more = clock.update(SETTINGS, state, message)
+        state, more = clock.update(settings, state, message)
         effects += more
     return state, effects
 
@@ -130,6 +134,32 @@ def test_grants_go_from_boundary_to_boundary_and_never_beyond() -> None:
         (BOUNDARIES[0], DAY.close_ns, ()),
         (DAY.close_ns, DAY.close_ns, (Roll(),)),
     ]
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_with_the_answer_of_a_scan_time_goes_on_where_nothing_comes_of_it_before(
+    goes_on: bool,
+) -> None:
+    settings = clock.Settings(SETTINGS.speakers, goes_on=frozenset({"mine"} if goes_on else ()))
+    at: dict[str, Any] = {"date": DAY.date, "at_ns": BOUNDARIES[0], "label": "09:31"}
+    due = [ScanDue(scan=name, **at) for name in ("mine", "other")]
+    answers = [ScanResult(scan=name, **at) for name in ("mine", "other")]
+
+    def granted(which: slice) -> tuple[State, list[Grant]]:
+        state, _ = told(opened(), Resume(token="test"), settings=settings)
+        state, none = told(state, *due[which], *over(state), settings=settings)
+        assert grants(none) == []
+        state, effects = told(state, *answers[which], settings=settings)
+        return state, grants(effects)
+
+    state, (grant,) = granted(slice(0, 1))
+    _, (of_both,) = granted(slice(0, 2))
+
+    until = DAY.close_ns if goes_on else BOUNDARIES[0]
+    assert (grant.from_ns, grant.until_ns) == (BOUNDARIES[0], until)
+    assert (grant.inputs, state.scans) == ((answers[0],), ())
+    assert state.agenda == (() if goes_on else BOUNDARIES[1:])
+    assert (of_both.until_ns, of_both.inputs) == (BOUNDARIES[0], tuple(answers))
 
 
 def test_what_comes_in_during_a_step_waits_for_the_next_grant_and_moves_no_time() -> None:

@@ -260,6 +260,7 @@ def test_symbols_that_a_scan_adds_have_what_was_known_of_them_and_are_looked_at_
     result = backtest(of_day, adds, scan, **more)
 
     whole = openbell.backtest(config(symbols=[first, second, third]), of_day)
+    by_steps = backtest(of_day, adds, scan, **more, clock={"step": "boundary"})
     morning, noon = result.scans
     became = {of.symbol: of.became for of in morning.found}
     assert (became[third], became[first]) == ("added", "reported")
@@ -272,6 +273,9 @@ def test_symbols_that_a_scan_adds_have_what_was_known_of_them_and_are_looked_at_
     mine = of_day[(of_day["symbol"] == third) & (of_day["ts"] < "2024-07-01T18:00Z")]
     assert views[1].bars.close[:, 2].tolist() == mine.sort_values("ts")["close"].tolist()
     assert sorted(ids(result)) == sorted(ids(whole))
+    assert result.signals.equals(by_steps.signals)
+    assert result.bars(5).equals(by_steps.bars(5))
+    assert result.levels.equals(by_steps.levels)
 
 
 # Those that fail
