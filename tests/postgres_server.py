@@ -42,7 +42,7 @@ def postgres(programs: Path) -> Iterator[str]:
             yield _ready(folder)
         finally:
             server.terminate()
-            server.wait(60)
+            server.wait(120)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         Path(f"{folder}.log").unlink(missing_ok=True)

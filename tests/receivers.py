@@ -100,7 +100,7 @@ class Receiver:
         self._thread.join()
         self.server.server_close()
 
-    def wait(self, until: Callable[[], bool], seconds: float = 60.0) -> None:
+    def wait(self, until: Callable[[], bool], seconds: float = 120.0) -> None:
         with self.changed:
             assert self.changed.wait_for(until, seconds), f"{len(self.got)} requests came"
 

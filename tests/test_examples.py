@@ -169,7 +169,7 @@ def test_two_live_runs_leave_signals_logging_threads_and_other_actors_alone(
         one.wait()
         during = {number: unix_signal.getsignal(number) for number in watched}
         pykka.ActorRegistry.broadcast("still there")
-        assert resident.ask("an answer", timeout=60) == "an answer"
+        assert resident.ask("an answer", timeout=120) == "an answer"
 
     assert resident.is_alive()
     resident.stop()

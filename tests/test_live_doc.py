@@ -12,7 +12,7 @@ import pytest
 from ports import free_port
 from test_docs import marked
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 120.0
 
 
 @pytest.mark.slow

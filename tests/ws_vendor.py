@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 
 Script = Callable[["Client"], None]
 """What is done with one connection; it is closed when that returns."""

@@ -126,7 +126,7 @@ class Soak:
                     self.kills += 1
                     continue
                 process.terminate()
-                process.wait(60)
+                process.wait(120)
             # Python that has hardly begun ends by the signal.
             assert process.returncode in (0, -signal.SIGTERM), self.told()
             return

@@ -187,7 +187,7 @@ def test_what_is_asked_of_a_process_that_is_killed_is_answered_once(
             break
         time.sleep(rng.uniform(0.2, 2.5))
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(60)
+        process.wait(120)
 
     answer = answer_of(store, "from-here")
     assert answer is not None

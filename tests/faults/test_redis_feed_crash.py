@@ -84,7 +84,7 @@ def started(folder: Path) -> subprocess.Popen[bytes]:
 
 def come_to(folder: Path, step: int, run: subprocess.Popen[bytes]) -> int:
     """Wait until a run has come to a step; where it was killed then."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     store: Store | None = None
     while run.poll() is None and time.monotonic() < until:
         if store is None and (folder / "state.db").exists():

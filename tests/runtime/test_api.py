@@ -159,7 +159,7 @@ def test_several_readers_each_get_all(walk: pa.Table) -> None:
         for reader in readers:
             reader.start()
         for reader in readers:
-            reader.join(timeout=60)
+            reader.join(timeout=120)
 
     assert got == [expected_ids(walk)] * 3
 
@@ -240,13 +240,13 @@ def test_a_handler_gets_each_signal_once_however_slow_it_is(walk: pa.Table) -> N
     def handle(signal: Signal) -> None:
         if not got:
             waited.set()
-            assert is_over.wait(60)
+            assert is_over.wait(120)
         got.append(signal.id)
 
     with runtime(walk) as rt:
         rt.on_signal(handle)
         rt.start()
-        assert waited.wait(60)
+        assert waited.wait(120)
         while rt.status()["state"] == "running":
             pass
         is_over.set()
@@ -448,7 +448,7 @@ def test_two_runtimes_of_one_process_know_nothing_of_each_other(walk: pa.Table) 
         for reader in readers:
             reader.start()
         for reader in readers:
-            reader.join(timeout=60)
+            reader.join(timeout=120)
 
     assert got["one"] == expected_ids(walk)
     assert got["two"] == openbell.backtest(other, walk).signals["id"].to_pylist()

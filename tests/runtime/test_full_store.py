@@ -16,7 +16,7 @@ from loguru import logger
 from openbell.adapters.stores import NoRoom
 from openbell.runtime.api import Runtime
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 OPEN = datetime(2024, 7, 1, 13, 30, tzinfo=UTC).timestamp()
 

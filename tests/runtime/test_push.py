@@ -232,7 +232,7 @@ def test_who_waits_for_room_goes_on_when_there_is_some() -> None:
         pusher.join(0.3)
         assert pusher.is_alive()
         runtime.resume()
-        pusher.join(20)
+        pusher.join(120)
 
         assert pushed == [5, 10, 15, 20]
 

@@ -211,7 +211,7 @@ def test_a_restart_reads_on_and_refuses_a_stream_that_was_trimmed_meanwhile(
             place.write(*entries)
             feed = runtime._run.feed
             assert feed is not None
-            waited = time.monotonic() + 60
+            waited = time.monotonic() + 120
             while feed.durable < until and time.monotonic() < waited:
                 time.sleep(0.01)
             assert (feed.durable, feed.account.rows - feed.account.again) == (until, len(entries))
@@ -248,7 +248,7 @@ def test_an_entry_of_many_steps_is_read_on_wherever_a_process_ends(
             runtime.start()
             feed = runtime._run.feed
             assert feed is not None
-            waited = time.monotonic() + 60
+            waited = time.monotonic() + 120
             while feed.durable <= reached[-1] and time.monotonic() < waited:
                 time.sleep(0.001)
         reached.append(feed.durable)

@@ -98,7 +98,7 @@ def config(rules: str, **more: Any) -> dict[str, Any]:
 
 
 def wait_for(until: Any) -> None:
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 120
     while not until():
         assert time.monotonic() < ends
         time.sleep(0.01)

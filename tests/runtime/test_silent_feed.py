@@ -18,7 +18,7 @@ from ws_vendor import PATIENCE_SECONDS, Client, vendor
 
 import openbell
 
-SECONDS = 60.0
+SECONDS = 120.0
 
 
 def config(folder: Path, url: str, **more: Any) -> dict[str, Any]:

@@ -280,7 +280,7 @@ def test_the_day_goes_on_without_a_source_that_is_slow_and_what_comes_late_is_no
 
         def slow(start_ns: int, end_ns: int, symbols: Any = None) -> RawRows:
             if "B" in symbols:
-                over.wait(60)
+                over.wait(120)
             return read(start_ns, end_ns, symbols)
 
         run.source.read = slow  # type: ignore[method-assign]

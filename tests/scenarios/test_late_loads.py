@@ -238,7 +238,7 @@ def test_the_next_day_is_read_while_this_one_runs_and_not_waited_for(bars: pa.Ta
 
     assert held[0].asked.wait(120)
     assert observed.kept.days == []  # asked for before the first day was over
-    thread.join(60)
+    thread.join(120)
     phases = observed.engine.metrics()["phases"]
     assert observed.dates == [FIRST, SECOND, THIRD]
     assert phases["prefetch"]["count"] == 3
@@ -288,7 +288,7 @@ def test_a_run_that_is_stopped_during_a_prefetch_leaves_no_thread(
     thread.start()
     assert held[0].asked.wait(120)
     observed.engine.stop()
-    thread.join(60)
+    thread.join(120)
 
     assert not thread.is_alive()  # the read goes on, but nobody waits for it
     held[0].let_go.set()

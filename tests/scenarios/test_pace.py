@@ -78,7 +78,7 @@ def running(observed: Observed) -> Iterator[threading.Thread]:
         yield thread
     finally:
         observed.engine.stop()
-        thread.join(60)
+        thread.join(120)
         assert not thread.is_alive()
 
 
@@ -196,7 +196,7 @@ def test_a_pause_holds_time_and_is_not_caught_up(bars: pa.Table) -> None:
         time.sleep(0.4)
         assert step_of(observed) == held
         observed.engine.resume("operator")
-        thread.join(60)
+        thread.join(120)
 
     assert time.monotonic() - began >= 0.9
     assert facts(observed) == facts(observe(config({str(FIRST): "09:30-10:00"}), bars, end=FIRST))
@@ -231,7 +231,7 @@ def test_time_goes_on_when_every_token_is_given_back(bars: pa.Table) -> None:
         time.sleep(0.1)
         assert step_of(observed) == 0
         observed.engine.resume("scan")
-        thread.join(60)
+        thread.join(120)
 
     assert observed.dates == [str(FIRST), str(SECOND)]
 
@@ -248,7 +248,7 @@ def test_a_paused_run_takes_single_steps(bars: pa.Table, speed: float) -> None:
             time.sleep(0.03)
             assert step_of(observed) == step
         observed.engine.resume("operator")
-        thread.join(60)
+        thread.join(120)
 
     assert facts(observed) == facts(observe(config(), bars))
 

@@ -334,7 +334,7 @@ def test_where_wall_time_moves_a_run_a_scan_that_is_late_is_skipped_and_its_answ
 
     def hangs(view: ScanView) -> list[Found]:
         if view.at.hour == 11:
-            let_go.wait(60)
+            let_go.wait(120)
             answered.set()
         return [Found(view.symbols[0], 1.0)]
 
@@ -348,7 +348,7 @@ def test_where_wall_time_moves_a_run_a_scan_that_is_late_is_skipped_and_its_answ
     ) as runtime:
         runtime.run()
         let_go.set()
-        assert answered.wait(60)
+        assert answered.wait(120)
         late, then = runtime.scans()
         events = [event.kind for event in runtime.events(kinds="scan", follow=False)]
 
@@ -371,7 +371,7 @@ def test_a_backtest_waits_for_a_scan_but_not_for_ever(
     assert [run.skipped for run in result.scans] == [None] * 3
 
     def hangs(view: ScanView) -> list[Found]:
-        let_go.wait(60)
+        let_go.wait(120)
         return []
 
     monkeypatch.setattr(scanning, "AWAITED_SECONDS", 0.1)
@@ -405,7 +405,7 @@ def test_a_stop_does_not_wait_for_a_scan(minutes: pd.DataFrame) -> None:
         config_from(config(a_scan(["11:00"]))), minutes, scanners={"mine": hangs}
     ) as runtime:
         runtime.start()
-        assert asked.wait(60)
+        assert asked.wait(120)
         runtime.stop()
         runtime.wait()
     was_over = over.is_set()

@@ -86,7 +86,7 @@ def rest(**answers: Answer) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(20)
+        thread.join(120)
 
 
 class Wire:

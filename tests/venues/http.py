@@ -63,4 +63,4 @@ def answering(answer: Answer) -> Iterator[tuple[str, list[Asked]]]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(20)
+        thread.join(120)

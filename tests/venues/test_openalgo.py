@@ -59,7 +59,7 @@ def test_the_vendors_client_reads_what_we_write_as_we_read_it(mode: int) -> None
         named = [{"exchange": "NSE", "symbol": symbol} for symbol in "AB"]
         subscribe = client.subscribe_ltp if mode == 1 else client.subscribe_quote
         assert subscribe(named, on_data_received=take)
-        assert done.wait(20)
+        assert done.wait(120)
         client.disconnect()
 
     assert came == [(symbol, ts, price) for symbol, ts, price, _ in CASE.rows]

@@ -22,7 +22,7 @@ import yaml
 from venues import alpaca, kite
 from venues.venue import Case, Row, Session, opened
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 120.0
 
 
 def ticks() -> list[Row]:

@@ -18,7 +18,7 @@ from openbell.errors import DataError
 from openbell.market.bars import RawRows
 from openbell.market.days import MarketTime
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 
 
 class Kept:

@@ -154,7 +154,7 @@ def test_many_at_once_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.slow
 def test_who_asks_too_slowly_is_not_waited_for(server: Server) -> None:
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=120)
     with connection, suppress(OSError):
         for _ in range(60):
             connection.sendall(b"G")

@@ -391,7 +391,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
     assert json.loads(done.stdout)["date"] == "1990-01-01"
@@ -480,7 +480,7 @@ def test_ctrl_c_ends_at_once_and_keeps_the_days_that_are_complete(
     with started(*arguments, "--dispatcher", dispatcher, cwd=tmp_path) as process:
         wait_for(process, "advancing to 2024-01-08")
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
 
     assert process.returncode == 130
     assert "Traceback" not in err
@@ -529,7 +529,7 @@ def test_ctrl_c_before_the_first_day_is_over_leaves_nothing(
     with started(*arguments, cwd=tmp_path) as process:
         wait_for(process, "prefetch started: 2024-01-02")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
 
     assert process.returncode == 130
     assert "openbell: interrupted after 0 of 60 days; nothing was written to out" in err
@@ -544,7 +544,7 @@ def test_ctrl_c_before_the_run_starts_is_said_and_leaves_nothing(
     arguments = ("backtest", "-c", "us.yaml", "--data", long_sample, "--out", "out")
     with started(*arguments, cwd=tmp_path) as process, (tmp_path / "us.yaml").open("w"):
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
 
     assert process.returncode == 130
     assert err == "openbell: interrupted\n"
@@ -566,7 +566,7 @@ class SlowSource:
 
     def read(self, start_ns: int, end_ns: int, symbols: Any = None) -> RawRows:
         self.reading.set()
-        assert self.go.wait(60)
+        assert self.go.wait(120)
         self.read_all.set()
         return self._inner.read(start_ns, end_ns, symbols)
 
@@ -585,7 +585,7 @@ def test_a_slow_read_does_not_hold_up_who_has_no_patience(sample: Path) -> None:
         trailing=TrailingSettings((), (), before=lambda day, count: (), dates=frozenset()),
     )
     loader.start(days[0])
-    assert source.reading.wait(60)
+    assert source.reading.wait(120)
 
     loader.shutdown(patience_seconds=0.05)
 

@@ -72,7 +72,7 @@ def test_keys_come_one_by_one_and_without_enter(terminal: tuple[int, TextIO]) ->
 
     with reading_keys(pressed.put, line):
         os.write(hand, b" s")
-        first, second = (pressed.get(timeout=60) for _ in range(2))
+        first, second = (pressed.get(timeout=120) for _ in range(2))
 
     assert (first, second) == (" ", "s")
 

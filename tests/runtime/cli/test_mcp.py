@@ -21,7 +21,7 @@ import openbell
 
 SYMBOLS = ["AAPL", "MSFT"]
 PASSWORD = "swordfish-of-the-store"
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 
 def write_configuration(file: Path, store: str) -> None:

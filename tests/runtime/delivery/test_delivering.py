@@ -192,13 +192,13 @@ def test_a_function_that_is_at_work_is_waited_for_when_the_runtime_closes(
 
     def slow(signal: Signal) -> None:
         begun.set()
-        goes_on.wait(60)
+        goes_on.wait(120)
         done.append(signal.id)
 
     runtime = Runtime.from_config(configured(minutes, tmp_path))
     runtime.add_sink("slow", slow)
     runtime.start()
-    assert begun.wait(60)
+    assert begun.wait(120)
     threading.Timer(0.1, goes_on.set).start()
     runtime.close()
 

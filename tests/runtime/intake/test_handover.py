@@ -278,7 +278,7 @@ def test_a_feed_that_raises_that_its_login_is_refused_is_run_again_when_it_was_r
     feed.renew_with(lambda why: of.accepted.set())
 
     feed.open(lambda entered: None)
-    assert of.connected.wait(60)
+    assert of.connected.wait(120)
     feed.close()
 
     assert of.runs == 2

@@ -15,7 +15,7 @@ from openbell.market.days import SECOND_NS
 from openbell.runtime.intake import renewal
 from openbell.runtime.intake.renewal import Renewal, by_command
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 
 class Vendor:

@@ -375,7 +375,7 @@ def test_an_actor_that_hangs_does_not_answer(threaded: Pair) -> None:
     answered: list[str] = []
     threaded.gate.clear()
     threaded.dispatcher.post("first", Go(number=1))
-    assert threaded.entered.wait(60)
+    assert threaded.entered.wait(120)
 
     threaded.dispatcher.ask("first", lambda: answered.append("first"))
     threaded.dispatcher.ask("last", lambda: answered.append("last"))

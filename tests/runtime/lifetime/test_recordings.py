@@ -368,7 +368,7 @@ def pushed(folder: Path, **more: Any) -> dict[str, Any]:
 
 
 def durable(runtime: openbell.Runtime, position: int) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while runtime.durable_position() < position:
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -587,7 +587,7 @@ def test_days_that_were_recorded_are_history_for_the_next(tmp_path: Path) -> Non
                 runtime.end_day(DAY)
             runtime.push_ticks("A", int(at("09:31", str(NEXT)) * 1e9), 100.0)
             durable(runtime, runtime.end_day(NEXT))
-            until = time.monotonic() + 60
+            until = time.monotonic() + 120
             while runtime.day is None or runtime.day.date != NEXT:
                 assert time.monotonic() < until
                 time.sleep(0.01)

@@ -600,7 +600,7 @@ def test_a_commit_that_is_under_way_ends_before_the_ledger_is_closed(gather: flo
     closing.join(0.05)
     assert closing.is_alive()
     store.may_end.set()
-    closing.join(60)
+    closing.join(120)
 
     assert not closing.is_alive()
     assert [[step.number for step in record.steps] for record in store.records] == [[1]]
