@@ -11,7 +11,6 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -38,6 +37,8 @@ RULES = {
     }
 }
 """What follows breakouts is part of what is compared."""
+
+BETWEEN = "commit, after one without a snapshot"
 
 Kept = dict[str, Any]
 
@@ -88,19 +89,20 @@ class Chain:
         self.setting = of()
         self.history: list[str] = []
 
-    def killed_between_snapshots(self) -> None:
-        """So that a recovery has steps to give again, however slow this machine is."""
+    def killed_between_snapshots(self, nth: int | None = None) -> bool:
+        """So that a recovery has steps to give again, however slow or fast this machine is."""
         keys = yaml.safe_load(self.setting.config.read_text())
-        keys["snapshot"] = {"every": "60s"}
-        keys["feed"]["speed"] = 36_000  # a step a commit
-        config = self.setting.config.with_suffix(".paced.yaml")
+        keys["snapshot"] = {"every": "1h"}
+        config = self.setting.config.with_suffix(".seldom.yaml")
         config.write_text(yaml.safe_dump(keys))
-        point, nth = "commit, after one without a snapshot", self.rng.randrange(1, 40)
-        self.history.append(f"{point} × {nth}, paced")
+        nth = nth or self.rng.randrange(1, 40)
+        self.history.append(f"{BETWEEN} × {nth}, a step a commit")
         run = ("run", "--config", config, "--out", self.setting.out)
-        self.account(*self.children.run(*run, point=point, nth=nth))
+        return self.account(*self.children.run(*run, point=BETWEEN, nth=nth, each_step=True))
 
     def killed_at(self, point: str, nth: int) -> bool:
+        if point == BETWEEN:
+            return self.killed_between_snapshots(nth)
         self.history.append(f"{point} × {nth}")
         if not point.startswith("recovery"):
             return self.account(*self.children.run(*self.setting.run, point=point, nth=nth))
@@ -231,8 +233,7 @@ def test_kills_at_random_instants_of_a_real_day_lose_and_repeat_nothing(
             time.sleep(chain.rng.uniform(0, 0.05))
             server.start()
             time.sleep(chain.rng.uniform(0, 0.2))
-        with suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGKILL)
+        children.send(child, signal.SIGKILL)
         code = children.ended(child)
         if code == 1 and "no answer" in child.err:
             chain.history.append("ended without a server")

@@ -27,7 +27,10 @@ from openbell.actors import clock
 from openbell.adapters.sources import Source
 from openbell.adapters.stores import Store, open_store
 from openbell.market.bars import RawRows
+from openbell.market.days import TradingDay
+from openbell.messages.control import LoadTimedOut
 from openbell.runtime.config import config_from
+from openbell.runtime.engine import Engine
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.lifetime.replaying import replay_day
 from openbell.runtime.lifetime.run import DurableRun
@@ -65,10 +68,15 @@ class Late(Wrapped):
     """Whole days are read so many seconds late; what planning reads is not."""
 
     seconds: Mapping[date, float] = field(default_factory=dict)
+    timed_out: threading.Event = field(default_factory=threading.Event)
+    """A day that is to be too late is not there before one was, however late the timer comes."""
 
     def read(self, start_ns: int, end_ns: int, symbols: Sequence[str] | None = None) -> RawRows:
         if end_ns - start_ns > 20 * 3600 * 10**9:
-            time.sleep(self.seconds.get(utc_date(start_ns), 0.0))
+            late = self.seconds.get(utc_date(start_ns), 0.0)
+            time.sleep(late)
+            if late > TIMEOUT_SECONDS:
+                self.timed_out.wait(10)
         return super().read(start_ns, end_ns, symbols)
 
 
@@ -82,12 +90,24 @@ class Life(DurableRun):
         self.late = {day: rng.choice((0.0, 0.02, 0.15)) for day in DAYS} | {late: 0.15}
         self.pauses = {rng.randrange(1, 130): rng.uniform(0.01, 0.08) for _ in range(4)}
         self.steps = rng.randrange(30, 45)
+        self.timed_out = threading.Event()
         super().__init__(config_from(config(rng.choice((2000.0, 3000.0)))), store, data=data)
         self.operator = threading.Thread(target=self.operate, daemon=True)
 
     def _opened(self) -> tuple[Source, Plan]:
         source, planned = super()._opened()
-        return Late(source, self.late), planned
+        return Late(source, self.late, self.timed_out), planned
+
+    def _engine(self) -> Engine:
+        engine = super()._engine()
+        say = engine.loader.timed_out
+
+        def timed_out(day: TradingDay) -> LoadTimedOut:
+            self.timed_out.set()
+            return say(day)
+
+        engine.loader.timed_out = timed_out  # type: ignore[method-assign]
+        return engine
 
     def live(self, *, to_the_end: bool) -> None:
         self.until = None if to_the_end else self.head.step + self.steps

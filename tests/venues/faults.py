@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from venues.venue import Case, Row, Script, Session
+from ws_vendor import PATIENCE_SECONDS
 
 HEARTBEATS = 5
 
@@ -115,7 +116,7 @@ def _resubscribed(on: Session) -> None:
     on.send(first)
     on.venue.wait_came(len(first))
     on.venue.feed.resubscribe(tuple(sorted({row[0] for row in on.rows})))
-    on.client.socket.recv(timeout=10)  # it asks
+    on.client.socket.recv(timeout=PATIENCE_SECONDS)  # it asks
     on.send(second)
     on.stay()
 
