@@ -22,6 +22,7 @@ from openbell.market.arrivals import (
     widened,
 )
 from openbell.market.assembly import as_came, no_raw_rows
+from openbell.market.auctions import parted, trading
 from openbell.market.bars import BadRow, BarBlock, RowBatch, RowCounts, Rows, joined
 from openbell.market.days import MarketTime
 from openbell.market.results import NO_TIME
@@ -153,9 +154,11 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
 
 def _handed_out(state: State, rows: Rows, grant: Grant) -> tuple[State, Effects]:
     stop = _known_by(rows, grant.until_ns)
+    rows, auctions = parted(_without_removed(state, rows.rows(state.handed_out, stop)))
     batch = Batch(
         step=grant.step,
-        rows=_without_removed(state, rows.rows(state.handed_out, stop)),
+        rows=rows,
+        auctions=auctions,
         watermark_ns=grant.until_ns,
         passed_ns=grant.from_ns,
     )
@@ -189,6 +192,7 @@ def _told(
     *,
     stored: bool,
 ) -> Publish:
+    past, auctions = parted(past)
     return Publish(
         Inserted(
             opened=inserted.opened,
@@ -197,6 +201,7 @@ def _told(
             followed=inserted.followed,
             until_ns=inserted.until_ns,
             rows=past,
+            auctions=auctions,
             counts=counts,
             stored=stored,
             bad=bad,
@@ -394,16 +399,23 @@ def _handed_out_as_they_came(
         and grant.until_ns <= grant.from_ns
     ):
         return state, ()
+    by_then, auctions, auctions_late = passed(pool, lag, grant.from_ns), None, None
+    if (mask := trading(pool)) is not None:
+        pool, by_then, auctions = pool.taken(mask), by_then[mask], pool.taken(~mask)
+    if late is not None and (mask := trading(late)) is not None:
+        late, auctions_late = late.taken(mask), late.taken(~mask)
     batch = Batch(
         step=grant.step,
         rows=pool,
+        auctions=auctions,
         watermark_ns=grant.until_ns,
         passed_ns=grant.from_ns,
-        passed=passed(pool, lag, grant.from_ns),
+        passed=by_then,
         counts=counts,
         bad=bad,
         host_ns=host_ns,
         backfilled=late,
+        auctions_backfilled=auctions_late,
         lacking=bool(state.lacks),
         past_ns=state.past_ns,
     )

@@ -10,7 +10,8 @@ import numpy as np
 
 from openbell.actors.effects import Actor, Effects, Publish
 from openbell.actors.states import changed
-from openbell.market.bars import IF_SET, Mask, RowBatch, joined
+from openbell.market.auctions import auction_slots
+from openbell.market.bars import IF_SET, Mask, RowBatch, Rows, joined
 from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.market.levels import (
     Extremes,
@@ -125,8 +126,9 @@ def update(spec: SessionSpec, state: State, message: Message) -> tuple[State, Ef
             return _with_missed(spec, state, missed)
         case Pending() | Active(), Batch() as batch:
             return _advanced(spec, state, batch)
-        case Over(), Batch(backfilled=RowBatch() as rows):
-            return _filled(spec, state, rows)
+        case Over(), Batch() as batch:
+            late = _late(spec, batch)
+            return (state, ()) if late is None else _filled(spec, state, late)
         case _:
             return state, ()
 
@@ -147,7 +149,7 @@ def _planned(spec: SessionSpec, opened: DayOpened) -> tuple[State, Effects]:
     planned = SessionPlanned(
         session=spec.name, status="PENDING", at_ns=at_ns, reason=found.truncated
     )
-    unexpected = _unexpected(opened.day, opened.symbols, found)
+    unexpected = _unexpected(spec, opened.day, opened.symbols, found)
     pending = Pending(opened.symbols, found, opened.may_be_filled, unexpected=unexpected)
     if found.start_ns > at_ns:
         return pending, (Publish(planned),)
@@ -158,15 +160,16 @@ def _planned(spec: SessionSpec, opened: DayOpened) -> tuple[State, Effects]:
 def _advanced(spec: SessionSpec, state: Pending | Active, batch: Batch) -> tuple[State, Effects]:
     said: Effects = ()
     if isinstance(state, Pending):
-        if not _begins(state.window, batch):
+        if not _begins(state.window, batch, _rows(spec, batch)):
             return state, ()
         state, said = _started(spec, state)
-    if batch.backfilled is not None:
-        state = _with_rows(spec, _looked_at(spec, state), batch.backfilled)
-    if isinstance(batch.rows, RowBatch):
-        state = _looked_at_later(spec, state, batch.rows)
-    else:
-        state = changed(state, seen=extended(state.seen, batch.rows, state.window))
+    if (late := _late(spec, batch)) is not None:
+        state = _with_rows(spec, _looked_at(spec, state), late)
+    rows = _rows(spec, batch)
+    if isinstance(rows, RowBatch):
+        state = _looked_at_later(spec, state, rows)
+    elif rows is not None:
+        state = changed(state, seen=extended(state.seen, rows, state.window))
     if batch.watermark_ns < state.window.end_ns:
         return state, said
     seen = _looked_at(spec, state).seen
@@ -192,8 +195,14 @@ def _with_missed(
     return replace(state, partial=partial), ()
 
 
-def _unexpected(day: TradingDay, symbols: tuple[str, ...], window: Window) -> Mask | None:
-    """(slots, s) which of a window's slots lie outside of a symbol's hours; None: none does."""
+def _unexpected(
+    spec: SessionSpec, day: TradingDay, symbols: tuple[str, ...], window: Window
+) -> Mask | None:
+    """(slots, s) which of a window's slots lie outside of a symbol's hours, or of its auction; None:
+    none does."""
+    if spec.auction is not None:
+        inside = auction_slots(day, symbols, spec.auction, window.slots)
+        return None if inside.all() else ~inside
     own = own_hours(day, symbols)
     return None if own is None else ~own.slots(window.slots)
 
@@ -224,6 +233,7 @@ def _widened(spec: SessionSpec, state: State, inserted: Inserted) -> tuple[State
     batch = Batch(
         step=0,
         rows=inserted.rows,
+        auctions=inserted.auctions,
         watermark_ns=inserted.until_ns,
         passed=np.full(len(inserted.rows), NO_TIME, np.int64),
     )
@@ -251,7 +261,7 @@ def _widened(spec: SessionSpec, state: State, inserted: Inserted) -> tuple[State
         theirs = _looked_at(spec, theirs)
     how = widening(state.symbols, inserted.symbols, inserted.opened.symbols, inserted.added)
     partial = None if state.partial is None else how.filled(state.partial, False)
-    unexpected = _unexpected(inserted.opened.day, inserted.symbols, state.window)
+    unexpected = _unexpected(spec, inserted.opened.day, inserted.symbols, state.window)
     wide: dict[str, Any] = {
         "symbols": inserted.symbols,
         "partial": partial,
@@ -307,12 +317,20 @@ def _with_rows(spec: SessionSpec, state: Active, rows: RowBatch) -> Active:
     return changed(state, seen=seen, kept=kept)
 
 
-def _begins(window: Window, batch: Batch) -> bool:
+def _rows(spec: SessionSpec, batch: Batch) -> Rows | None:
+    """The rows that a session looks at: an auction's own, and else none of any."""
+    return batch.rows if spec.auction is None else batch.auctions
+
+
+def _late(spec: SessionSpec, batch: Batch) -> RowBatch | None:
+    return batch.backfilled if spec.auction is None else batch.auctions_backfilled
+
+
+def _begins(window: Window, batch: Batch, rows: Rows | None) -> bool:
     """Whether time has come as far, or a row of the window: it may run ahead of the watermark, as
     the host's clock does."""
     if max(batch.watermark_ns, batch.host_ns) >= window.start_ns:
         return True
-    rows = batch.rows
     if not isinstance(rows, RowBatch) or rows.by_time or not len(rows):
         return False
     # Mostly the newest is before it, and so are the others.
@@ -332,6 +350,7 @@ def _started(spec: SessionSpec, state: Pending) -> tuple[Active, Effects]:
 def _nothing_seen(spec: SessionSpec, state: Pending | Active) -> Extremes:
     slots = len(state.window.slots)
     seen = nothing_seen(len(state.symbols), slots, first_bar=spec.first_bar)
-    if state.unexpected is None:
-        return seen
-    return replace(seen, seen=state.unexpected)  # what nobody waits for does not lack
+    # What nobody waits for does not lack; of an auction, which finds one price, that is every minute.
+    if spec.auction is not None:
+        return replace(seen, seen=np.ones_like(seen.seen))
+    return seen if state.unexpected is None else replace(seen, seen=state.unexpected)

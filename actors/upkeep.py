@@ -114,6 +114,8 @@ class Open:
     revised_late: Counts | None = field(default=None, metadata=IF_SET)
     """(s,) bars that would have taken the place of others, but for something that was over."""
     revisions_told: int = field(default=0, metadata=IF_SET)
+    auctions: tuple[tuple[int, int], ...] = field(default=(), metadata=IF_SET)
+    """The same of sessions that are auctions."""
     waiting: tuple[Batch, ...] = field(default=(), metadata={"snapshot": False})
     """Of rows one after another, those that were not taken into account yet, but for `counts` and
     `bad`. They are when the state is written."""
@@ -177,7 +179,8 @@ def _opened(settings: Settings, opened: DayOpened) -> Open:
     starts, _ = opened.day.grid(opened.interval_ns or MINUTE_NS)
     s = len(opened.symbols)
     slot_ns = opened.interval_ns or MINUTE_NS
-    windows = [session_window(opened.day, spec, slot_ns) for spec in settings.sessions]
+    found = [(of, session_window(opened.day, of, slot_ns)) for of in settings.sessions]
+    windows = {spec: window for spec, window in found if isinstance(window, Window)}
     return Open(
         opened=opened,
         seen=np.zeros((len(starts), s), np.bool_),
@@ -185,7 +188,8 @@ def _opened(settings: Settings, opened: DayOpened) -> Open:
         first_open=np.full(s, np.nan),
         last_close=np.full(s, np.nan),
         finished=_none_finished(settings, opened) if opened.may_be_filled else (),
-        windows=tuple((w.start_ns, w.end_ns) for w in windows if isinstance(w, Window)),
+        windows=tuple((w.start_ns, w.end_ns) for of, w in windows.items() if not of.auction),
+        auctions=tuple((w.start_ns, w.end_ns) for of, w in windows.items() if of.auction),
     )
 
 
@@ -215,9 +219,14 @@ def _kept_up(settings: Settings, today: Open, batch: Batch) -> tuple[Open, Effec
         listed = batch.bad[: BAD_LISTED_MAX - len(today.bad)]
         bad = (*today.bad, *listed) if listed else today.bad
         today = changed(today, counts=_counts(today, batch), bad=bad)
+    told: Effects = ()
+    if isinstance(batch.auctions, RowBatch) and batch.passed is not None:
+        today = changed(today, late=_late_in_auctions(today, batch.auctions, batch.passed_ns))
+        today, told = _with_late_revisions(settings, today, batch, batch.auctions, None)
     if not isinstance(batch.rows, RowBatch):
         return _with_rows(settings, today, batch.rows, batch, None)
-    today, said = _with_late_revisions(settings, today, batch, batch.rows)
+    today, said = _with_late_revisions(settings, today, batch, batch.rows, batch.passed)
+    said = (*told, *said)
     if batch.backfilled is not None:
         today, of_late = _filled(settings, today, batch.backfilled, batch.passed_ns)
         said = (*said, *of_late)
@@ -226,27 +235,35 @@ def _kept_up(settings: Settings, today: Open, batch: Batch) -> tuple[Open, Effec
 
 
 def _with_late_revisions(
-    settings: Settings, today: Open, batch: Batch, rows: RowBatch
+    settings: Settings, today: Open, batch: Batch, rows: RowBatch, passed: Nanoseconds | None
 ) -> tuple[Open, Effects]:
-    """Count and tell the bars that come again when something that they belong to was over."""
+    """Count and tell the bars that come again when something that they belong to was over.
+
+    Parameters
+    ----------
+    passed : (n,) int64, optional
+        As in a batch; None: the rows are those in auctions, which belong to no derived bar.
+    """
     if rows.revises is None or batch.passed is None or not rows.revises.any():
         return today, ()
     again = np.flatnonzero(rows.revises)
-    of, passed = rows.taken(again), batch.passed[again]
+    of = rows.taken(again)
     opened = today.opened
     over: dict[str, Mask] = {}
     for spec in settings.sessions:
+        if (spec.auction is not None) == (passed is not None):
+            continue
         window = session_window(opened.day, spec, opened.interval_ns or MINUTE_NS)
         if isinstance(window, Window) and window.end_ns <= batch.passed_ns:
             over[spec.name] = is_inside(of, window.start_ns, window.end_ns)
     for part in _parts(settings, opened):
-        if not part.symbols:
+        if not part.symbols or passed is None:
             continue
         mine, at = part.taken(of)
         assert isinstance(mine, RowBatch)
         at = np.arange(len(of)) if at is None else at
         done = over.setdefault(f"{part.minutes}m bars", np.zeros(len(of), np.bool_))
-        done[at] |= bucket_ends(mine, part.minutes) <= passed[at]
+        done[at] |= bucket_ends(mine, part.minutes) <= passed[again][at]
     late = np.logical_or.reduce([*over.values(), np.zeros(len(of), np.bool_)])
     if not late.any():
         return today, ()
@@ -546,6 +563,12 @@ def _late(today: Open, rows: RowBatch, passed_ns: int, for_bars: Mask | None) ->
         sessions=late.sessions + counted(for_sessions),
         bars=late.bars + counted(for_bars),
     )
+
+
+def _late_in_auctions(today: Open, rows: RowBatch, passed_ns: int) -> LateRows:
+    if rows.revises is not None:  # those are counted apart
+        rows = rows.taken(~rows.revises)
+    return _late(changed(today, windows=today.auctions), rows, passed_ns, None)
 
 
 def _ends_seen(today: Open, rows: Rows) -> Open:

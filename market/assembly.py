@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openbell.market.arrivals import added, behind, none_counted, nothing_came, taken_in
+from openbell.market.auctions import counts as counted
+from openbell.market.auctions import has_auctions, in_auctions
 from openbell.market.bars import (
     BAR_COLUMNS,
     TICK_COLUMNS,
@@ -26,7 +28,7 @@ from openbell.market.bars import (
     Rows,
 )
 from openbell.market.days import Nanoseconds, TradingDay
-from openbell.market.products import has_auctions, in_auctions, own_hours
+from openbell.market.products import own_hours
 from openbell.market.results import NO_TIME
 from openbell.market.rules import NO_RULES, RowRules
 
@@ -276,14 +278,7 @@ def _kept(column: NDArray[T], keep: NDArray[np.intp] | None) -> NDArray[T]:
 
 
 def _inside(raw: RawRows, day: TradingDay) -> Mask:
-    ts = raw.ts
-    if (own := own_hours(day, raw.symbols)) is not None:
-        return own.holds(raw.code, ts)
-    first, *others = day.segments
-    inside: Mask = (ts >= first.open_ns) & (ts < first.close_ns)
-    for segment in others:
-        inside |= (ts >= segment.open_ns) & (ts < segment.close_ns)
-    return inside
+    return counted(day, raw.symbols, raw.code, raw.ts)
 
 
 def _slots(ts: Nanoseconds, day: TradingDay, interval_ns: int) -> tuple[NDArray[np.int64], Mask]:

@@ -16,7 +16,8 @@ from itertools import pairwise
 
 from openbell.errors import CalendarError
 from openbell.market.almanac import open_kept
-from openbell.market.days import ONE_DAY, Dates, Explanation, TradingDay
+from openbell.market.auctions import with_named
+from openbell.market.days import ONE_DAY, AuctionKind, Dates, Explanation, TradingDay
 from openbell.market.exchanges import canonical
 from openbell.market.hours import RegularHours, Span
 from openbell.market.layers import (
@@ -63,6 +64,7 @@ class Calendar:
         others: Mapping[str, Sequence[Layer]] = {},
         rules: Sequence[ProductRule] = (),
         segment: str = "equity",
+        auctions: Collection[AuctionKind] = (),
     ) -> None:
         self.exchange = exchange
         """The name as the user gave it."""
@@ -77,6 +79,7 @@ class Calendar:
         self._others = others
         self._rules = rules
         self._segment = segment
+        self._auctions = auctions
         self._dates = self._build(first, last)
         self._since = first  # `before` moves it back
         self._days = _open_days(self._dates)
@@ -145,6 +148,10 @@ class Calendar:
             layer.lay_over(dates, self.exchange, self.tz)
         if self._rules:
             dates = self._with_products(built, dates)
+        if self._auctions:
+            dates = {
+                d: with_named(entry, self._auctions, self._segment) for d, entry in dates.items()
+            }
         self._refuse_overlaps(dates)
         return {d: entry for d, entry in dates.items() if d >= first}
 
@@ -197,6 +204,7 @@ def open_calendar(
     hours: Sequence[RegularHours] = (),
     tz: str | None = None,
     segments: Sequence[ProductRule] = (),
+    auctions: Collection[AuctionKind] = (),
 ) -> Calendar:
     """Calendar of an exchange for the dates [first, last].
 
@@ -218,6 +226,8 @@ def open_calendar(
     segments : sequence
         Symbols that are another product than `segment`. A day has the hours of all of them together
         where they differ, and knows whose are which.
+    auctions : collection
+        Those that sessions name: they belong to a day's segments where it has them.
 
     Raises
     ------
@@ -262,7 +272,18 @@ def open_calendar(
         {of: layers(of) for of in others},
         segments,
         segment,
+        auctions,
     )
+
+
+def auctions_known(exchange: str) -> frozenset[AuctionKind]:
+    """The auctions that a calendar knows of some product of an exchange, on some days."""
+    name = open_kept(exchange).name
+    if (overlay := overlay_of(name)) is None:
+        return frozenset()
+    text = overlay_text(overlay)
+    of_each = (overlay_layer(overlay, text, name, of) for of in SEGMENTS)
+    return frozenset(rule.kind for layer in of_each for rule in layer.auctions)
 
 
 def coverage(exchange: str) -> tuple[date, date]:

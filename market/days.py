@@ -7,10 +7,10 @@ its exchange's time zone and turns wall-clock times of that day into instants.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
-from typing import Literal, NewType
+from typing import Literal, NewType, Self
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -117,6 +117,9 @@ class TradingDay:
     names. The day's own segments are what they have together then. See `market.products`."""
     auctions: tuple[Auction, ...] = field(default=(), metadata={"written": "if set"})
     """Where all have the same hours, the auctions of the run's own product."""
+    named: tuple[AuctionKind, ...] = field(default=(), metadata={"written": "if set"})
+    """Auctions that sessions of the run name: they belong to the day's segments then, and to no
+    product's. See `market.auctions`."""
 
     @property
     def open_ns(self) -> MarketTime:
@@ -129,12 +132,27 @@ class TradingDay:
     @property
     def hours(self) -> tuple[object, ...]:
         """Equal for days on which everybody has the same hours."""
-        return self.segments, tuple((of.product, of.segments, of.symbols) for of in self.products)
+        named = tuple(
+            (of.product, a.open_ns, a.close_ns)
+            for of in self.products
+            for a in of.auctions
+            if a.kind in self.named
+        )
+        of_each = tuple((of.product, of.segments, of.symbols) for of in self.products)
+        return self.segments, of_each, named
 
     @property
     def main(self) -> tuple[Segment, ...]:
         """The hours of the run's own `segment`, by which sessions relative to open or close go."""
         return self.products[0].segments if self.products else self.segments
+
+    @cached_property
+    def plain(self) -> Self:
+        """The day as it is where no session names an auction: its hours are those of continuous
+        trading."""
+        if not self.named:
+            return self
+        return replace(self, segments=union(of.segments for of in self.products), named=())
 
     @cached_property
     def midnight_ns(self) -> int:
@@ -194,6 +212,26 @@ class Explanation:
 
 Dates = dict[date, Explanation]
 """One entry for every date of a span, in order."""
+
+
+def union(of: Iterable[Sequence[Segment]]) -> tuple[Segment, ...]:
+    """The spans that lie in some of the hours; those that touch are one."""
+    spans = sorted((s.open_ns, s.close_ns) for segments in of for s in segments)
+    merged = spans[:1]
+    for opens, closes in spans[1:]:
+        if opens <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], closes))
+        else:
+            merged.append((opens, closes))
+    return tuple(Segment(*span) for span in merged)
+
+
+def is_inside(segments: Iterable[Segment], ts: Nanoseconds) -> NDArray[np.bool_]:
+    """(n,) which instants lie in some of the spans."""
+    inside: NDArray[np.bool_] = np.zeros(len(ts), np.bool_)
+    for s in segments:
+        inside |= (ts >= s.open_ns) & (ts < s.close_ns)
+    return inside
 
 
 def minutes_of(segments: Iterable[Segment]) -> int:

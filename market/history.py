@@ -20,6 +20,7 @@ from functools import cached_property
 import numpy as np
 
 from openbell.errors import CalendarError
+from openbell.market.auctions import parted
 from openbell.market.bars import BarBlock, Prices, RawRows, Rows
 from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.market.derived import derive, no_bucket
@@ -248,6 +249,7 @@ def history_day(rows: Rows, *, keep_rows: bool) -> HistoryDay:
 
     Volumes are summed row by row in time order, so that equal rows give equal bits.
     """
+    rows, _ = parted(rows)
     if not isinstance(rows, BarBlock) and rows.interval_ns is not None:
         rows = rows.block()
     bars = minute_rows(rows)

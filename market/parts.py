@@ -109,7 +109,7 @@ def _parts(day: TradingDay, symbols: tuple[str, ...], minutes: int) -> tuple[Par
         place = np.full(len(symbols), -1, np.int32)
         place[columns] = np.arange(len(columns), dtype=np.int32)
         names = tuple(symbols[n] for n in columns.tolist())
-        of_day = replace(day, segments=hours, products=())
+        of_day = replace(day, segments=hours, products=(), named=())
         found.append(Part(minutes, of_day, names, columns, place))
     return tuple(found)
 

@@ -7,11 +7,12 @@ hours together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openbell.market.bars import Codes, Mask
 from openbell.market.days import (
@@ -21,7 +22,9 @@ from openbell.market.days import (
     ProductHours,
     Segment,
     TradingDay,
+    is_inside,
     minutes_of,
+    union,
 )
 from openbell.market.results import Counts
 from openbell.market.segments import matched
@@ -57,21 +60,9 @@ def together(main: str, by_product: dict[str, Explanation], named: dict[str, str
         for of, found in days.items()
         if found is not None
     ]
-    segments = _union(of.segments for of in products)
+    segments = union(of.segments for of in products)
     joined = replace(day, segments=segments, products=tuple(products), auctions=())
     return replace(whole, day=joined)
-
-
-def _union(of: Iterable[Sequence[Segment]]) -> tuple[Segment, ...]:
-    """The spans in which some product trades; those that touch are one."""
-    spans = sorted((s.open_ns, s.close_ns) for segments in of for s in segments)
-    merged = [spans[0]]
-    for opens, closes in spans[1:]:
-        if opens <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], closes))
-        else:
-            merged.append((opens, closes))
-    return tuple(Segment(*span) for span in merged)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +88,7 @@ class OwnHours:
     @cached_property
     def together(self) -> tuple[Segment, ...]:
         """When some symbol of the register trades."""
-        return _union(self.segments)
+        return union(self.segments)
 
     def holds(self, code: Codes, ts: Nanoseconds) -> Mask:
         """(n,) whether rows lie inside the hours of their symbols."""
@@ -108,7 +99,7 @@ class OwnHours:
 
     def slots(self, starts: Nanoseconds) -> Mask:
         """(m, s) which bars, by their starts (m,), lie inside the hours of which symbol."""
-        per = np.stack([_is_inside(of, starts) for of in self.segments], axis=1)
+        per = np.stack([is_inside(of, starts) for of in self.segments], axis=1)
         return per[:, self.which]
 
     @property
@@ -138,37 +129,23 @@ def of_symbol(explained: Explanation, symbol: str) -> Explanation:
         layer=product.layer,
         reason=product.reason,
         products=(replace(product, symbols=(symbol,)),),
+        named=(),
     )
     return replace(explained, day=alone, layer=product.layer, reason=product.reason)
 
 
-def in_auctions(day: TradingDay, symbols: tuple[str, ...], code: Codes, ts: Nanoseconds) -> Mask:
-    """(n,) whether rows lie in an auction of their symbols."""
-    inside: Mask = np.zeros(len(ts), np.bool_)
-    if not day.products:
-        for auction in day.auctions:
-            inside |= (ts >= auction.open_ns) & (ts < auction.close_ns)
-        return inside
-    of = matched(_named(day), symbols)
-    main = day.products[0].product
-    names = np.array([main if name is None else name for name in of])
-    for product in day.products:
-        theirs = (names == product.product)[code]
-        for auction in product.auctions:
-            inside |= theirs & (ts >= auction.open_ns) & (ts < auction.close_ns)
-    return inside
-
-
-def has_auctions(day: TradingDay) -> bool:
-    return bool(day.auctions) or any(product.auctions for product in day.products)
-
-
 def fits(hours: Sequence[Segment], day: TradingDay, interval_ns: int) -> bool:
     """Whether the bars of some hours are bars of the day's grid."""
-    starts, ends = replace(day, segments=tuple(hours), products=()).grid(interval_ns)
+    starts, ends = replace(day, segments=tuple(hours), products=(), named=()).grid(interval_ns)
     whole_starts, whole_ends = day.grid(interval_ns)
     at = whole_starts.searchsorted(starts).clip(max=len(whole_starts) - 1)
     return bool((whole_starts[at] == starts).all() and (whole_ends[at] == ends).all())
+
+
+def products_of(day: TradingDay, symbols: tuple[str, ...]) -> NDArray[np.str_]:
+    """(s,) which product of a day that has some each symbol is."""
+    main = day.products[0].product
+    return np.array([main if of is None else of for of in matched(_named(day), symbols)], np.str_)
 
 
 def _named(day: TradingDay) -> tuple[tuple[str, str], ...]:
@@ -201,10 +178,3 @@ def _own_hours(day: TradingDay, symbols: tuple[str, ...]) -> OwnHours | None:
     for array in (which, opens, closes):
         array.flags.writeable = False
     return OwnHours(day, tuple(hours), which, opens, closes)
-
-
-def _is_inside(segments: Sequence[Segment], ts: Nanoseconds) -> Mask:
-    inside: Mask = np.zeros(len(ts), np.bool_)
-    for s in segments:
-        inside |= (ts >= s.open_ns) & (ts < s.close_ns)
-    return inside

@@ -62,7 +62,7 @@ def relative_volume(view: ScanView) -> list[Found]:
     else:
         minutes = int(view.options["minutes"])
         usual = past[-days:]
-        since_ns = view.at_ns - minutes * MINUTE_NS if minutes else view.day.open_ns
+        since_ns = view.at_ns - minutes * MINUTE_NS if minutes else view.day.plain.open_ns
         today = _traded(view, view.bars.ts >= since_ns)
         before = [_traded_then(view, day, since_ns) for day in usual]
         what = f"the volume of the last {minutes} minutes" if minutes else "today's volume"
@@ -89,7 +89,7 @@ def _traded_then(view: ScanView, past: HistoryDay, since_ns: int) -> Prices:
     rows = past.rows
     if rows is None:
         return np.full(len(view.symbols), np.nan)
-    here = wall_times(view.day, np.array([view.day.open_ns, since_ns, view.at_ns]))
+    here = wall_times(view.day, np.array([view.day.plain.open_ns, since_ns, view.at_ns]))
     # Counted from the open, so that a day may hold midnight.
     begins, since, until = ((here - here[0]) % DAY_NS).tolist()
     then = (wall_times(past.day, rows.ts) - here[0]) % DAY_NS

@@ -220,7 +220,7 @@ class ScanView:
     @cached_property
     def expected(self) -> int:
         """Minutes of the day's hours so far: what `actual` is held against for quality."""
-        spans = (min(s.close_ns, self.at_ns) - s.open_ns for s in self.day.segments)
+        spans = (min(s.close_ns, self.at_ns) - s.open_ns for s in self.day.plain.segments)
         return sum(-(-span // MINUTE_NS) for span in spans if span > 0)
 
     def of_past(self, column: Prices) -> Prices:
@@ -434,6 +434,7 @@ def scan_times(day: TradingDay, spec: ScanSpec) -> tuple[tuple[MarketTime, ...],
     outside : tuple of str
         Times of the configuration that lie outside of this day's.
     """
+    day = day.plain
     instants: set[int] = set()
     outside: list[str] = []
     for text in spec.at:

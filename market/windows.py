@@ -12,10 +12,12 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from openbell.market.auctions import WORDS, named_spans
 from openbell.market.days import (
     MINUTE_NS,
     ONE_DAY,
     SECOND_NS,
+    AuctionKind,
     MarketTime,
     Nanoseconds,
     TradingDay,
@@ -45,6 +47,8 @@ class SessionSpec:
     """IANA zone of wall times; None: the trading day's."""
     first_bar: bool = field(default=False, metadata={"written": "if set"})
     """Whether somebody asks for the open and close of its first bar."""
+    auction: AuctionKind | None = field(default=None, metadata={"written": "if set"})
+    """The auction that is the session, in place of a start and an end, which are its name then."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +87,7 @@ def resolve(day: TradingDay, text: str, timezone: str | None = None) -> int:
     ValueError
         If the text is neither "HH:MM" nor "open+15m" or "close-30m".
     """
-    time_of_day = _parsed(text)
+    day, time_of_day = day.plain, _parsed(text)
     if isinstance(time_of_day, int):
         return time_of_day + _edge(day, text)
     places = _places(day, time_of_day, timezone or day.tz)
@@ -97,8 +101,12 @@ def session_span(day: TradingDay, spec: SessionSpec) -> tuple[int, int]:
     from the open on and before the close, as an end for one after the open and up to the close.
     So 17:00, on a day that opens and closes then, is the open as a start and the close as an end.
     An end outside of the hours comes after its start, a start outside before its end. The end may
-    lie before the start, where the day doesn't hold them in this order.
+    lie before the start, where the day doesn't hold them in this order. An auction that the day does
+    not have is an empty span at its open, or its close.
     """
+    if spec.auction is not None:
+        return _auction_span(day, spec.auction)
+    day = day.plain
     start, end = _parsed(spec.start), _parsed(spec.end)
     tz = spec.timezone or day.tz
     starts: tuple[int, ...] = ()
@@ -120,6 +128,14 @@ def session_span(day: TradingDay, spec: SessionSpec) -> tuple[int, int]:
     if end_ns is None:
         end_ns = min((p for p in ends if p >= start_ns), default=ends[0])
     return start_ns, end_ns + (MINUTE_NS if spec.closed == "both" else 0)
+
+
+def _auction_span(day: TradingDay, kind: AuctionKind) -> tuple[int, int]:
+    spans = named_spans(day, kind)
+    if not spans:
+        edge = day.open_ns if kind == "auction_open" else day.close_ns
+        return edge, edge
+    return min(of.open_ns for of in spans), max(of.close_ns for of in spans)
 
 
 def _edge(day: TradingDay, text: str) -> int:
@@ -179,6 +195,9 @@ def session_window(day: TradingDay, spec: SessionSpec, slot_ns: int) -> Window |
         Bar length, or a minute for ticks: what `slots` counts.
     """
     start, end = session_span(day, spec)
+    if spec.auction is not None:
+        return _auction_window(day, spec.auction, start, end, slot_ns)
+    day = day.plain
     pieces = [
         (max(start, s.open_ns), min(end, s.close_ns))
         for s in day.segments
@@ -207,9 +226,24 @@ def session_window(day: TradingDay, spec: SessionSpec, slot_ns: int) -> Window |
     )
 
 
+def _auction_window(
+    day: TradingDay, kind: AuctionKind, first: int, last: int, slot_ns: int
+) -> Window | NoWindow:
+    if first == last:
+        why = day.reason or (day.kind if day.kind != "regular" else "")
+        said = f"no {WORDS[kind]} is known of {day.date}"
+        return NoWindow(f"{said}, {hours_in_words(day)}{f' ({why})' if why else ''}")
+    starts, ends = day.grid(slot_ns)
+    if not ((starts >= first) & (ends <= last)).any():
+        return NoWindow(f"the {WORDS[kind]} holds no whole bar on {day.date}")
+    slots = starts[(starts < last) & (ends > first)]
+    return Window(MarketTime(first), MarketTime(last), slots)
+
+
 def hours_in_words(day: TradingDay) -> str:
-    """`09:30–12:00, 13:00–16:00`, local."""
-    return ", ".join(f"{_clock(day, s.open_ns)}–{_clock(day, s.close_ns)}" for s in day.segments)
+    """`09:30–12:00, 13:00–16:00`, local; of continuous trading."""
+    spans = day.plain.segments
+    return ", ".join(f"{_clock(day, s.open_ns)}–{_clock(day, s.close_ns)}" for s in spans)
 
 
 def _clock(day: TradingDay, instant_ns: int) -> str:

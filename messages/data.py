@@ -24,6 +24,8 @@ class Batch(Message):
     step: int
     rows: Rows
     """May be empty: the watermark moves all the same."""
+    auctions: Rows | None = None
+    """Those in auctions that sessions name, which count nowhere else; None: there are none."""
     watermark_ns: int
     """All rows known up to here have been handed out."""
     passed_ns: int = 0
@@ -36,6 +38,8 @@ class Batch(Message):
     bad: tuple[BadRow, ...] = ()
     backfilled: RowBatch | None = None
     """Rows of before these, by time, that come late from history."""
+    auctions_backfilled: RowBatch | None = None
+    """The same in auctions."""
     lacking: bool = False
     """Whether such rows are waited for."""
     past_ns: int = 0

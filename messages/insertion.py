@@ -46,6 +46,8 @@ class Inserted(Message):
     until_ns: MarketTime
     rows: Rows
     """On the register of `opened`."""
+    auctions: Rows | None = None
+    """As of `Batch`."""
     counts: RowCounts
     """Of all rows of the day's register, where they are stored; else of these symbols' rows alone."""
     stored: bool

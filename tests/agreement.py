@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from runs import answer_of, drained, expected_session, minutes_in, of_cases, register
+from runs import answer_of, drained, expected_session, is_auction, minutes_in, of_cases, register
 from strategies import Case
 
 from openbell.market.days import MINUTE_NS
@@ -38,6 +38,8 @@ def agree(days: list[Case], clock_step: Literal["boundary", "bar"] = "boundary")
         for document, session in zip(documents, configured, strict=True):
             if document.status == "COMPLETED":
                 minutes = minutes_in(case, session)
+                if is_auction(case, session):
+                    minutes = [session["start_ns"], session["end_ns"] - MINUTE_NS]
                 assert document.started_at == minutes[0]
                 assert document.completed_at == minutes[-1] + MINUTE_NS
                 assert document.breakouts_checked

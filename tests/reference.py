@@ -18,6 +18,7 @@ from datetime import time
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from typing import Literal, NamedTuple, TypedDict
 
 from conditions import NOTHING_KNOWN, Conditions, Known, admitted, has_volume, until_ns
@@ -39,6 +40,8 @@ class Window(NamedTuple):
     start: str
     end: str
     closed: Literal["both", "left"] = "both"
+    auction: Literal["auction_open", "auction_close"] | None = None
+    """It is this auction, whenever a symbol's is; the times don't count then."""
 
 
 class Rules(NamedTuple):
@@ -187,6 +190,8 @@ class Quality(TypedDict):
 class Cleaned(NamedTuple):
     used: dict[str, list[Used]]
     """In time order, for each symbol."""
+    auctions: dict[str, list[Used]]
+    """Those in auctions that sessions name, which count in no other."""
     counts: dict[str, Counts]
     bad: list[tuple[int, BadReason]]
     """Position in the rows given, and why it is not used; in the source's order."""
@@ -228,7 +233,10 @@ def answer(
     among them is read: it has levels, bars and quality, and no signals.
     """
     cleaned = clean(day, interval_ns, rows, symbols)
-    sessions = [session_levels(day, interval_ns, cleaned.used, window) for window in windows]
+    sessions = [
+        session_levels(day, interval_ns, cleaned.auctions if w.auction else cleaned.used, w)
+        for w in windows
+    ]
     return {
         "counts": cleaned.counts,
         "bad": cleaned.bad,
@@ -237,6 +245,7 @@ def answer(
             day,
             interval_ns,
             cleaned.used,
+            {w.name: cleaned.auctions for w in windows if w.auction},
             sessions,
             rules,
             companions or {},
@@ -262,6 +271,8 @@ def clean(
         count = counts[symbol]
         count["rows"] += 1
         segment = segment_of(day, ts, symbol)
+        if segment is None and is_in_auction(day, ts, symbol):
+            segment = whole_segment(day, ts)
         if segment is None:
             count["outside_hours"] += 1
             continue
@@ -285,7 +296,9 @@ def clean(
             prices = (row_used.open, row_used.close)
             if not all(row_used.low <= price <= row_used.high for price in prices):
                 counts[symbol]["ohlc_outside"] += 1
-    return Cleaned(used, counts, bad)
+    auctions = {s: [r for r in used[s] if segment_of(day, r.ts, s) is None] for s in symbols}
+    used = {s: [r for r in used[s] if segment_of(day, r.ts, s) is not None] for s in symbols}
+    return Cleaned(used, auctions, counts, bad)
 
 
 def no_counts() -> Counts:
@@ -301,6 +314,8 @@ def no_counts() -> Counts:
 
 def hours_of(day: TradingDay, symbol: str | None) -> tuple[Segment, ...]:
     """A symbol's own hours; None: those of all together."""
+    if symbol is None and day.named:
+        return in_some([of.segments for of in day.products])
     if symbol is None or not day.products:
         return day.segments
     for product in day.products:
@@ -309,8 +324,45 @@ def hours_of(day: TradingDay, symbol: str | None) -> tuple[Segment, ...]:
     return day.products[0].segments
 
 
+def in_some(hours: Sequence[Sequence[Segment]]) -> tuple[Segment, ...]:
+    """All that lies in some of the hours, in whole nanoseconds between edges, put together."""
+    edges = sorted({at for of in hours for s in of for at in (s.open_ns, s.close_ns)})
+    found: list[Segment] = []
+    for begins, ends in pairwise(edges):
+        if not any(s.open_ns <= begins < s.close_ns for of in hours for s in of):
+            continue
+        if found and found[-1].close_ns == begins:
+            begins = found.pop().open_ns
+        found.append(Segment(begins, ends))
+    return tuple(found)
+
+
 def segment_of(day: TradingDay, ts: int, symbol: str | None = None) -> Segment | None:
     for segment in hours_of(day, symbol):
+        if segment.open_ns <= ts < segment.close_ns:
+            return segment
+    return None
+
+
+def auctions_of(day: TradingDay, symbol: str, kind: str | None = None) -> list[tuple[int, int]]:
+    """From when until when a symbol is in an auction that sessions name, or in one kind of them."""
+    if not day.products:
+        return []
+    own = day.products[0]
+    for product in day.products:
+        if symbol in product.symbols:
+            own = product
+    named = day.named if kind is None else [of for of in day.named if of == kind]
+    return [(a.open_ns, a.close_ns) for a in own.auctions if a.kind in named]
+
+
+def is_in_auction(day: TradingDay, ts: int, symbol: str) -> bool:
+    return any(start <= ts < end for start, end in auctions_of(day, symbol))
+
+
+def whole_segment(day: TradingDay, ts: int) -> Segment | None:
+    """Of all together, auctions that are named among them: bars are counted from its open."""
+    for segment in day.segments:
         if segment.open_ns <= ts < segment.close_ns:
             return segment
     return None
@@ -366,6 +418,8 @@ def minutes_covered(day: TradingDay, rows: Sequence[Used], symbol: str | None = 
 def session_levels(
     day: TradingDay, interval_ns: int | None, used: Mapping[str, Sequence[Used]], window: Window
 ) -> SessionAnswer:
+    if window.auction is not None:
+        return auction_levels(day, interval_ns, used, window)
     start = day.instant(time.fromisoformat(window.start))
     end = day.instant(time.fromisoformat(window.end))
     if window.closed == "both":
@@ -400,10 +454,51 @@ def session_levels(
     }
 
 
+def auction_levels(
+    day: TradingDay, interval_ns: int | None, used: Mapping[str, Sequence[Used]], window: Window
+) -> SessionAnswer:
+    """Of a symbol its auction's rows; the session ends for all with the last of their auctions.
+
+    `used` are rows in auctions. No minute of an auction is waited for: it is whole with any of them.
+    """
+    spans = [
+        (a.open_ns, a.close_ns)
+        for of in day.products
+        for a in of.auctions
+        if a.kind == window.auction and window.auction in day.named
+    ]
+    start = min((opens for opens, _ in spans), default=0)
+    end = max((closes for _, closes in spans), default=0)
+    levels: dict[str, SymbolLevels] = {}
+    for symbol, rows in used.items() if spans else ():
+        inside = [
+            row
+            for row in rows
+            if start <= row.ts and (row.ts < end if interval_ns is None else row.end <= end)
+        ]
+        levels[symbol] = {
+            "high": max((row.high for row in inside), default=None),
+            "low": min((row.low for row in inside), default=None),
+            "count": len(inside),
+            "first_ts": inside[0].ts if inside else None,
+            "last_ts": inside[-1].ts if inside else None,
+            "complete": True,
+        }
+    return {
+        "session": window.name,
+        "status": "COMPLETED" if spans else "SKIPPED",
+        "truncated": False,
+        "start_ns": start,
+        "end_ns": end,
+        "levels": levels,
+    }
+
+
 def signals(
     day: TradingDay,
     interval_ns: int | None,
     used: Mapping[str, Sequence[Used]],
+    auctions: Mapping[str, Mapping[str, Sequence[Used]]],
     sessions: Sequence[SessionAnswer],
     rules: Rules,
     companions: Mapping[str, str],
@@ -417,7 +512,8 @@ def signals(
                 continue
             after = [row for row in used[symbol] if row.ts >= session["end_ns"]]
             retested = partial(retest_until, day, interval_ns, rules)
-            watch = watched(day, interval_ns, session, symbol, used[symbol], rules, known, retested)
+            theirs = auctions.get(session["session"], used)[symbol]
+            watch = watched(day, interval_ns, session, symbol, theirs, rules, known, retested)
             until = until_ns(rules.conditions, day, session["end_ns"])
             asked = symbol
             if rules.conditions.volume_companion:
@@ -873,7 +969,9 @@ def answer_as_arrived(
     for mark in further:
         unfolding.note(mark)
     unfolding.close()
-    of_symbol = {s: [a.row for a in came if a.symbol == s] for s in symbols}
+    of_symbol = {
+        s: [a.row for a in came if a.symbol == s and segment_of(day, a.row.ts, s)] for s in symbols
+    }
     return {
         "counts": counts,
         "bad": bad,
@@ -911,6 +1009,8 @@ def arrivals(
         cleaned.counts[symbol]["ohlc_outside"] = 0
     for position, given in enumerate(rows):
         segment = segment_of(day, given[1], given[0])
+        if segment is None and is_in_auction(day, given[1], given[0]):
+            segment = whole_segment(day, given[1])
         if segment is None or position in bad:
             continue
         row = used_row(given, segment, interval_ns)
@@ -953,17 +1053,21 @@ class Unfolding:
         self.sessions = {w.name: session_levels(day, interval_ns, nothing, w) for w in windows}
         self.windows = {w.name: w for w in windows}
         self.ends = {
-            name: last_minute_of(day, session) + MINUTE_NS
+            name: session["end_ns"]
+            if self.windows[name].auction
+            else last_minute_of(day, session) + MINUTE_NS
             for name, session in self.sessions.items()
             if session["status"] == "COMPLETED"
         }
         # Rows wait at these for what belongs before them.
         closes = {s.close_ns for symbol in (None, *symbols) for s in hours_of(day, symbol)}
         closes |= {s.close_ns for product in day.products for s in product.segments}
+        closes |= {s.close_ns for s in day.segments}
         self.holds = sorted({*self.ends.values(), *closes})
         self.open = set(self.ends)
         self.waiting: list[Arrival] = []
         self.handed_out: list[Arrival] = []
+        self.in_auctions: list[Arrival] = []
         self.watches: dict[tuple[str, str], Watch] = {}
         self.signals: list[Signal] = []
         self.in_bars: list[tuple[int, Arrival]] = []
@@ -1017,10 +1121,9 @@ class Unfolding:
 
     def complete(self, name: str) -> None:
         self.open.remove(name)
+        came = stand(self.in_auctions) if self.windows[name].auction else self.standing()
         in_time_order = {
-            symbol: sorted(
-                (a.row for a in self.standing() if a.symbol == symbol), key=lambda row: row.ts
-            )
+            symbol: sorted((a.row for a in came if a.symbol == symbol), key=lambda row: row.ts)
             for symbol in self.symbols
         }
         session = session_levels(self.day, self.interval_ns, in_time_order, self.windows[name])
@@ -1040,18 +1143,33 @@ class Unfolding:
         return stand(self.handed_out)
 
     def lacks_part_of(self, session: SessionAnswer, symbol: str) -> bool:
+        minutes = minutes_of(self.day, symbol)
+        if kind := self.windows[session["session"]].auction:
+            spans = auctions_of(self.day, symbol, kind)
+            minutes = [m for opens, closes in spans for m in range(opens, closes, MINUTE_NS)]
         return any(
             minute <= lacking.until_ns and lacking.from_ns < minute + MINUTE_NS
-            for minute in minutes_of(self.day, symbol)
+            for minute in minutes
             if session["start_ns"] <= minute and minute + MINUTE_NS <= session["end_ns"]
             for lacking in self.lacking
         )
 
     def use(self, arrival: Arrival) -> None:
         symbol, row, known, _, again = arrival
+        in_auction = segment_of(self.day, row.ts, symbol) is None
         late_windows = any(
-            self.is_inside(row, session) for n, session in self.sessions.items() if self.is_over(n)
+            self.is_inside(row, session)
+            for n, session in self.sessions.items()
+            if self.is_over(n) and in_auction == (self.windows[n].auction is not None)
         )
+        if in_auction:
+            if again:
+                self.revised_late[symbol] += late_windows
+            else:
+                self.late[symbol]["windows"] += late_windows
+                self.late[symbol]["rows"] += late_windows
+            self.in_auctions.append(arrival)
+            return
         late_bars = False
         for minutes in self.derived_minutes:
             end = self.bucket(symbol, row, minutes)[1]

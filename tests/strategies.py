@@ -18,10 +18,18 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from conditions import NOTHING_KNOWN, Bound, Conditions, Known, slot_of
 from hypothesis import strategies as st
-from reference import Answer, Row, Rules, Window, answer
+from reference import Answer, Row, Rules, Window, answer, in_some
 
 from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, RawRows
-from openbell.market.days import MINUTE_NS, SECOND_NS, ProductHours, Segment, TradingDay
+from openbell.market.days import (
+    MINUTE_NS,
+    SECOND_NS,
+    Auction,
+    AuctionKind,
+    ProductHours,
+    Segment,
+    TradingDay,
+)
 
 SYMBOLS = ("AAPL", "BANKNIFTY", "NIFTY", "XRP/ETH")
 NAMES = ("Morning Opening", "Lunch Break", "Afternoon", "Mid Morning")  # on purpose not sorted
@@ -149,7 +157,7 @@ def with_products(
         )
         for n, segments in enumerate(hours)
     )
-    return replace(day, segments=in_all(hours), products=products)
+    return replace(day, segments=in_some(hours), products=products)
 
 
 @st.composite
@@ -166,17 +174,55 @@ def cut(draw: st.DrawFn, day: TradingDay, interval_ns: int) -> tuple[Segment, ..
     return tuple(kept) or day.segments
 
 
-def in_all(hours: Sequence[tuple[Segment, ...]]) -> tuple[Segment, ...]:
-    """All that lies in some of the hours, in whole nanoseconds between edges, put together."""
-    edges = sorted({at for of in hours for s in of for at in (s.open_ns, s.close_ns)})
-    found: list[Segment] = []
+@st.composite
+def with_auctions(
+    draw: st.DrawFn, day: TradingDay, interval_ns: int, named: tuple[AuctionKind, ...]
+) -> TradingDay:
+    """The day, of which some products have auctions before their hours and after them; those of the
+    kinds that are named belong to it."""
+    products = []
+    for of in day.products or (ProductHours("all", day.segments),):
+        before, after = (draw(st.integers(0, 4)) * interval_ns for _ in range(2))
+        opens, closes = of.open_ns, of.close_ns
+        spans: list[Auction] = []
+        if before:
+            spans.append(Auction("auction_open", opens - before, opens))
+        if after:
+            spans.append(Auction("auction_close", closes, closes + after))
+        products.append(replace(of, auctions=tuple(spans)))
+    theirs = [
+        Segment(a.open_ns, a.close_ns) for of in products for a in of.auctions if a.kind in named
+    ]
+    if not theirs:
+        return replace(day, products=tuple(products)) if day.products else day
+    trading = in_some([of.segments for of in products])
+    apart = [Segment(*piece) for piece in left_of(theirs, trading)]
+    kinds = ("auction_open", "auction_close")
+    return replace(
+        day,
+        products=tuple(products),
+        segments=tuple(sorted((*trading, *apart), key=lambda s: s.open_ns)),
+        named=tuple(
+            k
+            for k in kinds
+            if k in named and any(k == a.kind for of in products for a in of.auctions)
+        ),
+    )
+
+
+def left_of(spans: Sequence[Segment], without: Sequence[Segment]) -> list[list[int]]:
+    """What lies in some spans and in none of others, put together."""
+    edges = sorted({at for s in (*spans, *without) for at in (s.open_ns, s.close_ns)})
+    found: list[list[int]] = []
     for begins, ends in pairwise(edges):
-        if not any(s.open_ns <= begins < s.close_ns for of in hours for s in of):
+        if any(s.open_ns <= begins < s.close_ns for s in without):
             continue
-        if found and found[-1].close_ns == begins:
-            begins = found.pop().open_ns
-        found.append(Segment(begins, ends))
-    return tuple(found)
+        if any(s.open_ns <= begins < s.close_ns for s in spans):
+            if found and found[-1][1] == begins:
+                found[-1][1] = ends
+            else:
+                found.append([begins, ends])
+    return found
 
 
 def at(place: Place, wall: str) -> int:
@@ -294,18 +340,25 @@ def cases(
     clean: bool = False,
     own_hours: bool = False,
     filtered: bool = True,
+    auctions: bool = False,
 ) -> Case:
     """A day with its rows, sessions, rules and companions.
 
     `interval_ns` is the bars' length. With `clean`, rows are in time order for each symbol, and
     none is unusable, replaced or outside the hours; holes and equal ticks stay. With `own_hours`,
     symbols may have different hours; their rows lie in all of the day's. `filtered`:
-    whether breakouts may have conditions to pass.
+    whether breakouts may have conditions to pass. With `auctions`, sessions may name some.
     """
     day = draw(trading_days(minutes_max))
     symbols = tuple(draw(st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=4, unique=True)))
     if own_hours and draw(st.integers(0, 7)):
         day = draw(with_products(day, symbols, interval_ns))
+    sessions = draw(windows(day))
+    if auctions:
+        kinds: list[AuctionKind] = ["auction_open", "auction_close"]
+        named = draw(st.lists(st.sampled_from(kinds), min_size=1, unique=True))
+        day = draw(with_auctions(day, interval_ns, tuple(named)))
+        sessions = (*(Window(f"The {of}", "", "", auction=of) for of in named), *sessions)
     rows: list[Row] = []
     for symbol in symbols:
         if kind == "bars":
@@ -331,7 +384,7 @@ def cases(
         interval_ns=length,
         rows=tuple(rows),
         symbols=symbols,
-        windows=draw(windows(day)),
+        windows=sessions,
         rules=plain,
         companions=companions,
         followed=draw(st.none() | st.just(tuple(companions))) or None,

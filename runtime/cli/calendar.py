@@ -60,7 +60,9 @@ def calendar(
     if file is not None:
         given = {"exchange": exchange, "segment": segment}
         with naming(file):
-            opened = calendar_for(configuration(file, given), first, last, every)
+            opened = calendar_for(
+                configuration(file, given), first, last, every, with_auctions=False
+            )
     elif exchange is not None:
         opened = open_calendar(
             exchange, first, last, segment=segment or SEGMENTS[0], segments=every

@@ -93,10 +93,11 @@ def print_config(config: Config, file: Path, *, has_data: bool, in_order: bool) 
     for session in config.sessions:
         rules = config.breakout_for(session)
         zone = f" {session.timezone}" if session.timezone else ""
+        start = f"{session.start}{zone}"
         end = f"{session.end}{zone}{' (left out)' if session.closed == 'left' else ''}"
-        table.add_row(
-            session.name, f"{session.start}{zone}", end, rules.confirm, rules.check, rules.sides
-        )
+        if session.auction is not None:
+            start, end = f"auction: {session.auction}", ""
+        table.add_row(session.name, start, end, rules.confirm, rules.check, rules.sides)
     show(table)
     data = config.data
     what = "ticks" if data.kind == "ticks" else f"bars of {data.interval}"

@@ -284,11 +284,13 @@ def _of_indicator(config: Config, name: str, where: tuple[str | int, ...]) -> It
 
 def _is_over(until: SessionTime, session: SessionConfig) -> bool:
     """Whether a time lies before the session's end, as far as that can be told without a day."""
-    end = session.end
+    start, end = session.start, session.end
+    if start is None or end is None:  # an auction, whose times a day has
+        return False
     if until.anchor != end.anchor:
         return False
     if until.anchor == "clock":
-        return session.start.anchor == "clock" and session.start.wall <= until.wall <= end.wall
+        return start.anchor == "clock" and start.wall <= until.wall <= end.wall
     return until.offset_ns <= end.offset_ns
 
 

@@ -34,7 +34,7 @@ from pydantic_core import PydanticCustomError
 from openbell.market.exchanges import canonical
 from openbell.market.hours import RegularHours
 from openbell.market.hours import Span as TradingSpan
-from openbell.market.kinds import KINDS, Kind
+from openbell.market.kinds import KINDS, AuctionName, Kind
 from openbell.market.segments import PRODUCTS, ProductRule
 from openbell.runtime.config import conditions, values
 from openbell.runtime.config.conditions import (
@@ -490,14 +490,22 @@ class SessionConfig(Section):
         description="Its name, once in a configuration; signals and documents carry it.",
         examples=["Morning Opening"],
     )
-    start: When = Field(
-        description="First minute: local time `09:30`, or `open+15m`, `close-30m`.",
+    start: When | None = Field(
+        default=None,
+        description="First minute: local time `09:30`, or `open+15m`, `close-30m`; required, but "
+        "where the session is an `auction`.",
         examples=["09:30"],
     )
-    end: When = Field(
+    end: When | None = Field(
+        default=None,
         description="Last minute, written as `start` is; it belongs to the session unless "
         "`closed: left`.",
         examples=["09:35"],
+    )
+    auction: AuctionName | None = Field(
+        default=None,
+        description="`pre_open`, `closing`: the session is this auction of the exchange, in place of "
+        "`start` and `end`, when each day and symbol has it.",
     )
     closed: Literal["both", "left"] = Field(
         default="both",
@@ -511,6 +519,18 @@ class SessionConfig(Section):
 
     def _contradictions(self) -> Iterator[Problem]:
         start, end = self.start, self.end
+        if self.auction is not None:
+            for key in ("start", "end", "closed", "timezone"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    why = f"leave it out; auction: {self.auction} has the times of the calendar"
+                    yield (key,), why
+            return
+        if start is None or end is None:
+            for key, given in (("start", start), ("end", end)):
+                if given is None:
+                    example = "09:30" if key == "start" else "09:35"
+                    yield (key,), f'write a time, e.g. "{example}", or name an auction: pre_open'
+            return
         if end.anchor == "close" and end.offset_ns == 0 and self.closed == "both":
             yield ("end",), 'the minute from the close on has no rows; write "close-1m"'
         if start.anchor != end.anchor or start.anchor == "clock":
@@ -1368,6 +1388,8 @@ class Config(Section):
                 if getattr(own, key) == BreakoutConfig.model_fields[key].default
             }
             written["breakout"] = own.model_dump(mode="json", exclude=left_out)
+            if session.auction is None:
+                del written["auction"]
         for scan, written in zip(self.scanners, kept["scanners"], strict=True):
             if scan.catch_up is None:
                 del written["catch_up"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, time
 
 from openbell.adapters.sources import Source
+from openbell.market.auctions import counts
 from openbell.market.days import (
     ONE_DAY,
     Segment,
@@ -15,7 +16,6 @@ from openbell.market.days import (
     dates_between,
     local_instant,
 )
-from openbell.market.products import own_hours
 
 
 @dataclass(frozen=True)
@@ -81,5 +81,4 @@ class Held:
 
     def _has_row(self, day: TradingDay, segment: Segment) -> bool:
         raw = self.source.read(segment.open_ns, segment.close_ns, self.symbols)
-        own = own_hours(day, raw.symbols)
-        return len(raw) > 0 if own is None else bool(own.holds(raw.code, raw.ts).any())
+        return bool(counts(day, raw.symbols, raw.code, raw.ts).any())

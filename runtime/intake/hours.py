@@ -8,8 +8,9 @@ from datetime import date, timedelta
 import numpy as np
 
 from openbell.errors import CalendarError
+from openbell.market.auctions import AUCTIONS
 from openbell.market.calendar import Calendar, coverage, open_calendar
-from openbell.market.days import TradingDay
+from openbell.market.days import AuctionKind, TradingDay
 from openbell.market.segments import ProductRule
 from openbell.runtime.config import Config
 from openbell.runtime.intake.instrumentsfile import product_rules
@@ -25,6 +26,8 @@ def calendar_for(
     last: date,
     others: Sequence[ProductRule] = (),
     said: Sequence[ProductRule] | None = None,
+    *,
+    with_auctions: bool = True,
 ) -> Calendar:
     """The configured exchange's calendar, with the configuration's own corrections over it.
 
@@ -34,6 +37,8 @@ def calendar_for(
         Products of symbols that neither the file of instruments nor `calendar.segments` names.
     said : sequence, optional
         What those two say; None: the file is read.
+    with_auctions : bool
+        Whether auctions that sessions name belong to the days, as for a run.
 
     Raises
     ------
@@ -53,7 +58,13 @@ def calendar_for(
         hours=config.calendar.hours or (),
         tz=config.calendar.timezone,
         segments=(*others, *said),
+        auctions=named_auctions(config) if with_auctions else (),
     )
+
+
+def named_auctions(config: Config) -> frozenset[AuctionKind]:
+    """The auctions that sessions are."""
+    return frozenset(AUCTIONS[of.auction] for of in config.sessions if of.auction is not None)
 
 
 def calendar_of(

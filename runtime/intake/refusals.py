@@ -12,6 +12,8 @@ import numpy as np
 
 from openbell.adapters.sources import Source
 from openbell.errors import ConfigError, DataError
+from openbell.market.auctions import AUCTIONS
+from openbell.market.calendar import auctions_known
 from openbell.market.days import (
     MINUTE_NS,
     SECOND_NS,
@@ -108,12 +110,31 @@ def refuse_windows_outside(config: Config, made: Settings, days: tuple[TradingDa
                 break
             reasons.append(window.reason)
         else:
+            if session.auction is not None:
+                _refuse_unknown_auction(config, place)
+                continue  # a run may be about a time that had none
             raise ConfigError(
                 f'sessions[{place}], "{session.name}": {reasons[0]}, and takes place on no day of '
                 f"{config.exchange} from {days[0].date} to {days[-1].date}; correct its times, or "
                 "leave it out"
             )
         _refuse_until_before(config, made, place, days)
+
+
+def _refuse_unknown_auction(config: Config, place: int) -> None:
+    session = config.sessions[place]
+    assert session.auction is not None
+    where = f'sessions[{place}], "{session.name}": auction is {session.auction}'
+    instead = "write start and end in its place, and calendar.hours that hold them, "
+    if AUCTIONS[session.auction] not in auctions_known(config.exchange):
+        raise ConfigError(
+            f'{where}, and of {config.exchange} none is known, as of XNSE; {instead}"09:00-16:10"'
+        )
+    if config.calendar.hours:
+        raise ConfigError(
+            f"{where}, and days with hours of your own, calendar.hours, have none; {instead}or leave "
+            "calendar.hours out"
+        )
 
 
 def _refuse_until_before(
@@ -141,10 +162,11 @@ def refuse_bars_across_closes(config: Config, made: Settings, days: tuple[Tradin
         return
     for day in days:
         for product in day.products:
+            alone = replace(day, segments=product.segments, products=(), named=())
             if not fits(product.segments, day, interval_ns):
                 raise ConfigError(
                     f"data.interval is {config.data.interval}, and the hours of {product.product} on "
-                    f"{day.date}, {hours_in_words(replace(day, segments=product.segments))}, cut other "
+                    f"{day.date}, {hours_in_words(alone)}, cut other "
                     f"bars than those of the day, {hours_in_words(day)}; use shorter bars, such as 1m, "
                     "or run these symbols by themselves"
                 )

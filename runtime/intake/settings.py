@@ -9,6 +9,7 @@ from typing import Literal
 from openbell.actors.day import Wall
 from openbell.adapters.sources import CsvOptions, DataOptions
 from openbell.errors import CalendarError, ConfigError
+from openbell.market.auctions import AUCTIONS
 from openbell.market.breakouts import BreakRules
 from openbell.market.calendar import timezone
 from openbell.market.conditions import Until, Width
@@ -88,11 +89,12 @@ def settings(config: Config, *, paced: bool = False, days_at_once: bool = False)
         sessions=tuple(
             SessionSpec(
                 session.name,
-                str(session.start),
-                str(session.end),
+                str(session.auction or session.start),
+                str(session.auction or session.end),
                 session.closed,
                 session.timezone,
                 first_bar=rule.direction == "first_bar",
+                auction=None if session.auction is None else AUCTIONS[session.auction],
             )
             for session, rule in zip(config.sessions, rules, strict=True)
         ),

@@ -265,6 +265,14 @@ class Recording:
                 products=()
                 if today is None
                 else tuple((of.product, _spans(of.segments), of.symbols) for of in today.products),
+                auctions=()
+                if today is None
+                else tuple(
+                    (of.product, a.kind, a.open_ns, a.close_ns)
+                    for of in today.products
+                    for a in of.auctions
+                    if a.kind in today.named
+                ),
                 until_ns=steps[-1].market_ns,
                 not_used=self._not_used(),
                 kept=tuple(entry.name for entry in kept),

@@ -86,9 +86,9 @@ def _boundaries(
         if isinstance(window, Window):
             told.setdefault(window.start_ns, []).append(f"{spec.name} starts")
             told.setdefault(window.end_ns, []).append(f"{spec.name} ends")
-    for segment in day.segments[1:]:
+    for segment in day.plain.segments[1:]:
         told.setdefault(segment.open_ns, []).append("trading goes on")
-    for segment in day.segments[:-1]:
+    for segment in day.plain.segments[:-1]:
         told.setdefault(segment.close_ns, []).append("trading pauses")
     for product in day.products:
         for segment in product.segments:

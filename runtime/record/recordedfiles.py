@@ -234,7 +234,7 @@ def _metadata(about: About) -> dict[bytes, bytes]:
     fields = asdict(about)
     if about.contracts is None:  # an older version reads those that have none
         del fields["contracts"]
-    for name in ("products", "registers"):
+    for name in ("products", "registers", "auctions"):
         if not fields[name]:
             del fields[name]
     if about.configured is None:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from openbell.adapters.stores import JournalEntry, Step
 from openbell.errors import DataError, InputError
+from openbell.market.auctions import WORDS as AUCTION_WORDS
 from openbell.market.bars import (
     BAR_COLUMNS,
     EXTRAS,
@@ -36,7 +37,16 @@ from openbell.market.bars import (
     Prices,
     RawRows,
 )
-from openbell.market.days import EPOCH, MarketTime, Nanoseconds, ProductHours, Segment, TradingDay
+from openbell.market.days import (
+    EPOCH,
+    Auction,
+    AuctionKind,
+    MarketTime,
+    Nanoseconds,
+    ProductHours,
+    Segment,
+    TradingDay,
+)
 from openbell.market.widening import codes_on
 from openbell.runtime.record import inserted, journal
 from openbell.runtime.record.feedlog import Came, column_or_none, columns_of
@@ -118,6 +128,8 @@ class About:
     products: tuple[tuple[str, tuple[tuple[int, int], ...], tuple[str, ...]], ...] = ()
     """Where symbols had different hours, each product's: its name, hours and symbols, as of
     `TradingDay.products`."""
+    auctions: tuple[tuple[str, AuctionKind, int, int], ...] = ()
+    """Auctions that sessions named: product, kind, from when until when (ns UTC)."""
     until_ns: int = EPOCH
     """Market time that it has come to."""
     closed: bool = False
@@ -145,11 +157,21 @@ class About:
     def day(self) -> TradingDay:
         """Its hours; where they come from is not told."""
         products = tuple(
-            ProductHours(name, tuple(Segment(*of) for of in hours), symbols)
+            ProductHours(
+                name,
+                tuple(Segment(*of) for of in hours),
+                symbols,
+                auctions=tuple(
+                    Auction(kind, opens_ns, closes_ns)
+                    for product, kind, opens_ns, closes_ns in self.auctions
+                    if product == name
+                ),
+            )
             for name, hours, symbols in self.products
         )
+        named = tuple(kind for kind in AUCTION_WORDS if any(kind in of for of in self.auctions))
         hours = tuple(Segment(*of) for of in self.segments)
-        return TradingDay(self.date, self.zone, hours, products=products)
+        return TradingDay(self.date, self.zone, hours, products=products, named=named)
 
     @cached_property
     def every(self) -> tuple[str, ...]:

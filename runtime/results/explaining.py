@@ -251,7 +251,7 @@ def _own_part(day: TradingDay, own: OwnHours, slots: Nanoseconds, window: Window
     """How the hours, the symbol's own among them, cut a session."""
     if len(slots) == len(window.slots):
         return window.truncated
-    hours = hours_in_words(replace(day, segments=own.segments[0]))
+    hours = hours_in_words(replace(day, segments=own.segments[0], products=(), named=()))
     if not len(slots):
         return f"it lies outside the hours of the symbol on {day.date}, {hours}"
     return f"the hours of the symbol on {day.date} are {hours}, and cut it"

@@ -153,6 +153,8 @@ def test_a_symbol_that_is_only_read_reports_no_break() -> None:
     case=st.one_of(
         cases("bars", minutes_max=40, own_hours=True),
         cases("ticks", minutes_max=40, own_hours=True),
+        cases("bars", minutes_max=40, own_hours=True, auctions=True),
+        cases("ticks", minutes_max=40, own_hours=True, auctions=True),
     ),
     data=st.data(),
 )

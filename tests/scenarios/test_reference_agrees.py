@@ -10,7 +10,8 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from strategies import Case, cases
 
-from openbell.market.days import MINUTE_NS
+from openbell.market.auctions import with_named
+from openbell.market.days import MINUTE_NS, Explanation
 
 FIVE = 5 * MINUTE_NS
 
@@ -55,6 +56,24 @@ def test_a_day_knows_nothing_of_the_day_before(pair: tuple[Case, Case]) -> None:
 def test_symbols_with_hours_of_their_own_are_answered_as_the_reference_answers_them(
     case: Case,
 ) -> None:
+    agrees([case])
+
+
+@given(
+    case=st.one_of(
+        cases("bars", own_hours=True, auctions=True),
+        cases("bars", interval_ns=FIVE, own_hours=True, auctions=True),
+        cases("ticks", own_hours=True, auctions=True),
+    )
+)
+def test_sessions_that_are_auctions_are_answered_as_the_reference_answers_them(case: Case) -> None:
+    plain = replace(case.day, segments=case.day.plain.segments, named=())
+    kinds = {window.auction for window in case.windows if window.auction}
+    explained = Explanation(plain.date, plain, "", "")
+    if plain.products:
+        assert with_named(explained, kinds, "").day == case.day
+    event(f"{len(case.day.named)} auctions")
+
     agrees([case])
 
 

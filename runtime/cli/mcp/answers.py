@@ -143,7 +143,7 @@ class Answers:
             raise InputError(f"{begin} to {end}: ask for {DAYS_MAX} days at most")
         config = self._configured()
         with naming(self._file):
-            opened = calendar_for(config, begin, end)
+            opened = calendar_for(config, begin, end, with_auctions=False)
             days = [orjson.loads(line) for line in calendar_lines(opened, begin, end)]
         return as_text({"exchange": config.exchange, "days": days})
 
