@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from openbell.market.auctions import WORDS, auction_slots
 from openbell.market.bars import Mask, RowBatch
 from openbell.market.days import MINUTE_NS, Nanoseconds, TradingDay
 from openbell.market.levels import is_inside
@@ -75,11 +76,15 @@ def _session(
     if not isinstance(window, Window):
         return skipped(spec.name, window.reason, ruled)
     rows, passed = witness.rows(), witness.passed()
+    if spec.auction is not None:
+        rows, passed = witness.in_auctions()
     inside = is_inside(rows, window.start_ns, window.end_ns)
     in_time = rows.taken(inside & (passed < window.end_ns)).standing
     at = np.unique(np.searchsorted(window.slots, in_time.ts, side="right") - 1)
     own = own_hours(day, (witness.symbol,))
     slots = window.slots if own is None else window.slots[own.slots(window.slots)[:, 0]]
+    if spec.auction is not None:
+        slots = slots[:0]  # no minute of an auction is waited for
     missing = np.setdiff1d(slots, window.slots[at[at >= 0]])
     if (completed := witness.completed.get(spec.name)) is None:
         # A minute that is not over yet lacks nothing.
@@ -107,12 +112,12 @@ def _session(
     return SessionExplained(
         session=spec.name,
         status=status,
-        reason=window.truncated if own is None else _own_part(day, own, slots, window),
+        reason=_why_a_part(witness, spec, own, slots, window),
         start=moment(window.start_ns),
         end=moment(window.end_ns),
         rows=len(in_time) if completed is None else completed.count,
         seen=len(slots) - len(missing) if completed is not None else len(at),
-        expected=len(slots),
+        expected=len(slots) if spec.auction is None else None,
         missing=tuple(moment(ns) for ns in missing.tolist()),
         complete=None if completed is None else bool(completed.armed.complete[0]),
         late=tuple(
@@ -245,6 +250,18 @@ def _refusal(of: Refused, side: Side, config: Config, place: int, told: Conditio
     text = why[of.rule] if of.rule in why else told.why(of.rule, of.volume)
     points = (_priced(of.first), _priced(of.furthest), _priced(of.last))
     return Refusal(of.rule, text, of.rows, *points)
+
+
+def _why_a_part(
+    witness: Witness, spec: SessionSpec, own: OwnHours | None, slots: Nanoseconds, window: Window
+) -> str | None:
+    assert witness.opened is not None
+    day = witness.opened.day
+    if spec.auction is not None:
+        if auction_slots(day, (witness.symbol,), spec.auction, window.slots).any():
+            return None
+        return f"{witness.symbol} has no {WORDS[spec.auction]} on {day.date}"
+    return window.truncated if own is None else _own_part(day, own, slots, window)
 
 
 def _own_part(day: TradingDay, own: OwnHours, slots: Nanoseconds, window: Window) -> str | None:

@@ -75,6 +75,7 @@ class Witness:
         self.bad: list[BadRow] = []
         self._rows: list[RowBatch] = []
         self._passed: list[int] = []
+        self._in_auctions: list[tuple[RowBatch, int]] = []
         of_sessions = (name for name in cells if name.startswith(SESSION))
         self._sessions = [name.removeprefix(SESSION) for name in of_sessions]
         cell = cells[breakout.NAME]
@@ -152,6 +153,14 @@ class Witness:
         lengths = [len(part) for part in self._rows]
         return np.repeat(np.array(self._passed, np.int64), lengths)
 
+    def in_auctions(self) -> tuple[RowBatch, Nanoseconds]:
+        """The symbol's rows in auctions that sessions name, and as of `passed` of each."""
+        assert self.opened is not None
+        parts = [rows for rows, _ in self._in_auctions]
+        passed = [np.full(len(rows), passed_ns) for rows, passed_ns in self._in_auctions]
+        none = _none(self.opened, self.symbol)
+        return joined([none, *parts]), np.concatenate([np.empty(0, np.int64), *passed])
+
     def _hear(self, message: Message, before: breakout.State, after: breakout.State) -> None:
         if after.found is not before.found or isinstance(message, DayOpened):
             self.left_out_ns = next(
@@ -165,6 +174,7 @@ class Witness:
                 self.opened, self.completed, self.signals = message, {}, []
                 self.counts, self.bad = [message.counts], list(message.bad)
                 self._rows, self._passed, self.watermark_ns = [], [], 0
+                self._in_auctions = []
                 self._traded = {rule: [] for rule in self._traded}
                 self.unknown = {}
                 self.filled = False
@@ -181,6 +191,12 @@ class Witness:
                         before = replace(before, volumes=more)
                 self._rows.append(_of_symbol(message.rows, self.symbol))
                 self._passed.append(message.passed_ns)
+                for auctions, passed_ns in (
+                    (message.auctions_backfilled, 0),
+                    (message.auctions, message.passed_ns),
+                ):
+                    if auctions is not None:
+                        self._in_auctions.append((_of_symbol(auctions, self.symbol), passed_ns))
                 self._measure(before, message.rows)
                 self.watermark_ns = max(self.watermark_ns, message.watermark_ns)
                 self.bad += message.bad

@@ -244,6 +244,7 @@ def test_all_keys_but_exchange_and_sessions_have_the_defaults_of_the_design() ->
     assert dumped.pop("exchange") == "XNYS"
     assert dumped.pop("sessions") == [
         session(
+            auction=None,
             closed="both",
             timezone=None,
             breakout=dict.fromkeys(
