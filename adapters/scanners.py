@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
@@ -55,12 +56,28 @@ def scans_of(specs: Iterable[ScanSpec], own: Mapping[str, ScanFunction] = {}) ->
 
 
 def _ready(spec: ScanSpec, function: ScanFunction) -> Scan:
+    if spec.worker == "process" and (why := _unsendable(function)) is not None:
+        raise ConfigError(
+            f"{spec.key}.worker is process, and no other process finds its function: {why}; define it "
+            "at the top of a module that can be imported, or write worker: thread"
+        )
     try:
         whole = replace(spec, options=options_of(function, spec.options))
         lookbacks = lookbacks_of(function, whole)
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{spec.key}.options.{error}") from None
     return Scan(whole, function, tuple(of.need(spec.key) for of in lookbacks))
+
+
+def _unsendable(function: Any) -> str | None:
+    """Why another process would not find a function; None: it would."""
+    if getattr(function, "__module__", None) == "__main__":
+        return "it stands in the program itself that is run"
+    try:
+        pickle.dumps(function)
+    except Exception as error:  # noqa: BLE001 an object may raise anything
+        return " ".join(str(error).split())
+    return None
 
 
 def _plugin(

@@ -39,6 +39,7 @@ __all__ = [
     "ScanSpec",
     "ScanView",
     "Then",
+    "Worker",
     "caught_up",
     "chosen",
     "found_by",
@@ -55,6 +56,8 @@ Then = Literal["report", "follow", "add"]
 run does not have are added."""
 
 CatchUp = Literal["all", "last", "none"]
+
+Worker = Literal["thread", "process"]
 
 BEFORE_OPEN = "pre"
 """The time of a scan that runs when its day is prepared, before it opens."""
@@ -77,6 +80,8 @@ class ScanSpec:
     timeout_seconds: float = 10.0
     catch_up: CatchUp = "all"
     """Which of its times it runs for that are past when a run comes to a day under way."""
+    worker: Worker = "thread"
+    """What it runs on: a thread of the run, or a process of its own."""
 
     @property
     def key(self) -> str:

@@ -1053,12 +1053,14 @@ def run_backtest(
     scanners: Mapping[str, ScanFunction] | None = None,
     sinks: tuple[DaySink, ...] = (),
     started: Callable[[Runtime], None] | None = None,
+    note: Callable[[str], None] | None = None,
     store: str | None = None,
 ) -> tuple[Runtime, dict[str, Any]]:
     """A backtest that keeps nothing in memory but its signals; for the command line.
 
     With `store`, the URL of one, its state and log are there afterwards, as those of a run.
-    `started` gets the runtime before it runs, so that somebody can stop it. A run that is stopped,
+    `started` gets the runtime before it runs, so that somebody can stop it, and `note` what is worth a
+    line meanwhile. A run that is stopped,
     or one of whose days fails (`error` of the account), or that Ctrl-C interrupts, has written its
     complete days; when there is none, nothing.
     """
@@ -1105,6 +1107,8 @@ def run_backtest(
             if started is not None:
                 started(runtime)
             made._run.recorder.taking = taking
+            if note is not None and made._run.engine.scanning is not None:
+                made._run.engine.scanning.waits = note
             try:
                 with suppress(DayFailed):  # the account has it
                     runtime.run()

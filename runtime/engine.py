@@ -153,7 +153,12 @@ class Engine:
         self._exits_in_silence = exits_in_silence
         self.filler = filler
         self.scanning = (
-            Scanning(plan.scans, live=pace.live, before=plan.trailing.before)
+            Scanning(
+                plan.scans,
+                live=pace.live,
+                before=plan.trailing.before,
+                tell=self.telling.tell,
+            )
             if plan.scans
             else None
         )

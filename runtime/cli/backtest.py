@@ -144,6 +144,7 @@ def backtest(
             strict=strict,
             on_day=on_day,
             started=started,
+            note=None if lines is not None else on_day.note,
             store=store,
         )
     if json:

@@ -1024,6 +1024,11 @@ class ScannerConfig(Section):
         default=Duration(10 * values.UNITS_NS["s"]),
         description="How long it may take, live and at a speed; one that takes longer is skipped.",
     )
+    worker: Literal["thread", "process"] = Field(
+        default="thread",
+        description="`process`: it runs in a process of its own, which is ended where it takes too "
+        "long, and whose end by a fault only skips the scan.",
+    )
     options: Options = Field(default={}, description="What the scan is told.")
 
 
@@ -1391,6 +1396,7 @@ class Config(Section):
             if session.auction is None:
                 del written["auction"]
         for scan, written in zip(self.scanners, kept["scanners"], strict=True):
+            del written["worker"]
             if scan.catch_up is None:
                 del written["catch_up"]
         if self.feed.type != "replay":

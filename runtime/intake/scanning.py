@@ -16,10 +16,12 @@ from openbell.errors import OpenbellError, RunError
 from openbell.hosttime import Monotonic, monotonic
 from openbell.market.days import EPOCH, MarketTime, TradingDay
 from openbell.market.history import History, HistoryDay, Need, rolled, wanted_days
-from openbell.market.scans import ScanView, found_by
+from openbell.market.scans import Found, ScanView, found_by
 from openbell.messages.control import Loaded
 from openbell.messages.data import HistoryReady
 from openbell.messages.scan import ScanDue, ScanResult
+from openbell.runtime.intake.scanprocess import ProcessFailed, ScanProcess
+from openbell.runtime.record.telling import Tell, tell_log
 
 Before = Callable[[date, int], tuple[TradingDay, ...]]
 Say = Callable[[ScanResult | OpenbellError], None]
@@ -42,11 +44,15 @@ class Scanning:
         `AWAITED_SECONDS`, and the run fails then.
     before : callable
         The n trading days before a date.
+    tell : Tell
+        Where it is told that a scan is waited for.
     """
 
-    def __init__(self, scans: Sequence[Scan], *, live: bool, before: Before) -> None:
+    def __init__(
+        self, scans: Sequence[Scan], *, live: bool, before: Before, tell: Tell = tell_log
+    ) -> None:
         self._scans = {scan.spec.name: scan for scan in scans}
-        self._live, self._before = live, before
+        self._live, self._before, self._tell = live, before, tell
         self._lock = threading.Lock()
         self._under_way: ScanDue | None = None
         self._worker: _Worker | None = None
@@ -58,6 +64,10 @@ class Scanning:
         """The history that was last looked at, and the same with such arrays."""
         self._deadline: Deadline | None = None
         self._closed = False
+        self._process = ScanProcess()
+        """Of those that have a process of their own; started when one is run."""
+        self.waits: Callable[[str], None] = lambda why: None
+        """Told that a scan takes longer than it should, and is waited for."""
         self.on_thread = True
         """Whether a scan has a thread of its own; if not, it is run where it is asked for."""
 
@@ -91,10 +101,13 @@ class Scanning:
         if not self.on_thread:
             self._run(scan, due, loaded, look, say, backfilled)
             return
-        seconds = scan.spec.timeout_seconds if self._live else AWAITED_SECONDS
-        if self._deadline is None:
-            self._deadline = Deadline()
-        self._deadline.set(seconds, partial(self._late, due, loaded, seconds, say))
+        allowed = scan.spec.timeout_seconds
+        seconds = allowed if self._live else AWAITED_SECONDS
+        late = partial(self._late, due, loaded, seconds, say)
+        if allowed < seconds:
+            self._set(allowed, partial(self._slow, scan, due, seconds - allowed, late))
+        else:
+            self._set(seconds, late)
         if self._worker is None:
             self._worker = _Worker()
         self._worker.run(partial(self._run, scan, due, loaded, look, say, backfilled))
@@ -107,6 +120,12 @@ class Scanning:
                 self._deadline.end()
             if self._worker is not None:
                 self._worker.end()
+        self._process.kill()
+
+    def _set(self, seconds: float, call: Callable[[], object]) -> None:
+        if self._deadline is None:
+            self._deadline = Deadline()
+        self._deadline.set(seconds, call)
 
     def _view(
         self,
@@ -172,9 +191,11 @@ class Scanning:
         result: ScanResult | OpenbellError
         try:
             view = look()
-            found = found_by(scan.function(view), FOUND_MAX)
+            found = self._found(scan, view)
             symbols = tuple(of.symbol for of in found)
             every = (view.whole or view).symbols
+        except ProcessFailed as error:
+            result = _skipped(due, loaded, str(error))
         except (Exception, SystemExit) as error:  # noqa: BLE001 users' code may raise anything
             where = f"{due.date} {due.label}: scan {due.scan}"
             logger.opt(exception=error).debug("{}: {}", where, error)
@@ -207,18 +228,43 @@ class Scanning:
                 seconds,
             )
 
+    def _found(self, scan: Scan, view: ScanView) -> Sequence[Found]:
+        if scan.spec.worker == "thread" or not self.on_thread:
+            return found_by(scan.function(view), FOUND_MAX)
+        seconds = scan.spec.timeout_seconds if self._live else AWAITED_SECONDS
+        return self._process.found(scan, view, FOUND_MAX, seconds)
+
+    def _slow(
+        self, scan: Scan, due: ScanDue, left_seconds: float, late: Callable[[], object]
+    ) -> None:
+        """Where wall time does not move the run: say what it waits for, and go on to wait."""
+        with self._lock:
+            if self._under_way is not due:
+                return
+            self._set(left_seconds, late)
+        after = scan.spec.timeout_seconds
+        why = (
+            f"{due.date} {due.label}: scan {due.scan} has not answered within {after:g} s "
+            "(timeout_seconds); a backtest waits for it, and ends with an error after "
+            f"{AWAITED_SECONDS:g} s"
+        )
+        self._tell("scan.slow", why, trading_date=due.date)
+        self.waits(why)
+
     def _late(self, due: ScanDue, loaded: Loaded | None, seconds: float, say: Say) -> None:
         if not self._is_first(due):
             return
         # A thread that hangs can't be stopped: it is left alone, and the next scan has another.
+        of_process = self._scans[due.scan].spec.worker == "process"
+        if of_process:
+            self._process.kill()
         if self._worker is not None:
             self._worker.end()
             self._worker = None
         if self._live:
-            why = (
-                f"it did not answer within {seconds:g} s (timeout_seconds); its thread is left alone, "
-                "and its answer will be dropped"
-            )
+            left = "its thread is left alone, and its answer will be dropped"
+            ended = "its process was ended" if of_process else left
+            why = f"it did not answer within {seconds:g} s (timeout_seconds); {ended}"
             say(_skipped(due, loaded, why))
             return
         say(

@@ -132,6 +132,7 @@ def scan_specs(config: Config) -> tuple[ScanSpec, ...]:
             dict(of.options),
             of.timeout_seconds.seconds,
             of.catch_up or ("last" if of.then == "report" else "all"),
+            of.worker,
         )
         for of in config.scanners
     )

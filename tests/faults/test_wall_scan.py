@@ -71,6 +71,7 @@ def test_killed_within_a_scan_and_within_an_insertion_a_day_is_as_one_that_was_n
     path = [str(tmp_path / "plug-ins"), str(Path(waiting_plugins.__file__).parent)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     monkeypatch.setenv("WAITING_PLUGINS", str(tmp_path))
+    monkeypatch.setenv("OPENBELL_FEED__RECORD", str(tmp_path / "days"))
     monkeypatch.setattr(sys, "path", [*sys.path, *path])
     rows: list[tuple[str, datetime, float]] = []
     theirs = [("C", ends - timedelta(seconds=50 - n), 200.0 + n % 4) for n in range(30)]
@@ -151,7 +152,11 @@ def test_killed_within_a_scan_and_within_an_insertion_a_day_is_as_one_that_was_n
         replayed = replay_day(config_from(tmp_path / "config.yaml"), store, day)
     assert answer is not None
     assert answer.done, answer.why
+    recorded = openbell.backtest(tmp_path / "config.yaml", tmp_path / "days")
     (expected,) = whole.scans
+    (of_recorded,) = recorded.scans
+    assert of_recorded.found == ran.found
+    assert [of["id"] for of in recorded.signals.to_pylist()] == [of.id for of in signals]
     assert [(of.symbol, of.score) for of in ran.found] == [("A", 104.0), ("C", 1.0)]
     assert [(of.symbol, of.score) for of in expected.found] == [("A", 104.0), ("C", 1.0)]
     assert ran.found[0] == expected.found[0]

@@ -358,25 +358,42 @@ def test_where_wall_time_moves_a_run_a_scan_that_is_late_is_skipped_and_its_answ
     assert events == ["scan.skipped", "scan.done"]
 
 
-def test_a_backtest_waits_for_a_scan_but_not_for_ever(
+def test_a_backtest_says_which_scan_it_waits_for_and_does_not_wait_for_ever(
     minutes: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_go = threading.Event()
+    told, let_go = threading.Event(), threading.Event()
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        told.set()
 
     def slow(view: ScanView) -> list[Found]:
-        let_go.wait(0.3)
+        assert told.wait(60)
         return []
 
-    result = backtest(minutes, slow, a_scan(["11:00"], timeout_seconds="1ms"))
-    assert [run.skipped for run in result.scans] == [None] * 3
+    made = config_from(config(a_scan(["11:00"], timeout_seconds="10ms")))
+    with Runtime(made, minutes, scanners={"mine": slow}) as runtime:
+        scans = runtime._run.engine.scanning
+        assert scans is not None
+        scans.waits = note
+        runtime.run()
+        found = [run.skipped for run in runtime.scans()]
+        events = [event.why for event in runtime.events(kinds="scan.slow", follow=False)]
+    assert found == [None] * 3
+    assert events[0] == notes[0]
+    assert notes[0] == (
+        "2024-07-01 11:00: scan mine has not answered within 0.01 s (timeout_seconds); a backtest "
+        "waits for it, and ends with an error after 600 s"
+    )
 
     def hangs(view: ScanView) -> list[Found]:
         let_go.wait(120)
         return []
 
     monkeypatch.setattr(scanning, "AWAITED_SECONDS", 0.1)
-    with pytest.raises(RunError, match="2024-07-01 11:00: scan mine has not answered within"):
-        backtest(minutes, hangs, a_scan(["11:00"]))
+    with pytest.raises(RunError, match=r"11:00: scan mine has not answered within 0\.1 s"):
+        backtest(minutes, hangs, a_scan(["11:00"], timeout_seconds=0.05))
     let_go.set()
 
 
