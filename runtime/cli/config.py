@@ -38,6 +38,7 @@ def config_check(
     """Check a configuration as a run would; print what each of its keys does."""
     from openbell.hosttime import today
     from openbell.runtime.config.effects import accept
+    from openbell.runtime.config.idle import idle_notes
     from openbell.runtime.config.values import first_date
     from openbell.runtime.intake.checks import check_config, check_contracts, check_data
     from openbell.runtime.intake.feeding import check_options
@@ -47,7 +48,7 @@ def config_check(
         accept(settings, "run")
         if settings.feed.type != "replay":
             check_options(settings)
-        notes: list[str] = []
+        notes = [*idle_notes(settings)]
         refused = check_data(settings, notes)
         has_data = settings.data.path is not None and refused is None
         first = first_date(settings.backtest.start) or today()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import sys
-import time
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openbell.errors import InputError, StoreError
+from openbell.errors import InputError
 from openbell.market.kinds import KINDS
 from openbell.runtime.cli import completing
+from openbell.runtime.cli.following import Lines, print_log
 from openbell.runtime.cli.options import ConfigFile, Day, Json, Name, StoreUrl, given_day
 from openbell.runtime.cli.stored import reading, refuse_unknown
 from openbell.runtime.cli.times import Times, Utc, times_of
-from openbell.runtime.cli.words import complain, one_line
+from openbell.runtime.cli.words import one_line
+
+if TYPE_CHECKING:
+    from openbell.adapters.stores import StoredSignal
 
 
 def signals(
@@ -45,71 +48,46 @@ def signals(
     json: Json = False,
 ) -> None:
     """Print the signal log: every signal once, in its order."""
-    import orjson
-
-    from openbell.adapters.stores import Unavailable
-
     for of_kind in kind or ():
         if of_kind not in KINDS:
             near = difflib.get_close_matches(of_kind, KINDS, 1)
             hint = f"did you mean {near[0]}?" if near else f"write {', '.join(KINDS)}"
             raise InputError(f'--kind: "{of_kind}" is no kind of signals; {hint}')
-    asked = after
     filters: dict[str, Any] = {
         "trading_date": given_day("--date", day),
         "symbol": symbol,
         "session": session,
     }
     with reading(config, store, name) as opened:
-        times: Times | None = None
-        away, headed = False, json
-        try:
-            while True:
-                try:
-                    if times is None:
-                        refuse_unknown(opened, symbol=symbol, session=session)
-                        times = times_of(opened, utc=utc)
-                    for cursor, found in opened.signals(after, **filters):
-                        after = cursor
-                        fields = orjson.loads(found.body)
-                        of_kind = fields.get("kind", "breakout")  # of before, all are
-                        if kind and of_kind not in kind:
-                            continue
-                        if json:
-                            print(one_line({**fields, "cursor": cursor}))
-                        else:
-                            if not headed:
-                                print(
-                                    f"{times.header}  {'symbol':<12} {'side':<10} {'price':>12}  "
-                                    "session at level"
-                                )
-                                headed = True
-                            print(
-                                f"{times.cell(fields['ts'])}  {fields['symbol']:<12} "
-                                f"{fields['side']:<10} "
-                                f"{fields['price']:>12}  {fields['session']} at {fields['level']}"
-                                f"{_followed(of_kind)}"
-                            )
-                    away = False
-                except Unavailable as error:
-                    if not follow:
-                        raise
-                    if not away:
-                        complain(f"{error}; asking again until it answers")
-                    away = True
-                if not follow:
-                    return
-                sys.stdout.flush()
-                time.sleep(0.2)
-        except ValueError as error:
-            if after != asked:
-                raise StoreError(
-                    f"the signal log has no {after} any more: its state was deleted or begun anew; "
-                    "start again to have it from its beginning"
-                ) from None
-            raise InputError(f"--after {after}: {error}") from None
+
+        def begin() -> Lines[StoredSignal]:
+            refuse_unknown(opened, symbol=symbol, session=session)
+            return _lines(times_of(opened, utc=utc), kind or KINDS, as_json=json)
+
+        print_log(
+            "signals",
+            begin,
+            lambda cursor: opened.signals(cursor, **filters),
+            after,
+            follow=follow,
+        )
 
 
-def _followed(kind: str) -> str:
-    """Of what is no breakout, which kind it is."""
-    return "" if kind == "breakout" else f", {kind}"
+def _lines(times: Times, kinds: Sequence[str], *, as_json: bool) -> Lines[StoredSignal]:
+    import orjson
+
+    def line(cursor: str, found: StoredSignal) -> str | None:
+        fields = orjson.loads(found.body)
+        kind = fields.get("kind", "breakout")  # of before, all are
+        if kind not in kinds:
+            return None
+        if as_json:
+            return one_line({**fields, "cursor": cursor})
+        return (
+            f"{times.cell(fields['ts'])}  {fields['symbol']:<12} {fields['side']:<10} "
+            f"{fields['price']:>12}  {fields['session']} at {fields['level']}"
+            f"{'' if kind == 'breakout' else f', {kind}'}"
+        )
+
+    header = f"{times.header}  {'symbol':<12} {'side':<10} {'price':>12}  session at level"
+    return Lines(None if as_json else header, line)

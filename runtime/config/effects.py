@@ -69,6 +69,11 @@ def accept(
     ):
         problems.append("data.path is missing; name a file or folder with minutes or ticks")
     if door == "run" and keeps_state is not False:
+        if config.feed.record is not None and config.feed.type == "replay":
+            problems.append(
+                "feed.record is set, and feed.type is replay: those rows are stored already; leave "
+                "it out"
+            )
         problems += _sinks_that_cannot_be_opened(config)
     else:
         for place, sink in enumerate(config.sinks):

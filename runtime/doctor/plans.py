@@ -16,6 +16,7 @@ from openbell.market.days import TradingDay
 from openbell.market.windows import NoWindow, hours_in_words
 from openbell.runtime.config import Config
 from openbell.runtime.config.effects import accept
+from openbell.runtime.config.idle import idle_keys
 from openbell.runtime.doctor.findings import Finding, fail, of_error, ok, warn
 from openbell.runtime.intake.checks import DayWindows, check_config, check_data
 from openbell.runtime.intake.contracts import day_by_day
@@ -44,6 +45,8 @@ def configuration(config: Config) -> Iterator[Finding]:
     symbols = "all" if config.symbols == "all" else len(config.symbols)
     counts = f"symbols: {symbols}, sessions: {len(config.sessions)}, feed: {config.feed.type}"
     yield ok("configuration", f"{config.name} on {config.exchange}, {counts}")
+    for key, why, todo in idle_keys(config):
+        yield warn("configuration", f"{key} has no effect {why}", todo)
     unready, silent = config.supervision.unready_exit, config.day.timeout_seconds
     if unready is not None and unready.seconds <= silent.seconds:
         yield warn(

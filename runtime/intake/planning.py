@@ -25,6 +25,7 @@ from openbell.market.indicators import Indicator
 from openbell.market.scans import ScanFunction
 from openbell.market.windows import order_of_day
 from openbell.runtime.config import Config
+from openbell.runtime.config.idle import idle_notes
 from openbell.runtime.intake.contracts import resolved
 from openbell.runtime.intake.held import Held
 from openbell.runtime.intake.hours import around, calendar_of
@@ -219,7 +220,11 @@ def _planned(
             known[last + 1] if last + 1 < len(known) else None,
         ),
         registers=of_days.contracts.registers(symbols),
-        notes=(*notes_on(config, made, source, known, days, symbols), *of_days.notes),
+        notes=(
+            *idle_notes(config),
+            *notes_on(config, made, source, known, days, symbols),
+            *of_days.notes,
+        ),
         instruments=of_days.identity,
         scans=run,
     )
@@ -309,7 +314,7 @@ def fed_plan(
             known[first - 1] if first > 0 else None,
             known[last + 1] if last + 1 < len(known) else None,
         ),
-        notes=of_days.notes,
+        notes=(*idle_notes(config), *of_days.notes),
         instruments=of_days.identity,
         scans=scans,
     )

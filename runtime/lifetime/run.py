@@ -466,13 +466,8 @@ class DurableRun:
     def _recording(self) -> Recording | None:
         """What is written beside the run of what its feed brings."""
         feed, folder = self.feed, self.config.feed.record
-        if folder is None:
+        if folder is None or feed is None:  # a replay that is to be recorded was refused
             return None
-        if feed is None:
-            raise ConfigError(
-                "feed.record is set, and feed.type is replay: those rows are stored already; leave "
-                "it out"
-            )
         made = Recording(
             folder,
             self._store,

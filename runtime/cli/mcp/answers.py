@@ -149,6 +149,7 @@ class Answers:
 
     def config_check(self) -> str:
         from openbell.runtime.config.effects import accept, effects
+        from openbell.runtime.config.idle import idle_notes
         from openbell.runtime.config.values import first_date
         from openbell.runtime.intake.checks import check_config, check_contracts, check_data
         from openbell.runtime.intake.feeding import check_options
@@ -164,7 +165,7 @@ class Answers:
                 accept(settings, "run")
                 if settings.feed.type != "replay":
                     check_options(settings)
-                notes: list[str] = []
+                notes = [*idle_notes(settings)]
                 refused = check_data(settings, notes)
                 first = first_date(settings.backtest.start) or today()
                 check_config(

@@ -293,13 +293,18 @@ main()
 
 @pytest.mark.parametrize(
     ("command", "number", "code"),
-    [("run", "SIGTERM", 0), ("backtest", "SIGTERM", 130), ("run", "SIGINT", 130)],
+    [
+        ("run", "SIGTERM", 0),
+        ("signals --follow", "SIGTERM", 0),
+        ("backtest", "SIGTERM", 130),
+        ("run", "SIGINT", 130),
+    ],
 )
 def test_a_signal_while_python_imports_ends_a_command_as_it_would_later(
     command: str, number: str, code: int, tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", WHILE_IT_IMPORTS.replace("SIGNAL", number), command],
+        [sys.executable, "-c", WHILE_IT_IMPORTS.replace("SIGNAL", number), *command.split()],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,
@@ -940,6 +945,17 @@ def test_a_check_a_run_and_a_backtest_refuse_what_can_not_be_planned_in_the_same
         ran = openbell(command)
         assert (ran.code, ran.out, ran.messages) == (2, "", checked.messages)
     assert not Path("state").exists()
+
+
+@pytest.mark.usefixtures("indian_minutes")
+def test_a_check_a_run_and_a_backtest_tell_of_such_a_key(openbell: Command) -> None:
+    with Path("config.yaml").open("a") as config:
+        config.write("web: {port: 9000}\n")
+
+    told = "web.port has no effect where web.enabled is false; write web.enabled: true, or leave it out"
+    for command in ("config check config.yaml", "backtest", "run"):
+        ran = openbell(*command.split())
+        assert (ran.code, told in ran.err) == (0, True)
 
 
 @pytest.mark.parametrize("data", ["nowhere", "empty", "config.yaml"])

@@ -818,14 +818,19 @@ def test_following_prints_each_signal_as_it_comes_until_it_is_stopped(
 
     assert children.ended(follower) == 130
     _, *lines, last = follower.err.splitlines()
-    assert last == "openbell: interrupted"
     signals = objects(command("signals", "--json"))
+    newest = signals[-1]["cursor"]
+    assert last == f"openbell: interrupted: read up to {newest}; --after {newest} goes on"
     assert [json.loads(line) for line in lines] == signals
     wanted = [s for s in signals[2:] if s["session"] == "Lunch"]
     again = children.start(*follow, "--after", signals[1]["cursor"], "--session", "Lunch")
     wait_until(lambda: again.err.count("\n") == len(wanted) > 0)
-    children.kill(again)
-    assert [json.loads(line) for line in again.err.splitlines()] == wanted
+    children.send(again, signal.SIGTERM)
+    assert children.ended(again) == 0
+    *lines, last = again.err.splitlines()
+    newest = wanted[-1]["cursor"]
+    assert [json.loads(line) for line in lines] == wanted
+    assert last == f"openbell: stopped: read up to {newest}; --after {newest} goes on"
 
 
 def test_who_follows_is_told_that_the_log_was_deleted(
