@@ -77,6 +77,9 @@ def standing(opened: Store, name: str) -> dict[str, Any]:
         "feed_age_seconds": None if age is None else _aged(age, of_process["at"]),
         "feed_rows": of_process["feed"] and of_process["feed"]["rows"],
         "feed_waiting_rows": of_process["feed"] and of_process["feed"]["waiting_rows"],
+        # A process of before may be at it, which did not tell of these.
+        "feed_unused_rows": of_process["feed"] and of_process["feed"].get("unused_rows"),
+        "feed_refused": of_process["feed"] and of_process["feed"].get("refused"),
         **listening(opened),
         "commits": head.commit,
         "committed_at": committed.decode() if committed else None,

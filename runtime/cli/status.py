@@ -163,10 +163,26 @@ def _of_feed(found: Mapping[str, Any], times: Times) -> Iterator[tuple[str, str]
         yield "feed age", f"{_countdown(age)} since rows last came; {waits}"
     elif found["feed_rows"] == 0:
         yield "feed age", "no rows came to this process yet"
+    unused = found["feed_unused_rows"] or {}
+    told = [f"{count:,} {_UNUSED[reason]}" for reason, count in unused.items() if count]
+    yield "not used", ", ".join(told)
+    for kind, of in (found["feed_refused"] or {}).items():
+        yield "refused", f"{of['entries']:,} × {kind}, the first at {of['first']}"
     if (silent := found["feed_silent_since"]) is not None:
         yield "feed silent", f"since {times.of(silent)} {times.zone}"
     yield "silent", _silent(found["silent"], times)
     yield "halted", ", ".join(found["halted"])
+
+
+_UNUSED = {
+    "again": "that came before",
+    "bad": "with values that can't be used",
+    "unknown_symbol": "of symbols that are not watched",
+    "no_trading_day": "of no trading day",
+    "day_over": "of a day that was over",
+    "no_row": "that are no rows",
+}
+"""Reasons why something that came is not used, in words."""
 
 
 def _session(of: Mapping[str, Any], times: Times) -> str:

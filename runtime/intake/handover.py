@@ -101,6 +101,8 @@ class Account:
     refused: Counter[str] = field(default_factory=Counter)
     """What is no row, by what is wrong with it."""
     refused_first: list[Refused] = field(default_factory=list)
+    refused_why: dict[str, str] = field(default_factory=dict)
+    """Where the first of a kind was, and what is wrong with it."""
     refused_symbols: dict[str, str] = field(default_factory=dict)
     """Symbols that the vendor does not deliver, and why."""
     ahead: int = 0
@@ -108,6 +110,17 @@ class Account:
     waits: int = 0
     """How often who delivers had to wait for room."""
     waited_seconds: float = 0.0
+
+    def unused(self) -> dict[str, int]:
+        """How much came and was not used, by reason."""
+        return {
+            "again": self.again,
+            "bad": self.bad_rows,
+            "unknown_symbol": sum(dict(self.unknown).values()),
+            "no_trading_day": self.on_no_day,
+            "day_over": self.day_over,
+            "no_row": sum(dict(self.refused).values()),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -477,6 +490,7 @@ class HandOver:
                 self.tell("symbol.refused", f"{self._name}: {where}: {why}", symbols=(where,))
             elif kind not in account.refused:
                 logger.warning("{}: {}; such entries are counted and not used", where, why)
+            account.refused_why.setdefault(kind, f"{where}: {why}")
             account.refused[kind] += 1
             if self._refused is not None:
                 self._refused.add(kind, where, why)

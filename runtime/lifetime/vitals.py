@@ -45,6 +45,11 @@ def vitals(run: DurableRun) -> dict[str, Any]:
             "rows": feed.account.rows,
             "waiting_rows": feed.depth,
             "away": feed.away,
+            "unused_rows": feed.account.unused(),
+            "refused": {
+                kind: {"entries": count, "first": feed.account.refused_why[kind]}
+                for kind, count in dict(feed.account.refused).items()
+            },
         },
         "pauses": run.engine.pauses(),
         "backlog_bytes": 0 if ledger is None else ledger.waiting_bytes,

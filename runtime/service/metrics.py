@@ -184,13 +184,15 @@ def _of_feed(run: DurableRun, health: Health) -> Iterator[Any]:
     unused = CounterMetricFamily(
         "openbell_feed_unused_rows", "Rows that came and were not used.", labels=["reason"]
     )
-    unused.add_metric(["again"], account.again)
-    unused.add_metric(["bad"], account.bad_rows)
-    unused.add_metric(["unknown_symbol"], sum(account.unknown.values()))
-    unused.add_metric(["no_trading_day"], account.on_no_day)
-    unused.add_metric(["day_over"], account.day_over)
-    unused.add_metric(["no_row"], sum(account.refused.values()))
+    for reason, count in account.unused().items():
+        unused.add_metric([reason], count)
     yield unused
+    refused = CounterMetricFamily(
+        "openbell_feed_refused_entries", "What came and is no row.", labels=["kind"]
+    )
+    for kind, count in dict(account.refused).items():
+        refused.add_metric([kind], count)
+    yield refused
 
 
 def _gauge(name: str, what: str, value: float) -> Any:
