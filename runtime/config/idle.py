@@ -157,7 +157,7 @@ def _of_days(config: Config) -> Iterator[Idle]:
 
 def _of_scans(config: Config) -> Iterator[Idle]:
     for place, scan in enumerate(config.scanners):
-        if scan.then == "add" and scan.type in BUILT_IN and not config.companions:
+        if scan.then == "add" and scan.type in BUILT_IN:
             yield Idle(
                 f"scanners[{place}].then: add",
                 f"with {scan.type}, which finds symbols that the run has already",

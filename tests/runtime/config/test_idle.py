@@ -78,10 +78,6 @@ def alone(breakout: str) -> str:
             ["scanners[0].then: add"],
         ),
         (
-            "scanners: [{name: a, type: movers, then: add}]\ncompanions: {A: B}",
-            [],  # a scan sees the companion, which can be added
-        ),
-        (
             "sinks: [{type: stdout, signals: false}, {type: file, digest: {max: 5}}]",
             ["sinks[0]", "sinks[1].digest.max"],
         ),

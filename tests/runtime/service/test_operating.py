@@ -64,6 +64,7 @@ def test_another_process_tells_of_a_live_run_all_that_an_operator_asks(
     with running(config):
         wait_until(lambda: status_of(openbell, config)["process"] == "at work")
         write(server, config, {"symbol": "A", "price": 10}, {"symbol": "A", "price": 12})
+        write(server, config, {"symbol": "A", "price": "?"}, {"symbol": "Z", "price": 12})
 
         def shows() -> bool:
             write(server, config, {"symbol": "A", "price": 11})  # a step, after which it is kept
@@ -92,6 +93,10 @@ def test_another_process_tells_of_a_live_run_all_that_an_operator_asks(
     assert 0 <= found["next"]["in_seconds"] <= 86400
     assert (found["backlog_bytes"], found["restarts"], found["store_outages"]) == (0, 0, 0)
     assert found["recording"]["problem"] is None
+    unused = {reason: count for reason, count in found["feed_unused_rows"].items() if count}
+    assert unused == {"unknown_symbol": 1, "no_row": 1}
+    ((kind, refused),) = found["feed_refused"].items()
+    assert refused["entries"] == 1
     assert (found["not_ready"], found["paused_by"]) == ([], [])
     lines = shown.splitlines()
     assert max(map(len, lines)) <= 80 or "/" in max(lines, key=len)  # a path is not cut
@@ -100,6 +105,8 @@ def test_another_process_tells_of_a_live_run_all_that_an_operator_asks(
     for key in ("ready", "state", "next", "feed age", "session", "backlog", "recording"):
         assert key in keys, shown
     assert "A 12.0–10.0, B none" in shown
+    assert "1 of symbols that are not watched, 1 that are no rows" in " ".join(shown.split())
+    assert f"1 × {kind}, the first at {refused['first']}" in " ".join(shown.split())
     assert " UTC: " in utc
     assert "\x1b" not in shown
 

@@ -126,7 +126,8 @@ def test_a_run_tells_how_it_is_from_its_start_to_its_end(
     assert re.search(r"INFO +\[\S+ \d{4}-\d\d-\d\d #\d+\] .*session", process.told)
     assert (health.code, health.out) == (0, "in order: running\n")
     assert "openbell_ready 1.0" in metrics
-    assert documented_metrics() == told_metrics(metrics) | {"openbell_feed_age_seconds"}
+    of_rows_that_came = {"openbell_feed_age_seconds", "openbell_feed_refused_entries_total"}
+    assert documented_metrics() == told_metrics(metrics) | of_rows_that_came
     assert "SIGHUP: taken: sinks, log.level\n" in process.told
     assert 'sink="first"' in metrics
     assert 'sink="second"' in again
