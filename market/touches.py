@@ -110,6 +110,8 @@ class Side:
     """Rows after the session."""
     barred: Condition | None = None
     """What refused all breaks of this side when its session was over."""
+    breaks: tuple[Point, ...] = ()
+    """Rows that broke it, whoever was told; of each what lay beyond."""
 
 
 Traded = tuple[Prices, Prices]
@@ -189,7 +191,10 @@ def _side(
             percent = 100 * distance / abs(threshold) if threshold else None
             nearest = Miss(_point(rows, int(since[at]), float(counted[at])), distance, percent)
     barred = _verdict(state, side)
-    return Side(_NAMES[side], level, threshold, refused, nearest, len(since), barred)
+    breaks = tuple(
+        _point(rows, int(since[at]), float(confirming[at])) for at in np.flatnonzero(broke)
+    )
+    return Side(_NAMES[side], level, threshold, refused, nearest, len(since), barred, breaks)
 
 
 def _beyond(price: Prices, bound: float, side: int) -> Mask:

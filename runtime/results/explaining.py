@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -102,10 +101,9 @@ def _session(
         rules = settings(config).rules[place]
         traded = None if rules.volume is None else witness.traded(rules.volume, completed.before)
         found = sides(completed.armed, since, rules, reported, traded)
-        left_out = None if witness.left_out_ns is None else _left_out(witness.left_out_ns, day)
         told = Conditioned(config, place, completed.armed, witness.unknown, day)
         high, low = (
-            _side(side, now, in_time, mine, config, place, told, left_out)
+            _side(side, now, in_time, mine, config, place, told, witness)
             for side, now in zip(found, completed.now, strict=True)
         )
     late = rows.taken(inside & (passed >= window.end_ns))
@@ -186,7 +184,7 @@ def _side(
     config: Config,
     place: int,
     told: Conditioned,
-    left_out: str | None,
+    witness: Witness,
 ) -> SideExplained:
     made = None
     if of.level is not None:
@@ -198,6 +196,7 @@ def _side(
     nearest = None
     if (miss := of.nearest) is not None:
         nearest = NearMiss(_priced(miss.point), miss.distance, miss.percent)
+    left_out = tuple(_priced(point) for point in of.breaks if witness.is_left_out(point.known_ns))
     return SideExplained(
         side=of.side,
         level=of.level,
@@ -206,19 +205,13 @@ def _side(
         since_filled=now if of.level is not None and now != of.level else None,
         signals=tuple(signal for signal in signals if signal.side == of.side),
         nearest=nearest,
-        refused=tuple(_refusal(refused, of, config, place, told) for refused in of.refused),
+        refused=tuple(
+            _refusal(refused, of, config, place, told, "break" if left_out else "signal")
+            for refused in of.refused
+        ),
         looked_at=of.looked_at,
-        barred=left_out if of.barred is None else told.why(of.barred),
-    )
-
-
-def _left_out(since_ns: int, day: TradingDay) -> str:
-    when = "that day"
-    if since_ns:
-        local = datetime.fromtimestamp(since_ns // 10**9, ZoneInfo(day.tz))
-        when = f"from {local:%H:%M} on"
-    return (
-        f"{when} only what scans had found was reported, and it was not among that (then: follow)"
+        barred=None if of.barred is None else told.why(of.barred),
+        left_out=left_out,
     )
 
 
@@ -226,7 +219,9 @@ def _priced(point: Point) -> Priced:
     return Priced(moment(point.ts_ns), moment(point.known_ns), point.price)
 
 
-def _refusal(of: Refused, side: Side, config: Config, place: int, told: Conditioned) -> Refusal:
+def _refusal(
+    of: Refused, side: Side, config: Config, place: int, told: Conditioned, what: str
+) -> Refusal:
     rules = config.breakout_for(config.sessions[place])
     needed = rules.rearm.inside_bars
     closes = "1 close" if needed == 1 else f"{needed} closes in a row"
@@ -238,9 +233,9 @@ def _refusal(of: Refused, side: Side, config: Config, place: int, told: Conditio
         "buffer": f"beyond the level, but not beyond {side.threshold} "
         f"(breakout.buffer is {rules.buffer})",
         "close": "beyond inside the bar, but not at its close (breakout.confirm is close)",
-        "revised": "it takes the place of an earlier bar, and the side has had a signal",
-        "reported": "the side has had its one signal of the day (breakout.rearm is never)",
-        "rearm": f"not watched again yet: that takes {closes} back inside since the last signal, "
+        "revised": f"it takes the place of an earlier bar, and the side has had a {what}",
+        "reported": f"the side has had its one {what} of the day (breakout.rearm is never)",
+        "rearm": f"not watched again yet: that takes {closes} back inside since the last {what}, "
         f"and before the last touch there were {of.inside} (breakout.rearm)",
         "history": "rows of before came later, from history, and what was looked at by then is not "
         "decided again",

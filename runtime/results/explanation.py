@@ -71,6 +71,9 @@ class SideExplained:
     """Rows of the symbol after the session; None where rows are not kept."""
     barred: str | None = None
     """Why this side has no breaks, whatever prices do: its session is too narrow, …"""
+    left_out: tuple[Priced, ...] = ()
+    """Breaks that were not reported, as no scan that says whose are (`then: follow`) had found the
+    symbol by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +323,8 @@ def _side(
         yield f"  {'':<9} and {_counted(more, 'more signal')}, the last {_signal(of.signals[-1], local)}"
     if not of.signals:
         yield f"  {'':<9} no {of.side}: {_none(of, session, local)}"
+    if of.left_out:
+        yield f"  {'':<9} left out {_left_out(of.left_out, local)}"
     for refusal in of.refused:
         yield f"  {'':<9} refused {_refusal(refusal, local)}"
 
@@ -347,6 +352,8 @@ def _none(of: SideExplained, session: SessionExplained, local: _Local) -> str:
         return f"the nearest was {miss.at.price} {_at(miss.at, local)}, {lacking}{what}"
     if session.sides not in ("both", "high" if of.side == "HIGH_BREAK" else "low"):
         return f"nobody watches it, breakout.sides is {session.sides}"
+    if of.left_out:
+        return "it broke, and that was not reported"
     if any(refusal.rule in ("valid_until", "volume") for refusal in of.refused):
         return "prices lay beyond, and a rule refused them"
     if of.barred is not None:
@@ -358,6 +365,12 @@ def _none(of: SideExplained, session: SessionExplained, local: _Local) -> str:
 
 def _percent(value: float) -> str:
     return f"{value:.3f} %" if value >= 0.001 else f"{value:.2g} %"
+
+
+def _left_out(of: tuple[Priced, ...], local: _Local) -> str:
+    breaks = _some([f"{one.price} {_at(one, local)}" for one in of])
+    why = "no scan that says whose are reported had found the symbol by then (then: follow)"
+    return f"{_counted(len(of), 'break')}, {breaks}: {why}"
 
 
 def _refusal(of: Refusal, local: _Local) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -68,9 +69,7 @@ class Witness:
         self.watermark_ns = 0
         self.filled = False
         """Whether rows of before came from history when later ones had been looked at."""
-        self.left_out_ns: int | None = None
-        """Since when breaks of the symbol are not reported, as no scan that says whose are has found
-        it; EPOCH: from the open on. None: they are."""
+        self._found: tuple[breakout.Narrowed, ...] = ()
         self.counts: list[RowCounts] = []
         self.bad: list[BadRow] = []
         self._rows: list[RowBatch] = []
@@ -147,6 +146,16 @@ class Witness:
             for name in sorted(names & of.reasons.keys()):
                 self.unknown[of.name] = f"{name}: {of.reasons[name]}"
 
+    def is_left_out(self, known_ns: int) -> bool:
+        """Whether a break of the symbol that was known at an instant was not reported, as no scan
+        that says whose are had found it by then; not so where rows of before came later, as breaks
+        are what was reported there."""
+        assert self.opened is not None
+        cut = bisect_right if self.opened.interval_ns is None else bisect_left
+        place = cut([of.since_ns for of in self._found], known_ns)
+        of = self._found[place - 1] if place else None
+        return of is not None and of.alone and self.symbol not in of.symbols and not self.filled
+
     def passed(self) -> Nanoseconds:
         """(n,) up to where the watermark had come before each of the rows: a window that ended by
         then was over."""
@@ -163,10 +172,7 @@ class Witness:
 
     def _hear(self, message: Message, before: breakout.State, after: breakout.State) -> None:
         if after.found is not before.found or isinstance(message, DayOpened):
-            self.left_out_ns = next(
-                (of.since_ns for of in after.found if of.alone and self.symbol not in of.symbols),
-                None,
-            )
+            self._found = after.found
         match message:
             case DayCleared():
                 self.opened = None

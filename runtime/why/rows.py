@@ -15,11 +15,13 @@ from openbell.runtime.config.conditions import asks_for_history
 from openbell.runtime.inmemory import InMemoryRun
 from openbell.runtime.lifetime.rerunning import RecordedRun, recording_of
 from openbell.runtime.results.explanation import Explanation
+from openbell.runtime.results.following import read_on
 from openbell.runtime.results.recording import Recorder
+from openbell.runtime.results.scans import runs_of
 from openbell.runtime.results.signals import Signal, signal_of
 from openbell.runtime.results.witness import Witness
 from openbell.runtime.why.asking import Asked, check, settled, unknown, why_closed
-from openbell.runtime.why.telling import explained
+from openbell.runtime.why.telling import explained, unreported_of
 
 
 def from_stored_rows(
@@ -66,6 +68,8 @@ def from_stored_rows(
     signals = witness.signals if written is None else written
     question = settled(question, (signal.id for signal in signals), signals)
     mine = [signal for signal in signals if signal.symbol == question.symbol]
+    events = list(read_on(run.events.page, None))
+    notes += unreported_of(day, question.symbol, events, runs_of(events, ()))
     where = config.data.path if data is None else data
     named = os.fspath(where) if isinstance(where, str | os.PathLike) else "the table given"
     origin = f"a backtest of that day over {named}; nothing of it was sent"
@@ -93,7 +97,7 @@ def from_stored_rows(
 
 def _run_over(config: Config, data: Any, day: date) -> tuple[InMemoryRun | RecordedRun, list[str]]:
     """A run of the one day; of a recorded one with the grants under which it was lived."""
-    recorder = Recorder((), keep_signals=False)
+    recorder = Recorder(())
     where = config.data.path if data is None else data
     notes = []
     if isinstance(where, str | os.PathLike):

@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 
-from openbell.adapters.scanruns import ScanRun
 from openbell.adapters.stores import Document, Store
 from openbell.errors import InputError, OpenbellError, ReplayError, RunError, StoreError, way_out
 from openbell.runtime.config import Config, config_from
@@ -23,7 +22,7 @@ from openbell.runtime.results.scans import stored_runs
 from openbell.runtime.results.signals import Signal, signal_of
 from openbell.runtime.results.witness import Witness
 from openbell.runtime.why.asking import Asked, check, settled, unknown_day
-from openbell.runtime.why.telling import explained, interval_of, zone_of
+from openbell.runtime.why.telling import explained, interval_of, unreported_of, zone_of
 
 ATTEMPTS = 4
 """To read a store that somebody may be writing."""
@@ -71,7 +70,7 @@ def from_store(config: Config | None, store: Store, question: Asked) -> Explanat
         for at, found in store.signals(trading_date=day, symbol=question.symbol)
     ]
     events = tuple(_events(store, day, question.symbol))
-    unreported = _unreported(store, day, question.symbol)
+    unreported = unreported_of(day, question.symbol, read(store), stored_runs(store, day=day))
     if isinstance(again, OpenbellError):
         note = f"the day can't be run again, so that single rows are not known: {again}"
         if config.feed.type != "replay" and not documents:
@@ -142,30 +141,6 @@ def _run_again(
     if replayed.differs is not None:
         return ReplayError(replayed.differs)
     return heard[-1], replayed.reached_ns
-
-
-def _unreported(store: Store, day: date, symbol: str) -> tuple[str, ...]:
-    """When breakouts were left out because no scan had found the symbol."""
-    for event in read(store):
-        if event.kind == "symbol.added" and event.trading_date == day and symbol in event.symbols:
-            return ()
-    since: list[ScanRun] = []
-    until = "the close"
-    for run in sorted(stored_runs(store, day=day), key=lambda run: run.market_time):
-        if run.then != "follow" or run.skipped is not None:
-            continue
-        if any(found.symbol == symbol for found in run.found):
-            until = run.at
-            break
-        since.append(run)
-    if not since or until == "pre":
-        return ()
-    begins = "the open" if since[0].at == "pre" else since[0].at
-    names = ", ".join(dict.fromkeys(run.scan for run in since))
-    left_out = (
-        f"breakouts from {begins} to {until} were not reported, though levels that broke have"
-    )
-    return (f"{left_out}: {symbol} was not found by {names} (scanners, then: follow)",)
 
 
 def _events(store: Store, day: date, symbol: str) -> Iterable[Event]:

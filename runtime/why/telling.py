@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import date
 
+from openbell.adapters.scanruns import ScanRun
 from openbell.market.calendar import timezone
 from openbell.runtime.config import Config
+from openbell.runtime.results import events
 from openbell.runtime.results.explaining import from_rows
 from openbell.runtime.results.explanation import Event, Explanation, SessionExplained
 from openbell.runtime.results.signals import Signal, moment
@@ -53,6 +56,38 @@ def explained(
         notes=tuple(notes),
         companion=companion,
     )
+
+
+def unreported_of(
+    day: date, symbol: str, events: Iterable[events.Event], runs: Iterable[ScanRun]
+) -> tuple[str, ...]:
+    """When breakouts of a day were left out because no scan had found the symbol.
+
+    Parameters
+    ----------
+    events, runs : iterable
+        What the day brought; of scans, of any order.
+    """
+    for event in events:
+        if event.kind == "symbol.added" and event.trading_date == day and symbol in event.symbols:
+            return ()
+    since: list[ScanRun] = []
+    until = "the close"
+    for run in sorted(runs, key=lambda run: run.market_time):
+        if run.then != "follow" or run.skipped is not None:
+            continue
+        if any(found.symbol == symbol for found in run.found):
+            until = run.at
+            break
+        since.append(run)
+    if not since or until == "pre":
+        return ()
+    begins = "the open" if since[0].at == "pre" else since[0].at
+    names = ", ".join(dict.fromkeys(run.scan for run in since))
+    left_out = (
+        f"breakouts from {begins} to {until} were not reported, though levels that broke have"
+    )
+    return (f"{left_out}: {symbol} was not found by {names} (scanners, then: follow)",)
 
 
 def zone_of(config: Config) -> str:

@@ -583,8 +583,23 @@ def test_why_says_that_no_scan_had_found_a_symbol(minutes: pd.DataFrame) -> None
     result = openbell.backtest(made, minutes)
     plain = openbell.backtest(config(), minutes).signals.to_pylist()
     kept = set(ids(result))
-    lost = next(of for of in plain if of["id"] not in kept)
+    lost = [of for of in plain if of["id"] not in kept]
+    assert lost
 
-    told = str(openbell.why(made, lost["symbol"], lost["trading_date"], data=minutes))
+    for day, symbol in {(of["trading_date"], of["symbol"]) for of in plain}:
+        told = openbell.why(made, symbol, day, data=minutes)
 
-    assert "from 09:35 on only what scans had found was reported, and it was not among" in told
+        sides = [side for of in told.sessions for side in (of.high, of.low) if side]
+        left_out = [(side.side, of.ts, of.price) for side in sides for of in side.left_out]
+        assert sorted(left_out) == sorted(
+            (of["side"], of["ts"], of["price"])
+            for of in lost
+            if (of["trading_date"], of["symbol"]) == (day, symbol)
+        )
+        (run,) = (of for of in result.scans if of.trading_date == day)
+        not_found = symbol not in {of.symbol for of in run.found}
+        note = "breakouts from 09:35 to the close were not reported, though levels that broke have"
+        assert any(of.startswith(f"{note}: {symbol} was not") for of in told.notes) == not_found
+        assert ("it broke, and that was not reported" in str(told)) == bool(left_out)
+        whys = [of.why for side in sides if side.left_out for of in side.refused]
+        assert not any("signal" in why for why in whys)
