@@ -61,7 +61,13 @@ class RedisSink:
                     pipeline.xadd(self._key, entry, maxlen=self._maxlen, approximate=True)
             pipeline.execute()
         except (RedisError, OSError) as error:
-            raise Failed(f"{self._where}: {str(error).rstrip('.')}") from error
+            why = str(error).rstrip(".")
+            if "WRONGTYPE" in why:
+                why = (
+                    f"the key {self._key} is no stream, something else has written it; name another "
+                    "one in options.stream, or remove that key"
+                )
+            raise Failed(f"{self._where}: {why}") from error
 
     def close(self) -> None:
         self._client.close()

@@ -157,6 +157,11 @@ class RedisFeed:
         except RedisError as error:
             if self._closed.is_set():
                 return ()
+            if "WRONGTYPE" in str(error):
+                raise DataError(
+                    f"{self._where}: this key is no stream, something else has written it; name the "
+                    "stream that your rows come in, in feed.options.stream"
+                ) from error
             raise DataError(
                 f"{self._where}: {error}; check feed.options.url and feed.options.stream"
             ) from error

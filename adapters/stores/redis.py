@@ -103,22 +103,22 @@ WAIT_SECONDS = 2.0
 
 OLDEST_SERVER = (6, 2)
 
-_KEYS = (
-    "head",
-    "lease",
-    "facts",
-    "epochs",
-    "commits",
-    "steps",
-    "documents",
-    "documents:index",
-    "signals",
-    "signals:ids",
-    "audit",
-    "blobs",
-    "journal",
-)
-"""In the order in which head.lua takes them."""
+_KEYS = {
+    "head": "hash",
+    "lease": "hash",
+    "facts": "hash",
+    "epochs": "hash",
+    "commits": "stream",
+    "steps": "stream",
+    "documents": "hash",
+    "documents:index": "zset",
+    "signals": "stream",
+    "signals:ids": "hash",
+    "audit": "stream",
+    "blobs": "set",
+    "journal": "hash",
+}
+"""In the order in which head.lua takes them, and of what type each is."""
 
 _TEMPORARY = re.compile(
     r"\b(READONLY|LOADING|MASTERDOWN|TRYAGAIN|CLUSTERDOWN|NOREPLICAS|BUSY|UNKILLABLE)\b"
@@ -962,12 +962,27 @@ class RedisStore:
             if _TEMPORARY.search(text):
                 raise Unavailable(f"{self._where}: not now ({text})") from error
             if "WRONGTYPE" in text:
-                raise self._reading.corrupt(f"a key is not what openbell wrote ({text})") from error
+                raise self._of_another_type() from error
             raise StoreError(
                 f"{self._where}: the server refuses ({text}); see its log and its configuration"
             ) from error
         except exceptions.RedisError as error:
             raise StoreError(f"{self._where}: {error}") from error
+
+    def _of_another_type(self) -> Corrupt:
+        """What is said of a key that has the name of one of ours, and is none."""
+        from redis import exceptions
+
+        what = "a key of this name is not what openbell writes"
+        with suppress(exceptions.RedisError):
+            for key, expected in zip(self._keys, _KEYS.values(), strict=True):
+                found = self._client.type(key).decode()
+                if found not in (expected, "none"):
+                    what = f"the key {key} is a {found}, and openbell keeps a {expected} there"
+                    break
+        return Reading(self._where).corrupt(
+            f"{what}: another program has written it; rename it, or write another name for this run"
+        )
 
     def _changed(self) -> Unavailable:
         return Unavailable(f"{self._where}: the state changed meanwhile; try again")

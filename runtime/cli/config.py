@@ -37,6 +37,7 @@ def config_check(
 ) -> None:
     """Check a configuration as a run would; print what each of its keys does."""
     from openbell.hosttime import today
+    from openbell.market.calendar import timezone
     from openbell.runtime.config.effects import accept
     from openbell.runtime.config.idle import idle_notes
     from openbell.runtime.config.values import first_date
@@ -58,7 +59,8 @@ def config_check(
         print(conceal(one_line(settings.model_dump(mode="json"))))
     else:
         print_config(settings, file, has_data=has_data, in_order=refused is None)
-        print_windows(windows[:_DAYS_SHOWN])
+        zone = settings.calendar.timezone or timezone(settings.exchange)
+        print_windows(windows[:_DAYS_SHOWN], zone)
     for note in notes:
         print(note, file=sys.stderr)
     if refused is not None:
@@ -126,14 +128,14 @@ def print_config(config: Config, file: Path, *, has_data: bool, in_order: bool) 
 _DAYS_SHOWN = 3
 
 
-def print_windows(days: Sequence[DayWindows]) -> None:
-    """When each session takes place on some days, in the day's zone and in UTC."""
+def print_windows(days: Sequence[DayWindows], zone: str) -> None:
+    """When each session takes place on some days, in the exchange's zone and in UTC."""
     from openbell.market.windows import Window
     from openbell.runtime.cli.tables import new_table, show
 
     if not days:
         return
-    table = new_table(f"The next trading days, times in {days[0].day.tz}", "session")
+    table = new_table(f"The next trading days, times in {zone}", "session")
     for name in ("trading day", "from", "until", "UTC"):
         table.add_column(name, no_wrap=True)
     table.add_column("", overflow="fold")
@@ -142,9 +144,8 @@ def print_windows(days: Sequence[DayWindows]) -> None:
             window = of_day.windows[name]
             trading_day = f"{of_day.day.date:%a %Y-%m-%d}"
             if isinstance(window, Window):
-                zone = ZoneInfo(of_day.day.tz)
                 edges = (window.start_ns, window.end_ns)
-                local = [f"{_moment(ns, zone):%a %H:%M}" for ns in edges]
+                local = [f"{_moment(ns, ZoneInfo(zone)):%a %H:%M}" for ns in edges]
                 utc = "–".join(f"{_moment(ns, UTC):%H:%M}" for ns in edges)
                 table.add_row(name, trading_day, *local, utc, window.truncated or "")
             else:

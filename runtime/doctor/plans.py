@@ -71,13 +71,14 @@ def calendar(config: Config, today: date) -> Iterator[Finding]:
             f"{config.exchange} has no trading day from {today} to {latest}",
             "install newer exchange_calendars and pandas_market_calendars",
         )
+    zone = config.calendar.timezone or timezone(config.exchange)
     for of in days[:DAYS_SHOWN]:
         day = of.day
         kind = "" if day.kind == "regular" else f", {day.kind}"
-        yield ok("calendar", f"{day.date:%a %Y-%m-%d} {_hours(day)} {day.tz}{kind}")
+        yield ok("calendar", f"{day.date:%a %Y-%m-%d} {_hours(day)} {zone}{kind}")
     for of in days[DAYS_SHOWN:]:
         if of.day.kind != "regular":
-            hours = f"{_hours(of.day)} {of.day.tz}, {of.day.kind}"
+            hours = f"{_hours(of.day)} {zone}, {of.day.kind}"
             yield ok("calendar", f"{of.day.date:%a %Y-%m-%d} {hours}")
     yield from _unusual(days)
     reach = latest - today

@@ -275,7 +275,7 @@ def test_a_feed_that_can_not_go_on_ends_the_run_with_what_to_do(place: Place) ->
 
     with (
         openbell.Runtime.from_config(config(place), durable=False) as runtime,
-        pytest.raises(DataError, match="WRONGTYPE"),
+        pytest.raises(DataError, match=r"this key is no stream, .*; name the stream"),
     ):
         runtime.wait()
 

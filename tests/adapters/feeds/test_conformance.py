@@ -322,5 +322,5 @@ def test_an_emptied_stream_of_which_all_was_read_goes_on(place: Place) -> None:
 def test_what_is_no_stream_is_an_error_that_names_it(place: Place) -> None:
     place._client.set(place.stream, "text")
 
-    with pytest.raises(DataError, match=r"WRONGTYPE.*check feed.options.url"):
+    with pytest.raises(DataError, match=r"this key is no stream, .* in feed.options.stream"):
         place.feed().run(Kept(), 0, "")
