@@ -119,7 +119,7 @@ def _of_data(config: Config) -> Iterator[Idle]:
         yield Idle(f"data.csv.{set_[0]}", why, "leave data.csv out")
     upkeep = config.upkeep
     if not upkeep.enabled and _changed(upkeep, "derived_intervals"):
-        todo = "leave it out, or write upkeep.enabled: true"
+        todo = "leave it out, or have upkeep enabled"
         yield Idle("upkeep.derived_intervals", "where upkeep.enabled is false", todo)
     for name, indicator in config.history.indicators.items():
         if indicator.type == "average_true_range" and _changed(indicator, "field"):
@@ -140,16 +140,16 @@ def _of_feed(config: Config) -> Iterator[Idle]:
     if _changed(feed, "speed"):
         yield Idle("feed.speed", f"where feed.type is {feed.type}", "leave it out")
     if not config.by_the_wall:
-        why = "beside clock.time: feed, where silence moves no time"
+        why = "where clock.time is feed, and silence moves no time"
         for key in _changed(feed, *OF_SILENCE):
-            yield Idle(f"feed.{key}", why, "leave it out, or write clock.time: wall")
+            yield Idle(f"feed.{key}", why, "leave it out, or have this host's clock move time")
 
 
 def _of_days(config: Config) -> Iterator[Idle]:
     if config.by_the_wall:
         return
     replay = config.feed.type == "replay"
-    why = "where feed.type is replay" if replay else "beside clock.time: feed"
+    why = f"where {'feed.type is replay' if replay else 'clock.time is feed'}"
     for key in _changed(config.day, *OF_WALL_DAYS):
         todo = "leave it out; days go by this host's clock where a live feed's do"
         yield Idle(f"day.{key}", why, todo)

@@ -22,7 +22,7 @@ from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.filling import Filler
 from openbell.runtime.intake.handover import ByTheWall, HandOver
 from openbell.runtime.intake.planning import Plan, fed_plan
-from openbell.runtime.intake.refused import RefusedLines
+from openbell.runtime.intake.refused import RefusedLines, check_refused
 from openbell.runtime.intake.renewal import by_command
 from openbell.runtime.intake.settings import data_options
 from openbell.runtime.record.recordings import RecordedHistory
@@ -160,6 +160,8 @@ def check_options(config: Config) -> tuple[int, bool]:
     """
     if config.feed.renew:
         by_command(config.feed.renew)
+    if config.feed.refused is not None:
+        check_refused(config.feed.refused)
     if config.feed.type == "push":
         return _options(config)
     open_feed(config.feed.type, _feed_options(config)).close()

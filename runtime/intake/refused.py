@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import IO
@@ -11,6 +12,27 @@ from loguru import logger
 
 from openbell.errors import ConfigError
 from openbell.runtime.record.writing import wall_time
+
+
+def check_refused(path: Path) -> None:
+    """Whether such a file can be written, as far as can be told without making it.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    there = next(of for of in (path, *path.absolute().parents) if os.path.exists(of))
+    if path.is_dir():
+        raise _unwritable(path, "is a folder")
+    if there != path and not there.is_dir():
+        raise _unwritable(path, f"{there} is no folder")
+    if not os.access(there, os.W_OK):
+        raise _unwritable(path, f"{there} can't be written to")
+
+
+def _unwritable(path: Path, why: str) -> ConfigError:
+    return ConfigError(f"feed.refused: {path}: {why}; name a file that can be written to")
 
 
 class RefusedLines:
@@ -33,7 +55,7 @@ class RefusedLines:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = path.open("ab", buffering=0)
         except OSError as error:
-            raise ConfigError(f"feed.refused: {path}: {error.strerror or error}") from error
+            raise _unwritable(path, error.strerror or str(error)) from error
 
     def add(self, kind: str, where: str, why: str) -> None:
         line = orjson.dumps({"wall_time": wall_time(), "kind": kind, "where": where, "why": why})

@@ -243,7 +243,7 @@ class DurableRun:
             self._asks = self.asks_kind(
                 self._store_of_a_sink, self.fence, self.symbols, shared=self._shares_its_store
             )
-            self.deliveries = self._deliveries(self.config)
+            self.deliveries = self.talking.answered(lambda: self._deliveries(self.config))
         except BaseException:
             store.release(self.fence)
             self.source.close()
@@ -365,7 +365,8 @@ class DurableRun:
                 return
             if self.deliveries is not None:
                 self.deliveries.stop()
-            self.deliveries = self._deliveries(config)
+            # Where its store does not answer meanwhile, a run waits for it here too.
+            self.deliveries = self.talking.answered(lambda: self._deliveries(config))
             self.deliveries.start()
 
     @property

@@ -23,7 +23,9 @@ from store_places import server_binary
 
 import openbell
 from openbell.errors import ConfigError, DataError
+from openbell.runtime.config import config_from
 from openbell.runtime.intake import handover
+from openbell.runtime.intake.feeding import check_options
 
 NEW_YORK = ZoneInfo("America/New_York")
 DAYS = (date(2024, 7, 1), date(2024, 7, 2))
@@ -182,11 +184,17 @@ def test_what_is_no_row_is_written_to_a_file_with_its_place(place: Place, tmp_pa
 def test_a_file_for_what_is_refused_that_can_not_be_made_is_named(
     place: Place, tmp_path: Path
 ) -> None:
-    keys = config(place)
-    keys["feed"]["refused"] = str(tmp_path)
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "refused.jsonl"):
+        keys = config(place)
+        keys["feed"]["refused"] = str(path)
 
-    with pytest.raises(ConfigError, match=r"^feed.refused: .*directory"):
-        openbell.Runtime.from_config(keys, durable=False)
+        with pytest.raises(ConfigError, match=r"^feed.refused: .* folder; name a file that can"):
+            check_options(config_from(keys))
+        with pytest.raises(
+            ConfigError, match=r"^feed.refused: .*; name a file that can be written"
+        ):
+            openbell.Runtime.from_config(keys, durable=False)
 
 
 def test_signals_come_while_the_stream_is_written(place: Place) -> None:

@@ -19,11 +19,14 @@ from receivers import OK, Answer, Receiver, receiving
 
 import openbell
 from openbell.adapters.sample import write_sample
-from openbell.adapters.stores import open_store
+from openbell.adapters.stores import Unavailable, open_store
 from openbell.errors import ConfigError
 from openbell.runtime.api import Runtime, Signal
+from openbell.runtime.config import config_from
 from openbell.runtime.delivery import courier
 from openbell.runtime.delivery.positions import statuses
+from openbell.runtime.lifetime.run import DurableRun
+from openbell.testing import Fail, FailingStore, in_turn
 
 RECEIVER = Path(__file__).parents[3] / "examples" / "webhook_receiver.py"
 
@@ -242,3 +245,19 @@ def test_the_example_receiver_acts_once_and_refuses_an_id_with_other_bytes(tmp_p
 
     assert answers == [200, 200, 409]
     assert acts == [(b"1",)]
+
+
+@pytest.mark.parametrize("operation", ["keep", "kept_at"])
+def test_a_store_that_does_not_answer_for_a_moment_when_sinks_begin_ends_nothing(
+    operation: str, minutes: Path, tmp_path: Path
+) -> None:
+    out = {"type": "file", "name": "out", "options": {"path": str(tmp_path / "out.jsonl")}}
+    keys = configured(minutes, tmp_path, out, store={"url": "memory://"})
+    away = in_turn({operation: [Fail(Unavailable("no answer")), None, Fail(Unavailable("no"))]})
+    store = FailingStore(open_store("memory://", operation), away)
+
+    run = DurableRun(config_from(keys), store)
+    run.run()
+
+    assert (tmp_path / "out.jsonl").read_bytes().count(b"\n") == run.head.signals > 0
+    assert len(run.outages) == 1
