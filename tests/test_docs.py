@@ -261,6 +261,23 @@ def test_keys_without_effect_are_keys() -> None:
     assert set(listed) - schema_keys() == set()
 
 
+def test_the_architecture_names_every_room_and_every_module_of_the_folders_at_the_top() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    prose = re.sub(r"(?ms)^```.*?^```$", "", page)
+    named = set(re.findall(r"[\w/]+", " ".join(re.findall(r"`([^`\n]+)`", prose))))
+    rooms, modules = set(), set()
+    for top in ("actors", "adapters", "market", "messages", "runtime"):
+        rooms |= {path.parent.relative_to(ROOT) for path in (ROOT / top).rglob("__init__.py")}
+        modules |= {path.stem for path in (ROOT / top).glob("*.py")} - {"__init__"}
+
+    # A room is named with the folder at the top, or, in that one's table, without it.
+    lacking = [
+        str(room) for room in sorted(rooms) if not {f"{room}/", f"{Path(*room.parts[1:])}/"} & named
+    ]
+    assert lacking == []
+    assert modules - {part for name in named for part in name.split("/")} == set()
+
+
 def test_every_command_is_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     from openbell.runtime.cli.app import app
 
