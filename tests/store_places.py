@@ -177,9 +177,9 @@ class Writer:
         return self.hear()
 
     def end(self) -> list[str]:
-        """Kills it; returns what it had said that was not heard."""
+        """Kills it, if it lives; returns what it had said that was not heard."""
         self.process.kill()
-        rest = self.said.read().splitlines()
+        rest = [] if self.said.closed else self.said.read().splitlines()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
@@ -193,5 +193,4 @@ def writer(url: str, mode: str = "hold", name: str = "bot") -> Iterator[Writer]:
     try:
         yield child
     finally:
-        if child.process.poll() is None:
-            child.end()
+        child.end()

@@ -17,6 +17,7 @@ import pytest
 from faults.crashing import KILLED, TABLE_BOT, Nursery, Setting, left, setting
 from redis_server import RedisServer
 
+from openbell.adapters.stores import open_store
 from openbell.errors import StoreError
 
 MORE: dict[str, Any] = {
@@ -66,11 +67,14 @@ def expected(children: Nursery, minutes: Path, tmp_path_factory: pytest.TempPath
 
 def killed(children: Nursery, of: Setting, minutes: Path) -> None:
     """In the third day's morning: what was committed holds something of everything, and the same on
-    any host."""
+    any host. Of a day that had not begun nothing would be journaled: the next start's is another."""
     code, said = children.run(
-        *(TABLE_BOT, of.config, minutes), point="commit, before it is seen", nth=16, each_step=True
+        *(TABLE_BOT, of.config, minutes), point="commit, before it is seen", nth=20, each_step=True
     )
     assert code == KILLED, said
+    store = open_store(of.url, of.name)
+    assert [str(step.trading_date) for step in store.steps()][-3:] == ["2024-01-04"] * 3
+    store.close()
 
 
 # SQLite

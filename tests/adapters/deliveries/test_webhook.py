@@ -179,7 +179,7 @@ def test_a_delivery_under_way_is_broken_off_when_its_sink_is_closed() -> None:
         thread.start()
         receiver.wait(lambda: len(receiver.got) == 1)
         sink.close()
-        thread.join(30)
+        thread.join(120)
 
         assert not thread.is_alive()
         assert len(failed) == 1
