@@ -89,10 +89,12 @@ def run(*arguments: str | Path, cwd: Path, before: str = "", timeout: float = 12
 
 
 @contextmanager
-def started(*arguments: str | Path, cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    """`openbell` while it runs."""
+def started(*arguments: str | Path, cwd: Path, before: str = "") -> Iterator[subprocess.Popen[str]]:
+    """`openbell` while it runs; `before` is Python, which comes first."""
+    program = ["-c", f"{before}\nfrom openbell.__main__ import main\nmain()"]
+    command = [sys.executable, *program] if before else [*OPENBELL]
     with subprocess.Popen(
-        [*OPENBELL, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         cwd=cwd,
         env=environment(),
         stdout=subprocess.PIPE,

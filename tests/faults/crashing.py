@@ -193,33 +193,37 @@ class Planted:
         setattr(Connection, "send_packed_command", sent)  # noqa: B010 mypy takes no assignment
 
 
-class Held:
-    """Has this process's run settle no step at or after an instant until a file is there, or the run
-    is stopped.
+Settle = Callable[[Ledger, Settled], None]
 
-    When all steps before it are durable, another file says so.
+
+def held(
+    instant: str, may_go: Callable[[], bool], is_held: Callable[[], object] = lambda: None
+) -> Settle:
+    """Stands for `Ledger.settled`: runs settle no step at or after an instant of market time until
+    they may go on, or are stopped.
+
+    Parameters
+    ----------
+    instant : str
+        ISO 8601.
+    is_held : callable
+        Called when a run is held, and all steps before are durable.
     """
+    at_ns = int(datetime.fromisoformat(instant).timestamp()) * 10**9
+    settle = Ledger.settled
 
-    def __init__(self, instant: str, said: str) -> None:
-        self._at_ns = int(datetime.fromisoformat(instant).timestamp()) * 10**9
-        self._held, self._go = (Path(f"{said}.{of}") for of in ("held", "go"))
-        settle = Ledger.settled
+    def settled(ledger: Ledger, of: Settled) -> None:
+        if of.grant.until_ns >= at_ns and not may_go():
+            with ledger._changed:
+                ledger._changed.wait_for(
+                    lambda: ledger._error or ledger._closed or not (ledger._queue or ledger._busy)
+                )
+            is_held()
+            while not (may_go() or ledger._leave_at or ledger._closed or ledger._error):
+                time.sleep(0.01)
+        settle(ledger, of)
 
-        def settled(ledger: Ledger, of: Settled) -> None:
-            if of.grant.until_ns >= self._at_ns and not self._go.exists():
-                self._wait(ledger)
-            settle(ledger, of)
-
-        setattr(Ledger, "settled", settled)  # noqa: B010 mypy takes no assignment
-
-    def _wait(self, ledger: Ledger) -> None:
-        with ledger._changed:
-            ledger._changed.wait_for(
-                lambda: ledger._error or ledger._closed or not (ledger._queue or ledger._busy)
-            )
-        self._held.touch()
-        while not (self._go.exists() or ledger._leave_at or ledger._closed or ledger._error):
-            time.sleep(0.01)
+    return settled
 
 
 def _commit_each_step() -> None:
@@ -576,7 +580,9 @@ def _live(asked: dict[str, Any]) -> None:
     if asked["point"] is not None:
         Planted((POINTS | IN_ERROR)[asked["point"]], asked["nth"])
     if asked["hold"] is not None:
-        Held(asked["hold"], asked["said"])
+        told, go = (Path(f"{asked['said']}.{of}") for of in ("held", "go"))
+        settled = held(asked["hold"], go.exists, told.touch)
+        setattr(Ledger, "settled", settled)  # noqa: B010 mypy takes no assignment
     if asked["each_step"]:
         _commit_each_step()
     program, *_ = sys.argv = asked["arguments"]

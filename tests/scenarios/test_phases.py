@@ -154,7 +154,7 @@ def test_no_rows_of_earlier_days_are_kept() -> None:
     found = observe(us(), rows)
 
     assert found.dates[-1] == "2024-07-12"
-    for _ in range(20):  # a thread that has just ended may hold its last day a moment longer
+    for _ in range(200):  # a thread that has just ended may hold its last day a moment longer
         gc.collect()
         objects = gc.get_objects()
         blocks = [o for o in objects if type(o) is BarBlock and o.symbols == ("HERE", "ONLY")]

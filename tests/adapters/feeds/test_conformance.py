@@ -81,7 +81,9 @@ class Kept:
             self.news.notify_all()
 
     def said(self, state: ConnectionState, why: str) -> None:
-        self.states.append(state)
+        with self.news:
+            self.states.append(state)
+            self.news.notify_all()
 
     def halted(self, symbols: tuple[str, ...], on: bool, why: str = "") -> None:
         raise AssertionError("a stream tells of no halts")
@@ -96,6 +98,10 @@ class Kept:
             assert self.news.wait_for(
                 lambda: len(self.came) >= came and len(self.refused) >= refused, PATIENCE_SECONDS
             ), (self.came, self.refused)
+
+    def wait_said(self, state: ConnectionState) -> None:
+        with self.news:
+            assert self.news.wait_for(lambda: state in self.states, PATIENCE_SECONDS)
 
 
 @contextmanager
@@ -224,7 +230,7 @@ def test_a_server_that_is_killed_is_told_once_and_nothing_is_lost(place: Place) 
             place.write(tick(n))
             door.wait(n + 1)
         place.server.kill()
-        time.sleep(0.5)
+        door.wait_said("reconnecting")
         place.server.start()
         place.write(tick(3), tick(4))
         door.wait(5)
@@ -238,6 +244,7 @@ def test_a_feed_waits_for_a_server_that_is_not_there_yet(place: Place) -> None:
     door = Kept()
 
     with delivering(place.feed(), door):
+        door.wait_said("reconnecting")
         time.sleep(0.5)  # several attempts, none of which is an answer
         place.server.start()
         place.write(tick(1))

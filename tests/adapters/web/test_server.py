@@ -48,11 +48,11 @@ def guarded() -> Iterator[Server]:
 
 
 def ask(server: Server, path: str, token: str | None = None) -> tuple[int, str]:
-    return asked(f"http://127.0.0.1:{server.port}{path}", token=token, seconds=20, directly=True)
+    return asked(f"http://127.0.0.1:{server.port}{path}", token=token, seconds=120, directly=True)
 
 
 def raw(server: Server, sent: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
         got = b""

@@ -517,23 +517,29 @@ def _assert_whole(out: Path, summary: dict[str, Any], all_days: list[str]) -> No
     assert len((out / "quality.csv").read_text().splitlines()) == 1 + len(days) * 60
 
 
+HELD = """
+import pathlib, sys, time
+from openbell.runtime.intake.loading import Loader
+read = Loader._read
+def held(loader, day):
+    print(f"held: {day.date}", file=sys.stderr, flush=True)
+    while pathlib.Path("hold").exists():
+        time.sleep(0.01)
+    return read(loader, day)
+Loader._read = held
+"""
+"""No day is read while a file is there."""
+
+
 def test_ctrl_c_before_the_first_day_is_over_leaves_nothing(
     long_sample: Path, tmp_path: Path
 ) -> None:
-    arguments = (
-        "backtest",
-        "-c",
-        US,
-        "--data",
-        long_sample,
-        "--out",
-        "out",
-        "--log-level",
-        "debug",
-    )
-    with started(*arguments, cwd=tmp_path) as process:
-        wait_for(process, "prefetch started: 2024-01-02")
+    (tmp_path / "hold").touch()
+    arguments = ("backtest", "-c", US, "--data", long_sample, "--out", "out")
+    with started(*arguments, cwd=tmp_path, before=HELD) as process:
+        wait_for(process, "held: 2024-01-02")
         process.send_signal(signal.SIGINT)
+        (tmp_path / "hold").unlink()
         _, err = process.communicate(timeout=120)
 
     assert process.returncode == 130
