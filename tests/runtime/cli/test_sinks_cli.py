@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -18,6 +18,7 @@ from receivers import OK, Answer, Receiver, receiving
 from openbell.adapters.sample import write_sample
 from openbell.adapters.stores import open_store
 from openbell.runtime.delivery import courier, deliveries
+from openbell.runtime.delivery.deliveries import Deliveries
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,20 @@ def openbell(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOOK_SECRET", "s3cret-that-is-not-shown")
     monkeypatch.setattr(courier, "RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(deliveries, "DRAIN_SECONDS", 0.5)
     return Command(monkeypatch, capsys)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs wait for half a second only for who fails, once each has failed."""
+    drain = Deliveries.drain
+
+    def drained(of: Deliveries, signals: int, given_up: Callable[[], bool]) -> list[str]:
+        assert eventually(lambda: all(c.position.error or c.is_done(signals) for c in of.couriers))
+        return drain(of, signals, given_up)
+
+    monkeypatch.setattr(Deliveries, "drain", drained)
+    monkeypatch.setattr(deliveries, "DRAIN_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -78,7 +91,7 @@ def test_a_run_without_sinks_says_so(openbell: Command, minutes: Path, receiver:
 
 
 def test_what_a_sink_could_not_deliver_is_shown_and_flushed_without_a_run(
-    openbell: Command, minutes: Path, receiver: Receiver
+    openbell: Command, minutes: Path, receiver: Receiver, impatient: None
 ) -> None:
     configured(minutes, receiver)
     receiver.plan = lambda _: Answer(500, body=b"no luck")
@@ -180,7 +193,9 @@ def test_a_run_that_is_up_does_what_it_is_asked(
     assert sent(receiver) == logged()
 
 
-def test_no_secret_is_shown(openbell: Command, minutes: Path, receiver: Receiver) -> None:
+def test_no_secret_is_shown(
+    openbell: Command, minutes: Path, receiver: Receiver, impatient: None
+) -> None:
     configured(minutes, receiver)
     receiver.plan = lambda _: Answer(500)
 
