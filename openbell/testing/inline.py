@@ -330,7 +330,7 @@ class InlineRun(DurableRun):
                 self.host,
                 check_seconds=self.config.day.boundary_check_interval.seconds,
                 jumped=engine.clock_set,
-                checked=self._look_at_calendar,
+                checked=self._look_outside,
             )
             engine.timekeeper, self.feed.handed_over = keeper, keeper.handed_over
             engine._day_after, engine._jumped = self._day_after, self.telling.jumped

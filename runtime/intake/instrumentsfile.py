@@ -50,6 +50,17 @@ def product_rules(config: Config) -> tuple[ProductRule, ...]:
     return (*said, *own)
 
 
+def stamp_of(config: Config) -> tuple[int, int, int] | None:
+    """What tells a version of the file from another, without reading it; None: it is not there."""
+    file = config.instruments.file
+    assert file is not None, "asked where there is one"
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
 class _Asked:
     """A configuration as far as it decides what is taken from the file."""
 

@@ -29,7 +29,7 @@ from openbell.errors import (
     StoreError,
 )
 from openbell.hosttime import HostClock, wall
-from openbell.market.days import ONE_DAY, TradingDay
+from openbell.market.days import MINUTE_NS, ONE_DAY, TradingDay
 from openbell.market.scans import ScanFunction
 from openbell.market.windows import hours_in_words
 from openbell.messages.control import Prepared, Recover, SymbolsChanged
@@ -43,7 +43,7 @@ from openbell.runtime.intake.asking import RUN_OVER, SymbolDesk
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.feeding import fed
 from openbell.runtime.intake.filling import Filler
-from openbell.runtime.intake.handover import HandOver
+from openbell.runtime.intake.handover import Account, HandOver
 from openbell.runtime.intake.hours import day_after
 from openbell.runtime.intake.instrumentsfile import product_rules
 from openbell.runtime.intake.planning import Plan, plan
@@ -55,6 +55,7 @@ from openbell.runtime.lifetime.eras import Era, begun, era_at, era_on, plan_over
 from openbell.runtime.lifetime.identity import check_files, identity
 from openbell.runtime.lifetime.keeping import Recording
 from openbell.runtime.lifetime.lease import Heartbeat, acquired
+from openbell.runtime.lifetime.newer import NewerInstruments
 from openbell.runtime.lifetime.observed import Observed
 from openbell.runtime.lifetime.opening import open_configured_store
 from openbell.runtime.lifetime.recovery import Restored
@@ -68,6 +69,10 @@ from openbell.runtime.record.telling import Telling
 from openbell.runtime.results.checking import refuse_mostly_unusable
 from openbell.runtime.results.recording import DaySink, Recorder, WholeDays
 from openbell.runtime.results.summary import summary, timing
+
+BEGINS_AGAIN_AHEAD_NS = 2 * MINUTE_NS
+"""How long before a day's open actors are stopped at the latest to begin again with other contracts:
+feeds connect anew, and history is read."""
 
 
 class _StoodBy:
@@ -180,6 +185,12 @@ class DurableRun:
         self.source, self.plan = self._opened()
         self._products = product_rules(config)
         """Which product each symbol is, by what was read last of the instruments."""
+        self._newer: NewerInstruments | None = None
+        """Of a run of days, whether the instruments have changed; None: nobody looks."""
+        if self.pace.wall and self.follows_instruments:
+            self._newer = NewerInstruments(config)
+        self._begins_again = False
+        """Whether actors are stopped to begin again with other contracts."""
         self._info = self.source.info()
         self.journals = not self._info.lasting
         """Whether what is read is journaled, as no later process could ask for it."""
@@ -235,9 +246,7 @@ class DurableRun:
                     lambda day: era_on(self.eras, day).digest(),
                     lambda day: settings(self._config_on(day)).derived_minutes,
                 )
-            if isinstance(self.source, RunRows):
-                interval_ns = self.plan.settings.interval_ns
-                self.source.earlier = lambda of: recovery.came_of(store, of, interval_ns, self.eras)
+            self._with_earlier_rows()
             self.recording = self._recording()
             self.engine = self._engine()
             self._asks = self.asks_kind(
@@ -466,14 +475,14 @@ class DurableRun:
 
     def _recording(self) -> Recording | None:
         """What is written beside the run of what its feed brings."""
-        feed, folder = self.feed, self.config.feed.record
-        if folder is None or feed is None:  # a replay that is to be recorded was refused
+        folder = self.config.feed.record
+        if folder is None or self.feed is None:  # a replay that is to be recorded was refused
             return None
         made = Recording(
             folder,
             self._store,
             self._config_of,
-            lambda: feed.account,
+            lambda: Account() if self.feed is None else self.feed.account,
             lambda why: self.telling.tell("record.failed", why),
         )
         made.check(self.plan)
@@ -499,7 +508,7 @@ class DurableRun:
             check_seconds=self.config.day.boundary_check_interval.seconds,
             day_after=self._day_after,
             jumped=self.telling.jumped,
-            checked=self._look_at_calendar,
+            checked=self._look_outside,
             telling=self.telling,
             exits_in_silence=self.config.feed.silent == "exit",
             step_times=self.observed.step_times,
@@ -523,6 +532,72 @@ class DurableRun:
         except InputError as error:
             logger.warning("the instruments stay as they were: {}", error)
         return day_after(config, day, self._products)
+
+    @property
+    def follows_instruments(self) -> bool:
+        """Whether a newer file of instruments counts without a new start. Who pushes rows holds the
+        feed that would be another then."""
+        return self.config.instruments.file is not None and self.config.feed.type != "push"
+
+    def _look_outside(self) -> None:
+        """What may be written in another way by now, and what follows from it."""
+        self._look_at_calendar()
+        newer = self._newer
+        if newer is None or self._begins_again:
+            return
+        if newer.is_other():
+            self.engine.elsewhere(self._compare_instruments)
+        if newer.said and self._waits_between_days():
+            self._begins_again = True
+            self.engine.stop()
+
+    def _compare_instruments(self) -> None:
+        of_day: day.State = self.engine.cells[day.NAME].state
+        if self._newer is not None and of_day.position >= 0:
+            self._newer.compare(self.plan, self.eras[-1], of_day.day.date)
+
+    def _waits_between_days(self) -> bool:
+        """Whether no day is under way, nor about to be."""
+        of_day: day.State = self.engine.cells[day.NAME].state
+        if of_day.position < 0 or of_day.is_over:
+            return of_day.position >= 0
+        return of_day.phase == "load" and self.host() < of_day.day.open_ns - BEGINS_AGAIN_AHEAD_NS
+
+    def _with_newer_instruments(self) -> None:
+        """Have the days that follow the one that was begun go by the file of now, as after a start."""
+        self._begins_again = False
+        if self._newer is not None:
+            self._newer.said = ""
+        self._let_go()
+        was = self.source, self.plan, self.feed, self.filler
+        try:
+            self.source, self.plan = self._opened()
+            self.eras, self.change = changes.agreed(
+                self.config, self.plan, self._store, self.head, fresh_day=False
+            )
+        except (InputError, OSError) as error:
+            logger.warning("the instruments stay as they were: {}", error)
+            if self.feed is not was[2] and self.feed is not None:
+                self.feed.close()
+            self.source, self.plan, self.feed, self.filler = was
+        else:
+            source, _, feed, _ = was
+            if feed is not None:
+                feed.close()
+            source.close()
+            self._info = self.source.info()
+            self.plan = plan_over(self.plan, self.eras)
+            self._with_earlier_rows()
+            for note in self.plan.notes:
+                logger.warning("{}", note)
+        self.engine = self._engine()
+        self._take_change()
+
+    def _with_earlier_rows(self) -> None:
+        store = self._store
+        if isinstance(self.source, RunRows):
+            interval_ns = self.plan.settings.interval_ns
+            self.source.earlier = lambda of: recovery.came_of(store, of, interval_ns, self.eras)
 
     def _look_at_calendar(self) -> None:
         """Whether the calendar is written in another way by now: then the day's hours are looked up,
@@ -625,6 +700,9 @@ class DurableRun:
                 continue
             if self._stopped:
                 return ran
+            if self._begins_again:
+                self._with_newer_instruments()
+                continue
             if before and before == self.head.step and self.feed is None:
                 self.left_out = changes.left_out(self.engine.cells, self.plan, self.source)
                 if self.left_out is not None:

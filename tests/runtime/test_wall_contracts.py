@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from by_hand import ByHand, at, config
+
+from openbell.runtime.lifetime.run import DurableRun
 
 FIRST, SECOND = "2024-07-01", "2024-07-02"
 OLD, NEW = f"A,{FIRST},F1\n", "A,2024-07-31,F2\n"
@@ -17,13 +20,20 @@ def file(folder: Path, *rows: str) -> str:
     return str(folder / "instruments.csv")
 
 
+@pytest.fixture
+def follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a feed is connected: who pushes holds on to the feed that there was."""
+    monkeypatch.setattr(DurableRun, "follows_instruments", True)
+
+
 def followed(run: ByHand) -> dict[str, set[str]]:
     """By day, whose price went with A's signals."""
     found: dict[str, set[str]] = {}
     for _, kept in run.store.signals():
         signal = json.loads(kept.body)
         if signal["symbol"] == "A":
-            found.setdefault(signal["trading_date"], set()).add(signal["companion"]["symbol"])
+            companion = signal["companion"] or {"symbol": "none"}
+            found.setdefault(signal["trading_date"], set()).add(companion["symbol"])
     return found
 
 
@@ -53,3 +63,57 @@ def test_the_next_day_has_the_next_contract_by_the_clock(tmp_path: Path, killed:
     run.until(at("12:30", SECOND))
 
     assert followed(run) == {FIRST: {"F1"}, SECOND: {"F2"}}
+
+
+THIRD = "2024-07-03"
+
+
+@pytest.mark.usefixtures("follows")
+@pytest.mark.parametrize(
+    ("changes", "kills", "expected"),
+    [
+        ([("13:00", FIRST, NEW)], [], {FIRST: {"F1"}, SECOND: {"F2"}, THIRD: {"F2"}}),
+        (
+            [("13:00", FIRST, NEW)],
+            [("15:00", FIRST), ("17:30", FIRST), ("10:00", SECOND)],
+            {FIRST: {"F1"}, SECOND: {"F2"}, THIRD: {"F2"}},
+        ),
+        # Of the morning's, while the day waits for its open: it counts from the next one on.
+        ([("08:00", SECOND, NEW)], [], {FIRST: {"F1"}, SECOND: {"none"}, THIRD: {"F2"}}),
+        # What can't be read is told, and what is known holds; the next one is looked at anew.
+        (
+            [("13:00", FIRST, "A,never,F2\n"), ("14:00", FIRST, None), ("18:00", FIRST, NEW)],
+            [],
+            {FIRST: {"F1"}, SECOND: {"none"}, THIRD: {"F2"}},
+        ),
+    ],
+)
+def test_a_newer_file_counts_from_the_next_day_on_without_a_new_start(
+    tmp_path: Path,
+    changes: list[tuple[str, str, str | None]],
+    kills: list[tuple[str, str]],
+    expected: dict[str, set[str]],
+) -> None:
+    known = file(tmp_path, OLD)
+    run = ByHand(
+        config(symbols=["A"], companions={"A": {"future": "A"}}, instruments=known), at("09:00")
+    )
+
+    def written(row: str | None, of: ByHand) -> None:
+        if row is None:
+            Path(known).unlink()
+        else:
+            file(tmp_path, row)
+
+    for wall, day, row in changes:
+        run.do(at(wall, day), partial(written, row))
+    for wall, day in kills:
+        run.kill(at(wall, day), at(wall, day) + 60)
+    for day in (FIRST, SECOND, THIRD):
+        traded(run, day)
+    run.until(at("12:30", THIRD))
+
+    assert followed(run) == expected
+    assert run.restarts == len(kills)
+    (told,) = run.audit("config")
+    assert "F2 goes with A" in told["why"]
