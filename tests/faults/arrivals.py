@@ -38,6 +38,7 @@ from faults.markets import (
     drawn_following,
     drawn_rows,
     plain_days,
+    told_anew,
 )
 from faults.simulation import Process, World, check_replay, written
 from reference import Row, Rules, Window, answer_as_arrived
@@ -49,6 +50,7 @@ from openbell.actors.effects import Commit
 from openbell.errors import FeedFull, OpenbellError
 from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, RawRows
 from openbell.market.days import MINUTE_NS, SECOND_NS, TradingDay
+from openbell.market.rules import RowRules
 from openbell.messages.control import Arrived, DayOver, Halted, Missed
 from openbell.runtime.config import Config
 from openbell.runtime.intake.fed import RunRows
@@ -83,6 +85,8 @@ class Fed(Scenario):
 
     items: tuple[Item, ...] = ()
     lateness_ns: int = 0
+    amends: bool = False
+    """Whether a later bar takes the place of an earlier one."""
 
     @property
     def lasting(self) -> bool:
@@ -124,6 +128,10 @@ def fed(number: int) -> Fed:
         else held_up(rng, drawn_rows(rng, day, kind, interval_ns, symbols, absent=None))
         for n, day in enumerate(days)
     ]
+    again = random.Random(f"revised fed {number}")
+    amends = kind == "bars" and again.random() < 0.5
+    if amends:
+        came = [revised(again, rows) for rows in came]
     rules = Rules(
         confirm=rng.choice(("close", "close", "touch")),
         check=rng.choice(("continuous", "continuous", "once")),
@@ -159,8 +167,17 @@ def fed(number: int) -> Fed:
         "clock": {"time": "feed", "lateness": f"{lateness_ns // SECOND_NS}s"},
         "feed": {"type": "push", "start": str(days[0].date), "end": str(days[-1].date)},
     }
+    if amends:
+        config["feed"]["revisions"] = "amend"
     return Fed(
-        number, "fed", cases, config, windowless=False, items=tuple(items), lateness_ns=lateness_ns
+        number,
+        "fed",
+        cases,
+        config,
+        windowless=False,
+        items=tuple(items),
+        lateness_ns=lateness_ns,
+        amends=amends,
     )
 
 
@@ -180,6 +197,20 @@ def held_up(rng: random.Random, rows: Sequence[Row]) -> list[Row]:
     far = rng.choice((0, 5, 60, 200, 600))
     due = [row[1] + rng.random() ** 2 * far * SECOND_NS for row in rows]
     return [rows[n] for n in sorted(range(len(rows)), key=due.__getitem__)]
+
+
+def revised(rng: random.Random, rows: Sequence[Row]) -> list[Row]:
+    """Some bars come again, soon or when much is over, mostly with other values."""
+    found, share = list(rows), rng.choice((0.02, 0.1, 0.4))
+    for row in rows:
+        if rng.random() < share:
+            at = (
+                found.index(row)
+                + 1
+                + round(rng.random() ** 2 * (len(found) - found.index(row) - 1))
+            )
+            found.insert(at, row if rng.random() < 0.1 else told_anew(rng, row))
+    return found
 
 
 def coming(
@@ -394,7 +425,12 @@ class FedWorld(World):
 @cache
 def planned(number: int) -> Plan:
     scenario = fed(number)
-    run = of_cases(scenario.cases, order="arrival", lateness_ns=scenario.lateness_ns)
+    run = of_cases(
+        scenario.cases,
+        order="arrival",
+        lateness_ns=scenario.lateness_ns,
+        row_rules=RowRules(amends=scenario.amends),
+    )
     made = replace(run.settings, fed=True, days_ahead=0)
     return replace(plan_of(scenario.cases), settings=made)
 
@@ -463,6 +499,12 @@ def check_day(world: FedWorld, found: Found, place: int) -> None:
         assert counts[kind] == wanted, f"{case.day.date}: {counts[kind]} {kind}, not {wanted}"
     late = sum(of["rows"] for of in expected["late"].values())
     assert counts["late"] == late, f"{case.day.date}: {counts['late']} late rows, not {late}"
+    if world.scenario.amends:
+        by_rule = [sum(of) for of in zip(*expected["revised"].values(), strict=True)]
+        got_rule = [counts.get(name, 0) for name in ("revised", "revised_late")]
+        assert got_rule == by_rule, f"{case.day.date}: revised {got_rule}, not {by_rule}"
+        world.sometimes(by_rule[0] > by_rule[1], "a bar was revised")
+        world.sometimes(by_rule[1] > 0, "a bar was revised too late")
     world.sometimes(late > 0, "a row came too late")
     world.sometimes(bool(ahead), "a row was ahead of the host's clock")
     world.sometimes(bool(expected["signals"]), "a level was broken")
@@ -489,6 +531,7 @@ def expected_of(number: int, place: int) -> Any:
         case.companions,
         DERIVED,
         lateness_ns=scenario.lateness_ns,
+        amends=scenario.amends,
     )
 
 

@@ -380,6 +380,23 @@ def spoil(rng: random.Random, day: TradingDay, rows: list[Row]) -> None:
                 rows.insert(at, (row[0], day.segments[0].close_ns, *row[2:]))
 
 
+def told_anew(rng: random.Random, row: Row) -> Row:
+    """A bar with other values, as a vendor mends it."""
+    assert len(row) == 7
+    symbol, ts, open_, high, low, close, volume = row
+    up, down = rng.randrange(6) * TICK, rng.randrange(6) * TICK
+    close = round(close + rng.randrange(-8, 9) * TICK, 2)
+    return (
+        symbol,
+        ts,
+        open_,
+        round(high + up, 2),
+        round(low - down, 2),
+        close,
+        volume + rng.random(),
+    )
+
+
 def planned(case: Scenario, config: Config) -> Plan:
     """The run over a scenario's days; no calendar is asked."""
     made = settings(config, paced=case.paced)

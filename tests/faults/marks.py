@@ -346,6 +346,7 @@ def _expected(world: WallWorld, lived: Lived, case: Case) -> Any:
         DERIVED,
         lateness_ns=world.scenario.lateness_ns,
         marks=lived.marks,
+        amends=world.scenario.amends,
     )
 
 

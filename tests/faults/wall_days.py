@@ -21,6 +21,7 @@ from faults.markets import (
     drawn_following,
     drawn_rows,
     plain_days,
+    told_anew,
 )
 from reference import Row, Rules, Window
 from strategies import Case, locate, wall_time
@@ -66,6 +67,8 @@ class WallDays(Scenario):
     begins: float = 0.0
     """When the first process starts."""
     lateness_ns: int = 0
+    amends: bool = False
+    """Whether a later bar takes the place of an earlier one."""
     skew_ns: int = 0
     timeout_ns: int = 0
     auto_roll: bool = True
@@ -140,6 +143,14 @@ def wall_days(number: int) -> WallDays:
             is_last=n == len(days) - 1,
         )
     ]
+    again = random.Random(f"revised wall days {number}")
+    amends = kind == "bars" and again.random() < 0.6
+    if amends:
+        items += [
+            replace(item, at=item.at + again.random() ** 2 * 300, row=told_anew(again, item.row))
+            for item in items
+            if item.row is not None and item.row[0] in symbols and again.random() < 0.2
+        ]
     cases = tuple(
         Case(day, interval_ns if kind == "bars" else None, (), symbols, windows, rules, companions)
         for day in days
@@ -180,6 +191,8 @@ def wall_days(number: int) -> WallDays:
         "prefetch": {"timeout_seconds": rng.choice((5, 30))},
         "feed": {"type": "push", "start": str(days[0].date), "end": str(days[-1].date)},
     }
+    if amends:
+        config["feed"]["revisions"] = "amend"
     acts = drawn_acts(rng, days, ends, kind)
     return WallDays(
         number,
@@ -191,6 +204,7 @@ def wall_days(number: int) -> WallDays:
         acts=acts,
         begins=days[0].open_ns / 1e9 + rng.choice((-600, -600, -1, 0, 45, 150)),
         lateness_ns=lateness_ns,
+        amends=amends,
         skew_ns=skew_ns,
         timeout_ns=timeout_ns,
         auto_roll=auto_roll,

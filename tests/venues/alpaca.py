@@ -68,6 +68,8 @@ class Wire:
 class Talk:
     def __init__(self, *, packed: bool) -> None:
         self.packed = packed
+        self._sent: set[tuple[str, int]] = set()
+        """Bars that a client has had: they are sent again as updates."""
 
     def written(self, parts: Sequence[dict[str, Any]]) -> Message:
         """A message of these parts; times in them are ns."""
@@ -87,8 +89,14 @@ class Talk:
         return orjson.dumps(told).decode()
 
     def messages(self, rows: Sequence[Row], together: int = 1) -> list[Message]:
-        told = [bar(row) if len(row) == 7 else trade(row) for row in rows]
+        told = [self._bar(row) if len(row) == 7 else trade(row) for row in rows]
         return [self.written(told[at : at + together]) for at in range(0, len(told), together)]
+
+    def _bar(self, row: Row) -> dict[str, Any]:
+        which = row[0], row[1]
+        updated = which in self._sent
+        self._sent.add(which)
+        return bar(row, updated=updated)
 
     def heartbeat(self) -> Message | None:
         return None  # pings of the protocol

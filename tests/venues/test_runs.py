@@ -51,6 +51,19 @@ def bars() -> list[Row]:
     return rows
 
 
+def revised_bars() -> list[Row]:
+    """The same, of which each third bar is sent again a minute later, wider and closing elsewhere."""
+    rows: list[Row] = []
+    for n, row in enumerate(bars()):
+        rows.append(row)
+        if n % 3 == 2:
+            symbol, ts, first, high, low, last, volume = bars()[n - 2]
+            moved = round(last + math.sin(n), 2)
+            highest, lowest = round(max(high, moved) + 0.2, 2), round(min(low, moved) - 0.2, 2)
+            rows.append((symbol, ts, first, highest, lowest, moved, volume + 7.0))
+    return rows
+
+
 def swings(names: Sequence[str], at: int, *, total: bool = False) -> list[Row]:
     """Half an hour of ticks of two symbols that swing, a tick each five seconds."""
     rows: list[Row] = []
@@ -90,6 +103,13 @@ CASES: dict[str, tuple[Case, dict[str, Any]]] = {
         },
     ),
 }
+CASES["alpaca, bars revised"] = (
+    replace(alpaca.BARS, rows=revised_bars()),
+    {
+        **CASES["alpaca"][1],
+        "feed": {**CASES["alpaca"][1]["feed"], "revisions": "amend"},
+    },
+)
 SECRETS: dict[str, dict[str, str]] = {
     "kite": {"KEY": kite.KEY, "SECRET": kite.TOKEN},
     "alpaca": {"KEY": alpaca.KEY, "SECRET": alpaca.SECRET},
@@ -139,6 +159,7 @@ def test_a_run_that_is_killed_has_the_signals_of_a_backtest_of_the_same_rows(
     vendor: str, tmp_path: Path
 ) -> None:
     case, given = CASES[vendor]
+    vendor, _, _ = vendor.partition(",")
     rows = list(case.rows)
     cut = len(rows) // 2
     env = {**os.environ, **SECRETS[vendor]}
@@ -178,7 +199,7 @@ def test_a_run_that_is_killed_has_the_signals_of_a_backtest_of_the_same_rows(
     again = {
         **given,
         "data": {**given["data"], "order": "arrival", "path": "rows"},
-        "feed": {"size_is": given["feed"].get("size_is", "trade")},
+        "feed": {key: of for key, of in given["feed"].items() if key in ("size_is", "revisions")},
     }
     (tmp_path / "again.yaml").write_text(yaml.safe_dump(again))
     openbell(tmp_path, "backtest", "--config", "again.yaml", "--out", "out", env=env)
@@ -189,6 +210,9 @@ def test_a_run_that_is_killed_has_the_signals_of_a_backtest_of_the_same_rows(
         assert secret not in told + (tmp_path / "told").read_text()
     assert before == after[: len(before)]
     assert by_id(after) == by_id(expected)
+    if "revisions" in given["feed"]:
+        counts = json.loads((tmp_path / "out" / "summary.json").read_text())["rows"]
+        assert counts["revised"] > counts["revised_late"] > 0
     assert 0 < len(before) < len(after)
 
 
