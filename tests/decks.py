@@ -43,6 +43,25 @@ def few(rows: Sequence[Row], rules: Rules = Rules(), companions: Any = None) -> 
     )
 
 
+REVISED = few(
+    [
+        bar("A", 0, 10.0, 11.0, 9.0, 10.0),
+        bar("A", 0, 10.0, 10.5, 9.5, 10.2),
+        bar("B", 0, 5.0),
+        bar("A", 2, 10.0, 10.4, 9.8, 10.0),
+        bar("A", 2, 10.0, 11.2, 9.8, 10.8),
+        bar("A", 3, 10.0),
+        bar("A", 2, 10.0, 11.4, 9.8, 10.9),
+        bar("A", 4, 10.0, 12.0, 9.0, 10.0),
+        bar("A", 4, 10.0, 10.1, 9.9, 10.0),
+        bar("B", 5, 5.0),
+        bar("A", 4, 10.0, 20.0, 9.9, 10.0),
+    ],
+    Rules(inside_bars=1),
+)
+"""A level that a revised bar makes lower, which another one breaks, rearmed between its versions; and
+one that comes when five minutes are over."""
+
 DECKS = {
     # A's break and one of B that is late: assuming ascending times loses A's.
     "ticks beyond": few(

@@ -323,6 +323,12 @@ def check_answers(world: WallWorld, days: Sequence[Lived], found: Found) -> None
         assert got["quality"] == expected["quality"], f"{of}: quality"
         late = sum(counts["rows"] for counts in expected["late"].values())
         assert of_day.tally.counts["late"] == late, f"{of}: late rows"
+        if world.scenario.amends:
+            counts = of_day.tally.counts
+            by_rule = [sum(of) for of in zip(*expected["revised"].values(), strict=True)]
+            told = [counts.get(name, 0) for name in ("revised", "revised_late")]
+            assert told == by_rule, f"{of}: revised {told}, not {by_rule}"
+            world.sometimes(by_rule[0] > 0, "a bar was revised")
         world.sometimes(late > 0, "a row came too late")
         world.sometimes(bool(expected["signals"]), "a level was broken")
         lacks = any(isinstance(mark, Lacking) for mark in lived.marks)

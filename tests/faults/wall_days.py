@@ -147,9 +147,9 @@ def wall_days(number: int) -> WallDays:
     amends = kind == "bars" and again.random() < 0.6
     if amends:
         items += [
-            replace(item, at=item.at + again.random() ** 2 * 300, row=told_anew(again, item.row))
+            Coming(item.at + again.random() ** 2 * 300, told_anew(again, item.row))
             for item in items
-            if item.row is not None and item.row[0] in symbols and again.random() < 0.2
+            if item.row[0] in symbols and again.random() < 0.2
         ]
     cases = tuple(
         Case(day, interval_ns if kind == "bars" else None, (), symbols, windows, rules, companions)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from decks import DECKS, few, orders, tick
+from decks import DECKS, REVISED, few, orders, tick
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from reference import Row, Rules, Window, answer_as_arrived
@@ -31,9 +31,9 @@ from runs import (
 )
 from strategies import Case, cases
 
-from openbell.actors import breakout
-from openbell.market import breakouts
-from openbell.market.bars import BarBlock
+from openbell.actors import breakout, session, upkeep
+from openbell.market import breakouts, derived, levels
+from openbell.market.bars import BarBlock, RowBatch
 from openbell.market.days import MINUTE_NS, SECOND_NS, Segment, TradingDay, local_instant
 from openbell.market.rules import RowRules
 
@@ -271,10 +271,29 @@ def test_steps_may_end_anywhere_in_a_day_in_disorder(case: Case) -> None:
     assert outputs(cut) == outputs(drained(run))
 
 
-def all_agree(cases: Iterable[Case], lateness_ns: int) -> None:
+def test_a_revised_bar_breaks_what_the_one_before_it_did_not() -> None:
+    expected = agrees(REVISED, 0, amends=True)
+
+    first = next(of for of in expected["sessions"] if of["session"] == "First")
+    assert (first["levels"]["A"]["high"], first["levels"]["A"]["count"]) == (10.5, 1)
+    told = [(s["session"], s["ts"], s["known_at"], s["price"]) for s in expected["signals"]]
+    assert told == [("First", 2 * MINUTE_NS, 3 * MINUTE_NS, 10.8)]
+    assert expected["revised"]["A"] == (5, 1)
+    bars = [(of["symbol"], of["high"], of["volume"]) for of in expected["derived"][5]]
+    assert bars == [("A", 11.4, 4.0), ("B", 5.0, 1.0), ("B", 5.0, 1.0)]
+
+
+@pytest.mark.parametrize("lateness_ns", LATENESSES)
+def test_few_revised_bars_in_some_orders_are_answered_as_the_reference_does(
+    lateness_ns: int,
+) -> None:
+    all_agree(orders(REVISED, 6, seed=lateness_ns), lateness_ns, amends=True)
+
+
+def all_agree(cases: Iterable[Case], lateness_ns: int, *, amends: bool = False) -> None:
     for case in cases:
-        agrees(case, lateness_ns)
-        agrees(case, lateness_ns, cuts=[*EVERY_SECOND])
+        agrees(case, lateness_ns, amends=amends)
+        agrees(case, lateness_ns, cuts=[*EVERY_SECOND], amends=amends)
 
 
 # Bugs that were there once, planted again
@@ -312,6 +331,43 @@ def test_a_bug_that_was_there_once_is_found(bug: str, monkeypatch: pytest.Monkey
 
     with pytest.raises(AssertionError):
         all_agree(orders(DECKS["ticks beyond"], 20), 2 * SECOND_NS)
+
+
+def seen_as_it_came(seen: Any, kept: Any, rows: Any, window: Any, none: Any) -> Any:
+    return levels.extended(seen, rows, window), kept
+
+
+def folded_as_it_came(state: Any, kept: Any, rows: Any, starts: Any) -> Any:
+    before = derived._several(state)
+    return derived.with_rows(before, rows, starts) if len(rows) else before, kept
+
+
+def as_other_bars(*args: Any) -> Any:
+    return walk(*args[:-2], None, args[-1])
+
+
+walk: Any = breakouts._walk
+OF_REVISED: dict[str, tuple[Any, str, Any]] = {
+    "a session keeps a high that was revised": (session, "amended", seen_as_it_came),
+    "a derived bar has both versions": (upkeep, "amended", folded_as_it_came),
+    "a side breaks again by a revised bar": (breakouts, "_walk", as_other_bars),
+    "the first version stands": (
+        RowBatch,
+        "standing",
+        property(lambda rows: rows if rows.revises is None else rows.taken(~rows.revises)),
+    ),
+}
+
+
+@pytest.mark.parametrize("bug", OF_REVISED)
+def test_a_bug_planted_in_how_bars_are_revised_is_found(
+    bug: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, name, planted = OF_REVISED[bug]
+    monkeypatch.setattr(place, name, planted)
+
+    with pytest.raises(AssertionError):
+        all_agree(orders(REVISED, 20), 2 * SECOND_NS, amends=True)
 
 
 # Real ticks as they stand
