@@ -7,7 +7,6 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from openbell.market.kinds import KINDS
-from openbell.market.scanners import BUILT_IN
 from openbell.runtime.config.model import BreakoutConfig, Config, Section
 
 OF_A_LIVE_FEED = (
@@ -156,6 +155,10 @@ def _of_days(config: Config) -> Iterator[Idle]:
 
 
 def _of_scans(config: Config) -> Iterator[Idle]:
+    if not config.scanners:
+        return
+    from openbell.market.scanners import BUILT_IN  # imports numpy
+
     for place, scan in enumerate(config.scanners):
         if scan.then == "add" and scan.type in BUILT_IN:
             yield Idle(
