@@ -338,7 +338,8 @@ def test_where_wall_time_moves_a_run_a_scan_that_is_late_is_skipped_and_its_answ
             answered.set()
         return [Found(view.symbols[0], 1.0)]
 
-    made = config(a_scan(["11:00", "12:00"], timeout_seconds=0.2))
+    other = {**a_scan(["12:00"], timeout_seconds=120), "name": "other"}
+    made = config(a_scan(["11:00"], timeout_seconds=0.2), other)
     with Runtime(
         config_from(made),
         minutes,
