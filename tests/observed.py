@@ -261,6 +261,17 @@ def eventually(true: Callable[[], bool], seconds: float = 120) -> bool:
     return true()
 
 
+def threads_since(before: set[threading.Thread], begin: str = "") -> list[str]:
+    """Names of threads that stay; who was told to end, as a timer, may take a moment."""
+
+    def names() -> list[str]:
+        since = (of for of in threading.enumerate() if of not in before)
+        return [of.name for of in since if of.name.startswith(begin)]
+
+    eventually(lambda: not names(), 30)
+    return names()
+
+
 def openbell_threads() -> set[str]:
     """Names of the threads that openbell has."""
     return {t.name for t in threading.enumerate() if t.name.startswith("openbell")}

@@ -18,7 +18,7 @@ import pykka
 import pytest
 from api_reference import PAGE, page
 from loguru import logger
-from observed import eventually
+from observed import threads_since
 
 import openbell
 from openbell.adapters.sample import write_sample, write_tick_sample
@@ -119,7 +119,7 @@ def test_the_web_service_starts_and_ends_the_run(
     assert streamed == ids
     assert state["signals"] == len(ids)
     assert [of["id"] for of in listed] == ids[:3]
-    assert eventually(lambda: not of_openbell(set(threading.enumerate()) - before))
+    assert threads_since(before, "openbell") == []
 
 
 # What a live run leaves alone
@@ -179,11 +179,7 @@ def test_two_live_runs_leave_signals_logging_threads_and_other_actors_alone(
     assert during == handlers == {number: unix_signal.getsignal(number) for number in watched}
     assert root == (logging.getLogger().level, list(logging.getLogger().handlers))
     assert (interval, hook) == (sys.getswitchinterval(), threading.excepthook)
-    assert eventually(lambda: not of_openbell(set(threading.enumerate()) - threads))
-
-
-def of_openbell(threads: set[threading.Thread]) -> list[str]:
-    return [of.name for of in threads if of.name.startswith("openbell")]
+    assert threads_since(threads, "openbell") == []
 
 
 def test_the_public_names_are_these_and_no_more() -> None:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pytest
 from faults.crashing import wait_until
 from loguru import logger
+from observed import threads_since
 
 import openbell
 from openbell.adapters.sinks.files import DayResult
@@ -67,7 +68,7 @@ def walk() -> pa.Table:
 def _no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    assert [thread.name for thread in threading.enumerate() if thread not in before] == []
+    assert threads_since(before) == []
 
 
 def runtime(

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import orjson
 import pytest
+from observed import threads_since
 
 from openbell.adapters.sample import write_sample
 from openbell.adapters.sources import open_source
@@ -51,7 +52,7 @@ def keys(minutes: Path, tmp_path: Path) -> dict[str, Any]:
 def _no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    assert [thread.name for thread in threading.enumerate() if thread not in before] == []
+    assert threads_since(before) == []
 
 
 def in_memory(keys: dict[str, Any]) -> list[Event]:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 import pytest
-from observed import eventually
+from observed import eventually, threads_since
 from receivers import OK, Answer, Receiver, receiving
 
 import openbell
@@ -42,8 +42,7 @@ def minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    left = [thread for thread in threading.enumerate() if thread not in before]
-    assert [thread.name for thread in left if thread.name.startswith("openbell")] == []
+    assert threads_since(before, "openbell") == []
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from faults.crashing import KILLED, Nursery, held, nursery, wait_until
 from loguru import logger
-from observed import eventually
+from observed import eventually, threads_since
 from redis_server import RedisServer
 from store_places import server_binary
 
@@ -78,7 +78,7 @@ def keys(minutes: Path, tmp_path: Path) -> dict[str, Any]:
 def _no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    assert [thread.name for thread in threading.enumerate() if thread not in before] == []
+    assert threads_since(before) == []
 
 
 def config(minutes: Path, folder: Path, **more: Any) -> dict[str, Any]:
