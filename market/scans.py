@@ -447,8 +447,11 @@ def scan_times(day: TradingDay, spec: ScanSpec) -> tuple[tuple[MarketTime, ...],
             continue
         if (every := _EVERY.fullmatch(text)) is not None:
             length = int(every[1]) * MINUTE_NS
-            for segment in day.segments:
-                instants.update(range(segment.open_ns + length, segment.close_ns, length))
+            spans = (range(of.open_ns + length, of.close_ns, length) for of in day.segments)
+            found = {instant for span in spans for instant in span}
+            instants |= found
+            if not found:
+                outside.append(text)
             continue
         instant = resolve(day, text)
         if day.open_ns < instant < day.close_ns:
@@ -532,6 +535,11 @@ def found_by(given: Any, symbols_max: int) -> tuple[Found, ...]:
             raise TypeError(f"the reason for {item.symbol} is {_named(item.reason)}; write text")
         if isinstance(item.score, bool) or not isinstance(item.score, int | float | np.number):
             raise TypeError(f"the score of {item.symbol} is {_named(item.score)}; give a number")
+        for text in (item.symbol, item.reason):
+            if not text.isascii() and text.encode(errors="replace").decode() != text:
+                raise ValueError(
+                    f"{text!r} is no text that can be written; leave lone surrogates out"
+                )
         score = float(item.score)
         if not np.isfinite(score):
             raise ValueError(f"the score of {item.symbol} is {score}; give a finite number")

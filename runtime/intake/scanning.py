@@ -20,7 +20,7 @@ from openbell.market.scans import Found, ScanView, found_by
 from openbell.messages.control import Loaded
 from openbell.messages.data import HistoryReady
 from openbell.messages.scan import ScanDue, ScanResult
-from openbell.runtime.intake.scanprocess import ProcessFailed, ScanProcess
+from openbell.runtime.intake.scanprocess import ProcessFailed, ScanProcess, told_of
 from openbell.runtime.record.telling import Tell, tell_log
 
 Before = Callable[[date, int], tuple[TradingDay, ...]]
@@ -196,10 +196,12 @@ class Scanning:
             every = (view.whole or view).symbols
         except ProcessFailed as error:
             result = _skipped(due, loaded, str(error))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 users' code may raise anything
+        except BaseException as error:
+            if not self.on_thread and not isinstance(error, Exception | SystemExit):
+                raise  # it is not the scan's alone
             where = f"{due.date} {due.label}: scan {due.scan}"
-            logger.opt(exception=error).debug("{}: {}", where, error)
-            result = _skipped(due, loaded, f"it failed with {type(error).__name__}: {_line(error)}")
+            logger.opt(exception=error).debug("{}: {}", where, told_of(error))
+            result = _skipped(due, loaded, f"it failed with {told_of(error)}")
         else:
             result = ScanResult(
                 scan=due.scan,
@@ -377,7 +379,3 @@ def _opens(loaded: Loaded | None) -> MarketTime:
 
 def scan_needs(scans: Sequence[Scan]) -> tuple[Need, ...]:
     return tuple(need for scan in scans for need in scan.needs)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500] or "no text"

@@ -104,6 +104,16 @@ class ScanProcess:
                     _over(process)
 
 
+def told_of(error: BaseException) -> str:
+    """What users' code raised, on one line that every file and store takes."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 of an error of theirs
+        text = "its text can't be had"
+    line = " ".join(text.encode(errors="replace").decode().split())[:500]
+    return f"{type(error).__name__}: {line or 'no text'}"
+
+
 def _started() -> subprocess.Popen[bytes]:
     code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
     return subprocess.Popen(  # noqa: S603 this very program
@@ -177,8 +187,8 @@ def _answered(parts: list[bytes], histories: dict[str, History]) -> Any:
         _end_after(seconds + _BEYOND_SECONDS)
         found = found_by(function(_unpacked(symbols, fields, histories[name])), symbols_max)
         return [(of.symbol, of.score, of.reason) for of in found]
-    except (Exception, SystemExit) as error:  # noqa: BLE001 users' code may raise anything
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:500] or 'no text'}"
+    except BaseException as error:  # noqa: BLE001 users' code may raise anything
+        return told_of(error)
     finally:
         _end_after(0)
 

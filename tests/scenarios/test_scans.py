@@ -289,11 +289,26 @@ def exits(view: ScanView) -> list[Found]:
     raise SystemExit(3)
 
 
+def ends(view: ScanView) -> list[Found]:
+    raise KeyboardInterrupt
+
+
+class Silent(BaseException):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def says_nothing(view: ScanView) -> list[Found]:
+    raise Silent
+
+
 @pytest.mark.parametrize(
     ("function", "why"),
     [
         (raises, "it failed with ZeroDivisionError: of its own"),
         (exits, "it failed with SystemExit: 3"),
+        (ends, "it failed with KeyboardInterrupt: no text"),
+        (says_nothing, "it failed with Silent: its text can't be had"),
         (lambda view: None, "it returned None; return a list of Found"),
     ],
 )
@@ -318,6 +333,8 @@ def test_a_scan_that_fails_is_skipped_and_the_day_goes_on(
         ([Found("A", float("nan"))], "the score of A is nan"),
         ([Found("A", "much")], "the score of A is a str"),  # type: ignore[arg-type]
         ([("A", 1, 2)], "the reason for A is a int"),
+        ([Found("\ud800", 1)], "is no text that can be written"),
+        ([Found("A", 1, "é\udfff")], "is no text that can be written"),
         ([Found(7, 1)], "a symbol is 7"),  # type: ignore[arg-type]
         (((str(n), n) for n in range(10**9)), "it found more than 9 symbols"),
     ],
@@ -399,7 +416,7 @@ def test_a_backtest_says_which_scan_it_waits_for_and_does_not_wait_for_ever(
 
 
 def test_a_time_outside_of_a_day_is_told(minutes: pd.DataFrame) -> None:
-    result = backtest(minutes, lambda view: [], a_scan(["09:30", "13:30"]))
+    result = backtest(minutes, lambda view: [], a_scan(["09:30", "13:30", "every 400m"]))
 
     told = [(str(run.trading_date), run.at, run.skipped) for run in result.scans]
     assert [(day, at) for day, at, why in told if why is None] == [
@@ -407,7 +424,10 @@ def test_a_time_outside_of_a_day_is_told(minutes: pd.DataFrame) -> None:
         ("2024-07-02", "13:30"),
     ]  # the third closes early
     assert ("2024-07-03", "13:30", "13:30 is not inside the hours of 2024-07-03") in told
-    assert len(told) == 6
+    assert [(day, at) for day, at, _ in told if at == "every 400m"] == [
+        (f"2024-07-0{day}", "every 400m") for day in (1, 2, 3)
+    ]
+    assert len(told) == 9
 
 
 def test_a_stop_does_not_wait_for_a_scan(minutes: pd.DataFrame) -> None:
