@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import math
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from openbell.adapters.sources import FileIdentity
 from openbell.adapters.sources.files import whole_digest
@@ -17,6 +20,7 @@ from openbell.adapters.sources.roles import aliases_of, folded
 from openbell.errors import ConfigError, DataError
 from openbell.market.calendar import SEGMENTS
 from openbell.market.instruments import Instrument, Instruments, Unusable
+from openbell.market.prices import product
 
 DELIMITERS = ",;\t|"
 
@@ -48,7 +52,13 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
     "since": ("since", "effectivefrom", "validfrom"),
 }
 
-_NUMBERS = re.compile(r"([0-9]{4})(-?)([0-9]{2})\2([0-9]{2})(?:[T ].*)?")
+_NUMBERS = re.compile(r"([0-9]{4})([-/]?)([0-9]{2})\2([0-9]{2})(?:[T ].*)?")
+_INSTANT = re.compile(r".*[T ][0-9]{2}:[0-9]{2}.*(?:Z|[+-][0-9]{2}:?[0-9]{2})")
+_NOTHING = frozenset({"", "-", "na", "n/a", "nan", "nat", "none", "null"})
+"""How vendors and programs write that there is no date, no number, or no underlying."""
+_EPOCHS: Mapping[str, int] = {"epoch s": 1, "epoch ms": 1_000}
+_OLDEST = date(1900, 1, 1)
+"""Dates before it stand for none: some vendors write one of the year 1."""
 _WORDS = re.compile(r"([0-9]{1,2})[ -]?([A-Za-z]{3})[ -]?((?:20)?[0-9]{2})")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
@@ -66,7 +76,11 @@ class Layout:
     segments: Mapping[str, str] = field(default_factory=dict)
     """The file's word for a segment → ours."""
     date_format: str | None = None
-    """As `strptime` takes it; None: one of the usual ones."""
+    """As `strptime` takes it, or `epoch s`, `epoch ms`; None: one of the usual ones."""
+    tick_scale: float = 1.0
+    """Ticks in the file are multiplied by it."""
+    tz: str = "UTC"
+    """IANA name of the zone in which an instant has its date."""
 
 
 @dataclass(frozen=True)
@@ -185,13 +199,18 @@ class _Cells:
         place = self.places.get(column)
         return None if place is None else self.cells[place].strip() or None
 
+    def known(self, column: str) -> str | None:
+        """The same of what is a date or a number, or nothing in one of many ways."""
+        text = self.text(column)
+        return None if text is None or text.lower() in _NOTHING else text
+
     def called(self, heading: str) -> str:
         """A cell by the file's own name."""
         return self.cells[self.heading.index(heading)].strip()
 
     def number(self, column: str) -> float | None:
         """None where it is empty, or 0: vendors write that where there is none."""
-        if (text := self.text(column)) is None:
+        if (text := self.known(column)) is None:
             return None
         try:
             value = float(text)
@@ -201,15 +220,26 @@ class _Cells:
             raise ValueError(f"{column} is {text!r}; write a number above 0, or nothing")
         return value or None
 
+    def tick(self) -> float | None:
+        size, scale = self.number("tick_size"), self.layout.tick_scale
+        if size is None or scale == 1.0:
+            return size
+        return product(size, scale)  # of decimals: ten paise are 0.1, and nothing beside it
+
     def day(self, column: str) -> date | None:
-        if (text := self.text(column)) is None:
+        if (text := self.known(column)) is None:
             return None
-        how = self.layout.date_format or "2025-09-30"
         try:
-            return _day(text, self.layout.date_format)
-        except ValueError:
+            found = _day(text, self.layout.date_format, self.layout.tz)
+        except (ValueError, OverflowError):
+            given = self.layout.date_format
+            how = (
+                "2025-09-30, or say how with instruments.date_format, such as %d/%m/%Y or epoch ms"
+            )
+            how = how if given is None else f"instruments.date_format says, {given}"
             why = f"{column} is {text!r}, which is no date; write it as {how}"
             raise ValueError(why) from None
+        return found if found >= _OLDEST else None
 
     def segment(self) -> str | None:
         if (text := self.text("segment")) is None:
@@ -219,10 +249,16 @@ class _Cells:
         return known.get(text)
 
 
-def _day(text: str, form: str | None) -> date:
+def _day(text: str, form: str | None, tz: str) -> date:
     """A date as people write it; months are English, wherever this runs."""
+    if form is not None and form in _EPOCHS:
+        seconds = float(text) / _EPOCHS[form]
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+        return moment.astimezone(ZoneInfo(tz)).date()
     if form is not None:
         return datetime.strptime(text, form).date()  # noqa: DTZ007  no time of day is kept
+    if _INSTANT.fullmatch(text):  # midnight there is another date in UTC
+        return datetime.fromisoformat(text).astimezone(ZoneInfo(tz)).date()
     if found := _NUMBERS.fullmatch(text):
         return date(int(found[1]), int(found[3]), int(found[4]))
     if (found := _WORDS.fullmatch(text)) and found[2].lower() in _MONTHS:
@@ -232,7 +268,7 @@ def _day(text: str, form: str | None) -> date:
 
 def _plain(line: int, cells: _Cells) -> Instrument | None:
     symbol, expiry = _symbol(cells), cells.day("expiry")
-    underlying = cells.text("underlying")
+    underlying = cells.known("underlying")
     if expiry is not None and underlying is None:
         raise ValueError(f"{symbol} has an expiry and no underlying; write it, or drop the row")
     return _instrument(line, cells, symbol, underlying if expiry is not None else None, expiry)
@@ -246,7 +282,7 @@ def _kite(line: int, cells: _Cells) -> Instrument | None:
     symbol = _symbol(cells)
     if kind == "EQ":
         return _instrument(line, cells, symbol, None, None)
-    underlying, expiry = cells.text("underlying"), cells.day("expiry")
+    underlying, expiry = cells.known("underlying"), cells.day("expiry")
     if underlying is None or expiry is None:
         raise ValueError(f"{symbol} is a future without name or expiry; correct it, or drop it")
     return _instrument(line, cells, symbol, underlying, expiry)
@@ -267,7 +303,7 @@ def _instrument(
         symbol=symbol,
         underlying=underlying,
         expiry=expiry,
-        tick_size=cells.number("tick_size"),
+        tick_size=cells.tick(),
         lot=cells.number("lot"),
         segment=cells.segment(),
         exchange=cells.text("exchange"),
@@ -292,12 +328,14 @@ def layout_of(
     filters: Mapping[str, tuple[str, ...]],
     segments: Mapping[str, str],
     date_format: str | None,
+    tick_scale: float = 1.0,
+    tz: str = "UTC",
 ) -> Layout:
     """A layout, with what is known of a vendor's beneath what is given."""
     if name == "kite":
         columns = {**KITE_COLUMNS, **columns}
         filters = {"instrument_type": ("FUT", "EQ"), **filters}  # nine of ten rows are options
-    return Layout(name, columns, filters, segments, date_format)
+    return Layout(name, columns, filters, segments, date_format, tick_scale, tz)
 
 
 def _with_futures_told(rows: Sequence[Instrument]) -> list[Instrument]:
@@ -341,9 +379,11 @@ def _places(path: Path, heading: Sequence[str], layout: Layout, *, futures: bool
             places[ours] = called[0]
     needed = ("symbol", "underlying", "expiry") if futures else ("symbol",)
     if lacking := [ours for ours in needed if ours not in places]:
+        named = f"name it: instruments.columns: {{{lacking[0]}: HEADING}}"
+        if layout.name != "kite" and {*KITE_COLUMNS.values(), "instrument_type"} <= {*heading}:
+            named = f"if it is a dump of Kite, write instruments.layout: kite; else {named}"
         raise ConfigError(
-            f"instruments: {path} has no column called as {lacking[0]} is, among {names}; name it: "
-            f"instruments.columns: {{{lacking[0]}: HEADING}}"
+            f"instruments: {path} has no column called as {lacking[0]} is, among {names}; {named}"
         )
     if layout.name == "kite" and "instrument_type" not in heading:
         raise ConfigError(
@@ -377,11 +417,19 @@ def cells_of(path: Path) -> tuple[list[str], list[Row]]:
         If the file can't be read; the text says what to do.
     """
     try:
-        return _parquet(path) if path.suffix == ".parquet" else _text(path)
+        with path.open("rb") as file:
+            begins = file.read(4)
+        if begins == b"PAR1":
+            return _parquet(path)
+        if begins == b"PK\x03\x04":
+            raise ValueError(f"{path} is a zip archive; unpack it, and name the file in it")
+        return _text(path, packed=begins[:2] == b"\x1f\x8b")
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; check the path") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is a damaged gzip file: {error}; get it again") from None
     except csv.Error as error:
         raise ValueError(f"{path} is no CSV file: {error}; check the file") from None
     except OSError as error:
@@ -389,8 +437,9 @@ def cells_of(path: Path) -> tuple[list[str], list[Row]]:
         raise ValueError(f"{path} can't be read: {why}; check the file") from None
 
 
-def _text(path: Path) -> tuple[list[str], list[Row]]:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+def _text(path: Path, *, packed: bool) -> tuple[list[str], list[Row]]:
+    whole = path.read_bytes()
+    lines = (gzip.decompress(whole) if packed else whole).decode("utf-8-sig").splitlines()
     first = next((line for line in lines if line.strip()), "")
     delimiter = max(DELIMITERS, key=first.count)
     reader = csv.reader(lines, delimiter=delimiter)
@@ -408,8 +457,21 @@ def _parquet(path: Path) -> tuple[list[str], list[Row]]:
         table = pq.read_table(path)
     except pa.ArrowException as error:
         raise ValueError(f"{path} is no Parquet file: {error}") from None
-    columns = [column.to_pylist() for column in table.columns]
-    rows = [
-        ["" if cell is None else str(cell) for cell in row] for row in zip(*columns, strict=True)
-    ]
+    columns = []
+    for column in table.columns:
+        kind = column.type
+        if pa.types.is_dictionary(kind):
+            column = column.cast(kind.value_type)
+        if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            column = column.cast(pa.string())
+        if pa.types.is_float32(
+            column.type
+        ):  # as the decimals that were meant: 0.1, not 0.10000000149
+            column = column.cast(pa.string())
+        columns.append(column.to_pylist())
+    rows = [[_cell(cell) for cell in row] for row in zip(*columns, strict=True)]
     return table.column_names, list(enumerate(rows, 1))
+
+
+def _cell(of: Any) -> str:
+    return "" if of is None else str(of)

@@ -12,6 +12,7 @@ from openbell.market.segments import ProductRule
 from openbell.runtime.config.fields import (
     DailyHours,
     Date,
+    Factor,
     FilePath,
     Patterns,
     Problem,
@@ -121,7 +122,12 @@ class InstrumentsConfig(Section):
     )
     date_format: Text | None = Field(
         default=None,
-        description="How it writes dates, e.g. `%d/%m/%Y`; null: one of the usual ways.",
+        description="How it writes dates, e.g. `%d/%m/%Y`, or `epoch s`, `epoch ms`; null: one of the "
+        "usual ways.",
+    )
+    tick_scale: Factor = Field(
+        default=1.0,
+        description="Ticks in the file are multiplied by it, e.g. `0.01` where they are in paise.",
     )
 
     @model_validator(mode="before")

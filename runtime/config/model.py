@@ -126,7 +126,9 @@ ONLY_WHERE_SET: dict[str, frozenset[str]] = {
     "breakout": frozenset({"closed_beyond", "retest", *conditions.KEYS}),
     "calendar": frozenset({"segments"}),
     "data": frozenset({"allow_negative_prices", "csv", "files", "order", "time_shift"}),
-    "instruments": frozenset({"columns", "date_format", "filters", "layout", "segments"}),
+    "instruments": frozenset(
+        {"columns", "date_format", "filters", "layout", "segments", "tick_scale"}
+    ),
 }
 """Keys that are part of what determines the answers only where they are not at their default, so
 that state and digests from before there were such keys go on to hold."""

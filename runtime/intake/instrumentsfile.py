@@ -6,7 +6,8 @@ from contextlib import suppress
 from functools import lru_cache
 
 from openbell.adapters.instruments import InstrumentsFile, layout_of, read_instruments
-from openbell.errors import DataError
+from openbell.errors import CalendarError, DataError
+from openbell.market.calendar import timezone
 from openbell.market.segments import ProductRule
 from openbell.runtime.config import Config
 
@@ -24,9 +25,22 @@ def opened_instruments(config: Config) -> InstrumentsFile | None:
         return None
     columns = {ours: name for ours, name in given.columns if name is not None}
     layout = layout_of(
-        given.layout, columns, given.filters, dict(given.segments), given.date_format
+        given.layout,
+        columns,
+        given.filters,
+        dict(given.segments),
+        given.date_format,
+        given.tick_scale,
+        config.calendar.timezone or _zone(config),
     )
     return read_instruments(given.file, layout, futures=bool(config.futures))
+
+
+def _zone(config: Config) -> str:
+    try:
+        return timezone(config.exchange)
+    except CalendarError:  # said where its calendar is needed
+        return "UTC"
 
 
 def product_rules(config: Config) -> tuple[ProductRule, ...]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import date
+import gzip
+import random
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from openbell.adapters.instruments import InstrumentsFile, layout_of, read_instruments
 from openbell.errors import ConfigError, DataError
-from openbell.market.instruments import Instrument
+from openbell.market.instruments import Instrument, Roll
 
 PLAIN = """underlying,expiry,symbol,tick_size,lot,segment,exchange
 NIFTY,2025-08-28,NIFTY25AUGFUT,0.1,75,NFO-FUT,NFO
@@ -41,6 +46,8 @@ def read(
         keys.get("filters", {}),
         keys.get("segments", {}),
         keys.get("date_format"),
+        keys.get("tick_scale", 1.0),
+        keys.get("tz", "Asia/Kolkata"),
     )
     return read_instruments(folder / "i.csv", made, futures=futures)
 
@@ -130,7 +137,7 @@ def test_dates_as_people_write_them(tmp_path: Path, written: str) -> None:
         ("N,soon,F,0.1", "expiry is 'soon', which is no date", "N"),
         ("N,2025-08-28,F,cheap", "tick_size is 'cheap'; write a number above 0", "N"),
         ("N,2025-08-28,F,-0.1", "tick_size is '-0.1'; write a number above 0", "N"),
-        ("N,2025-08-28,F,nan", "tick_size is 'nan'; write a number above 0", "N"),
+        ("N,2025-08-28,F,inf", "tick_size is 'inf'; write a number above 0", "N"),
         ("N,2025-08-28,,0.1", "the symbol is missing", "N"),
         (",2025-08-28,F,0.1", "F has an expiry and no underlying", None),
         ("N,2025-08-28,F", "it has 3 cells, where the heading has 4", None),
@@ -216,3 +223,143 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
             read_instruments(tmp_path / name, layout)
     with pytest.raises(ConfigError):
         read_instruments(tmp_path, layout)
+
+
+@pytest.mark.parametrize(
+    ("written", "date_format"),
+    [
+        ("2026-12-29", None),
+        ("2026/12/29", None),
+        ("20261229", None),
+        ("29-Dec-2026", None),
+        ("29dec26", None),
+        ("2026-12-29 14:30:00", None),
+        ("2026-12-28T18:30:00Z", None),  # midnight in India
+        ("2026-12-29T00:00:00+05:30", None),
+        ("2026-12-28 18:30:00+0000", None),
+        ("29/12/2026", "%d/%m/%Y"),
+        ("1798482600", "epoch s"),
+        ("1798482600000", "epoch ms"),
+        ("1798482600.0", "epoch s"),
+    ],
+)
+def test_an_expiry_is_its_date_where_the_exchange_is(
+    tmp_path: Path, written: str, date_format: str | None
+) -> None:
+    found = read(tmp_path, f"underlying,expiry,symbol\nA,{written},F\n", date_format=date_format)
+
+    assert [row.expiry for row in found.instruments.rows] == [date(2026, 12, 29)]
+
+
+@pytest.mark.parametrize("written", ["29-12-2026", "05/06/2026", "1798482600", "Dec 29"])
+def test_a_date_that_could_be_several_is_refused_with_the_key_that_says_which(
+    tmp_path: Path, written: str
+) -> None:
+    with pytest.raises(DataError, match=r"i\.csv .* row 2: expiry is .* instruments\.date_format"):
+        read(tmp_path, f"underlying,expiry,symbol\nA,{written},F\n", futures=True)
+
+
+def test_nothing_is_written_in_many_ways(tmp_path: Path) -> None:
+    words = ("", "NULL", "nan", "NaT", "-", "None", "NA", "0001-01-01 00:00:00")
+    rows = "".join(f",{word},S{n},{word if n < 7 else ''},NSE\n" for n, word in enumerate(words))
+
+    found = read(tmp_path, f"underlying,expiry,symbol,tick_size,exchange\n{rows}")
+
+    assert [(row.symbol, row.expiry, row.tick_size) for row in found.instruments.rows] == [
+        (f"S{n}", None, None) for n in range(len(words))
+    ]
+    assert found.notes == ()
+
+
+def test_ticks_in_paise_are_scaled_as_the_decimals_they_are(tmp_path: Path) -> None:
+    text = "symbol,tick_size\nA,10.000000\nB,5\nC,1\nD,0\n"
+
+    found = read(tmp_path, text, tick_scale=0.01)
+
+    assert [row.tick_size for row in found.instruments.rows] == [0.1, 0.05, 0.01, None]
+
+
+def test_a_dump_of_kite_without_its_layout_is_told_from_others(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"write instruments\.layout: kite; else name it"):
+        read(tmp_path, KITE, futures=True)
+
+
+def test_packed_files_are_read_and_archives_and_damaged_ones_told(tmp_path: Path) -> None:
+    path, layout = tmp_path / "i.csv.gz", layout_of("plain", {}, {}, {}, None)
+    path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + PLAIN.encode()))
+    assert len(read_instruments(path, layout, futures=True).instruments.rows) == 3
+
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ConfigError, match="is a damaged gzip file"):
+        read_instruments(path, layout)
+    path.write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(ConfigError, match="is a zip archive; unpack it"):
+        read_instruments(path, layout)
+
+
+def test_columns_of_parquet_may_have_many_types(tmp_path: Path) -> None:
+    midnight = datetime(2026, 12, 28, 18, 30, tzinfo=UTC)
+    text = pa.array(["NIFTY", None])
+    kinds: dict[str, pa.Array] = {
+        "date32": pa.array([date(2026, 12, 29), None], pa.date32()),
+        "instants in UTC": pa.array([midnight, None], pa.timestamp("us", tz="UTC")),
+        "instants there": pa.array([midnight, None], pa.timestamp("ns", tz="Asia/Kolkata")),
+        "bytes": pa.array([b"2026-12-29", None]),
+    }
+    for kind, expiry in kinds.items():
+        for ticks in (
+            pa.array([Decimal("0.10"), Decimal("0.05")], pa.decimal128(10, 2)),
+            pa.array([0.1, 0.05], pa.float32()),
+        ):
+            columns = [text.dictionary_encode(), expiry, pa.array([b"F", b"NIFTY"]), ticks]
+            table = pa.table(columns, ["underlying", "expiry", "symbol", "tick_size"])
+            pq.write_table(table, tmp_path / "i.pq")
+
+            layout = layout_of("plain", {}, {}, {}, None, tz="Asia/Kolkata")
+            found = read_instruments(tmp_path / "i.pq", layout, futures=True).instruments.rows
+
+            assert [(r.symbol, r.underlying, r.expiry, r.tick_size) for r in found] == [
+                ("F", "NIFTY", date(2026, 12, 29), 0.1),
+                ("NIFTY", None, None, 0.05),
+            ], kind
+
+
+def test_a_dump_of_all_contracts_is_resolved_as_pandas_does(tmp_path: Path) -> None:
+    """Weekly and monthly options among futures of three indices, in any order, some rows twice."""
+    rng = random.Random(9)
+    days = [of.date() for of in pd.bdate_range("2026-01-05", "2026-04-30")]
+    lines = []
+    for name in ("NIFTY", "BANKNIFTY", "SENSEX"):
+        for month in range(1, 7):
+            expiry = max(
+                d.date()
+                for d in pd.date_range(f"2026-{month:02d}-01", periods=28)
+                if d.weekday() == 1
+            )
+            expiry -= timedelta(days=rng.choice((0, 0, 1)))  # a holiday moves it
+            board = "BFO" if name == "SENSEX" else "NFO"
+            symbol = f"{name}26{expiry:%b}FUT".upper()
+            lines.append(f"1,1,{symbol},{name},0.0,{expiry},0.0,0.1,75,FUT,{board}-FUT,{board}")
+            for week in range(3):
+                early = expiry - timedelta(days=7 * week)
+                lines.append(
+                    f"1,1,{name}26{week}{month}CE,{name},0.0,{early},100.0,0.05,75,CE,{board}-OPT,{board}"
+                )
+    lines += rng.sample(lines, 5)
+    rng.shuffle(lines)
+    found = read(tmp_path, "\n".join([KITE.splitlines()[0], *lines]), "kite", futures=True)
+
+    frame = pd.read_csv(tmp_path / "i.csv", parse_dates=["expiry"])
+    futures = frame[frame["instrument_type"] == "FUT"].drop_duplicates()
+    for name in ("NIFTY", "BANKNIFTY", "SENSEX"):
+        of = futures[futures["name"] == name].sort_values("expiry")
+        for place, day in enumerate(days[:60]):
+            for left in (0, 2):
+                # As many trading days as that are left at its expiry, or more.
+                least = pd.Timestamp(days[place + left])
+                expected = of[of["expiry"] >= least]["tradingsymbol"].iloc[0]
+                contract = found.instruments.contract(name, day, Roll(left), days)
+                assert contract is not None
+                assert (contract.symbol, contract.tick_size) == (expected, 0.1), (day, left)
+    assert found.left_out == int((frame["instrument_type"] != "FUT").sum())
+    assert len(found.repeated) == int(frame[frame["instrument_type"] == "FUT"].duplicated().sum())

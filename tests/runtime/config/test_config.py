@@ -83,6 +83,7 @@ DEFAULTS = {
         "filters": {},
         "segments": {},
         "date_format": None,
+        "tick_scale": 1.0,
     },
     "breakout": {
         "confirm": "close",
