@@ -306,7 +306,7 @@ class Process(InlineRun):
         scanning = self.engine.scanning
         assert scanning is not None
         if self.pace.live and self.world.happens("late_scan"):
-            loaded, _, say = how
+            loaded, _, say, _ = how
             scanning._late(due, loaded, 10.0, say)
         run(scan, due, *how)
 
