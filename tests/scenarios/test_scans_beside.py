@@ -40,7 +40,13 @@ def config(rows: pd.DataFrame, *scans: dict[str, Any], **more: Any) -> dict[str,
     }
 
 
-@pytest.mark.parametrize("kind", sorted(BUILT_IN))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[] if kind == "relative_volume" else [pytest.mark.slow])
+        for kind in sorted(BUILT_IN)
+    ],
+)
 def test_what_is_built_in_finds_what_it_would_without_companions(
     minutes: pd.DataFrame, kind: str
 ) -> None:
