@@ -67,25 +67,27 @@ class ScanProcess:
             if self._process is None:
                 self._process, self._sent = _started(), {}
             process, name, self._asked = self._process, scan.spec.name, True
-            history = None if self._sent.get(name) is view.history else view.history
-            self._sent[name] = view.history
-        buffers: list[pickle.PickleBuffer] = []
-        asked = name, scan.function, _packed(view), history, symbols_max, seconds
-        whole = pickle.dumps(asked, protocol=5, buffer_callback=buffers.append)
+            history = None if self._sent.pop(name, None) is view.history else view.history
         assert process.stdin is not None
         assert process.stdout is not None
+        answer: list[bytes] | None = None
         try:
-            _send(process.stdin, [whole, *(of.raw() for of in buffers)])
-            answer = _received(process.stdout)
-        except (OSError, ValueError):  # of a pipe that is closed by now
-            answer = None
-        with self._lock:
-            killed, self._asked = self._process is not process, False
+            buffers: list[pickle.PickleBuffer] = []
+            asked = name, scan.function, _packed(view), history, symbols_max, seconds
+            whole = pickle.dumps(asked, protocol=5, buffer_callback=buffers.append)
+            with suppress(OSError, ValueError):  # of a pipe that is closed by now
+                _send(process.stdin, [whole, *(of.raw() for of in buffers)])
+                answer = _received(process.stdout)
+        finally:
+            with self._lock:
+                killed = self._process is not process
+                self._asked = self._asked and killed
         if answer is None or killed:
             raise ProcessFailed(f"its process {_ended(_over(process))}")
         told = msgpack.unpackb(answer[0])
         if isinstance(told, str):
             raise ProcessFailed(f"it failed with {told}")
+        self._sent[name] = view.history
         return [Found(symbol, score, reason) for symbol, score, reason in told]
 
     @property
