@@ -835,8 +835,12 @@ class Runtime(AsksForSymbols):
     def _by_rule(self) -> dict[str, int]:
         """What the rules of the feed did with rows of the day under way."""
         of: upkeep.State = self._run.engine.cells[upkeep.NAME].state
-        counts = None if of.today is None else of.today.counts
-        return {} if counts is None else {name: int(n.sum()) for name, n in counts.by_rule}
+        if of.today is None or of.today.counts is None:
+            return {}
+        found = {name: int(n.sum()) for name, n in of.today.counts.by_rule}
+        if (late := of.today.revised_late) is not None:
+            found["revised_late"] = int(late.sum())
+        return found
 
     def why(
         self, what: str, day: date | str | None = None, session: str | None = None

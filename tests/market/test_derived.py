@@ -16,7 +16,7 @@ from strategies import Case, cases
 from openbell.market.assembly import assemble
 from openbell.market.bars import BarBlock, RowBatch, Rows
 from openbell.market.days import MINUTE_NS, Nanoseconds, Segment, TradingDay
-from openbell.market.derived import Under, derive, no_bucket, no_buckets
+from openbell.market.derived import Under, derive, no_bucket, no_buckets, with_bars, with_rows
 from openbell.market.results import DerivedBars
 
 ONE_DAY = st.one_of(
@@ -127,3 +127,41 @@ def test_each_segments_buckets_begin_at_its_open() -> None:
     minutes = [ts // MINUTE_NS for part in parts for ts in part.ts.tolist()]
     assert minutes == [0, 5, 33, 38]
     assert [v for part in parts for v in part.volume.tolist()] == [5.0, 2.0, 5.0, 1.0]
+
+
+@given(
+    told=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 9), st.integers(1, 99)), max_size=30),
+    cuts=st.lists(st.integers(0, 30)),
+)
+def test_minutes_of_revised_bars_are_what_stands_however_they_are_cut(
+    told: list[tuple[int, int, int]], cuts: list[int]
+) -> None:
+    """As scans see them."""
+    day = TradingDay(date(2024, 7, 1), "UTC", (Segment(0, 10 * MINUTE_NS),))
+    code = np.array([symbol for symbol, _, _ in told], np.int32)
+    ts = np.array([minute * MINUTE_NS for _, minute, _ in told], np.int64)
+    price = np.array([price for _, _, price in told], np.float64)
+    came = [(symbol, minute) for symbol, minute, _ in told]
+    again = np.array([key in came[:n] for n, key in enumerate(came)], np.bool_)
+    rows = RowBatch(
+        day, ("A", "B"), MINUTE_NS, code, ts, ts, price, price + 1, price - 1, price, 2 * price,
+        revises=again,
+    )  # fmt: skip
+    starts, _ = day.grid(MINUTE_NS)
+
+    cut = no_buckets(2)
+    for piece in pieces(rows, cuts):
+        assert isinstance(piece, RowBatch)
+        cut = with_bars(cut, piece, starts) if len(piece) else cut
+
+    stands = {(symbol, minute): price for symbol, minute, price in told}
+    cells = {
+        (symbol, number): cut.close[row, symbol]
+        for row, number in enumerate(cut.number.tolist())
+        for symbol in (0, 1)
+        if not np.isnan(cut.close[row, symbol])
+    }
+    assert cells == stands
+    whole = with_rows(no_buckets(2), rows.standing, starts) if told else cut
+    for name, column in vars(whole).items():
+        assert np.array_equal(getattr(cut, name), column, equal_nan=column.dtype.kind == "f"), name

@@ -51,7 +51,7 @@ def plainly(rows: Sequence[Row], rules: RowRules, kind: str, window: int) -> Tak
     newest = 0
     now: set[object] = set()
     before: set[object] = set()
-    held: set[tuple[int, int]] = set()
+    held: dict[tuple[int, int], tuple[float, float, bool]] = {}
     highest = dict.fromkeys(range(len(SYMBOLS)), 0.0)
     for row in rows:
         if kind == "bars" and row.partial and rules.drops_partial:
@@ -71,10 +71,13 @@ def plainly(rows: Sequence[Row], rules: RowRules, kind: str, window: int) -> Tak
             if len(now) == window:
                 now, before = set(), now
         if kind == "bars":
-            if (row.symbol, row.minute) in held:
+            says, stood = (row.price, row.size, row.partial), held.get((row.symbol, row.minute))
+            if stood is not None:
                 counts["duplicates", row.symbol] += 1
-                continue
-            held.add((row.symbol, row.minute))
+                if not rules.amends or says == stood:
+                    continue
+                counts["revised", row.symbol] += 1
+            held[row.symbol, row.minute] = says
         size = row.size
         if rules.day_totals:
             if size < highest[row.symbol]:
@@ -158,7 +161,11 @@ few = st.builds(
     partial=st.booleans(),
 )
 some_rules = st.builds(
-    RowRules, st.sampled_from(["none", "trade_id", "same"]), st.booleans(), st.booleans()
+    RowRules,
+    st.sampled_from(["none", "trade_id", "same"]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
 )
 
 
@@ -178,6 +185,8 @@ def test_rules_do_what_one_row_after_another_would_however_they_are_cut(
 ) -> None:
     if kind == "bars" and rules.dedupe == "trade_id":
         rules = replace(rules, dedupe="none")
+    if rules.amends:
+        rules = replace(rules, day_totals=False)
     kept = rules_module.WINDOW
     rules_module.WINDOW = window
     try:

@@ -167,6 +167,7 @@ def test_what_is_pushed_in_pieces_and_by_several_processes_is_what_a_backtest_ha
                 runtime.wait()
                 found = [(s.id, s.price, s.complete) for s in runtime.signals()]
                 counts, day = runtime.summary()["rows"], runtime.day
+                late = [event for event in runtime.events() if event.kind == "revision.late"]
 
     assert len(found) > 10
     told = [(s["id"], s["price"], s["complete"]) for s in expected.signals.to_pylist()]
@@ -183,6 +184,11 @@ def test_what_is_pushed_in_pieces_and_by_several_processes_is_what_a_backtest_ha
     assert (counts.get("repeated", 0) > 50) == ("dedupe" in RULES[rules])
     if rules == "amended":
         assert status["revised"] > 0
+        assert {event.facts["too_late_for"] for event in late} >= {"5m bars", "5m bars, 15m bars"}
+        assert (
+            sum(int(str(of.facts["bars"])) for of in late if of.trading_date == DAYS[-1])
+            == (counts["revised_late"])
+        )
         assert counts["revised"] > counts["revised_late"] > 0
         assert found != [(s["id"], s["price"], s["complete"]) for s in frozen(rows)]
     # Of the day before, as the rules have its sizes.
@@ -205,10 +211,23 @@ def test_what_is_pushed_in_pieces_and_by_several_processes_is_what_a_backtest_ha
             assert held.recording.first is None
 
 
+AMENDED = {
+    "data.kind": "bars",
+    "feed.dedupe": "none",
+    "feed.size_is": "trade",
+    "feed.revisions": "amend",
+}
+
+
 def test_rules_are_checked() -> None:
     good = config("totals and numbers")
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"feed.revisions": "amend"}, "ticks are not revised"),
+        ({**AMENDED, "feed.size_is": "day_total"}, "feed.size_is: trade"),
+        (
+            {**AMENDED, "data.interval": "5s", "breakout.volume": {"times": 2.0}},
+            "bars of 5s is made of whole minutes",
+        ),
         ({"data.kind": "bars"}, "bars have no trade_id"),
         ({"feed.on_partial": "drop"}, "ticks are never partial"),
         ({"feed.type": "replay", "data.path": "x"}, "set data.order: arrival too"),

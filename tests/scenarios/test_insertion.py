@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -88,6 +89,33 @@ def test_a_symbol_that_comes_has_the_results_that_it_had_from_the_open(
 @given(drawn=st.fixed_dictionaries(DRAWN))
 def test_whenever_it_comes_it_has_the_same_results(drawn: dict[str, Any]) -> None:
     comes_as_if_it_had_been_there(**drawn)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("minute", [10, 19, 170, 200])
+def test_a_symbol_whose_bars_are_revised_comes_with_what_stands(minute: int) -> None:
+    frame, rng = bars(3), np.random.default_rng(3)
+    again = frame[rng.random(len(frame)) < 0.2]
+    width = np.round(rng.exponential(0.3, len(again)), 2)
+    again = again.assign(
+        high=again.high + width, low=again.low - width, close=again.close - width / 2
+    )
+    rows = pd.concat([frame, again]).sort_index(kind="stable", ignore_index=True)
+    made = {
+        **keys("bars", "close"),
+        "data": {"kind": "bars", "order": "arrival"},
+        "feed": {"revisions": "amend"},
+        "clock": {"step": "bar", "lateness": "0s"},
+    }
+    whole = left_by(configuration("ABC", **made), rows)
+    when = at(DAYS[0], "09:15") + minute * MINUTE_NS
+
+    part = left_by(configuration("A", **made), rows, [(when, add("B", "C"))])
+
+    assert part.of("A", "B", "C") == whole.of("A", "B", "C")
+    assert [what_is_left(day) for day in part.days] == [what_is_left(day) for day in whole.days]
+    frozen = left_by(configuration("ABC", **{**made, "feed": {}}), rows)
+    assert what_is_left(whole.days[0]) != what_is_left(frozen.days[0])
 
 
 def comes_as_if_it_had_been_there(
