@@ -412,7 +412,7 @@ class Config(Section):
         if self.feed.size_is == "day_total":
             yield (
                 at,
-                "write freeze, or feed.size_is: trade; of a day's total a revised bar has no part",
+                "write freeze, or feed.size_is: trade; of a total of the day no bar's part is replaced",
             )
         if self.data.interval.ns >= values.UNITS_NS["m"]:
             return
