@@ -68,7 +68,7 @@ clean:
 # kill -9 of runs and servers, N times on each store; a failure prints the seed that repeats it.
 N ?= 200
 soak-crash: $(STAMP) server
-	CRASHES=$(N) $(BIN)/pytest tests/faults/test_crash.py
+	CRASHES=$(N) HYPOTHESIS_PROFILE=soak $(BIN)/pytest tests/faults/test_crash.py
 
 # Half an hour of 5,000 ticks a second by the host's clock with a `kill -9` a minute: what it takes
 # stays flat, and the recording gives the day's answers. MINUTES shortens it.

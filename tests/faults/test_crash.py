@@ -23,11 +23,12 @@ import pytest
 import yaml
 from faults.crashing import KILLED, POINTS, TABLE_BOT, Nursery, Setting, assert_same, left, setting
 from redis_server import RedisServer
+from seeds import due_seed
 
 from openbell.market.kinds import KINDS
 
 CRASHES = int(os.environ.get("CRASHES", "4"))
-SEED = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(10**6))
+SEED = due_seed("CRASH_SEED")
 
 RULES = {
     "breakout": {
@@ -223,7 +224,7 @@ def test_kills_at_random_instants_of_a_real_day_lose_and_repeat_nothing(
 
     while chain.kills < CRASHES:
         child = children.start(*chain.setting.run)
-        seconds = chain.rng.uniform(0, whole_seconds)
+        seconds = chain.rng.uniform(0, 0.8 * whole_seconds)
         chain.history.append(f"{seconds:.3f} s")
         time.sleep(seconds)
         if store_kind == "redis" and chain.rng.random() < 0.5:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +17,10 @@ from faults.live_parity import (
     us_minutes,
     us_ticks,
 )
+from seeds import due_seed
 from store_places import server_binary
 
-SEED = int(os.environ.get("LIVE_SEED", random.SystemRandom().randrange(10**6)))
+SEED = due_seed("LIVE_SEED")
 """Of what is drawn; a failure names it."""
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import random
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 from faults.soak_live import MEBIBYTE, Soaked, Taken, judged, soaking
+from seeds import due_seed
 from store_places import server_binary
 
 from openbell.runtime.lifetime.parity import Compared, Parity
 
-SEED = int(os.environ.get("LIVE_SEED", random.SystemRandom().randrange(10**6)))
+SEED = due_seed("LIVE_SEED")
 """Of what is drawn; a failure names it."""
 
 

@@ -13,16 +13,21 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 from feed_places import Place
+from managing import midday_zone
 from redis_server import RedisServer, find_server
 
 from openbell.runtime.config import config_from
 from openbell.runtime.lifetime.opening import open_configured_store
 
 PATIENCE_SECONDS = 120.0
+
+LATE_SECONDS = 30.0
+"""Within a second, where the host has nothing else to do: `benchmarks/live_latency.py` tells."""
 
 
 @pytest.fixture
@@ -190,15 +195,17 @@ def test_a_process_under_a_shifted_clock_goes_through_a_session_of_that_day(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("with_rows", [False, True])
-def test_documents_change_within_a_second_of_each_boundary(
+def test_documents_change_at_each_boundary_and_not_before(
     tmp_path: Path, server: RedisServer, with_rows: bool
 ) -> None:
-    now = datetime.now(UTC)
+    zone = midday_zone()
+    now = datetime.now(ZoneInfo(zone))
     starts = now.replace(second=0, microsecond=0) + timedelta(minutes=1 + (now.second > 40))
     lateness = 0.3
     session = {"name": "Now", "start": f"{starts:%H:%M}", "end": f"{starts:%H:%M}"}
     config = {
         "exchange": "24/7",
+        "calendar": {"timezone": zone},
         "sessions": [session],
         "clock": {"time": "wall", "lateness": f"{lateness}s"},
     }
@@ -221,8 +228,8 @@ def test_documents_change_within_a_second_of_each_boundary(
     finally:
         run.process.kill()
 
-    assert begin <= begun < begin + 1
-    assert end + lateness <= completed < end + lateness + 1
+    assert begin <= begun < begin + LATE_SECONDS
+    assert end + lateness <= completed < end + lateness + LATE_SECONDS
     with closing(open_configured_store(config_from(tmp_path / "config.yaml"))) as store:
         assert len(list(store.signals())) == with_rows
 
@@ -230,12 +237,14 @@ def test_documents_change_within_a_second_of_each_boundary(
 @pytest.mark.slow
 def test_a_run_on_a_socket_is_killed_in_a_window_and_after_it(tmp_path: Path) -> None:
     """What was signalled stays; what nobody read while it was down is a gap."""
-    now = datetime.now(UTC)
+    zone = midday_zone()
+    now = datetime.now(ZoneInfo(zone))
     starts = now.replace(second=0, microsecond=0) + timedelta(minutes=1 + (now.second > 40))
     lateness = 0.3
     session = {"name": "Now", "start": f"{starts:%H:%M}", "end": f"{starts:%H:%M}"}
     config = {
         "exchange": "24/7",
+        "calendar": {"timezone": zone},
         "sessions": [session],
         "clock": {"time": "wall", "lateness": f"{lateness}s"},
     }
@@ -269,8 +278,8 @@ def test_a_run_on_a_socket_is_killed_in_a_window_and_after_it(tmp_path: Path) ->
         run.process.kill()
         vendor.end()
 
-    assert begin <= begun < begin + 1
-    assert end + lateness <= completed < end + lateness + 1
+    assert begin <= begun < begin + LATE_SECONDS
+    assert end + lateness <= completed < end + lateness + LATE_SECONDS
     assert after[: len(before)] == before
     assert [of.id for of in after] == [first, second]
     with closing(open_configured_store(config_from(tmp_path / "config.yaml"))) as store:

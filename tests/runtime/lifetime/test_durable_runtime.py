@@ -25,6 +25,7 @@ from faults.crashing import KILLED, Nursery, held, nursery, wait_until
 from loguru import logger
 from observed import eventually, threads_since
 from redis_server import RedisServer
+from seeds import due_seed
 from store_places import server_binary
 
 import openbell
@@ -49,7 +50,7 @@ TUESDAY_NS = 1_719_880_000 * 10**9
 DAYS = ["2024-07-01", "2024-07-02", "2024-07-03"]
 KILLS = 5
 PACED = {"speed": 100_000}  # as fast as it goes, but a step and a commit a minute
-SEED = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(10**6))
+SEED = due_seed("CRASH_SEED")
 
 
 @pytest.fixture(scope="module")
