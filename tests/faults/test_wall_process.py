@@ -57,7 +57,8 @@ class Socket:
         )
         self.port = int(self.told())
         self.said: list[str] = []
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
 
     def told(self) -> str:
         assert self.process.stdout is not None
@@ -92,6 +93,9 @@ class Socket:
         self.process.stdin.close()
         self.process.kill()
         self.process.wait()
+        self._listening.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 class Watched:

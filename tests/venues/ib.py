@@ -186,6 +186,7 @@ MINUTES = Case(
         for n in range(12)
     ],
     repeats=False,
+    by_symbol=True,
     serve=tcp_vendor,
     without=(*WITHOUT, "disorder"),
     heavy=True,

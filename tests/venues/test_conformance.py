@@ -67,7 +67,10 @@ def test_a_feed_delivers_what_its_vendor_sends(case: Case, fault: Fault) -> None
 
             found = check_feed(make, len(expected), kind=case.kind)
 
-    assert found.rows == expected
+    rows = found.rows
+    if case.by_symbol:
+        rows, expected = (sorted(of, key=lambda row: str(row[0])) for of in (rows, expected))
+    assert rows == expected
     states = [state for state, _ in groupby(state for state, _ in found.said)]
     assert states[: len(fault.states) if fault.options else None] == list(fault.states)
     assert len(found.gaps) >= fault.gaps

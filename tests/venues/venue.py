@@ -84,6 +84,9 @@ class Case:
     """In the order of their times, eight at least, no two alike."""
     repeats: bool = True
     """Whether its feed delivers a row again that is equal to the one before of its symbol."""
+    by_symbol: bool = False
+    """Whether only rows of the same symbol keep their order: the host's clock closes bars, symbol by
+    symbol."""
     heavy: bool = False
     """Whether most faults are left to `make soak`: what they are about is tested of others."""
     without: tuple[str, ...] = ()

