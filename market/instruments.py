@@ -8,7 +8,7 @@ a weekday, as exchanges change it.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -82,6 +82,10 @@ class Contracts:
 
     def companions_on(self, day: date) -> tuple[tuple[str, str], ...]:
         return on(self.companions, day) or ()
+
+    def named(self, of: Collection[str], days: Iterable[date]) -> set[str]:
+        """The companions of some symbols on some days."""
+        return {name for day in days for symbol, name in self.companions_on(day) if symbol in of}
 
     def ticks_on(self, day: date) -> tuple[tuple[str, float], ...]:
         return on(self.ticks, day) or ()

@@ -49,6 +49,7 @@ def resolved(
     *,
     ahead: int | None = None,
     where: str = "the data",
+    read_on: Sequence[date] | None = None,
 ) -> Resolved:
     """What the configured instruments say for the days of a run.
 
@@ -62,6 +63,8 @@ def resolved(
         The symbols that the data has; None: nobody can tell.
     ahead : int, optional
         Of how many of the first days it is told that no contract exists; None: of all.
+    read_on : sequence of date, optional
+        The days whose contracts are read; None: those of all.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def resolved(
         config.paired,
         {of: (future.underlying, future.roll) for of, future in futures.items()},
     )
-    needed = {name for _, pairs in found.companions for of, name in pairs if of in futures}
+    needed = found.named(futures, days if read_on is None else read_on)
     if held is not None:
         _refuse_none_held(config, found, held, where)
     register = sorted({*symbols, *needed} & set(held) if held is not None else {*symbols, *needed})

@@ -64,6 +64,16 @@ def product_rules(config: Config) -> tuple[ProductRule, ...]:
     return (*said, *own)
 
 
+_HOLDS_THE_FEED = frozenset({"push"})
+"""Feeds that a program holds, which would be others where actors begin again."""
+
+
+def follows_instruments(config: Config) -> bool:
+    """Whether a run takes a newer file, and other contracts, between two days without a new start."""
+    live = config.by_the_wall and config.feed.type not in _HOLDS_THE_FEED
+    return live and config.instruments.file is not None
+
+
 def stamp_of(config: Config) -> tuple[int, int, int] | None:
     """What tells a version of the file from another, without reading it; None: it is not there."""
     file = config.instruments.file

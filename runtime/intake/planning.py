@@ -29,7 +29,7 @@ from openbell.runtime.config.idle import idle_notes
 from openbell.runtime.intake.contracts import resolved
 from openbell.runtime.intake.held import Held
 from openbell.runtime.intake.hours import around, calendar_of
-from openbell.runtime.intake.instrumentsfile import product_rules
+from openbell.runtime.intake.instrumentsfile import follows_instruments, product_rules
 from openbell.runtime.intake.loading import tried_again
 from openbell.runtime.intake.refusals import (
     notes_on,
@@ -230,6 +230,9 @@ def _planned(
     )
 
 
+CONTRACTS_AHEAD = 2
+"""Of how many days after the one under way contracts are read from a feed already."""
+
 FED_DAYS = timedelta(days=370)
 """How far ahead a run whose rows come from a feed knows its days; another start goes on from there."""
 
@@ -296,7 +299,18 @@ def fed_plan(
     refuse_windows_outside(config, made, days)
     # A master lists contracts some months ahead only: more is there at a later start.
     begins = next((at for at, day in enumerate(days) if day.date >= today), 0)
-    of_days = resolved(config, [day.date for day in days], symbols, ahead=begins + DAYS_LOOKED_AT)
+    dates_of_days = [day.date for day in days]
+    closed = days[begins].close_ns <= live_from_ns
+    of_days = resolved(
+        config,
+        dates_of_days,
+        symbols,
+        ahead=begins + DAYS_LOOKED_AT,
+        # A feed is asked for those of the next days alone, where others are taken as they come.
+        read_on=dates_of_days[begins + closed :][: 1 + CONTRACTS_AHEAD]
+        if follows_instruments(config)
+        else None,
+    )
     symbols = tuple(sorted({*symbols, *of_days.needed}))
     refuse_bars_across_closes(config, made, days)
     first, last = known.index(days[0]), known.index(days[-1])

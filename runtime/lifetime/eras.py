@@ -292,7 +292,13 @@ def other_contracts(era: Era, plan: Plan, last: date) -> str:
     for day in days:
         if was.ticks_on(day) != now.ticks_on(day):
             return f"tick sizes are others from {day} on"
-    return "contracts follow each other on other days" if was.turns != now.turns else ""
+    if was.turns != now.turns:
+        return "contracts follow each other on other days"
+    if not plan.settings.fed:  # what is stored is read on the days that need it
+        return ""
+    come, went = sorted({*now.only} - {*era.symbols}), sorted({*was.only} - {*now.only})
+    said = [f"{of} is read, as a companion of the next days" for of in come]
+    return "; ".join([*said, *(f"{of} is not read any more" for of in went)])
 
 
 def kept(eras: Sequence[Era], first: date) -> tuple[Era, ...]:

@@ -11,7 +11,7 @@ from openbell.errors import InputError
 from openbell.runtime.config import Config
 from openbell.runtime.intake.contracts import resolved
 from openbell.runtime.intake.instrumentsfile import stamp_of
-from openbell.runtime.intake.planning import Plan
+from openbell.runtime.intake.planning import CONTRACTS_AHEAD, Plan
 from openbell.runtime.lifetime.eras import Era, other_contracts
 
 
@@ -44,7 +44,8 @@ class NewerInstruments:
         days = [day.date for day in plan.days]
         own = set(plan.symbols).difference(era.contracts.only)
         try:
-            found = resolved(self._config, days, sorted(own), ahead=0)
+            read_on = [last, *(of for of in days if of > last)][: 1 + CONTRACTS_AHEAD]
+            found = resolved(self._config, days, sorted(own), ahead=0, read_on=read_on)
         except (InputError, OSError) as error:
             logger.warning("the instruments stay as they were: {}", error)
             self.said = ""

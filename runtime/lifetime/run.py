@@ -45,8 +45,8 @@ from openbell.runtime.intake.feeding import fed
 from openbell.runtime.intake.filling import Filler
 from openbell.runtime.intake.handover import Account, HandOver
 from openbell.runtime.intake.hours import day_after
-from openbell.runtime.intake.instrumentsfile import product_rules
-from openbell.runtime.intake.planning import Plan, plan
+from openbell.runtime.intake.instrumentsfile import follows_instruments, product_rules
+from openbell.runtime.intake.planning import CONTRACTS_AHEAD, Plan, plan
 from openbell.runtime.intake.settings import data_options, settings
 from openbell.runtime.kernel.cells import ActorFailed
 from openbell.runtime.lifetime import changes, recovery, vitals, watched
@@ -187,8 +187,10 @@ class DurableRun:
         """Which product each symbol is, by what was read last of the instruments."""
         self._newer: NewerInstruments | None = None
         """Of a run of days, whether the instruments have changed; None: nobody looks."""
-        if self.pace.wall and self.follows_instruments:
+        if follows_instruments(config):
             self._newer = NewerInstruments(config)
+        self._looked_ahead = date.min
+        """The day after which it was looked last whether further contracts are to be read."""
         self._begins_again = False
         """Whether actors are stopped to begin again with other contracts."""
         self._info = self.source.info()
@@ -533,12 +535,6 @@ class DurableRun:
             logger.warning("the instruments stay as they were: {}", error)
         return day_after(config, day, self._products)
 
-    @property
-    def follows_instruments(self) -> bool:
-        """Whether a newer file of instruments counts without a new start. Who pushes rows holds the
-        feed that would be another then."""
-        return self.config.instruments.file is not None and self.config.feed.type != "push"
-
     def _look_outside(self) -> None:
         """What may be written in another way by now, and what follows from it."""
         self._look_at_calendar()
@@ -547,7 +543,7 @@ class DurableRun:
             return
         if newer.is_other():
             self.engine.elsewhere(self._compare_instruments)
-        if newer.said and self._waits_between_days():
+        if self._waits_between_days() and (newer.said or self._reads_other_contracts()):
             self._begins_again = True
             self.engine.stop()
 
@@ -555,6 +551,20 @@ class DurableRun:
         of_day: day.State = self.engine.cells[day.NAME].state
         if self._newer is not None and of_day.position >= 0:
             self._newer.compare(self.plan, self.eras[-1], of_day.day.date)
+
+    def _reads_other_contracts(self) -> bool:
+        """Whether the next days need others than are read; answered once a day, as they may not be
+        there."""
+        of_day: day.State = self.engine.cells[day.NAME].state
+        last = of_day.day.date
+        if self._looked_ahead == last:
+            return False
+        self._looked_ahead = last
+        following = [planned.date for planned in self.plan.days if planned.date > last]
+        contracts, futures = self.plan.settings.contracts, self.config.futures
+        soon = contracts.named(futures, following[:CONTRACTS_AHEAD])
+        read = set(self.plan.symbols)
+        return not soon <= read or not read & {*self.eras[-1].contracts.only} <= soon
 
     def _waits_between_days(self) -> bool:
         """Whether no day is under way, nor about to be."""

@@ -116,8 +116,8 @@ def drawn_time(rng: random.Random, scenario: Scenario) -> str:
     return rng.choice(
         (
             "pre",
-            f"open+{at}m",
-            f"close-{at}m",
+            f"open+{max(1, at)}m",
+            f"close-{max(1, at)}m",
             f"every {rng.randint(max(1, minutes // 6), minutes + 1)}m",
             local(day, day.open_ns + at * MINUTE_NS),
         )

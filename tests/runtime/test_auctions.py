@@ -161,7 +161,12 @@ def test_auctions_live_and_gone_on_with_after_a_stop_give_what_stored_ones_give(
     live = config(
         data={"kind": "bars", "order": "arrival"},
         clock={"time": "feed"},
-        feed={"type": "push", "start": str(BEFORE), "end": str(SINCE)},
+        feed={
+            "type": "push",
+            "start": str(BEFORE),
+            "end": str(SINCE),
+            "record": str(tmp_path / "recorded"),
+        },
         store={"url": f"sqlite:///{tmp_path / 'state.db'}"},
     )
     moments = ("09:07", "15:25")  # inside both auctions
@@ -181,6 +186,10 @@ def test_auctions_live_and_gone_on_with_after_a_stop_give_what_stored_ones_give(
                 ]
 
     assert found == told(stored)
+    again = {**live, "feed": {}}
+    with openbell.Runtime.from_config(again, tmp_path / "recorded", durable=False) as runtime:
+        recorded = [(str(s.id), s.ts, s.known_at, s.price, s.complete) for s in runtime.signals()]
+    assert recorded == found
 
 
 @pytest.mark.parametrize("killed", [False, True])

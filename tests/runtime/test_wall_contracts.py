@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from by_hand import ByHand, at, config
 
-from openbell.runtime.lifetime.run import DurableRun
+from openbell.runtime.intake import instrumentsfile
 
 FIRST, SECOND = "2024-07-01", "2024-07-02"
 OLD, NEW = f"A,{FIRST},F1\n", "A,2024-07-31,F2\n"
@@ -23,7 +23,7 @@ def file(folder: Path, *rows: str) -> str:
 @pytest.fixture
 def follows(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a feed is connected: who pushes holds on to the feed that there was."""
-    monkeypatch.setattr(DurableRun, "follows_instruments", True)
+    monkeypatch.setattr(instrumentsfile, "_HOLDS_THE_FEED", frozenset())
 
 
 def followed(run: ByHand) -> dict[str, set[str]]:
@@ -115,5 +115,39 @@ def test_a_newer_file_counts_from_the_next_day_on_without_a_new_start(
 
     assert followed(run) == expected
     assert run.restarts == len(kills)
-    (told,) = run.audit("config")
-    assert "F2 goes with A" in told["why"]
+    assert sum("F2 goes with A" in told["why"] for told in run.audit("config")) == 1
+
+
+@pytest.mark.usefixtures("follows")
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_feed_is_asked_for_the_contracts_of_the_next_days_alone(
+    tmp_path: Path, killed: bool
+) -> None:
+    contracts = ("A,2024-07-05,F1\n", "A,2024-07-31,F2\n", "A,2024-08-30,F3\n", "A,2025-06-30,F9\n")
+    keys = {"companions": {"A": {"future": "A"}}, "instruments": file(tmp_path, *contracts)}
+    run = ByHand(config(symbols=["A"], **keys), at("09:00"))
+    days = (FIRST, SECOND, THIRD, "2024-07-05", "2024-07-08", "2024-07-09")
+    asked: dict[str, tuple[str, ...]] = {}
+
+    def look(day: str, of: ByHand) -> None:
+        assert of.run is not None
+        asked[day] = of.run.plan.symbols
+
+    for day in days:
+        traded(run, day)
+        run.do(at("10:00", day), partial(look, day))
+    if killed:
+        for day in (SECOND, THIRD):
+            run.kill(at("11:00", day), at("11:01", day))
+            run.kill(at("17:00", day), at("17:01", day))
+    run.until(at("12:30", days[-1]))
+
+    assert asked[FIRST] == ("A", "F1")
+    assert asked["2024-07-05"] == ("A", "F1", "F2")
+    assert asked["2024-07-08"] == asked["2024-07-09"] == ("A", "F2")
+    assert followed(run) == {of: {"F1"} for of in days[:-2]} | {of: {"F2"} for of in days[-2:]}
+    for day, read in asked.items():
+        levels = run.sessions(day)["Morning"]["symbols_data"]
+        assert followed(run)[day] <= set(levels) <= set(read), day
+        assert all(of["tick_count"] for of in levels.values()), day
+    assert len(run.audit("config")) == 2
