@@ -561,6 +561,8 @@ class DurableRun:
             return False
         self._looked_ahead = last
         following = [planned.date for planned in self.plan.days if planned.date > last]
+        if not following:
+            return False
         contracts, futures = self.plan.settings.contracts, self.config.futures
         soon = contracts.named(futures, following[:CONTRACTS_AHEAD])
         read = set(self.plan.symbols)
@@ -575,15 +577,17 @@ class DurableRun:
 
     def _with_newer_instruments(self) -> None:
         """Have the days that follow the one that was begun go by the file of now, as after a start."""
-        self._begins_again = False
+        self._begins_again, self.change = False, None
         if self._newer is not None:
             self._newer.said = ""
         self._let_go()
         was = self.source, self.plan, self.feed, self.filler
         try:
-            self.source, self.plan = self._opened()
-            self.eras, self.change = changes.agreed(
-                self.config, self.plan, self._store, self.head, fresh_day=False
+            self.source, self.plan = self.talking.answered(self._opened)
+            self.eras, self.change = self.talking.answered(
+                lambda: changes.agreed(
+                    self.config, self.plan, self._store, self.head, fresh_day=False
+                )
             )
         except (InputError, OSError) as error:
             logger.warning("the instruments stay as they were: {}", error)
@@ -706,6 +710,7 @@ class DurableRun:
                 self._let_go()
                 self.observed.restarts += 1
                 self._supervision.failed(failure)
+                self._begins_again = False  # it is asked again
                 self.engine = self._engine()
                 continue
             if self._stopped:
