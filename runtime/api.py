@@ -619,6 +619,7 @@ class Runtime(AsksForSymbols):
         with self._starting:
             self._tokens.add(token)
             self._run.pause(token)
+        self._paused_here(token, on=True)
 
     def resume(self, token: str = "operator") -> None:  # noqa: S107 no secret
         """Give a pause token back.
@@ -634,6 +635,7 @@ class Runtime(AsksForSymbols):
                 raise InputError(f"no pause with the token {token!r}; those that hold are {held}")
             self._tokens.remove(token)
             self._run.resume(token)
+        self._paused_here(token, on=False)
 
     def step(self) -> None:
         """Grant one step although the run is paused."""

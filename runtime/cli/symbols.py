@@ -91,20 +91,33 @@ def symbols_remove(
 
 
 def _list(config: Any, store: Any, name: Any, *, json: bool) -> None:
+    from openbell.runtime.lifetime.asks import waiting
     from openbell.runtime.lifetime.watched import watched_by
 
     with reading(config, store, name) as opened:
-        found = watched_by(opened)
+        found, asked = watched_by(opened), waiting(opened)
+        until = _until(opened) if asked else ""
     if json:
-        for of in found:
+        for of in (*found, *asked):
             print(one_line(of))
         return
     if not found:
         print("Nothing was ever run here")
-        return
     for of in found:
         since = f" from {of['since']} on" if of["since"] else ""
         print(f"{of['symbol']:<20} {of['how']}{since}")
+    for of in asked:
+        print(f"{of['symbol']:<20} {of['how']}, asked at {of['asked_at']}: {until}")
+
+
+def _until(opened: Store) -> str:
+    """What it takes until what is asked for is done."""
+    lease = opened.lease()
+    if lease is None or lease.dead:
+        return "no run is up, the next one does it"
+    if held := _held(opened):
+        return f"the run is paused by {', '.join(held)}"
+    return "the run is at it"
 
 
 def _ask(what: What, names: list[str], wait: float, given: tuple[Any, Any, Any]) -> None:
@@ -134,11 +147,17 @@ def _ask(what: What, names: list[str], wait: float, given: tuple[Any, Any, Any])
 
 
 def _not_yet(opened: Store, wait: float) -> str:
-    from openbell.runtime.cli.stored import paused_by
-
-    held = [token for token in paused_by(opened) if not token.startswith("insert:")]
+    held = _held(opened)
     why = f"; the run is paused by {', '.join(held)}" if held else ""
     return (
         f"no answer within {counted(round(wait), 'second')}{why}; the run does it when it can, "
         "`openbell symbols` tells"
     )
+
+
+def _held(opened: Store) -> list[str]:
+    """Who holds the clock, but for symbols that are loaded."""
+    from openbell.runtime.cli.stored import paused_by
+
+    ours = ("insert:", "remove:")
+    return [token for token in paused_by(opened) if not token.startswith(ours)]

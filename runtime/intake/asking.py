@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,9 @@ ANSWERS = ("symbol.added", "symbol.removed", "symbol.refused")
 """Kinds of what is told when something that was asked for has its answer."""
 
 Asked = AddSymbols | RemoveSymbols
+
+_PAUSED: ContextVar[frozenset[tuple[int, str]]] = ContextVar("paused", default=frozenset())
+"""Runs, and the tokens by which this thread, or this task of asyncio, has paused them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,24 @@ class SymbolDesk:
 class AsksForSymbols:
     """What a program can ask of a run's symbols while it goes on."""
 
+    _tokens: Collection[str] = ()
+    """By which the program has paused the run."""
+
+    def _paused_here(self, token: str, on: bool) -> None:
+        """The caller has paused the run, or lets it go on."""
+        held = (id(self), token)
+        _PAUSED.set(_PAUSED.get() | {held} if on else _PAUSED.get() - {held})
+
+    def _refuse_to_wait(self) -> None:
+        """A caller that holds the clock would wait for itself."""
+        held = [token for of, token in _PAUSED.get() if of == id(self) and token in self._tokens]
+        if held:
+            raise InputError(
+                f"market time is held by the pause of this caller ({', '.join(sorted(held))}), and "
+                "symbols come, or go, when it goes on: nothing was asked for; resume first, or pass "
+                "wait=False"
+            )
+
     @property
     def _desk(self) -> SymbolDesk | None:
         """Of the run; a recording has none."""
@@ -202,7 +224,8 @@ class AsksForSymbols:
         Raises
         ------
         InputError
-            If one of them is not known, all are there already, or they can't be loaded.
+            If one of them is not known, all are there already, or they can't be loaded; or if the
+            caller would wait while it holds the run by a pause of its own.
         TimeoutError
             If there is no answer by then; they come all the same when they can.
         """
@@ -237,8 +260,11 @@ class AsksForSymbols:
         desk = self._desk
         if desk is None:
             raise InputError("a recording has the symbols that it was made with")
+        names = names_of(symbols)
+        if wait and desk.is_open:
+            self._refuse_to_wait()
         request = desk.request("program")
-        future = desk.ask(kind(symbols=names_of(symbols), request=request))
+        future = desk.ask(kind(symbols=names, request=request))
         if wait and desk.is_open:
             return answer_of(future, timeout)
         return request

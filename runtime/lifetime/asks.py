@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 from loguru import logger
@@ -30,6 +30,8 @@ FIRST_LOOK_SECONDS_MAX = 10.0
 ANSWERS_KEPT_MAX = 50
 
 What = Literal["add", "remove"]
+
+HOW: dict[What, str] = {"add": "added", "remove": "removed"}
 
 _ASKED, _ANSWERED = "symbols ask ", "symbols answer "
 
@@ -77,6 +79,20 @@ def asked_of(store: Store) -> dict[str, Ask]:
                 f"{store.location}: what is asked of symbols can't be read ({error})"
             ) from (error)
     return found
+
+
+def waiting(store: Store) -> list[dict[str, Any]]:
+    """What is asked for and has no answer yet, a symbol each, for people and programs.
+
+    Raises
+    ------
+    StoreError
+    """
+    return [
+        {"symbol": symbol, "how": f"to be {HOW[of.what]}", "since": None, "asked_at": of.wall_time}
+        for of in sorted(asked_of(store).values(), key=lambda of: of.wall_time)
+        for symbol in of.symbols
+    ]
 
 
 class SymbolAsks:
