@@ -47,8 +47,8 @@ def noticed(change: SymbolsChanged, state: State, at_ns: MarketTime) -> list[Not
         since = "from here on" if at_once else f"from {change.since} on"
         what = "watched" if kind == "symbol.added" else "not watched any more"
         why = f"{', '.join(symbols)}: {what} {since}; asked for by {change.by}"
-        if kind == "symbol.added" and change.lacking:
-            why = f"{why}; {change.lacking}"
+        if kind == "symbol.added":
+            why = "; ".join(said for said in (why, change.untold, change.lacking) if said)
         told.append(
             Noticed.model_validate(
                 {

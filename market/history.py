@@ -16,16 +16,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from openbell.errors import CalendarError
 from openbell.market.auctions import parted
-from openbell.market.bars import BarBlock, Prices, RawRows, Rows
+from openbell.market.bars import BarBlock, Mask, Prices, RawRows, Rows
 from openbell.market.days import MINUTE_NS, TradingDay
 from openbell.market.derived import derive, no_bucket
 from openbell.market.products import own_hours
 from openbell.market.results import Counts
+from openbell.market.widening import codes_on
 
 Before = Callable[[date, int], tuple[TradingDay, ...]]
 """The n trading days before a date, oldest first: `Calendar.before`."""
@@ -205,6 +207,35 @@ def since_turns(
         others = [column for column, first in since.items() if known.day.date < first]
         days.append(_without(known, others) if others else known)
     return History(history.symbols, tuple(days))
+
+
+def with_known(fresh: HistoryDay, known: HistoryDay) -> HistoryDay:
+    """A day on the register of `fresh`, with what is known of the symbols of another one in place of
+    what `fresh` has of them."""
+    at = codes_on(fresh.symbols, known.symbols)
+    there = at >= 0
+
+    def joined(new: _Column, old: _Column) -> _Column:
+        column = new.copy()
+        column[..., there] = old[..., at[there]]
+        column.setflags(write=False)
+        return column
+
+    bars = fresh.rows
+    if bars is not None:
+        assert known.rows is not None
+        bars = replace(
+            bars,
+            **{name: joined(getattr(bars, name), getattr(known.rows, name)) for name in _OF_BARS},
+        )
+    columns = {name: joined(getattr(fresh, name), getattr(known, name)) for name in _OF_DAYS}
+    return replace(fresh, **columns, rows=bars)
+
+
+_Column = TypeVar("_Column", Prices, Counts, Mask)
+
+_OF_DAYS = ("open", "high", "low", "close", "volume", "actual")
+_OF_BARS = ("open", "high", "low", "close", "volume", "present")
 
 
 def _without(known: HistoryDay, columns: Sequence[int]) -> HistoryDay:

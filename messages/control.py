@@ -212,6 +212,8 @@ class SymbolsChanged(Input):
     """The days before, for the day's register."""
     lacking: str = ""
     """Why not all that was known of them is there, if it is not."""
+    untold: str = ""
+    """What nobody can tell of them yet, for people."""
     journaled: bool = False
     """Whether what came with them can't be asked for again."""
 

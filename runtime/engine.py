@@ -141,6 +141,7 @@ class Engine:
             known=None if plan.settings.fed else lambda: source.info().symbols,
             filler=filler,
             host_now=host if pace.wall else None,
+            look_up=None if feed is None else feed.look_up,
             timeout_seconds=load_timeout if pace.live else None,
         )
         self.held_since: dict[str, str] = {}

@@ -146,6 +146,24 @@ class Watches(Protocol):
 
 
 @runtime_checkable
+class LooksUp(Protocol):
+    """What a feed may be able to do besides."""
+
+    def look_up(self, symbols: tuple[str, ...], seconds: float) -> Mapping[str, str]:
+        """Why the vendor does not deliver some of these symbols; empty: it has all of them.
+
+        Asked before symbols come into a run, on a thread of its own, while `run` is under way. One
+        that is refused is not told by the door as well.
+
+        Raises
+        ------
+        TimeoutError
+            If the vendor does not answer within so many seconds.
+        """
+        ...
+
+
+@runtime_checkable
 class Reconnects(Protocol):
     """What a feed may be able to do besides."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar
@@ -251,9 +251,7 @@ class CcxtFeed(ClientFeed):
                 found.append(symbol)
             elif symbol not in self._refused:
                 self._refused.add(symbol)
-                near = get_close_matches(symbol, exchange.markets, n=3)
-                also = f"; nearest: {', '.join(near)}" if near else ""
-                why = f"{self._options.exchange} has no market {symbol}{also}"
+                why = self._no_market(symbol, exchange.markets)
                 door.refuse("symbol refused", self._ours.get(symbol, symbol), why)
         return found
 
@@ -312,6 +310,28 @@ class CcxtFeed(ClientFeed):
 
     def _plain(self, error: BaseException) -> str:
         return self._hide(" ".join(str(error).split()))[:400]
+
+    # --- which symbols there are
+
+    def look_up(self, symbols: tuple[str, ...], seconds: float) -> dict[str, str]:
+        """By the exchange's markets, as it has them now."""
+        import ccxt
+
+        exchange = self._made(ccxt, getattr(ccxt, self._options.exchange))
+        exchange.timeout = round(1000 * min(seconds, self._options.open_timeout))
+        try:
+            markets = exchange.load_markets()
+        except (ccxt.RequestTimeout, ccxt.NetworkError) as error:
+            raise TimeoutError(f"its markets can't be had: {self._plain(error)}") from None
+        except ccxt.BaseError as error:
+            raise DataError(f"{self.where}: {self._plain(error)}") from None
+        pairs = zip(symbols, self._theirs(symbols), strict=True)
+        return {ours: self._no_market(of, markets) for ours, of in pairs if of not in markets}
+
+    def _no_market(self, symbol: str, markets: Collection[str]) -> str:
+        near = get_close_matches(symbol, markets, n=3)
+        also = f"; nearest: {', '.join(near)}" if near else ""
+        return f"{self._options.exchange} has no market {symbol}{also}"
 
     # --- history
 

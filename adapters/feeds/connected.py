@@ -28,6 +28,9 @@ POLL_SECONDS = 0.25
 PAUSE_SECONDS = 0.25
 """Before the first attempt to connect again; twice as long before each further one."""
 
+SYMBOL_REFUSED = "symbol refused"
+"""The kind of what is refused, as `Door.refuse` has it."""
+
 DRAIN_SECONDS = 2.0
 """How long a connection that has ended waits for what it brought to be looked at."""
 
@@ -61,8 +64,40 @@ class Read:
     halts: list[Halt] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     """Messages without a row that are worth to be told."""
+    taken: Sequence[str] = ()
+    """Symbols of which one of them said that they are delivered."""
     reached: tuple[MarketTime, MarketTime] | None = None
     """The vendor's time at the first and the last row; None: as the rows have it."""
+
+
+class _Trial:
+    """Symbols that a vendor is asked for to see whether it has them."""
+
+    def __init__(self, symbols: Sequence[str]) -> None:
+        self._news = threading.Condition()
+        self._waits = set(symbols)
+        self.refused: dict[str, str] = {}
+
+    def took(self, symbol: str) -> None:
+        with self._news:
+            self._waits.discard(symbol)
+            self._news.notify_all()
+
+    def refuses(self, symbol: str, why: str) -> bool:
+        """Whether a symbol that is refused is one of these."""
+        with self._news:
+            if symbol not in self._waits and symbol not in self.refused:
+                return False
+            self._waits.discard(symbol)
+            self.refused[symbol] = why
+            self._news.notify_all()
+            return True
+
+    def wait(self, seconds: float) -> None:
+        with self._news:
+            if not self._news.wait_for(lambda: not self._waits, seconds):
+                waits = ", ".join(sorted(self._waits))
+                raise TimeoutError(f"it did not answer within {seconds:g} s whether it has {waits}")
 
 
 class ConnectedFeed(ABC):
@@ -90,6 +125,7 @@ class ConnectedFeed(ABC):
         self._closed = threading.Event()
         self._reconnect = threading.Event()
         self._resubscribe: deque[tuple[str, ...] | None] = deque()
+        self._trial: _Trial | None = None
         self._waiting = Waiting(staying.buffer)
         self._rows_came = False
         """Whether the connection under way has brought a row."""
@@ -168,6 +204,34 @@ class ConnectedFeed(ABC):
         if added:
             self._resubscribe.append(added)
 
+    def _tried(self, symbols: tuple[str, ...], seconds: float) -> dict[str, str]:
+        """Subscribe to symbols, and hear from the vendor's answer which it refuses, and why.
+
+        Raises
+        ------
+        TimeoutError
+            If there is none in time.
+        """
+        before = self._symbols
+        self._trial = trial = _Trial(symbols)
+        self._symbols = tuple(sorted({*before, *symbols}))  # of a new connection too
+        self._resubscribe.append(symbols)
+        try:
+            trial.wait(seconds)
+        finally:
+            self._trial = None
+            self._symbols = tuple(s for s in self._symbols if s in before or s not in symbols)
+        return trial.refused
+
+    def _refused_of(self, door: Door) -> Refuse:
+        def refuse(kind: str, where: str, why: str) -> None:
+            trial = self._trial
+            if kind == SYMBOL_REFUSED and trial is not None and trial.refuses(where, why):
+                return
+            door.refuse(kind, where, why)
+
+        return refuse
+
     def reconnect(self) -> None:
         """Make a new connection, also where the login was refused; from any thread."""
         self._reconnect.set()
@@ -185,7 +249,10 @@ class ConnectedFeed(ABC):
                 if last is not None:
                     cut = (last, part) if cut is None else (cut[0], _both(cut[1], part))
                 continue
-            read = self._read(part, door.refuse)
+            read = self._read(part, self._refused_of(door))
+            if (trial := self._trial) is not None:
+                for symbol in read.taken:
+                    trial.took(symbol)
             for other in read.others:
                 # Who sets a feed up sees its vendor's answers, such as that a symbol is unknown.
                 logger.info("{}: a message without a row: {}", self.where, self._hide(other))

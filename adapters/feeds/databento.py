@@ -219,6 +219,46 @@ class DatabentoFeed(ClientFeed):
     def _read(self, frames: Sequence[Frame], refuse: Refuse) -> Read:
         return self._records.read(frames, refuse)
 
+    # --- which symbols there are
+
+    def look_up(self, symbols: tuple[str, ...], seconds: float) -> dict[str, str]:
+        """By a session of its own, in which the gateway names the instruments of each."""
+        try:
+            return asyncio.run(self._resolved(symbols, seconds))
+        except Refused as error:
+            raise LoginRefused(self._hide(f"{self.where}: {error}")) from None
+        except (Ended, OSError) as error:
+            raise DataError(self._hide(f"{self.where}: {error}")) from None
+
+    async def _resolved(self, symbols: tuple[str, ...], seconds: float) -> dict[str, str]:
+        refused: dict[str, str] = {}
+        records = _Records(self._kind, self._records.rtypes, self._options.symbols)
+        until = monotonic() + seconds
+
+        def refuse(kind: str, where: str, why: str) -> None:
+            if kind == "symbol refused":
+                refused[where] = why
+
+        def came(record: Any) -> None:
+            body = bytes(record)
+            if _is_worth_reading(record, body):
+                records.read([Frame(1, body, wall_ns())], refuse)
+
+        async with self._logged_in(came) as protocol:
+            self._subscribe(protocol, symbols)
+            protocol.start()
+            while not {*records.named, *refused}.issuperset(symbols):
+                if monotonic() >= until:
+                    waits = ", ".join(sorted({*symbols} - {*records.named, *refused}))
+                    raise TimeoutError(
+                        f"it did not answer within {seconds:g} s whether it has {waits}"
+                    )
+                await asyncio.wait({protocol.disconnected}, timeout=connected.POLL_SECONDS)
+                if protocol.disconnected.done():
+                    protocol.disconnected.result()
+                    raise Ended("it hung up")
+        return refused
+
     # --- history
 
     def history(self, symbols: Sequence[str], from_ns: int, until_ns: int) -> RawRows:
@@ -273,6 +313,11 @@ class _Records:
         self._ours = {theirs: ours for ours, theirs in symbols.items()}
         self._named: dict[int, str] = {}
         """Instrument → our symbol."""
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Our symbols of which instruments were named."""
+        return frozenset(self._named.values())
 
     def read(self, frames: Sequence[Frame], refuse: Refuse) -> Read:
         read = Read()

@@ -148,6 +148,16 @@ class OpenAlgoFeed(SocketFeed):
                 known.append(symbol)
         super().watch(tuple(known), removed)
 
+    def look_up(self, symbols: tuple[str, ...], seconds: float) -> dict[str, str]:
+        """By its answer to a subscription."""
+        refused = {}
+        for symbol in symbols:
+            try:
+                self._openalgo.named(symbol)
+            except ConfigError as error:
+                refused[symbol] = str(error)
+        return refused or self._tried(symbols, seconds)
+
     def history(self, symbols: Sequence[str], from_ns: int, until_ns: int) -> RawRows:
         """By OpenAlgo's HTTP interface, whose broker it asks: a question a symbol."""
         parts = []
@@ -320,9 +330,13 @@ class _Speech:
             return
         if of == "subscribe":
             for one in told.get("subscriptions") or ():
-                if isinstance(one, Mapping) and one.get("status") not in (None, "success"):
-                    key = str(one.get("exchange")), str(one.get("symbol"))
+                if not isinstance(one, Mapping):
+                    continue
+                key = str(one.get("exchange")), str(one.get("symbol"))
+                if one.get("status") not in (None, "success"):
                     refuse("symbol refused", self._ours.get(key, ":".join(key)), _words(one))
+                elif key in self._ours:
+                    read.taken = (*read.taken, self._ours[key])
             if told.get("status") == "error" and not told.get("subscriptions"):
                 read.others.append(_words(told))
             return

@@ -50,7 +50,7 @@ def names_of(symbols: str | Iterable[str]) -> tuple[str, ...]:
     names = (symbols,) if isinstance(symbols, str) else tuple(symbols)
     if not names or any(not isinstance(name, str) or not name.strip() for name in names):
         raise InputError(f"{names!r} names no symbol; pass one name, or several")
-    return names
+    return tuple(dict.fromkeys(name.strip() for name in names))
 
 
 def answer_of(future: Future[Answer], timeout: float | None) -> str:

@@ -104,7 +104,17 @@ class RunRows:
             if begun is not None and begun[0] == day.date:
                 rows = (*(rows_without(of, anew) for of in begun[1]()), *rows)
             if rows := rows or tuple(self.earlier(day.date)):
-                return raw_rows_of(names, self._acted_on(rows))
+                ours = {symbol for part in rows for symbol in part.symbols}
+                came = raw_rows_of(names, self._acted_on(rows))
+                others = tuple(name for name in names if name not in ours)
+                if not others:
+                    return came
+                # Symbols that came to the run since: it had no rows of them then.
+                return _both(came, _among(names, self._from_history(start_ns, end_ns, others)))
+        return self._from_history(start_ns, end_ns, names)
+
+    def _from_history(self, start_ns: int, end_ns: int, names: tuple[str, ...]) -> RawRows:
+        """What is not of this run: recorded days, and stored ones."""
         if self._recorded is not None:
             found = self._recorded.between(start_ns, end_ns)
             if found is not None:
@@ -135,6 +145,23 @@ class RunRows:
     def close(self) -> None:
         if self._stored is not None:
             self._stored.close()
+
+
+def _both(one: RawRows, other: RawRows) -> RawRows:
+    """Rows of two kinds of symbols, on the same names, in time order where they meet."""
+    ts = np.concatenate([one.ts, other.ts])
+    order = np.argsort(ts, kind="stable") if len(other.ts) else slice(None)
+    return replace(
+        one,
+        code=np.concatenate([one.code, other.code])[order],
+        ts=ts[order],
+        columns={
+            name: np.concatenate([column, other.columns[name]])[order]
+            for name, column in one.columns.items()
+            if name in other.columns
+        },
+        signed=other.signed,  # those of the run could all be used
+    )
 
 
 def _among(names: tuple[str, ...], raw: RawRows) -> RawRows:

@@ -15,7 +15,14 @@ import numpy as np
 from loguru import logger
 from numpy.typing import NDArray
 
-from openbell.adapters.feeds import ConnectionState, Feed, Reconnects, Resubscribes, Watches
+from openbell.adapters.feeds import (
+    ConnectionState,
+    Feed,
+    LooksUp,
+    Reconnects,
+    Resubscribes,
+    Watches,
+)
 from openbell.errors import DataError, FeedFull, LoginRefused, OpenbellError, RunError
 from openbell.hosttime import HostClock, Monotonic, WallTime, monotonic, wall, wall_ns
 from openbell.market.arrivals import added, no_counts
@@ -614,6 +621,18 @@ class HandOver:
                 self._feed.resubscribe(added)
         except Exception:  # noqa: BLE001 a plug-in may raise anything
             logger.exception("{}: watching other symbols has failed", self._name)
+
+    def look_up(self, symbols: tuple[str, ...], seconds: float) -> Mapping[str, str] | None:
+        """Why the vendor does not deliver some of these symbols; None: nobody can tell.
+
+        Raises
+        ------
+        TimeoutError, …
+            If it did not answer in time; what else a feed raises.
+        """
+        if not isinstance(self._feed, LooksUp):
+            return None
+        return self._feed.look_up(symbols, seconds)
 
     def _lay_out_anew(self, part: _Waiting) -> None:
         assert part.rows is not None

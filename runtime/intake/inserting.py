@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from difflib import get_close_matches
@@ -25,6 +25,14 @@ from openbell.runtime.intake.planning import Plan
 Answer = SymbolsChanged | SymbolsRefused
 
 Say = Callable[[Answer | OpenbellError], None]
+
+LookUp = Callable[[tuple[str, ...], float], Mapping[str, str] | None]
+"""Why the vendor does not deliver some symbols, after at most so many seconds; None: it can't tell."""
+
+LOOK_UP_SECONDS = 10.0
+"""How long a vendor's answer is waited for at most."""
+
+NOT_TOLD = "the feed can't tell whether it has {them}: no row of {them} came yet"
 
 NO_HISTORY = "there is no history to read: what was before is not known of them"
 
@@ -63,6 +71,8 @@ class Inserter:
         Reads history of a day that a feed brings.
     host_now : callable, optional
         Up to when history is read, where a feed brings the day.
+    look_up : callable, optional
+        Asks the feed whether it has symbols.
     timeout_seconds : float, optional
         After so long it is refused, and what comes later is not used; None: however long it takes.
     """
@@ -75,6 +85,7 @@ class Inserter:
         known: Callable[[], Sequence[str]] | None,
         filler: Filler | None = None,
         host_now: Callable[[], MarketTime] | None = None,
+        look_up: LookUp | None = None,
         timeout_seconds: float | None = None,
     ) -> None:
         self._settings = plan.settings
@@ -83,6 +94,7 @@ class Inserter:
         self.loader = loader
         self._known = known
         self._filler, self.host_now = filler, host_now
+        self._look_up = look_up
         self._timeout_seconds = timeout_seconds
         self._closed = threading.Event()
         self.refuses = ""
@@ -102,13 +114,15 @@ class Inserter:
         except Refusal as refusal:
             once.refuse(str(refusal))
             return
-        if not change.added or watched.day is None:
+        loads = bool(change.added) and watched.day is not None
+        looks_up = bool(change.added) and self._look_up is not None
+        if not loads and not looks_up:
             once.answer(change)
             return
         if self._timeout_seconds is not None:
             self.after(self._timeout_seconds, lambda: once.not_in_time(self._timeout_seconds))
         today = watched.day
-        self.begin(lambda: self._load(change, today, insert.now_ns, once))
+        self.begin(lambda: self._carry_out(change, today, insert.now_ns, once))
 
     def close(self) -> None:
         """Say nothing more."""
@@ -256,6 +270,47 @@ class Inserter:
             symbols=watched.today,
         )
 
+    def _carry_out(
+        self, change: SymbolsChanged, today: TradingDay | None, now_ns: MarketTime, once: _Once
+    ) -> None:
+        try:
+            change = change.model_copy(update={"untold": self._untold(change.added)})
+        except Refusal as refusal:
+            once.refuse(str(refusal))
+        else:
+            if today is None:
+                once.answer(change)
+            else:
+                self._load(change, today, now_ns, once)
+
+    def _untold(self, symbols: tuple[str, ...]) -> str:
+        """What the feed can't tell of symbols; it is asked whether it has them.
+
+        Raises
+        ------
+        Refusal
+            If it has not, or does not answer.
+        """
+        if self._look_up is None:
+            return ""
+        seconds = LOOK_UP_SECONDS
+        if self._timeout_seconds is not None:
+            seconds = min(seconds, self._timeout_seconds / 2)
+        try:
+            refused = self._look_up(symbols, seconds)
+        except Exception as error:  # noqa: BLE001 a plug-in may raise anything
+            why = str(error) or type(error).__name__
+            raise Refusal(
+                f"{', '.join(symbols)}: whether the feed has {_them(symbols)} is not known: {why}; "
+                "ask again"
+            ) from None
+        if refused is None:
+            return NOT_TOLD.format(them=_them(symbols))
+        if refused:
+            told = "; ".join(f"{name}: {why}" for name, why in sorted(refused.items()))
+            raise Refusal(told)
+        return ""
+
     def _load(
         self, change: SymbolsChanged, today: TradingDay, now_ns: MarketTime, once: _Once
     ) -> None:
@@ -329,6 +384,10 @@ class _Once:
             f"{', '.join(self._asked.symbols)}: not loaded within {seconds:g} s "
             "(prefetch.timeout_seconds); the day goes on without, ask again"
         )
+
+
+def _them(symbols: Sequence[str]) -> str:
+    return "it" if len(symbols) == 1 else "them"
 
 
 def _nearest(name: str, among: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from openbell.errors import InputError
 from openbell.market.assembly import assemble, no_raw_rows, no_rows
 from openbell.market.bars import DayData, Order, RawRows
 from openbell.market.days import TradingDay, row_spans
+from openbell.market.history import History
 from openbell.market.rules import NO_RULES, RowRules
 from openbell.messages.control import Loaded, LoadFailed, LoadTimedOut
 from openbell.messages.data import HistoryReady
@@ -135,9 +136,11 @@ class Loader:
             rules=self._rules,
         )
         self._trailing: Trailing | None = None
+        self._histories: dict[date, History] = {}
+        """What was at hand for days that were read, back to the day that was delivered last."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="openbell-prefetch")
         self._shut = threading.Event()
-        self._lock = threading.Lock()
+        self._lock, self._at_hand = threading.Lock(), threading.Lock()
         self._reading: dict[date, tuple[TradingDay, Future[Loaded]]] = {}
         # Neither keeps what was read: a future and a timer go once the day is there.
         self._unread: set[Future[Loaded]] = set()
@@ -189,7 +192,7 @@ class Loader:
 
     def history_for(self, day: TradingDay, symbols: tuple[str, ...]) -> HistoryReady | None:
         """The days before one, for other symbols."""
-        return self._pool.submit(lambda: self._trailing_of(symbols).before(day)).result()
+        return self._pool.submit(self._before, day, symbols).result()
 
     @property
     def running(self) -> tuple[date, ...]:
@@ -228,6 +231,8 @@ class Loader:
             day, reading = self._reading.pop(date)
             self._started = {of: day for of, day in self._started.items() if of >= date}
             readings = self._readings
+        with self._at_hand:
+            self._histories = {of: known for of, known in self._histories.items() if of >= date}
         if timeout is not None:
             timer = threading.Timer(timeout, self._late, (day, reading, say))
             timer.daemon = True
@@ -299,8 +304,8 @@ class Loader:
             return self._read_again(known)
         logger.debug("prefetch started: {}", day.date)
         symbols = symbols or self.register(day.date)
-        trailing = self._trailing_of(symbols)
-        history = trailing.before(day)
+        history = self._before(day, symbols)
+        trailing = self._trailing_of(symbols, day.date)
         # What a feed brings of the day comes while it is under way.
         raw = no_raw_rows(symbols, self._interval_ns) if self._fed else self._rows(day, symbols)
         places: dict[int, tuple[str, int]] = {}
@@ -316,16 +321,32 @@ class Loader:
     def _read_again(self, known: journal.DayRead) -> Loaded:
         raw = known.rows()
         data = assemble(raw, known.day, self._interval_ns, self._order, self._rules)
-        trailing = self._trailing_of(known.symbols)
+        trailing = self._trailing_of(known.symbols, known.day.date)
         trailing.given(known.history)
+        self._is_at_hand(known.day, known.history)
         if not self._fed:
             trailing.over(data)
         logger.debug("{}: {} rows from the journal", known.day.date, len(raw))
         return Loaded(date=known.day.date, data=data, history=known.history)
 
-    def _trailing_of(self, symbols: tuple[str, ...]) -> Trailing:
+    def _before(self, day: TradingDay, symbols: tuple[str, ...]) -> HistoryReady | None:
+        """The days before one; of symbols for which they are at hand they are not read again."""
+        history = self._trailing_of(symbols, day.date).before(day)
+        self._is_at_hand(day, history)
+        return history
+
+    def _is_at_hand(self, day: TradingDay, history: HistoryReady | None) -> None:
+        if history is not None:
+            with self._at_hand:
+                self._histories[day.date] = history.history
+
+    def _trailing_of(self, symbols: tuple[str, ...], day: date) -> Trailing:
         if self._trailing is None or self._trailing.symbols != symbols:
-            self._trailing = self._new_trailing(symbols=symbols)
+            with self._at_hand:
+                # One for a later day may lack what a contract had before the next.
+                newest = max((of for of in self._histories if of <= day), default=None)
+                known = None if newest is None else self._histories[newest]
+            self._trailing = self._new_trailing(symbols=symbols, known=known)
         return self._trailing
 
     def _rows(self, day: TradingDay, symbols: tuple[str, ...]) -> RawRows:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from openbell.market.assembly import assemble
+from openbell.market.assembly import assemble, no_raw_rows
 from openbell.market.bars import DayData, Order, RawRows
 from openbell.market.days import TradingDay
 from openbell.market.history import (
     History,
     HistoryDay,
     Need,
+    WantedDay,
     among,
     history_day,
     missing_days,
@@ -21,6 +22,7 @@ from openbell.market.history import (
     rolled,
     since_turns,
     wanted_days,
+    with_known,
 )
 from openbell.market.indicators import IndicatorSpec
 from openbell.market.rules import NO_RULES, RowRules
@@ -101,7 +103,14 @@ def volume_averages(config: Config) -> tuple[IndicatorSpec, ...]:
 
 
 class Trailing:
-    """The days before, rolled from day to day; on the thread that reads."""
+    """The days before, rolled from day to day; on the thread that reads.
+
+    Parameters
+    ----------
+    known : History, optional
+        Of other symbols, for the day that is asked for first or an earlier one: what it has of these
+        is not read again.
+    """
 
     def __init__(
         self,
@@ -112,8 +121,10 @@ class Trailing:
         took: Callable[[float], None],
         order: Order = "time",
         rules: RowRules = NO_RULES,
+        known: History | None = None,
     ) -> None:
         self._order, self._rules = order, rules
+        self._known = {} if known is None else {of.day.date: of for of in known.days}
         self._settings = settings
         self.symbols = symbols
         self._interval_ns = interval_ns
@@ -141,11 +152,8 @@ class Trailing:
             if self._last is not None and self._last.day.date == past.date:
                 came.append(history_day(self._last.rows, keep_rows=missing.rows))
             elif self._is_read(past):
-                asked = missing.symbols
-                names = tuple(s for s in self.symbols if asked is None or s in asked)
-                raw = among(self.symbols, self._read(past, names))
-                data = assemble(raw, past, self._interval_ns, self._order, self._rules)
-                came.append(history_day(data.rows, keep_rows=missing.rows))
+                came.append(self._came(missing))
+        self._known = {}
         self._history = since_turns(rolled(self._history, wanted, came), settings.turns, day.date)
         periods = tuple(
             tuple(
@@ -162,6 +170,22 @@ class Trailing:
         )
         self._took(time.perf_counter() - began)
         return HistoryReady(history=self._history, periods=periods)
+
+    def _came(self, missing: WantedDay) -> HistoryDay:
+        """A day before, read for the symbols of which it is not known."""
+        known = self._known.get(missing.day.date)
+        if known is not None and missing.rows and known.rows is None:
+            known = None
+        there = () if known is None else known.symbols
+        asked = missing.symbols
+        names = tuple(s for s in self.symbols if s not in there and (asked is None or s in asked))
+        if names:
+            raw = among(self.symbols, self._read(missing.day, names))
+        else:
+            raw = no_raw_rows(self.symbols, self._interval_ns)
+        data = assemble(raw, missing.day, self._interval_ns, self._order, self._rules)
+        fresh = history_day(data.rows, keep_rows=missing.rows)
+        return fresh if known is None else with_known(fresh, known)
 
     def given(self, ready: HistoryReady | None) -> None:
         """What was at hand for a day that is not read anew: later ones go on from it."""

@@ -298,6 +298,29 @@ def test_a_source_that_fails_in_the_middle_is_told_and_the_day_goes_on() -> None
     assert [what_is_left(day) for day in part.days] == [what_is_left(day) for day in whole.days]
 
 
+def test_days_before_are_read_of_those_alone_that_come() -> None:
+    read: list[tuple[str, tuple[str, ...]]] = []
+
+    def listens(run: Stepped) -> None:
+        reads = run.source.read
+
+        def noted(start_ns: int, end_ns: int, symbols: Any = None) -> RawRows:
+            day = pd.Timestamp(start_ns, tz="UTC").tz_convert("Asia/Kolkata")
+            read.append((str(day.date()), tuple(symbols)))
+            return reads(start_ns, end_ns, symbols)
+
+        run.source.read = noted  # type: ignore[method-assign]
+
+    when = at(DAYS[1], "11:50")
+    part = left_by(configuration("AC"), bars(0), [(when, add("B"))], listens)
+
+    before = [symbols for day, symbols in read if day == DAYS[0]]
+    assert before == [("A", "C", "F"), ("B",)]
+    whole = left_by(configuration("ABC"), bars(0))
+    assert part.of("B") == [of for of in whole.of("B") if of[1] == DAYS[1]]
+    assert what_is_left(part.days[1]) == what_is_left(whole.days[1])
+
+
 def test_the_day_goes_on_without_a_source_that_is_slow_and_what_comes_late_is_not_used() -> None:
     config = configuration("AC")
     whole = left_by(config, bars(0))

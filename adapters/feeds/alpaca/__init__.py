@@ -134,6 +134,10 @@ class AlpacaFeed(SocketFeed):
         super().__init__(speech, options, symbols, where_of(options.url))
         self._options, self._messages = options, messages
 
+    def look_up(self, symbols: tuple[str, ...], seconds: float) -> dict[str, str]:
+        """By its answer to a subscription, which names what it took."""
+        return self._tried(symbols, seconds)
+
     def history(self, symbols: Sequence[str], from_ns: int, until_ns: int) -> RawRows:
         options = self._options
         login = _Login.of(options)
@@ -220,19 +224,22 @@ class _Speech:
     def read(self, frames: Sequence[Frame], refuse: Refuse) -> Read:
         read, subscriptions = self._messages.read(frames, refuse)
         for subscription in subscriptions:
-            self._look_what_is_refused(subscription, refuse)
+            self._look_what_is_refused(subscription, read, refuse)
         return read
 
-    def _look_what_is_refused(self, subscription: Mapping[str, Any], refuse: Refuse) -> None:
+    def _look_what_is_refused(
+        self, subscription: Mapping[str, Any], read: Read, refuse: Refuse
+    ) -> None:
         if not self._awaited:
             return
         asked_for = self._awaited.popleft()
         channel = "trades" if self._messages.kind == "ticks" else "bars"
         given = subscription.get(channel)
         taken = {of for of in given if isinstance(of, str)} if isinstance(given, list) else set()
-        if "*" in taken:
-            return
-        for symbol in sorted(asked_for - taken):
+        there = asked_for if "*" in taken else asked_for & taken
+        read.taken = (*read.taken, *(self._messages.names.get(of, of) for of in there))
+        for symbol in sorted(asked_for - there):
+            self._asked.discard(symbol)  # said once
             ours = self._messages.names.get(symbol, symbol)
             refuse("symbol refused", ours, f"alpaca does not name it among its {channel}")
 

@@ -169,6 +169,16 @@ class KiteFeed(SocketFeed):
                 known.append(symbol)
         super().watch(tuple(known), removed)
 
+    def look_up(self, symbols: tuple[str, ...], seconds: float) -> dict[str, str]:
+        """By Kite's list of instruments."""
+        refused = {}
+        for symbol in symbols:
+            try:
+                self._kite.number(symbol)
+            except ConfigError as error:
+                refused[symbol] = str(error)
+        return refused
+
     def history(self, symbols: Sequence[str], from_ns: int, until_ns: int) -> RawRows:
         login = _Login.of(self._options)
         headers = {
@@ -224,6 +234,16 @@ class _Speech:
         self._known = _Known()
         self._before = np.empty((3, 0))
         """Of each symbol's last packet: time, price, volume."""
+
+    def number(self, symbol: str) -> int:
+        """
+        Raises
+        ------
+        ConfigError
+            If Kite has none of it.
+        """
+        with self._lock:
+            return self._instruments.tokens((symbol,))[0]
 
     def know(self, symbols: Sequence[str]) -> list[int]:
         """The numbers of symbols; from then on their packets are rows. From any thread.
