@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from datetime import date
 from functools import cache
+from typing import Any
 
 import pytest
-from by_hand import ByHand, at
+from by_hand import ByHand, at, config
 from changing import ADD, BOTH, ROWS, Live
 from histories import history
 
 from openbell.market.bars import RawRows
 from openbell.runtime.config import config_from
+from openbell.runtime.intake.asking import Answer
 from openbell.runtime.lifetime.replaying import replay_day
 
 
@@ -139,3 +142,53 @@ def test_the_days_after_have_the_symbols_and_a_replay_gives_the_same() -> None:
     ]
     again = replay_day(config_from(live.run.config), live.run.store, date(2024, 7, 1))
     assert again.differs is None
+
+
+def asked_before_the_open(look_up: Any) -> tuple[Answer, tuple[str, ...]]:
+    """What is answered, and which symbols are watched then."""
+    run = ByHand(config(symbols=["A"]), at("08:00"))
+
+    def starting(made: Any) -> None:
+        made.engine.inserter._look_up = look_up
+        made.engine.inserter.begin = lambda work: work()
+        made.engine.inserter.after = lambda seconds, work: None
+
+    answers: list[Future[Answer]] = []
+
+    def ask(of: ByHand) -> None:
+        assert of.run is not None
+        answers.append(of.run.symbols.ask(ADD))
+
+    run.starting = starting
+    run.do(at("08:30"), ask).until(at("08:40"))
+    assert run.run is not None
+    assert not run.run.engine.pauses()
+    return answers[0].result(0), run.run.engine.inserter.later
+
+
+def test_what_the_vendor_has_not_is_refused_and_nothing_changes() -> None:
+    answer, watched = asked_before_the_open(lambda symbols, seconds: {"B": "no such market"})
+
+    assert (answer.done, answer.why) == (False, "B: no such market")
+    assert watched == ("A",)
+
+
+def test_a_vendor_that_does_not_answer_adds_nothing() -> None:
+    def silent(symbols: tuple[str, ...], seconds: float) -> dict[str, str]:
+        raise TimeoutError(f"it did not answer within {seconds:g} s")
+
+    answer, watched = asked_before_the_open(silent)
+
+    assert not answer.done
+    assert answer.why == (
+        "B: whether the feed has it is not known: it did not answer within 10 s; ask again"
+    )
+    assert watched == ("A",)
+
+
+def test_where_nobody_can_tell_the_answer_says_so() -> None:
+    answer, watched = asked_before_the_open(lambda symbols, seconds: None)
+
+    assert answer.done
+    assert answer.why.endswith("the feed can't tell whether it has it: no row of it came yet")
+    assert watched == ("A", "B")

@@ -32,6 +32,8 @@ class Gateway:
         self.replay = replay
         self.subscriptions: list[dict[str, str]] = []
         """As they came."""
+        self.unknown: frozenset[str] = frozenset()
+        """Symbols that it does not resolve."""
 
     def admit(self, request: Any, expired: bool) -> int | None:
         return None
@@ -58,7 +60,8 @@ class Gateway:
         symbols = [symbol for of in asked for symbol in of["symbols"].split(",")]
         on.send(metadata(None))
         on.send(system("Subscription request 0 for trades data succeeded"))
-        on.send(b"".join(mapping(talk.named(of), of, str(talk.named(of))) for of in symbols))
+        known = [symbol for symbol in symbols if symbol not in self.unknown]
+        on.send(b"".join(mapping(talk.named(of), of, str(talk.named(of))) for of in known))
         since = asked[0].get("start")
         if since is not None and self.replay is not None:
             rows = self.replay(asked[0]["schema"], int(since))
