@@ -59,6 +59,8 @@ class Read:
     rows: RawRows | None = None
     login: str | None = None
     """What one of them said that refuses the login."""
+    asked_wrong: str | None = None
+    """The same of what was subscribed to last: all of it is refused."""
     ended: str | None = None
     """What one of them said for which the connection is made anew."""
     halts: list[Halt] = field(default_factory=list)
@@ -92,6 +94,14 @@ class _Trial:
             self.refused[symbol] = why
             self._news.notify_all()
             return True
+
+    def refuses_all(self, why: str) -> bool:
+        """Whether there are some that no answer has come of."""
+        with self._news:
+            waits = sorted(self._waits)
+        for symbol in waits:
+            self.refuses(symbol, why)
+        return bool(waits)
 
     def wait(self, seconds: float) -> None:
         with self._news:
@@ -250,9 +260,12 @@ class ConnectedFeed(ABC):
                     cut = (last, part) if cut is None else (cut[0], _both(cut[1], part))
                 continue
             read = self._read(part, self._refused_of(door))
-            if (trial := self._trial) is not None:
+            trial = self._trial
+            if trial is not None:
                 for symbol in read.taken:
                     trial.took(symbol)
+            if read.asked_wrong is not None and not (trial and trial.refuses_all(read.asked_wrong)):
+                self._login_refused = read.asked_wrong  # it waits for somebody
             for other in read.others:
                 # Who sets a feed up sees its vendor's answers, such as that a symbol is unknown.
                 logger.info("{}: a message without a row: {}", self.where, self._hide(other))

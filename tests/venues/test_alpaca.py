@@ -226,7 +226,7 @@ def test_no_values_end_the_reading(given: list[Any], kind: Kind) -> None:
     except TypeError:  # a whole number that is too large for it
         return
     speech = cast(Any, feed("ws://127.0.0.1:1", kind=kind))._speech
-    speech._awaited.append(frozenset({"AAPL"}))
+    speech._awaited.append((frozenset({"AAPL"}), frozenset()))
     speech.read([Frame(1, body, 0)], lambda *told: None)
 
 

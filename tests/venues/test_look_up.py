@@ -75,6 +75,28 @@ def test_alpaca_is_asked_by_a_subscription_and_only_who_asked_is_told() -> None:
     assert cast(Any, of)._symbols == ("AAPL", "SPY")
 
 
+def test_more_symbols_than_the_plan_has_are_refused_and_the_login_is_not() -> None:
+    taken = ["AAPL", "SPY"]
+
+    def answer(on: Session, asked: dict[str, Any]) -> None:
+        talk = cast(alpaca.Talk, on.talk)
+        if len(asked["trades"]) > 1:
+            told: dict[str, Any] = {"T": "error", "code": 405, "msg": "symbol limit exceeded"}
+        else:
+            told = {"T": "subscription", "trades": [*taken, *asked["trades"]]}
+        on.client.socket.send(talk.written([told]))
+
+    with opened(alpaca.TRADES, to_each(answer)) as (_, url):
+        of = alpaca.feed(url, encoding="json")
+        with running(of) as door:
+            refused = asked_of(of, "MSFT", "TSLA")
+            assert list(refused) == ["MSFT", "TSLA"]
+            assert "405 symbol limit exceeded" in refused["MSFT"]
+            assert asked_of(of, "MSFT") == {}
+
+    assert [state for state, _ in door.found.said] == ["connected"]
+
+
 def test_openalgo_is_asked_by_a_subscription() -> None:
     def answer(on: Session, asked: dict[str, Any]) -> None:
         wire = cast(openalgo.Wire, on.venue.wire)

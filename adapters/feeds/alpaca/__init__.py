@@ -164,8 +164,8 @@ class _Speech:
         self._options, self._messages = options, messages
         self._login = _Login("", "")
         self._asked: set[str] = set()
-        self._awaited: deque[frozenset[str]] = deque()
-        """What each answer has to name."""
+        self._awaited: deque[tuple[frozenset[str], frozenset[str]]] = deque()
+        """What each answer has to name, and what of that it is the answer to."""
 
     def address(self) -> Address:
         options = self._options
@@ -207,8 +207,9 @@ class _Speech:
         theirs = [self._options.symbols.get(symbol, symbol) for symbol in symbols]
         for at in range(0, len(theirs), SYMBOLS_AT_ONCE):
             some = theirs[at : at + SYMBOLS_AT_ONCE]
+            new = frozenset(some) - self._asked
             self._asked.update(some)
-            self._awaited.append(frozenset(self._asked))
+            self._awaited.append((frozenset(self._asked), new))
             self._send(line, {"action": "subscribe", **{channel: some for channel in channels}})
 
     def _send(self, line: Line, message: Mapping[str, Any]) -> None:
@@ -225,6 +226,8 @@ class _Speech:
         read, subscriptions = self._messages.read(frames, refuse)
         for subscription in subscriptions:
             self._look_what_is_refused(subscription, read, refuse)
+        if read.asked_wrong is not None and self._awaited:
+            self._asked -= self._awaited.popleft()[1]
         return read
 
     def _look_what_is_refused(
@@ -232,7 +235,7 @@ class _Speech:
     ) -> None:
         if not self._awaited:
             return
-        asked_for = self._awaited.popleft()
+        asked_for, _ = self._awaited.popleft()
         channel = "trades" if self._messages.kind == "ticks" else "bars"
         given = subscription.get(channel)
         taken = {of for of in given if isinstance(of, str)} if isinstance(given, list) else set()

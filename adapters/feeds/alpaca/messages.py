@@ -156,8 +156,10 @@ class Messages:
         words = said(part)
         if code in _HARMLESS:
             return
-        if code in LOGIN or code in ASKED_WRONG:
+        if code in LOGIN:
             read.login = words
+        elif code in ASKED_WRONG:
+            read.asked_wrong = words
         else:
             read.ended = words
 
