@@ -368,14 +368,13 @@ def parse_scan_time(given: Any) -> str:
         if match is None or int(match[1]) < 1:
             raise ValueError('write whole minutes, 1 or more, e.g. "every 15m"')
         return f"every {int(match[1])}m"
+    if text in ("open", "close"):
+        hint = '"pre" or "open+5m"' if text == "open" else '"close-1m"'
+        raise ValueError(f"a scan runs inside the day; write e.g. {hint}")
     try:
-        parsed = str(parse_session_time(given))
+        return str(parse_session_time(given))
     except ValueError as error:
         raise ValueError(f'{error}; or "pre", or "every 15m"') from None
-    if parsed in ("open", "close"):
-        hint = '"pre" or "open+5m"' if parsed == "open" else '"close-1m"'
-        raise ValueError(f"a scan runs inside the day; write e.g. {hint}")
-    return parsed
 
 
 def parse_buffer(given: Any) -> Buffer:
