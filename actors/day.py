@@ -12,7 +12,7 @@ import numpy as np
 from openbell.actors import insertion, listening
 from openbell.actors.clock import OPEN, OVER, ROLL, SILENCE
 from openbell.actors.effects import Actor, Effect, Effects, Publish, Watch
-from openbell.market.bars import DayData
+from openbell.market.bars import BarBlock, DayData
 from openbell.market.days import EPOCH, MINUTE_NS, MarketTime, TradingDay
 from openbell.market.scans import ScanSpec, caught_up, scan_times
 from openbell.market.silence import Listening, SilenceRules, begun, judged, usual_before
@@ -102,6 +102,9 @@ class Settings:
     """Where the host's clock opens, closes and rolls days; None: rows alone do, or stored data."""
     scans: tuple[ScanSpec, ...] = ()
     """Scans, at whose times steps end."""
+    scans_together: bool = False
+    """Whether a day's scans may all be run at the time of the last: each looks at the day as it was
+    at its own, nobody sees before what follows from it, and none adds symbols."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +342,10 @@ def _opened(
         for spec in settings.scans
         for at in caught_up(spec, scan_times(today, spec)[0], past_ns)[0]
     )
-    instants = boundaries(today, windows, settings.clock_step, slot_ns, scans)
+    ends = scans
+    if settings.scans_together and isinstance(data.rows, BarBlock):
+        ends = (max(scans),) if scans and slot_ns >= MINUTE_NS else scans
+    instants = boundaries(today, windows, settings.clock_step, slot_ns, ends)
     if today.open_ns < live_from_ns < today.close_ns and not settings.fed:
         instants = tuple(sorted({*instants, live_from_ns}))
     if not again:

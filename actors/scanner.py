@@ -167,7 +167,7 @@ def with_rows_again(
     """
     if not state.due:
         return state
-    blocks = (rows.rows(0, handed_out),) if isinstance(rows, BarBlock) and handed_out else ()
+    blocks = (rows.rows(0, handed_out),) if isinstance(rows, BarBlock) else ()
     return changed(state, blocks=blocks, history=history)
 
 
@@ -230,7 +230,7 @@ def _left_out(
 def _reached(state: State, batch: Batch) -> tuple[State, Effects]:
     """Rows of a step, and the scans whose time has come with it."""
     if isinstance(batch.rows, BarBlock):
-        if len(batch.rows):
+        if len(batch.rows) or not state.blocks:  # that they are a grid shows from the first on
             state = changed(state, blocks=(*state.blocks, batch.rows))
     else:
         came = [rows for rows in (batch.backfilled, batch.rows) if rows is not None and len(rows)]
@@ -417,7 +417,8 @@ def view(
         before_open=before_open,
         symbols=symbols,
         bars=_no_bars(day, symbols, slot_ns) if before_open else _bars(state, at_ns),
-        levels=_FrozenLevels(state.levels),
+        # Scans of a day may be run together, at the time of the last.
+        levels=_FrozenLevels([of for of in state.levels if of.at_ns <= at_ns]),
         history=History(symbols) if history is None else history,
         indicators=_Indicators(settings.indicators, indicators_of, day, slot_ns),
         options=options,
@@ -439,6 +440,8 @@ def _traded(
         registers.append(followed)
     latest = max((since for since, _ in registers), default=None)
     names = next((set(names) for since, names in reversed(registers) if since == latest), None)
+    if names is None and not removed:
+        return symbols
     return tuple(of for of in symbols if of not in removed and (names is None or of in names))
 
 
@@ -541,11 +544,9 @@ def _bars(state: State, at_ns: MarketTime) -> BarBlock:
     slot_ns = max(state.opened.interval_ns or MINUTE_NS, MINUTE_NS)
     columns: list[Prices]
     if state.blocks and state.blocks[0].interval_ns >= MINUTE_NS:
-        count = min(count, sum(map(len, state.blocks)))
-        columns = [
-            np.concatenate([getattr(block, name) for block in state.blocks])[:count]
-            for name in BAR_COLUMNS
-        ]
+        whole = blocks_joined(state.blocks)
+        count = int(whole.ends.searchsorted(at_ns, side="right"))
+        columns = [np.array(getattr(whole, name)[:count]) for name in BAR_COLUMNS]
     elif state.blocks:
         bars = minute_rows(blocks_joined(state.blocks))
         columns = [np.array(getattr(bars, name)[:count]) for name in BAR_COLUMNS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,9 @@ class BarBlock:
     present: Mask
     """(m, s): whether the source had a bar."""
 
+    _cut: ClassVar[tuple[BarBlock, int] | None] = None
+    """Of a view: what it is a view of, and from which row on."""
+
     def __len__(self) -> int:
         return len(self.ts)
 
@@ -106,7 +109,7 @@ class BarBlock:
     def rows(self, start: int, stop: int) -> Self:
         """The rows [start, stop) as a view; nothing is copied."""
         cut = slice(start, stop)
-        return type(self)(
+        view = type(self)(
             day=self.day,
             symbols=self.symbols,
             interval_ns=self.interval_ns,
@@ -119,6 +122,9 @@ class BarBlock:
             volume=self.volume[cut],
             present=self.present[cut],
         )
+        whole, before = self._cut or (self, 0)
+        view.__dict__["_cut"] = whole, before + start
+        return view
 
 
 @dataclass(frozen=True, eq=False)
@@ -395,11 +401,21 @@ def rows_joined(parts: Sequence[Rows]) -> Rows:
 
 
 def blocks_joined(parts: Sequence[BarBlock]) -> BarBlock:
-    """Pieces of a day's grid that follow each other, as one; at least one."""
+    """Pieces of a day's grid that follow each other, as one; at least one. Where they are views of
+    one grid, so is what is given, and nothing is copied."""
     some = [part for part in parts if len(part)] or parts[:1]
     first = some[0]
     if len(some) == 1:
         return first
+    if first._cut is not None:
+        whole, start = first._cut
+        stop = start
+        for part in some:
+            if part._cut is None or part._cut[0] is not whole or part._cut[1] != stop:
+                break
+            stop += len(part)
+        else:
+            return whole if stop - start == len(whole) else whole.rows(start, stop)
 
     def column(name: str) -> Any:
         whole = np.concatenate([getattr(part, name) for part in some])

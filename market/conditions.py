@@ -104,17 +104,17 @@ def verdict(
         refused[(refused == 0) & which] = 1 + CONDITIONS.index(condition)
 
     if blocks_incomplete:
-        refuse(np.broadcast_to(~levels.complete, (2, s)), "on_incomplete")
+        refuse(~levels.complete, "on_incomplete")
     width = widths(levels)
     narrowest = widest = None
     if least is not None:
         narrowest = bound(levels, least, values)
         enough = width >= narrowest - np.abs(narrowest) * SAME
-        refuse(np.broadcast_to(~enough, (2, s)), "min_range")
+        refuse(~enough, "min_range")
     if most is not None:
         widest = bound(levels, most, values)
         enough = width <= widest + np.abs(widest) * SAME
-        refuse(np.broadcast_to(~enough, (2, s)), "max_range")
+        refuse(~enough, "max_range")
     moved = None
     if first_bar:
         assert levels.first_open is not None

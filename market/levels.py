@@ -196,6 +196,14 @@ def _with_bars(seen: Extremes, bars: BarBlock, window: Window) -> Extremes:
 def _first_of_bars(first: FirstBar, bars: BarBlock, window: Window) -> FirstBar:
     slot = _minutes(window, bars.day).searchsorted(bars.ts, side="right") - 1
     which = np.where(first.slot < 0, np.iinfo(np.int64).max, first.slot)
+    if bars.whole:  # mostly: then the first of these rows are those of all symbols
+        who = np.flatnonzero(which >= slot[0])
+        if not len(who):
+            return first
+        last = int(slot.searchsorted(slot[0], side="right")) - 1
+        opens = bars.ts[:1], bars.open[0, who]
+        closes = bars.ts[last : last + 1], bars.close[last, who]
+        return _merged(first, who, slot[:1], slot[0] < which[who], opens, closes)
     # Rows of a block only go up in time: what is known of a first slot stays.
     place = np.where(bars.present, slot[:, None], np.iinfo(np.int64).max)
     earliest = np.minimum(which, place.min(axis=0))
@@ -269,6 +277,7 @@ def _merged(
 
     Parameters
     ----------
+    slot, and the times of opens and closes : (k,) or (1,)
     fresh : (k,) bool
         Whether that bar is earlier than the one that is known.
     opens, closes : (k,) each

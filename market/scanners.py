@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from openbell.market.bars import Mask, Prices
+from openbell.market.bars import BarBlock, Mask, Prices
 from openbell.market.days import DAY_NS, MINUTE_NS, wall_times
 from openbell.market.history import HistoryDay
 from openbell.market.scans import (
@@ -63,8 +63,8 @@ def relative_volume(view: ScanView) -> list[Found]:
         minutes = int(view.options["minutes"])
         usual = past[-days:]
         since_ns = view.at_ns - minutes * MINUTE_NS if minutes else view.day.plain.open_ns
-        today = _traded(view, view.bars.ts >= since_ns)
-        before = [_traded_then(view, day, since_ns) for day in usual]
+        today = _traded(view.bars, view.bars.ts >= since_ns)
+        before = _traded_then(view, usual, since_ns)
         what = f"the volume of the last {minutes} minutes" if minutes else "today's volume"
     if not before:
         return []
@@ -78,25 +78,32 @@ def relative_volume(view: ScanView) -> list[Found]:
     return chosen(view, score, reason, volume=daily)
 
 
-def _traded(view: ScanView, which: Mask) -> Prices:
-    rows = view.bars
-    volume = np.where(rows.present[which], rows.volume[which], 0.0)
+def _traded(rows: BarBlock, which: Mask) -> Prices:
+    """(s,) volume of some rows; NaN where there is no row at all."""
+    places = np.flatnonzero(which)
+    cut: Mask | slice = which
+    if len(places) and places[-1] - places[0] < len(places):  # mostly; a view, then
+        cut = slice(int(places[0]), int(places[-1]) + 1)
+    if len(rows) and rows.whole:
+        return summed(rows.volume[cut])
+    volume = np.where(rows.present[cut], rows.volume[cut], 0.0)
     return np.where(rows.present.any(axis=0), summed(volume), np.nan)
 
 
-def _traded_then(view: ScanView, past: HistoryDay, since_ns: int) -> Prices:
-    """(s,) what was traded on a day before between the same times; NaN where it was not at all."""
-    rows = past.rows
-    if rows is None:
-        return np.full(len(view.symbols), np.nan)
+def _traded_then(view: ScanView, days: Sequence[HistoryDay], since_ns: int) -> list[Prices]:
+    """(s,) what was traded on each day before between the same times; NaN where it was not at all."""
     here = wall_times(view.day, np.array([view.day.plain.open_ns, since_ns, view.at_ns]))
     # Counted from the open, so that a day may hold midnight.
     begins, since, until = ((here - here[0]) % DAY_NS).tolist()
-    then = (wall_times(past.day, rows.ts) - here[0]) % DAY_NS
-    which = (then >= max(begins, since)) & (then < until)
-    volume = np.where(rows.present[which], rows.volume[which], 0.0)
-    traded = np.where(rows.present.any(axis=0), summed(volume), np.nan)
-    return view.of_past(traded)
+    found = []
+    for past in days:
+        if (rows := past.rows) is None:
+            found.append(np.full(len(view.symbols), np.nan))
+            continue
+        then = (wall_times(past.day, rows.ts) - here[0]) % DAY_NS
+        traded = _traded(rows, (then >= max(begins, since)) & (then < until))
+        found.append(view.of_past(traded))
+    return found
 
 
 def _average(days: Sequence[Prices], least: int) -> Prices:

@@ -11,6 +11,7 @@ Everything in a view is read only; what a function changes of its own copies rea
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -511,6 +512,9 @@ def chosen(
     return [Found(view.symbols[i], float(score[i]), reason(i)) for i in order.tolist()]
 
 
+_NUMBERS = (int, float, np.number)
+
+
 def found_by(given: Any, symbols_max: int) -> tuple[Found, ...]:
     """What a function gave, as it is kept: the best first, each symbol once.
 
@@ -533,7 +537,7 @@ def found_by(given: Any, symbols_max: int) -> tuple[Found, ...]:
             raise TypeError(f"a symbol is {item.symbol!r}; name it as text")
         if not isinstance(item.reason, str):
             raise TypeError(f"the reason for {item.symbol} is {_named(item.reason)}; write text")
-        if isinstance(item.score, bool) or not isinstance(item.score, int | float | np.number):
+        if isinstance(item.score, bool) or not isinstance(item.score, _NUMBERS):
             raise TypeError(f"the score of {item.symbol} is {_named(item.score)}; give a number")
         for text in (item.symbol, item.reason):
             if not text.isascii() and text.encode(errors="replace").decode() != text:
@@ -541,7 +545,7 @@ def found_by(given: Any, symbols_max: int) -> tuple[Found, ...]:
                     f"{text!r} is no text that can be written; leave lone surrogates out"
                 )
         score = float(item.score)
-        if not np.isfinite(score):
+        if not math.isfinite(score):
             raise ValueError(f"the score of {item.symbol} is {score}; give a finite number")
         if item.symbol not in best or score > best[item.symbol].score:
             best[item.symbol] = Found(str(item.symbol), score, item.reason)

@@ -129,6 +129,7 @@ def actors(settings: Settings) -> tuple[AnyActor, ...]:
                 settings.fed,
                 settings.wall_day,
                 settings.scans,
+                at_once and all(spec.then != "add" for spec in settings.scans),
             )
         ),
         prefetch.prefetch(prefetch.Settings(lag, settings.row_rules)),

@@ -84,6 +84,7 @@ def test_however_a_day_is_cut_its_rows_come_whole_when_it_is_over(cuts: list[int
     assert (batch.watermark_ns, batch.passed_ns) == (DAY.close_ns, DAY.open_ns)
     for name in ("ts", "ends", "open", "high", "low", "close", "volume", "present"):
         np.testing.assert_array_equal(getattr(rows_of(batch), name), getattr(ROWS, name))
+    assert np.shares_memory(rows_of(batch).close, ROWS.close)
     assert said == [(Publish(OPENED),), *[()] * (len(parts) - 1), (Publish(batch),)]
     assert state.waiting == ()
 

@@ -551,6 +551,33 @@ def test_steps_and_threads_change_nothing(
     assert ids(other) == ids(plain)
 
 
+@pytest.mark.parametrize("interval", ["1m", "5m"])
+def test_scans_that_are_run_together_look_at_the_day_as_it_was_at_the_time_of_each(
+    minutes: pd.DataFrame, interval: str
+) -> None:
+    rows = minutes
+    if interval == "5m":
+        rows = minutes[minutes["ts"].dt.minute % 5 == 0]
+    scans = [
+        a_scan(["09:34", "09:35", "12:32", "every 77m"], "follow"),
+        {**a_scan(["pre", "09:35", "12:30"], "report"), "name": "other"},
+    ]
+    more: dict[str, Any] = {"data": {"interval": interval}}
+    together, in_turn = Watching(), Watching()
+
+    result = backtest(rows, together, *scans, **more)
+    by_steps = backtest(rows, in_turn, *scans, **more, clock={"step": "boundary"})
+
+    assert len(together.views) > 20
+    for view, other in zip(together.views, in_turn.views, strict=True):
+        assert (view.scan, view.at_ns) == (other.scan, other.at_ns)
+        assert list(view.levels) == list(other.levels)
+        for name in ("ts", "open", "high", "low", "close", "volume", "present"):
+            np.testing.assert_array_equal(getattr(view.bars, name), getattr(other.bars, name))
+    assert told(result) == told(by_steps)
+    assert result.signals.equals(by_steps.signals)
+
+
 # What a configuration may say
 
 
