@@ -101,6 +101,10 @@ class BarBlock:
     def __len__(self) -> int:
         return len(self.ts)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What goes to another process is the view alone, without the grid that it is of.
+        return {name: value for name, value in self.__dict__.items() if name != "_cut"}
+
     @cached_property
     def whole(self) -> bool:
         """Whether every symbol has a bar in every row, as mostly: then much need not be searched."""
