@@ -17,6 +17,8 @@ from faults.drawn_faults import OF_THE_STORE, OWN, Faults
 from faults.left import Left
 from faults.markets import SHAPES, Scenario, planned
 
+from openbell.market.breakouts import BreakRules
+from openbell.market.conditions import CONDITIONS
 from openbell.market.days import MINUTE_NS
 from openbell.market.windows import NoWindow, session_window
 from openbell.messages.session import DayState
@@ -33,6 +35,8 @@ KINDS = frozenset(
         *("one symbol", "thirty symbols", "a companion that is not watched", "a buffer"),
         *("a day without a row", "a symbol without a row", "an unusable row", "a row twice"),
         *("five days", "ticks", "paced", "a scan"),
+        *(f"a rule of {name}" for name in CONDITIONS),
+        *("a rule of one session alone", "a volume of the companion", "a true range"),
     )
 )
 
@@ -121,5 +125,23 @@ def kinds_of(case: Scenario, config: Config) -> set[str]:
         "five days": len(days) == 5,
         "ticks": made.interval_ns is None,
         "paced": case.paced,
+        **{f"a rule of {name}": any(asks(of, name) for of in made.rules) for name in CONDITIONS},
+        "a rule of one session alone": len({repr(of) for of in made.rules}) > 1,
+        "a volume of the companion": any(of.volume and of.volume.companion for of in made.rules),
+        "a true range": any(
+            bound and bound.unit == "times"
+            for of in made.rules
+            for bound in (of.min_range, of.max_range)
+        ),
     }
     return found | {name for name, is_so in whether.items() if is_so}
+
+
+def asks(rules: BreakRules, condition: str) -> bool:
+    """Whether breakouts have a condition to pass."""
+    passed = {
+        "valid_until": rules.until is not None,
+        "on_incomplete": rules.on_incomplete == "block",
+        "direction": rules.direction == "first_bar",
+    }
+    return passed.get(condition, bool(getattr(rules, condition, None)))

@@ -201,6 +201,8 @@ class Change:
     watched: frozenset[str] | None = None
     found: frozenset[str] | None = None
     """What a scan found that decides whose breakouts are reported."""
+    added: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
 
 
 class Entered:
@@ -233,12 +235,30 @@ class Entered:
                 self.since.append((entered.since, frozenset(entered.followed)))
                 if entered.date is not None:
                     watched = frozenset(entered.followed_today)
-                    self.changes[entered.date].append(Change(grant.until_ns, watched=watched))
+                    change = Change(
+                        grant.until_ns,
+                        watched,
+                        added=frozenset(entered.added),
+                        removed=frozenset(entered.removed),
+                    )
+                    self.changes[entered.date].append(change)
             case ScanResult():
                 self.scans[entered.date, entered.scan, entered.at_ns] += 1
                 if entered.skipped is None and entered.scan in follows:
                     found = frozenset(entered.symbols)
                     self.changes[entered.date].append(Change(entered.at_ns, found=found))
+
+    def stays(self, day: date, start: frozenset[str]) -> frozenset[str]:
+        """Who is watched at the close of a day."""
+        watched = [of.watched for of in self.changes[day] if of.watched is not None]
+        return watched[-1] if watched else self.at_the_open(day, start)
+
+    def gone(self, day: date) -> frozenset[str]:
+        """Who is not there any more at the close of a day, whose rows ended with that."""
+        gone = frozenset[str]()
+        for change in self.changes[day]:
+            gone = (gone | change.removed) - change.added
+        return gone
 
     def at_the_open(self, day: date, start: frozenset[str]) -> frozenset[str]:
         found = [names for since, names in self.since if since <= day]

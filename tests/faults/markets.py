@@ -14,11 +14,14 @@ from functools import cache
 from typing import Any, Literal
 
 import numpy as np
+from faults.drawn_rules import HISTORY, PAST, before_in, drawn_conditions, past_days
 from odd_configurations import TICK, odd_configuration, what_follows
 from reference import Row, Rules, Window
 from strategies import Case
 
+from openbell.adapters.indicators import indicator_functions
 from openbell.adapters.scanners import scans_of
+from openbell.errors import ConfigError
 from openbell.market.days import (
     MINUTE_NS,
     Auction,
@@ -28,10 +31,10 @@ from openbell.market.days import (
     local_instant,
 )
 from openbell.market.scans import Found, ScanView
-from openbell.runtime.config import Config
+from openbell.runtime.config import Config, config_from
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.intake.settings import settings
-from openbell.runtime.intake.trailing import TrailingSettings
+from openbell.runtime.intake.trailing import trailing_settings
 
 SYMBOLS = ("B", "A", "M&M", "BRK.B", "NIFTY 50", "XRP/ETH", *(f"S{i:02d}" for i in range(34)))
 
@@ -75,6 +78,8 @@ class Scenario:
     config: dict[str, Any]
     windowless: bool
     """Whether the run has no window at all; the configuration can't say so."""
+    past: tuple[Case, ...] = ()
+    """The days before the first, where something looks at them."""
 
     @property
     def paced(self) -> bool:
@@ -114,16 +119,34 @@ def without_day(of: Scenario, name: str) -> Scenario:
 
 
 def without_symbol(of: Scenario, name: str) -> Scenario:
-    cases = tuple(
-        replace(
-            case,
-            symbols=tuple(symbol for symbol in case.symbols if symbol != name),
-            rows=tuple(row for row in case.rows if row[0] != name),
+    cases, past = (
+        tuple(
+            replace(
+                case,
+                symbols=tuple(symbol for symbol in case.symbols if symbol != name),
+                rows=tuple(row for row in case.rows if row[0] != name),
+            )
+            for case in cases
         )
-        for case in of.cases
+        for cases in (of.cases, of.past)
     )
     companions = {k: v for k, v in of.config["companions"].items() if name not in (k, v)}
-    return replace(of, cases=cases, config={**of.config, "companions": companions})
+    config = {**of.config, "companions": companions}
+    return replace(of, cases=cases, past=past, config=config if companions else own_volumes(config))
+
+
+def own_volumes(config: dict[str, Any]) -> dict[str, Any]:
+    """Without companions no volume of one counts."""
+
+    def own(rules: dict[str, Any]) -> dict[str, Any]:
+        volume = rules.get("volume")
+        return {**rules, "volume": {**volume, "symbol": "own"}} if volume else rules
+
+    sessions = [
+        {**session, "breakout": own(session["breakout"])} if "breakout" in session else session
+        for session in config["sessions"]
+    ]
+    return {**config, "breakout": own(config["breakout"]), "sessions": sessions}
 
 
 def without_window(of: Scenario, name: str) -> Scenario:
@@ -182,7 +205,80 @@ def drawn_scenario(number: int) -> Scenario:
         "data": {"kind": kind, "interval": f"{minutes}m"},
         "feed": {"type": "replay", "speed": 60 if paced else 0},
     }
-    return Scenario(number, shape, cases, config, windowless=windows == 0)
+    if not has_conditions(number):
+        return Scenario(number, shape, cases, config, windowless=windows == 0)
+    return Scenario(
+        number,
+        shape,
+        cases,
+        with_conditions(config, str(number), day),
+        windowless=windows == 0,
+        past=drawn_past(number, cases),
+    )
+
+
+def has_conditions(number: int) -> bool:
+    """Whether breakouts of a scenario have rules to pass."""
+    return random.Random(f"conditions {number}").random() < 0.45
+
+
+def with_conditions(
+    config: dict[str, Any], seed: str, day: TradingDay, *, history: bool = True
+) -> dict[str, Any]:
+    """The configuration with rules that filter: of all sessions, and of some their own."""
+
+    def drawn(of: str) -> dict[str, Any]:
+        companions = bool(config["companions"])
+        return drawn_conditions(of, day, companions=companions, history=history)
+
+    rng = random.Random(f"conditions of sessions {seed}")
+    sessions = [
+        {**session, "breakout": {**session.get("breakout", {}), **drawn(f"{seed} {place}")}}
+        if rng.random() < 0.4
+        else session
+        for place, session in enumerate(config["sessions"])
+    ]
+    found = {
+        **config,
+        "sessions": sessions,
+        "breakout": {**config.get("breakout", {}), **drawn(seed)},
+        "history": {**config.get("history", {}), **(HISTORY if history else {})},
+    }
+    return found if is_legal(found) else without_times(found)
+
+
+def is_legal(config: dict[str, Any]) -> bool:
+    try:
+        config_from(config)
+    except ConfigError:
+        return False
+    return True
+
+
+def without_times(config: dict[str, Any]) -> dict[str, Any]:
+    """A time until which breaks count may lie before a session's end: then none is said."""
+
+    def timeless(rules: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in rules.items() if key != "valid_until"}
+
+    sessions = [
+        {**session, "breakout": timeless(session.get("breakout", {}))}
+        for session in config["sessions"]
+    ]
+    return {**config, "breakout": timeless(config["breakout"]), "sessions": sessions}
+
+
+def drawn_past(number: int, cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    rng, first = random.Random(f"past {number}"), cases[0]
+    interval_ns = first.interval_ns or MINUTE_NS
+    return tuple(
+        replace(
+            first,
+            day=day,
+            rows=drawn_rows(rng, day, first.kind, interval_ns, first.symbols, absent=None),
+        )
+        for day in past_days(first.day, PAST)
+    )
 
 
 # Days
@@ -402,15 +498,19 @@ def planned(case: Scenario, config: Config) -> Plan:
     made = settings(config, paced=case.paced)
     if case.windowless:
         made = replace(made, sessions=(), rules=())
+    days = tuple(of_day.day for of_day in case.cases)
+    with_rows = dict.fromkeys((of_day.day.date for of_day in (*case.past, *case.cases)), 0)
+    trailing = trailing_settings(config, before_in(days), with_rows)
+    functions = indicator_functions(trailing.specs)
     return Plan(
-        days=tuple(of_day.day for of_day in case.cases),
+        days=days,
         symbols=case.symbols,
         not_trading={},
         open_ended=(False, False),
-        settings=made,
-        trailing=TrailingSettings(
-            specs=(), needs=(), before=lambda day, count: (), dates=frozenset()
+        settings=replace(
+            made, indicators=tuple((spec, functions[spec.name]) for spec in trailing.specs)
         ),
+        trailing=trailing,
         scans=scans_of(made.scans, {"drawn": drawn_scan}),
     )
 

@@ -20,7 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from functools import cache, partial
 from pathlib import Path
@@ -30,6 +30,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+import orjson
 from faults.activation import expected_names, kinds_of, states_in
 from faults.drawn_faults import CALM, OWN, Faults, drawn_faults
 from faults.interventions import (
@@ -44,6 +45,7 @@ from faults.left import Left, differing, left_in, of_the_market
 from faults.markets import LEAVE_OUT, Scenario, planned, scenario
 from faults.shrinking import shrunk
 from odd_configurations import odd_scans
+from reference import bad_reason, segment_of
 from runs import MemorySource, joined, plain
 
 from openbell.actors import clock, day
@@ -104,7 +106,7 @@ class Source(MemorySource):
     """How rows arrive: a day at a time, as they are asked for, from a place that fails."""
 
     def __init__(self, world: World, life: Life) -> None:
-        super().__init__(world.scenario.cases)
+        super().__init__((*world.scenario.past, *world.scenario.cases))
         self._world, self._life = world, life
         self._failures = 0
         self._well = False
@@ -127,8 +129,8 @@ class Source(MemorySource):
             self._well = self._failures == 0
             raise OSError("the source does not answer")
         raw = of_symbols(super().read(start_ns, end_ns), symbols)
-        if world.interventions or world.scenario.lasting:
-            return raw  # symbols that come are read again, with those that are there
+        if world.interventions or world.scenario.lasting or world.scenario.past:
+            return raw  # it is read again, for symbols that come or for the days that follow
         if not world.journaled(start_ns, end_ns):
             return raw
         world.sometimes(True, "rows are other ones than those in the journal")
@@ -486,6 +488,8 @@ class Process(InlineRun):
             said(bool((batch.number > 1).any()), "a side broke again")
             said(bool((batch.companion >= 0).any()), "a signal had its companion's price")
             said(not batch.complete.all(), "a window lacked a row")
+            said(bool(batch.filled("rules").any()), "a signal had rules to pass")
+            said(bool(batch.kinds.any()), "a signal followed a breakout")
             said(before and len(batch) > 0, "signals were given again")
         super()._seen(commit, before)
 
@@ -981,6 +985,7 @@ def check_interventions(world: World, parts: frozenset[str]) -> None:
         assert name in found, f"{name} was not reported, known {expected[name]['known_at']}"
         assert name in expected, f"{name} was reported, known {found[name]['known_at']}"
         assert found[name] == expected[name], f"{found[name]}, not {expected[name]}"
+    check_days(world, whole, left, entered, start)
     before, world.over = world.state(), True
     last = world.process()
     last.run()
@@ -990,6 +995,63 @@ def check_interventions(world: World, parts: frozenset[str]) -> None:
     of_clock: clock.State = last.engine.cells[clock.NAME].state
     assert not clock.held_by(of_clock), f"{clock.held_by(of_clock)} still hold the clock"
     assert not last.engine.pauses(), f"{last.engine.pauses()} still hold the clock"
+
+
+@dataclass(frozen=True)
+class Course:
+    """How days and sessions went by; which step brought it is the run's own."""
+
+    transitions: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, left: Left, without: Collection[str]) -> Course:
+        entries = (orjson.loads(entry) for entry in left.transitions)
+        kept = (of for of in entries if of["trading_date"] not in without)
+        return cls(tuple({k: v for k, v in of.items() if k != "id"} for of in kept))
+
+
+def empty_days(world: World, left: Left, entered: Entered, start: frozenset[str]) -> frozenset[str]:
+    """Days that ended as they began, as nobody who was watched had a row."""
+    entries = (orjson.loads(entry) for entry in left.transitions)
+    found = {of["trading_date"] for of in entries if of["why"] == "no row inside the hours"}
+    interval_ns = world.scenario.cases[0].interval_ns
+    for case in world.scenario.cases:
+        watched = entered.at_the_open(case.day.date, start)
+        for row in case.rows if str(case.day.date) in found else ():
+            segment = segment_of(case.day, row[1], row[0])
+            has_row = segment is not None and bad_reason(row, segment, interval_ns) is None
+            assert row[0] not in watched or not has_row, f"{row} was there"
+    return frozenset(found)
+
+
+def check_days(
+    world: World, whole: Left, left: Left, entered: Entered, start: frozenset[str]
+) -> None:
+    """Days and sessions go as they would without, and whoever is there has the levels that all have."""
+    empty = empty_days(world, left, entered, start)
+    problem = differing(Course.of(whole, empty), Course.of(left, empty))
+    assert problem is None, problem
+    expected = {
+        (of, name): orjson.loads(body)
+        for of, name, _, body in whole.documents
+        if str(of) not in empty
+    }
+    found = {(of, name): orjson.loads(body) for of, name, _, body in left.documents}
+    assert found.keys() == expected.keys(), "documents"
+    for (of, name), document in found.items():
+        wanted, levels = expected[of, name], document["symbols_data"]
+        stays = entered.stays(of, start)
+        lacking = stays - levels.keys() if wanted["symbols_data"] else set()
+        assert not lacking, f"{of} {name} lacks {lacking}"
+        for symbol in levels.keys() - entered.gone(of):
+            got = levels[symbol]
+            assert got == wanted["symbols_data"][symbol], f"{of} {name}: {symbol} has {got}"
+        for key in wanted.keys() - ITS_OWN:
+            assert document[key] == wanted[key], f"{of} {name}: {key} is {document[key]}"
+
+
+ITS_OWN = {"symbols_data", "updated_at", "signals_generated"}
+"""What of a document goes by who was there, and when they came."""
 
 
 def smallest(seed: int, error: AssertionError) -> str:
