@@ -188,6 +188,7 @@ def update(settings: Settings, state: State, message: Message) -> tuple[State, E
         case _, DayCleared():
             return State(), ()
         case _, ScanResult(scan=scan, skipped=None) if scan in settings.follows:
+            state = _broken_before(state, message.at_ns)
             return _narrowed(state, message.at_ns, message.symbols, alone=True), ()
         case State(opened=DayOpened() as opened), Batch() as batch:
             return _watched(settings, state, opened, batch)
@@ -700,6 +701,26 @@ def _narrowed(state: State, since_ns: int, symbols: Sequence[str], *, alone: boo
     return replace(
         state, found=(*state.found, Narrowed(since_ns, names, alone=alone or before.alone))
     )
+
+
+def _broken_before(state: State, at_ns: int) -> State:
+    """Breaks of before a scan, of which some may be known later than the instant of it: rows that
+    belonged before it came behind others."""
+    if state.opened is None:
+        return state
+    last_ns = at_ns - (state.opened.interval_ns is None)  # see `_is_found`
+    watches = tuple(
+        watch
+        if watch.following is None or not (watch.following.broke_ns > last_ns).any()
+        else replace(
+            watch,
+            following=replace(
+                watch.following, broke_ns=np.minimum(watch.following.broke_ns, last_ns)
+            ),
+        )
+        for watch in state.watches
+    )
+    return replace(state, watches=watches)
 
 
 def _with_those_that_come(state: State, opened: DayOpened, added: Sequence[str]) -> State:

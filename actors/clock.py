@@ -526,16 +526,15 @@ def _fed(settings: Settings, state: State, lag_ns: int) -> tuple[State, Effects]
     day says that no more rows of this one are waited for.
     """
     today = state.preparing
-    stale = tuple(i for i in state.inputs if isinstance(i, FEED) and today and i.date < today)
-    if stale:
-        state = _without(state, stale)
     came = next((i for i in state.inputs if isinstance(i, FEED)), None)
+    if came is not None and today is not None and came.date < today:
+        return _passed_over(settings, state, came)  # else who brought it waits for ever
     begun = state.day is not None and state.day.date == today
     if begun and state.agenda:
         return _stepped(settings, state, lag_ns, came)
     if begun or (today is not None and state.over == today):
         if came is not None and came.date == today:
-            return _fed(settings, _without(state, (came,)), lag_ns)
+            return _passed_over(settings, state, came)
         return _grant(settings, state, state.now_ns, (Roll(),))
     loaded = tuple(i for i in state.inputs if isinstance(i, Loaded) and i.date == today)
     if not loaded:

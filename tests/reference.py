@@ -926,6 +926,8 @@ class ArrivedAnswer(Answer):
     late: dict[str, Late]
     revised: dict[str, tuple[int, int]]
     """Bars that took the place of others, and those of them that came too late for something."""
+    before_scans: dict[int, int]
+    """By instant, how many of the signals there were at a scan."""
 
 
 def answer_as_arrived(
@@ -942,11 +944,15 @@ def answer_as_arrived(
     marks: Sequence[Mark] = (),
     known: Known = NOTHING_KNOWN,
     amends: bool = False,
+    own_rules: Mapping[str, Rules] | None = None,
+    scans: Sequence[int] = (),
 ) -> ArrivedAnswer:
     """What a day yields whose rows are acted on in the order in which they came.
 
     `amends`: whether a later bar of the same symbol and time takes the place of the earlier one in
-    all that is not over; else the first one stands. `followed` as in `answer`; `marks` are what came to pass between rows, in its order.
+    all that is not over; else the first one stands. `followed` as in `answer`; `marks` are what came
+    to pass between rows, in its order; `own_rules` are those of windows that have others; at `scans`
+    rows wait for what belongs before them.
     """
     came, counts, bad = arrivals(day, interval_ns, rows, symbols, amends=amends)
     unfolding = Unfolding(
@@ -960,6 +966,8 @@ def answer_as_arrived(
         lateness_ns,
         symbols if followed is None else followed,
         known,
+        own_rules or {},
+        scans,
     )
     further = list(marks)
     for arrival in came:
@@ -989,6 +997,7 @@ def answer_as_arrived(
             )
             for symbol in symbols
         },
+        "before_scans": unfolding.before_scans,
     }
 
 
@@ -1043,8 +1052,10 @@ class Unfolding:
         lateness_ns: int,
         followed: Sequence[str],
         known: Known,
+        own_rules: Mapping[str, Rules],
+        scans: Sequence[int],
     ) -> None:
-        self.known = known
+        self.known, self.own_rules = known, own_rules
         self.day, self.interval_ns, self.symbols = day, interval_ns, symbols
         self.followed = followed
         self.rules, self.companions = rules, companions
@@ -1063,13 +1074,16 @@ class Unfolding:
         closes = {s.close_ns for symbol in (None, *symbols) for s in hours_of(day, symbol)}
         closes |= {s.close_ns for product in day.products for s in product.segments}
         closes |= {s.close_ns for s in day.segments}
-        self.holds = sorted({*self.ends.values(), *closes})
+        self.scans = {at for at in scans if day.open_ns < at <= day.close_ns}
+        self.holds = sorted({*self.ends.values(), *closes, *self.scans})
         self.open = set(self.ends)
         self.waiting: list[Arrival] = []
         self.handed_out: list[Arrival] = []
         self.in_auctions: list[Arrival] = []
         self.watches: dict[tuple[str, str], Watch] = {}
         self.signals: list[Signal] = []
+        self.before_scans: dict[int, int] = {}
+        """How many signals there were at each scan."""
         self.in_bars: list[tuple[int, Arrival]] = []
         """Minutes of a derived interval, and a row that counts in it."""
         self.revised_late = dict.fromkeys(symbols, 0)
@@ -1109,6 +1123,8 @@ class Unfolding:
         for name in sorted(self.open):
             if self.ends[name] == hold:
                 self.complete(name)
+        if hold in self.scans:
+            self.before_scans[hold] = len(self.signals)
         self.hand_out()
 
     def hand_out(self) -> None:
@@ -1133,11 +1149,15 @@ class Unfolding:
                 levels["complete"] = False
             if symbol not in self.followed:
                 continue
-            until = partial(retest_until, self.day, self.interval_ns, self.rules)
+            rules = self.rules_of(name)
+            until = partial(retest_until, self.day, self.interval_ns, rules)
             self.watches[name, symbol] = watched(
                 *(self.day, self.interval_ns, session, symbol, in_time_order[symbol]),
-                *(self.rules, self.known, until),
+                *(rules, self.known, until),
             )
+
+    def rules_of(self, name: str) -> Rules:
+        return self.own_rules.get(name, self.rules)
 
     def standing(self) -> list[Arrival]:
         return stand(self.handed_out)
@@ -1201,8 +1221,7 @@ class Unfolding:
         for (name, of), watch in self.watches.items():
             if of != symbol or row.ts < self.sessions[name]["end_ns"]:
                 continue
-            end = self.sessions[name]["end_ns"]
-            allowed = self.allows(arrival, end)
+            allowed = self.allows(arrival, name)
             for found_break in watch.breaks(row, known, allowed=allowed, again=again):
                 found.append(
                     {
@@ -1219,15 +1238,15 @@ class Unfolding:
                         "gap": found_break.gap,
                         "ambiguous": found_break.ambiguous,
                         "complete": self.sessions[name]["levels"][symbol]["complete"],
-                        "rules": names_of(found_break, self.rules),
+                        "rules": names_of(found_break, self.rules_of(name)),
                     }
                 )
         return sorted(found, key=order_of)
 
-    def allows(self, arrival: Arrival, end_ns: int) -> bool:
+    def allows(self, arrival: Arrival, name: str) -> bool:
         symbol, row, known, _, _ = arrival
-        conditions = self.rules.conditions
-        until = until_ns(conditions, self.day, end_ns)
+        conditions = self.rules_of(name).conditions
+        until = until_ns(conditions, self.day, self.sessions[name]["end_ns"])
         if until is not None and known > until:
             return False
         if conditions.volume_times is None:

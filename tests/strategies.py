@@ -8,8 +8,8 @@ symbol's day, and zeros (what hypothesis shrinks to) decode to a plain bar or ti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from itertools import pairwise
 from typing import Literal
@@ -57,6 +57,8 @@ class Case:
     """Whose breakouts are reported; None: all symbols'."""
     known: Known = NOTHING_KNOWN
     """What is known of the days before."""
+    own_rules: Mapping[str, Rules] = field(default_factory=dict)
+    """Of windows that have others, by their names."""
 
     @property
     def kind(self) -> Literal["bars", "ticks"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from openbell.actors.effects import (
 from openbell.market.days import MarketTime
 from openbell.messages.base import Message
 from openbell.messages.control import (
+    DayOver,
     Loaded,
     LoadFailed,
     Pause,
@@ -119,6 +120,18 @@ def test_rows_that_are_awaited_are_asked_for_once() -> None:
 
     assert [e for e in effects if isinstance(e, Await)] == [Await(DAY.date)]
     assert grants(effects) == []
+
+
+def test_the_end_of_a_day_before_is_granted_as_its_feed_waits_to_be_told_so() -> None:
+    """As after a restart within a process that had gone on from an older copy of its store."""
+    state = replace(opened(), tokens=frozenset(), agenda=(), preparing=DAY.date)
+    before = DayOver(date=DAY.date - timedelta(days=1), position=7)
+
+    after, effects = clock.update(replace(SETTINGS, lag_ns=0), state, before)
+
+    assert [grant.inputs for grant in grants(effects)] == [(before,)]
+    assert after.position == 7
+    assert before not in after.inputs
 
 
 def test_grants_go_from_boundary_to_boundary_and_never_beyond() -> None:

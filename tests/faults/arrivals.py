@@ -13,45 +13,46 @@ nothing of steps, stores and processes.
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
-import time
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults.drawn_faults import Faults
-from faults.markets import (
-    SYMBOLS,
-    Scenario,
-    days_of_two_segments,
-    drawn_following,
-    drawn_rows,
-    plain_days,
-    told_anew,
+from faults.fed_days import (
+    UNWATCHED,
+    FedDays,
+    cases_of,
+    check_scans,
+    configured,
+    drawn_market,
+    drawn_rules,
+    drawn_scans,
+    drawn_windows,
+    main,
+    reported,
+    scanned_in,
+    with_drawn_conditions,
 )
+from faults.markets import drawn_rows, told_anew
 from faults.simulation import Process, World, check_replay, written
-from reference import Row, Rules, Window, answer_as_arrived
-from runs import Found, answer_of, expected_session, of_cases, plan_of
-from strategies import Case, locate, wall_time
+from reference import ArrivedAnswer, Mark, Row, Signal, answer_as_arrived
+from runs import Found, answer_of, expected_session
+from strategies import Case
 
 from openbell.actors import prefetch
 from openbell.actors.effects import Commit
 from openbell.errors import FeedFull, OpenbellError
-from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, RawRows
-from openbell.market.days import MINUTE_NS, SECOND_NS, TradingDay
-from openbell.market.rules import RowRules
+from openbell.market.days import SECOND_NS, TradingDay
 from openbell.messages.control import Arrived, DayOver, Halted, Missed
+from openbell.messages.time import Grant
 from openbell.runtime.config import Config
 from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.handover import HandOver
@@ -59,7 +60,7 @@ from openbell.runtime.intake.planning import Plan
 from openbell.runtime.lifetime.recovery import Restored
 from openbell.runtime.record.ledger import Ledger
 
-UNWATCHED = "nobody's"
+Counted = Literal["rows", "bad_rows", "outside_hours"]
 AHEAD_MAX_NS = 5 * SECOND_NS
 DERIVED = (5, 15)
 
@@ -80,47 +81,17 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Fed(Scenario):
-    """Days whose rows come one after another."""
+class Fed(FedDays):
+    """Days whose rows come one after another; each case has those that count."""
 
     items: tuple[Item, ...] = ()
-    lateness_ns: int = 0
-    amends: bool = False
-    """Whether a later bar takes the place of an earlier one."""
-
-    @property
-    def lasting(self) -> bool:
-        return False
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return ()
-
-    def rows(self, start: int, stop: int) -> RawRows:
-        """Some that come one after another, as a feed gives them."""
-        names = TICK_COLUMNS if self.cases[0].interval_ns is None else BAR_COLUMNS
-        rows = [item.row for item in self.items[start:stop] if item.row is not None]
-        symbols = (UNWATCHED, *self.symbols)
-        return RawRows(
-            kind=self.cases[0].kind,
-            symbols=symbols,
-            code=np.array([symbols.index(row[0]) for row in rows], np.int32),
-            ts=np.array([row[1] for row in rows], np.int64),
-            columns={
-                name: np.array([row[2 + i] for row in rows], np.float64)
-                for i, name in enumerate(names)
-            },
-            locate=locate,
-        )
 
 
 @cache
 def fed(number: int) -> Fed:
     rng = random.Random(f"fed {number}")
-    symbols = tuple(sorted(rng.sample(SYMBOLS, rng.randint(1, 3))))
-    shape = rng.choice((plain_days, plain_days, days_of_two_segments))
-    days, interval_ns = shape(rng, rng.randint(10, 24), rng.choice((1, 2, 2, 3)))
-    kind = rng.choice(("bars", "ticks"))
+    market = drawn_market(rng, ("bars", "ticks"))
+    days, interval_ns, kind, symbols = market
     empty = rng.randrange(len(days)) if rng.random() < 0.15 and len(days) > 1 else None
     came = [
         []
@@ -132,64 +103,37 @@ def fed(number: int) -> Fed:
     amends = kind == "bars" and again.random() < 0.5
     if amends:
         came = [revised(again, rows) for rows in came]
-    rules = Rules(
-        confirm=rng.choice(("close", "close", "touch")),
-        check=rng.choice(("continuous", "continuous", "once")),
-        inside_bars=rng.choice((0, 0, 1, 2)),
-        rearms_max=rng.choice((None, 1)),
-        **drawn_following(f"followed fed {number}"),
-    )
+    rules = drawn_rules(rng, f"followed fed {number}")
     companions = {}
     if len(symbols) > 1 and rng.random() < 0.6:
         companions = dict([rng.sample(symbols, 2)])
-    windows = drawn_windows(rng, days[0])
-    cases = tuple(
-        Case(day, interval_ns if kind == "bars" else None, (), symbols, windows, rules, companions)
-        for day in days
-    )
-    items = [item for n in range(len(days)) for item in coming(rng, days, came, n)]
-    cases = tuple(
-        replace(
-            case,
-            rows=tuple(i.row for i in items if i.row and i.counts and i.day is case.day),
-        )
-        for case in cases
-    )
-    lateness_ns = rng.choice((0, 2, 30, 90, 150)) * SECOND_NS
-    config: dict[str, Any] = {
-        "name": "simulated",
-        "exchange": "XNYS",  # its calendar is not asked: the days are drawn
-        "sessions": [
-            {"name": w.name, "start": w.start, "end": w.end, "closed": w.closed} for w in windows
-        ],
-        "companions": companions,
-        "data": {"kind": kind, "interval": "1m"},
-        "clock": {"time": "feed", "lateness": f"{lateness_ns // SECOND_NS}s"},
-        "feed": {"type": "push", "start": str(days[0].date), "end": str(days[-1].date)},
-    }
+    windows = drawn_windows(rng, days[0], 5, ("both",))
+    items = tuple(item for n in range(len(days)) for item in coming(rng, days, came, n))
+    lateness_s = rng.choice((0, 2, 30, 90, 150))
+    clock = {"clock": {"time": "feed", "lateness": f"{lateness_s}s"}}
+    config = configured(market, windows, rules, companions, clock)
+    config = with_drawn_conditions(config, market, f"fed {number}")
     if amends:
         config["feed"]["revisions"] = "amend"
+    cases = cases_of(market, windows, rules, companions, config)
     return Fed(
         number,
         "fed",
-        cases,
+        with_rows(cases, items),
         config,
         windowless=False,
-        items=tuple(items),
-        lateness_ns=lateness_ns,
+        items=items,
+        lateness_ns=lateness_s * SECOND_NS,
         amends=amends,
     )
 
 
-def drawn_windows(rng: random.Random, day: TradingDay) -> tuple[Window, ...]:
-    """Early and short ones: rows about their ends are what can go wrong."""
-    found = []
-    for name in ("Later", "Opening", "A third")[: rng.randint(1, 3)]:
-        first = rng.randrange(5)
-        last = first + rng.randrange(4)
-        start, end = (wall_time(day, day.open_ns + n * MINUTE_NS) for n in (first, last))
-        found.append(Window(name, start, end, "both"))
-    return tuple(found)
+def with_rows(cases: Sequence[Case], items: Sequence[Item]) -> tuple[Case, ...]:
+    """Each case with those rows that its day's answer depends on."""
+    return tuple(
+        replace(case, rows=tuple(i.row for i in items if i.row and i.counts and i.day is case.day))
+        for case in cases
+    )
 
 
 def held_up(rng: random.Random, rows: Sequence[Row]) -> list[Row]:
@@ -302,27 +246,34 @@ class FedProcess(Process):
     silent = 0
 
     def _opened(self) -> tuple[Any, Plan]:
-        world, made = self.world, self.world.plan(self.config)
+        made = self.world.plan(self.config, self._scan)
         interval_ns = made.settings.interval_ns
         self.feed = self.door = Door(
             symbols=made.symbols,
             days=made.days,
             spans=made.row_spans,
             interval_ns=interval_ns,
-            rows_max=world.feeding.rows_max,
-            blocks=False,
-            ahead_max_ns=AHEAD_MAX_NS,
             name="feed",
-            now=lambda: world.host_ns / 1e9,  # type: ignore[arg-type, return-value]
+            **self._listening(),
         )
         source = RunRows(
             None, symbols=made.symbols, days=made.days, interval_ns=interval_ns, keeps=False
         )
         return source, made
 
+    def _listening(self) -> dict[str, Any]:
+        """How the door is told of rows."""
+        world = self.world
+        return {
+            "rows_max": world.bringing.rows_max,
+            "blocks": False,
+            "ahead_max_ns": AHEAD_MAX_NS,
+            "now": lambda: world.host_ns / 1e9,
+        }
+
     def before_letter(self) -> None:
         super().before_letter()
-        if self.world.random.random() < self.world.feeding.haste:
+        if self.world.random.random() < self.world.bringing.haste:
             self.bring()
 
     def idle(self) -> None:
@@ -333,7 +284,7 @@ class FedProcess(Process):
 
     def bring(self) -> bool:
         """The next piece; False if nothing comes by now."""
-        world, rng, feeding = self.world, self.world.random, self.world.feeding
+        world, rng, feeding = self.world, self.world.random, self.world.bringing
         if self.door.asked is None or self.life.dead:
             return False
         if self.at is None:
@@ -368,7 +319,7 @@ class FedProcess(Process):
         return True
 
     def _goes_on_at(self, position: int, mark: str) -> int:
-        if self.world.feeding.marks:
+        if self.world.bringing.marks:
             assert mark == (str(position) if position else ""), "a mark stands at another position"
             self.world.sometimes(position > 0, "a feed went on behind a mark")
             return position
@@ -389,16 +340,17 @@ class FedProcess(Process):
 class FedWorld(World):
     scenario: Fed
     intervenes = False
+    scans_fail = frozenset({"kill_in_scan"})
 
     def __init__(
         self, seed: int, faults: Faults | None = None, without: Collection[str] = ()
     ) -> None:
         super().__init__(seed, faults, without)
-        self.feeding = drawn_feeding(random.Random(f"feeding {seed}"))
+        self.bringing = drawn_feeding(random.Random(f"feeding {seed}"))
         self.host_ns = 0
 
     def scans(self, number: int) -> list[dict[str, Any]]:
-        return []
+        return drawn_scans(number)
 
     def scenario_of(self, number: int, without: Collection[str]) -> Fed:
         return fed(number)
@@ -415,24 +367,11 @@ class FedWorld(World):
         )
         return next(further, min(start + count, len(items)))
 
-    def plan(self, config: Config) -> Plan:
-        return planned(self.scenario.number)
+    def plan(self, config: Config, *scan: Any) -> Plan:
+        return self.scenario.planned(config, None, *scan)
 
     def process(self, **how: Any) -> Process:
         return FedProcess(self, **how)
-
-
-@cache
-def planned(number: int) -> Plan:
-    scenario = fed(number)
-    run = of_cases(
-        scenario.cases,
-        order="arrival",
-        lateness_ns=scenario.lateness_ns,
-        row_rules=RowRules(amends=scenario.amends),
-    )
-    made = replace(run.settings, fed=True, days_ahead=0)
-    return replace(plan_of(scenario.cases), settings=made)
 
 
 # What is compared
@@ -458,13 +397,15 @@ def simulate(seed: int, without: Collection[str] = ()) -> FedWorld:
 
 def check(world: FedWorld) -> None:
     world.run()
-    found = given_again(check_replay(world))
+    assert not world.wrong, world.wrong[0]
+    grants: list[Grant] = []
+    found = given_again(check_replay(world, grants))
     if world.whole_days:
         days = {of.trading_date: written(of) for of in found.days}
         kept = {of: day for of, day in world.days.items() if of not in found.without_data}
         assert days == kept, "what sinks got is not what the step log gives"
     for place in range(len(world.scenario.cases)):
-        check_day(world, found, place)
+        check_day(world, found, grants, place)
     before = world.state()
     world.process().run()
     assert world.state() == before, "a run that had ended wrote again"
@@ -478,15 +419,18 @@ def given_again(commits: Sequence[Commit]) -> Found:
     return found
 
 
-def check_day(world: FedWorld, found: Found, place: int) -> None:
-    case, expected = world.scenario.cases[place], expected_of(world.scenario.number, place)
+def check_day(world: FedWorld, found: Found, grants: Sequence[Grant], place: int) -> None:
+    case = world.scenario.cases[place]
+    expected = arrived(world.scenario, case, scanned_in(world.config, case.day))
     if all(of["rows"] == of["outside_hours"] for of in expected["counts"].values()):
         assert case.day.date in found.without_data, f"{case.day.date} has no rows"
         return
     got = answer_of(found, case)
-    for n, (one, other) in enumerate(zip(got["signals"], expected["signals"], strict=False)):
-        assert one == other, f"{case.day.date}: signal {n}"
-    assert len(got["signals"]) == len(expected["signals"]), f"{case.day.date}: signals"
+    results = check_scans(world.config, case.day, grants)
+    signals = reported(expected, results, ticks=case.interval_ns is None)
+    world.sometimes(len(signals) < len(expected["signals"]), "a scan left signals out")
+    world.sometimes(any(of["rules"] for of in signals), "a signal had rules to pass")
+    check_signals(case.day.date, got["signals"], signals)
     sessions = [expected_session(case, session) for session in expected["sessions"]]
     assert got["sessions"] == sessions, f"{case.day.date}: sessions"
     assert got["derived"] == expected["derived"], f"{case.day.date}: bars"
@@ -494,7 +438,8 @@ def check_day(world: FedWorld, found: Found, place: int) -> None:
     of_day = next(of for of in found.days if of.trading_date == case.day.date)
     ahead = [i for i in world.scenario.items if i.ahead and i.day is case.day and is_on(world, i)]
     counts = of_day.tally.counts
-    for kind, more in (("rows", len(ahead)), ("bad_rows", len(ahead)), ("outside_hours", 0)):
+    plus: dict[Counted, int] = {"rows": len(ahead), "bad_rows": len(ahead), "outside_hours": 0}
+    for kind, more in plus.items():
         wanted = sum(of[kind] for of in expected["counts"].values()) + more
         assert counts[kind] == wanted, f"{case.day.date}: {counts[kind]} {kind}, not {wanted}"
     late = sum(of["rows"] for of in expected["late"].values())
@@ -516,11 +461,15 @@ def is_on(world: FedWorld, item: Item) -> bool:
     return item.row is not None and any(start <= item.row[1] < end for start, end in spans)
 
 
-@cache
-def expected_of(number: int, place: int) -> Any:
-    """The reference's answer for one of the days."""
-    scenario = fed(number)
-    case = scenario.cases[place]
+def check_signals(of: date, got: Sequence[Any], expected: Sequence[Signal]) -> None:
+    for n, (one, other) in enumerate(zip(got, expected, strict=False)):
+        assert one == other, f"{of}: signal {n}"
+    assert len(got) == len(expected), f"{of}: signals"
+
+
+def arrived(
+    scenario: FedDays, case: Case, scans: Sequence[int], marks: Sequence[Mark] = ()
+) -> ArrivedAnswer:
     return answer_as_arrived(
         case.day,
         case.interval_ns,
@@ -531,36 +480,17 @@ def expected_of(number: int, place: int) -> Any:
         case.companions,
         DERIVED,
         lateness_ns=scenario.lateness_ns,
+        marks=marks,
         amends=scenario.amends,
+        own_rules=case.own_rules,
+        scans=scans,
     )
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description="Run seeds of the simulation with arrivals.")
-    arguments.add_argument("--seed", type=int, help="one seed, with what it draws")
-    arguments.add_argument("--seeds", type=int, nargs=2, metavar=("FROM", "TO"))
-    asked = arguments.parse_args()
-    if asked.seed is not None:
-        world = FedWorld(asked.seed)
-        print(world.drawn, world.feeding, world.config.model_dump_json(exclude_defaults=True))
-        simulate(asked.seed)
-        print(f"seed {asked.seed}: as the reference has it")
-        return
-    began, failed = time.process_time(), []
-    reached: Counter[str] = Counter()
-    for seed in range(*asked.seeds):
-        try:
-            world = simulate(seed)
-            reached += Counter((*world.happened, *world.reached))
-        except AssertionError as error:
-            failed.append(seed)
-            print(error, flush=True)
-    print(f"{time.process_time() - began:.1f} s of processor time")
-    for name, count in sorted(reached.items()):
-        print(f"{count:7} {name}")
-    print(f"{len(failed)} failed: {failed}" if failed else "all as the reference has it")
-    sys.exit(bool(failed))
+def told(seed: int) -> tuple[object, ...]:
+    world = FedWorld(seed)
+    return world.drawn, world.bringing, world.config.model_dump_json(exclude_defaults=True)
 
 
 if __name__ == "__main__":
-    main()
+    main("Run seeds of the simulation with arrivals.", simulate, told)

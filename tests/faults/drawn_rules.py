@@ -22,7 +22,12 @@ PAST = 3
 
 
 def drawn_conditions(
-    seed: str, day: TradingDay, *, companions: bool, history: bool = True
+    seed: str,
+    day: TradingDay,
+    *,
+    companions: bool,
+    history: bool = True,
+    relative: bool = True,
 ) -> dict[str, Any]:
     """Some rules, as `breakout` has them in a configuration; most let something pass.
 
@@ -32,6 +37,8 @@ def drawn_conditions(
         Whether a symbol has one, whose volume may count.
     history : bool
         Whether rules may look at the days before.
+    relative : bool
+        Whether times may be relative to the close.
     """
     rng = random.Random(f"conditions {seed}")
     found: dict[str, Any] = {}
@@ -42,7 +49,7 @@ def drawn_conditions(
     if rng.random() < 0.2:
         found["max_range"] = rng.choice((30 * TICK, 60 * TICK, "2%", times_atr(history, 1.5)))
     if rng.random() < 0.3:
-        found["valid_until"] = drawn_end(rng, day)
+        found["valid_until"] = drawn_end(rng, day, relative=relative)
     if rng.random() < 0.2:
         found["on_incomplete"] = rng.choice(("flag", "block"))
     if rng.random() < 0.15:
@@ -62,14 +69,13 @@ def times_atr(history: bool, times: float) -> Any:
     return {"times": times, "of": "atr"} if history else f"{times}%"
 
 
-def drawn_end(rng: random.Random, day: TradingDay) -> str:
+def drawn_end(rng: random.Random, day: TradingDay, *, relative: bool) -> str:
     """A time of the day, or so long after the session."""
     minutes = (day.close_ns - day.open_ns) // MINUTE_NS
     after = rng.randint(1, minutes)
-    at = day.open_ns + rng.randint(minutes // 2, minutes) * MINUTE_NS
-    return rng.choice(
-        (f"{after}m", f"{after * 60 + 30}s", f"close-{minutes // 4}m", wall_time(day, at))
-    )
+    at = wall_time(day, day.open_ns + rng.randint(minutes // 2, minutes) * MINUTE_NS)
+    to_the_close = f"close-{minutes // 4}m" if relative else at
+    return rng.choice((f"{after}m", f"{after * 60 + 30}s", to_the_close, at))
 
 
 HISTORY: Mapping[str, Any] = {

@@ -219,17 +219,22 @@ def drawn_scenario(number: int) -> Scenario:
 
 def has_conditions(number: int) -> bool:
     """Whether breakouts of a scenario have rules to pass."""
-    return random.Random(f"conditions {number}").random() < 0.45
+    return random.Random(f"whether {number} has conditions").random() < 0.45
 
 
 def with_conditions(
-    config: dict[str, Any], seed: str, day: TradingDay, *, history: bool = True
+    config: dict[str, Any],
+    seed: str,
+    day: TradingDay,
+    *,
+    history: bool = True,
+    relative: bool = True,
 ) -> dict[str, Any]:
     """The configuration with rules that filter: of all sessions, and of some their own."""
 
     def drawn(of: str) -> dict[str, Any]:
         companions = bool(config["companions"])
-        return drawn_conditions(of, day, companions=companions, history=history)
+        return drawn_conditions(of, day, companions=companions, history=history, relative=relative)
 
     rng = random.Random(f"conditions of sessions {seed}")
     sessions = [

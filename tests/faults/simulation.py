@@ -512,6 +512,8 @@ class World:
 
     intervenes = True
     """Whether scans, and symbols that come and go, are drawn."""
+    scans_fail: frozenset[str] = frozenset()
+    """Faults of scans, where those of the scenario answer otherwise each time."""
     letter_seconds = 0.01
     """How long a message takes."""
 
@@ -530,7 +532,7 @@ class World:
         if self.interventions:  # a day that is begun anew, or opened late, is another story
             off |= {"late": 0.0, "source_down": 0.0}
         else:
-            off |= dict.fromkeys(OWN, 0.0)
+            off |= dict.fromkeys(OWN - self.scans_fail, 0.0)
         self.drawn = self.faults = replace(drawn, **off)
         self.scan = DrawnScan(seed, self.scenario.symbols)
         self.looks = self.stream("looks")

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from faults import arrivals
+from faults.days_by_hand import HandWorld, ScannedWorld, killed_everywhere
 
 from openbell.actors import clock, prefetch
+from openbell.errors import OpenbellError
 from openbell.market.days import MarketTime
 from openbell.market.results import NO_TIME
 from openbell.messages.control import Arrived, DayOver
@@ -23,8 +25,6 @@ from openbell.runtime.record import ledger
 FEW = (0, 5, 11, 25, 35, 66)
 """Seeds of scenarios that are each of another kind."""
 MANY = 200
-ENOUGH = 100
-"""So many seeds find each planted bug."""
 
 
 def names_noted() -> set[str]:
@@ -132,38 +132,46 @@ def held_rows_lost_in_a_snapshot(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(recovery, "restore", losing)
 
 
-PLANTED: dict[Plant, int] = {
-    boundaries_a_row_early: 9,
-    late_rows_let_in_after_a_restart: 82,
-    positions_before_the_step_of_their_rows: 14,
-    days_ended_by_a_row_of_the_future: 0,
-    journal_entries_without_their_step: 0,
-    held_rows_lost_in_a_snapshot: 43,
-}
-"""And a seed from which on a few show it."""
+PLANTED = (
+    boundaries_a_row_early,
+    late_rows_let_in_after_a_restart,
+    positions_before_the_step_of_their_rows,
+    days_ended_by_a_row_of_the_future,
+    journal_entries_without_their_step,
+    held_rows_lost_in_a_snapshot,
+)
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
 
-    assert is_found(range(PLANTED[plant], PLANTED[plant] + 3))
+    assert any(is_found(world) for world in killed_everywhere())
+
+
+def is_found(world: HandWorld) -> bool:
+    try:
+        arrivals.check(world)
+    except (AssertionError, OpenbellError):
+        return True
+    return False
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
-def test_a_planted_bug_is_found_by_the_first_seeds(
-    plant: Plant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant(monkeypatch)
-
-    assert is_found(range(ENOUGH))
+def test_days_by_hand_are_answered_wherever_their_process_is_killed() -> None:
+    for world in killed_everywhere():
+        arrivals.check(world)
 
 
-def is_found(seeds: range) -> bool:
-    for seed in seeds:
-        try:
-            arrivals.simulate(seed)
-        except AssertionError:
-            return True
-    return False
+@pytest.mark.parametrize("kill_at", [0, 9])
+def test_days_by_hand_are_answered_as_the_reference_does(kill_at: int) -> None:
+    arrivals.check(HandWorld(kill_at))
+
+
+def test_what_follows_a_break_of_before_a_scan_is_reported_where_that_was() -> None:
+    world = ScannedWorld()
+
+    arrivals.check(world)
+
+    assert "a scan left signals out" in world.reached
+    assert world.connected().head().signals == 0

@@ -13,11 +13,8 @@ the day was in. The plain reference is given the rows and these marks, and so is
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
-import time
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date
@@ -28,11 +25,12 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults.arrivals import Door, given_again
+from faults.arrivals import FedProcess, FedWorld, given_again
 from faults.drawn_faults import Faults
+from faults.fed_days import main
 from faults.marks import Granted, Pushed, check_answers, check_marks, check_told
-from faults.simulation import Process, World, check_replay, written
-from faults.wall_days import Act, WallDays, following, planned, wall_days
+from faults.simulation import Process, check_replay, written
+from faults.wall_days import Act, WallDays, following, wall_days
 from reference import bad_reason, segment_of
 
 from openbell.actors import clock, day
@@ -41,7 +39,6 @@ from openbell.market.days import SECOND_NS, MarketTime, TradingDay
 from openbell.messages.base import Message
 from openbell.messages.time import Grant
 from openbell.runtime.config import Config
-from openbell.runtime.intake.fed import RunRows
 from openbell.runtime.intake.handover import ByTheWall
 from openbell.runtime.intake.planning import Plan
 from openbell.runtime.lifetime.eras import era_on
@@ -66,38 +63,25 @@ class Bringing:
     """Whether a process is told behind which mark to go on; else who pushes asks for a position."""
 
 
-class WallProcess(Process):
+class WallProcess(FedProcess):
     world: WallWorld
-    door: Door
-    at: int | None = None
-    """What is brought next; None: it was not asked for yet."""
 
-    def _opened(self) -> tuple[Any, Plan]:
-        world, made = self.world, self.world.plan(self.config)
-        interval_ns = made.settings.interval_ns
+    def _listening(self) -> dict[str, Any]:
+        world = self.world
         self.pushed: list[Pushed] = []
         """All that was brought, in the order of the feed's positions."""
         self.resumes_at: float | None = None
         self.listens_from = self.looked_ns = self.host()
-        self.feed = self.door = Door(
-            symbols=made.symbols,
-            days=made.days,
-            spans=made.row_spans,
-            interval_ns=interval_ns,
-            ahead_max_ns=world.scenario.skew_ns,
-            name="feed",
-            by_the_wall=ByTheWall(
+        return {
+            "ahead_max_ns": world.scenario.skew_ns,
+            "by_the_wall": ByTheWall(
                 self.host,
                 max(world.scenario.lateness_ns, SECOND_NS),
                 self.config.prefetch.timeout_seconds.ns,
             ),
-            lateness_ns=world.scenario.lateness_ns,
-            tell=self.telling.tell,
-        )
-        source = RunRows(
-            None, symbols=made.symbols, days=made.days, interval_ns=interval_ns, keeps=False
-        )
-        return source, made
+            "lateness_ns": world.scenario.lateness_ns,
+            "tell": self.telling.tell,
+        }
 
     def _day_after(self, day: date) -> TradingDay | None:
         return following(self.world.calendar, day)
@@ -105,11 +89,6 @@ class WallProcess(Process):
     def wake(self) -> bool:
         """Time goes on when there is nothing to do, and not before."""
         return False
-
-    def before_letter(self) -> None:
-        super().before_letter()
-        if self.world.random.random() < self.world.bringing.haste:
-            self.bring()
 
     def idle(self) -> None:
         world = self.world
@@ -273,15 +252,6 @@ class WallProcess(Process):
         if usable and row[1] > heard.get(today.date, (0, 0))[0]:
             heard[today.date] = (row[1], host_ns)
 
-    def _goes_on_at(self, position: int, mark: str) -> int:
-        if self.world.bringing.marks:
-            assert mark == (str(position) if position else ""), "a mark stands at another position"
-            self.world.sometimes(position > 0, "a feed went on behind a mark")
-            return position
-        durable = self.door.durable
-        self.world.sometimes(durable > 0, "a feed went on at a durable position")
-        return durable
-
     def _updated(self, cell: Any, update: Any, state: Any, message: Message) -> tuple[Any, Effects]:
         after, effects = super()._updated(cell, update, state, message)
         if cell.actor.name == clock.NAME and not state.again and self.superseded is None:
@@ -293,9 +263,10 @@ class WallProcess(Process):
         return after, effects
 
 
-class WallWorld(World):
-    intervenes = False
-    scenario: WallDays
+class WallWorld(FedWorld):
+    scenario: WallDays  # type: ignore[assignment]
+    bringing: Bringing  # type: ignore[assignment]
+    scans_fail = frozenset({"kill_in_scan", "late_scan"})
     letter_seconds = 1e-4
 
     def __init__(
@@ -322,14 +293,11 @@ class WallWorld(World):
         self.halted = False
         self.folder: Path | None = None
 
-    def scans(self, number: int) -> list[dict[str, Any]]:
-        return []
-
-    def scenario_of(self, number: int, without: Collection[str]) -> WallDays:
+    def scenario_of(self, number: int, without: Collection[str]) -> WallDays:  # type: ignore[override]
         return wall_days(number)
 
-    def plan(self, config: Config) -> Plan:
-        return planned(self.scenario.number, self._calendar())
+    def plan(self, config: Config, *scan: Any) -> Plan:
+        return self.scenario.planned(config, self._calendar(), *scan)
 
     def _calendar(self) -> tuple[TradingDay, ...]:
         return getattr(self, "calendar", self.scenario.days)
@@ -409,6 +377,7 @@ def simulate(seed: int, without: Collection[str] = ()) -> WallWorld:
 
 def check(world: WallWorld) -> None:
     world.run()
+    assert not world.wrong, world.wrong[0]
     before = world.state()
     world.process().run()
     assert world.state() == before, "a run that had ended wrote again"
@@ -419,7 +388,7 @@ def check(world: WallWorld) -> None:
         kept = {of: day for of, day in world.days.items() if of not in found.without_data}
         assert days == kept, "what sinks got is not what the step log gives"
     lived = check_marks(world, grants, found)
-    check_answers(world, lived, found)
+    check_answers(world, lived, found, grants)
     check_told(world, found)
     world.record()
     for of in found.days:
@@ -427,33 +396,11 @@ def check(world: WallWorld) -> None:
         assert compared.recording.first is None, f"{of.trading_date}: {compared.recording}"
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description="Run seeds of the simulation with timers.")
-    arguments.add_argument("--seed", type=int, help="one seed, with what it draws")
-    arguments.add_argument("--seeds", type=int, nargs=2, metavar=("FROM", "TO"))
-    asked = arguments.parse_args()
-    if asked.seed is not None:
-        world = WallWorld(asked.seed)
-        print(world.drawn, world.bringing, world.config.model_dump_json(exclude_defaults=True))
-        print(*world.scenario.acts, sep="\n")
-        simulate(asked.seed)
-        print(f"seed {asked.seed}: as the reference has it")
-        return
-    began, failed = time.process_time(), []
-    reached: Counter[str] = Counter()
-    for seed in range(*asked.seeds):
-        try:
-            world = simulate(seed)
-            reached += Counter((*world.happened, *world.reached))
-        except AssertionError as error:
-            failed.append(seed)
-            print(error, flush=True)
-    print(f"{time.process_time() - began:.1f} s of processor time")
-    for name, count in sorted(reached.items()):
-        print(f"{count:7} {name}")
-    print(f"{len(failed)} failed: {failed}" if failed else "all as the reference has it")
-    sys.exit(bool(failed))
+def told(seed: int) -> tuple[object, ...]:
+    world = WallWorld(seed)
+    config = world.config.model_dump_json(exclude_defaults=True)
+    return world.drawn, world.bringing, config, *world.scenario.acts
 
 
 if __name__ == "__main__":
-    main()
+    main("Run seeds of the simulation with timers.", simulate, told)

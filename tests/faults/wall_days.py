@@ -11,29 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
-from faults.markets import (
-    SYMBOLS,
-    Scenario,
-    days_of_two_segments,
-    drawn_following,
-    drawn_rows,
-    plain_days,
-    told_anew,
+from faults.fed_days import (
+    UNWATCHED,
+    FedDays,
+    cases_of,
+    configured,
+    drawn_market,
+    drawn_rules,
+    drawn_windows,
+    with_drawn_conditions,
 )
-from reference import Row, Rules, Window
-from strategies import Case, locate, wall_time
+from faults.markets import drawn_rows, told_anew
+from reference import Row, Window
+from strategies import wall_time
 
-from openbell.market.bars import BAR_COLUMNS, TICK_COLUMNS, RawRows
 from openbell.market.days import MINUTE_NS, SECOND_NS, Segment, TradingDay
-from openbell.runtime.config import config_from
-from openbell.runtime.intake.planning import Plan
-from openbell.runtime.intake.settings import fed_settings
-from openbell.runtime.intake.trailing import TrailingSettings
 
-UNWATCHED = "nobody's"
 FARTHEST_BACK = {"bars": 35.0, "ticks": 600.0}
 """How far the host's clock is set back, seconds: bars that come at their starts stop a run."""
 
@@ -58,71 +53,30 @@ class Act(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WallDays(Scenario):
+class WallDays(FedDays):
     """Days by the host's clock."""
 
     items: tuple[Coming, ...] = ()
-    """In the order in which they come."""
     acts: tuple[Act, ...] = ()
     begins: float = 0.0
     """When the first process starts."""
-    lateness_ns: int = 0
-    amends: bool = False
-    """Whether a later bar takes the place of an earlier one."""
     skew_ns: int = 0
     timeout_ns: int = 0
     auto_roll: bool = True
     other_hours: tuple[TradingDay, ...] = ()
     """What the calendar says from the act on that changes it."""
 
-    @property
-    def lasting(self) -> bool:
-        return False
-
-    @property
-    def days(self) -> tuple[TradingDay, ...]:
-        return tuple(case.day for case in self.cases)
-
-    @property
-    def interval_ns(self) -> int | None:
-        return self.cases[0].interval_ns
-
-    def rows(self, start: int, stop: int) -> RawRows:
-        """Some that come one after another, as a feed gives them."""
-        names = TICK_COLUMNS if self.interval_ns is None else BAR_COLUMNS
-        rows = [item.row for item in self.items[start:stop]]
-        symbols = (UNWATCHED, *self.symbols)
-        return RawRows(
-            kind=self.cases[0].kind,
-            symbols=symbols,
-            code=np.array([symbols.index(row[0]) for row in rows], np.int32),
-            ts=np.array([row[1] for row in rows], np.int64),
-            columns={
-                name: np.array([row[2 + i] for row in rows], np.float64)
-                for i, name in enumerate(names)
-            },
-            locate=locate,
-        )
-
 
 @cache
 def wall_days(number: int) -> WallDays:
     rng = random.Random(f"wall days {number}")
-    symbols = tuple(sorted(rng.sample(SYMBOLS, rng.randint(1, 3))))
-    shape = rng.choice((plain_days, plain_days, days_of_two_segments))
-    days, interval_ns = shape(rng, rng.randint(10, 24), rng.choice((1, 2, 2, 3)))
-    kind = rng.choice(("bars", "ticks", "ticks"))
-    rules = Rules(
-        confirm=rng.choice(("close", "touch")),
-        check=rng.choice(("continuous", "continuous", "once")),
-        inside_bars=rng.choice((0, 0, 1, 2)),
-        rearms_max=rng.choice((None, 1)),
-        **drawn_following(f"wall days {number}"),
-    )
+    market = drawn_market(rng, ("bars", "ticks", "ticks"))
+    days, interval_ns, kind, symbols = market
+    rules = drawn_rules(rng, f"wall days {number}")
     companions = {}
     if len(symbols) > 1 and rng.random() < 0.5:
         companions = dict([rng.sample(symbols, 2)])
-    windows = drawn_windows(rng, days[0])
+    windows = drawn_windows(rng, days[0], 7, ("both", "both", "left"))
     lateness_ns = rng.choice((0, 1, 2, 5)) * SECOND_NS
     skew_ns = rng.choice((1, 5)) * SECOND_NS
     timeout_ns = rng.choice((40, 90, 150, 300)) * SECOND_NS
@@ -151,33 +105,7 @@ def wall_days(number: int) -> WallDays:
             for item in items
             if item.row[0] in symbols and again.random() < 0.2
         ]
-    cases = tuple(
-        Case(day, interval_ns if kind == "bars" else None, (), symbols, windows, rules, companions)
-        for day in days
-    )
-    config: dict[str, Any] = {
-        "name": "simulated",
-        "exchange": "XNYS",  # its calendar is not asked: the days are drawn
-        "symbols": list(symbols),
-        "sessions": [
-            {"name": w.name, "start": w.start, "end": w.end, "closed": w.closed} for w in windows
-        ],
-        "companions": companions,
-        "breakout": {
-            "confirm": rules.confirm,
-            "check": rules.check,
-            "rearm": {"inside_bars": rules.inside_bars, "max": rules.rearms_max}
-            if rules.inside_bars
-            else "never",
-            "closed_beyond": rules.closed_beyond,
-            "retest": {
-                "within_bars": rules.retest_bars,
-                "tolerance": f"{rules.retest_tolerance}{'%' * (rules.retest_unit == 'percent')}",
-            }
-            if rules.retest_bars
-            else "never",
-        },
-        "data": {"kind": kind, "interval": "1m"},
+    time = {
         "clock": {
             "time": "wall",
             "lateness": f"{lateness_ns // SECOND_NS}s",
@@ -189,10 +117,12 @@ def wall_days(number: int) -> WallDays:
             "post_market_roll_delay": rng.choice((1, 30)),
         },
         "prefetch": {"timeout_seconds": rng.choice((5, 30))},
-        "feed": {"type": "push", "start": str(days[0].date), "end": str(days[-1].date)},
     }
+    config = configured(market, windows, rules, companions, time)
+    config = with_drawn_conditions(config, market, f"wall days {number}")
     if amends:
         config["feed"]["revisions"] = "amend"
+    cases = cases_of(market, windows, rules, companions, config)
     acts = drawn_acts(rng, days, ends, kind)
     return WallDays(
         number,
@@ -210,16 +140,6 @@ def wall_days(number: int) -> WallDays:
         auto_roll=auto_roll,
         other_hours=other_hours(rng, days) if any(a.what == "hours" for a in acts) else days,
     )
-
-
-def drawn_windows(rng: random.Random, day: TradingDay) -> tuple[Window, ...]:
-    found = []
-    for name in ("Later", "Opening", "A third")[: rng.randint(1, 3)]:
-        first = rng.randrange(7)
-        last = first + rng.randrange(4)
-        start, end = (wall_time(day, day.open_ns + n * MINUTE_NS) for n in (first, last))
-        found.append(Window(name, start, end, rng.choice(("both", "both", "left"))))
-    return tuple(w if w.start < w.end else w._replace(closed="both") for w in found)
 
 
 def ends_of(day: TradingDay, windows: Sequence[Window]) -> list[int]:
@@ -331,22 +251,6 @@ def other_hours(rng: random.Random, days: Sequence[TradingDay]) -> tuple[Trading
         elif how == "same":
             changed.append(day)
     return tuple(changed)
-
-
-def planned(number: int, days: tuple[TradingDay, ...]) -> Plan:
-    """The run, under a calendar that has these days."""
-    scenario = wall_days(number)
-    config = config_from(scenario.config)
-    return Plan(
-        days=days,
-        symbols=scenario.symbols,
-        not_trading={},
-        open_ended=(False, False),
-        settings=fed_settings(config),
-        trailing=TrailingSettings(
-            specs=(), needs=(), before=lambda day, count: (), dates=frozenset()
-        ),
-    )
 
 
 def following(days: Sequence[TradingDay], after: date) -> TradingDay | None:
