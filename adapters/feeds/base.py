@@ -220,6 +220,8 @@ class FeedInfo:
     """What `history` asks; empty: the feed has none."""
     symbols_max: int | None = None
     """On one connection; None: as many as there are."""
+    connections_max: int = 1
+    """How many it makes where one is not enough."""
 
 
 def suits(of_type: str, options: FeedOptions, info: FeedInfo) -> None:
@@ -246,10 +248,13 @@ def suits(of_type: str, options: FeedOptions, info: FeedInfo) -> None:
             f"data.bar_label is {options.bar_label}, and {of_type} stamps bars at their start; "
             "leave data.bar_label out"
         )
-    if info.symbols_max is not None and len(options.symbols) > info.symbols_max:
+    most = info.symbols_max
+    if most is not None and len(options.symbols) > most * info.connections_max:
+        several = info.connections_max > 1
+        on = f"each of {info.connections_max} connections" if several else "a connection"
         problems.append(
-            f"there are {len(options.symbols):,} symbols, and {of_type} takes {info.symbols_max:,} "
-            "on a connection; watch fewer"
+            f"there are {len(options.symbols):,} symbols, and {of_type} takes {most:,} on {on}; "
+            "watch fewer"
         )
     if problems:
         raise ConfigError("\n".join(problems))

@@ -238,6 +238,74 @@ def test_symbols_that_come_into_the_day_are_subscribed_to_and_again_with_the_oth
     assert [(kind, where) for kind, where, _ in found.refused] == [("symbol refused", "UNKNOWN")]
 
 
+# --- more symbols than one connection takes
+
+
+@pytest.fixture
+def two_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two symbols on each of two connections."""
+    monkeypatch.setattr("openbell.adapters.feeds.kite.TOKENS_MAX", 2)
+    monkeypatch.setattr("openbell.adapters.feeds.kite.CONNECTIONS_MAX", 2)
+
+
+@pytest.mark.usefixtures("two_a_line")
+def test_symbols_are_spread_over_connections_each_in_its_order() -> None:
+    asked: list[set[int]] = []
+
+    def script(on: Session) -> None:
+        asked.append(cast(kite.Talk, on.talk).tokens)
+        on.send(on.rows)
+        on.beat()
+
+    with opened(CASE, script) as (venue, url):
+        found = delivered(venue.watched(feed(url)), 12)
+
+    first, second = sorted(asked, key=len, reverse=True)
+    assert (first, second) == ({408065, 256265}, {1_067_011})
+    for symbol in TOKENS:
+        theirs = [row for row in CASE.rows if row[0] == symbol]
+        assert [row for row in found.rows if row[0] == symbol] == theirs
+    assert [state for state, _ in found.said] == ["connected"]
+
+
+@pytest.mark.usefixtures("two_a_line")
+def test_a_connection_that_ends_is_made_anew_while_the_other_goes_on() -> None:
+    ended = threading.Event()
+
+    def script(on: Session) -> None:
+        alone = len(cast(kite.Talk, on.talk).tokens) == 1
+        on.send(on.rows[6:] if alone and ended.is_set() else on.rows[:6])
+        if alone and not ended.is_set():
+            ended.set()
+            on.venue.wait_said("connected")
+            return
+        on.beat()
+
+    with opened(CASE, script) as (venue, url):
+        found = delivered(venue.watched(feed(url)), 8)
+
+    usdinr = [row for row in CASE.rows if row[0] == "USDINR24JULFUT"]
+    assert [row for row in found.rows if row[0] == "USDINR24JULFUT"] == usdinr
+    assert {symbols for _, _, symbols in found.gaps} == {("USDINR24JULFUT",)}
+    assert [state for state, _ in found.said] == ["connected", "reconnecting", "connected"]
+
+
+@pytest.mark.usefixtures("two_a_line")
+def test_further_symbols_make_a_connection_as_long_as_there_may_be_one() -> None:
+    register, numbers = ("INFY", "NIFTY 50"), {**TOKENS, "A": 261, "B": 517}
+    of = cast(KiteFeed, feed("ws://127.0.0.1:1", register=register, symbols=numbers))
+    assert of.room == 2
+
+    assert of.look_up(("USDINR24JULFUT", "A", "B"), 1.0).keys() == {"USDINR24JULFUT", "A", "B"}
+    assert of.look_up(("A", "B"), 1.0) == {}
+    of.watch(("A", "B"), ())
+    assert of.room == 0
+    assert "2 symbols on each of 2 connections" in of.look_up(("USDINR24JULFUT",), 1.0).popitem()[1]
+    of.watch(("A",), ("A",))  # back at the place that it had
+    assert of.room == 0
+    of.close()
+
+
 # --- instruments
 
 
@@ -292,8 +360,8 @@ def test_symbols_are_looked_up_in_kite_s_list(instruments: Path) -> None:
         ({"acces_token": "x"}, "acces_token is unknown; there are api_key, access_token"),
         ({"history_url": "ftp://x"}, "history_url; write https://"),
         (
-            {"register": tuple(f"S{n}" for n in range(3001))},
-            "there are 3,001 symbols, and kite takes 3,000 on a connection",
+            {"register": tuple(f"S{n}" for n in range(9001))},
+            "there are 9,001 symbols, and kite takes 3,000 on each of 3 connections",
         ),
     ],
 )

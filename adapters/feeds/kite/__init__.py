@@ -19,6 +19,7 @@ from openbell.adapters.feeds.base import FeedInfo, FeedOptions, suits
 from openbell.adapters.feeds.entries import Refuse
 from openbell.adapters.feeds.kite import candles
 from openbell.adapters.feeds.kite.instruments import Instruments
+from openbell.adapters.feeds.kite.lines import SeveralLines
 from openbell.adapters.feeds.kite.packets import Packets, packets
 from openbell.adapters.feeds.rest import asked, needs_urllib3
 from openbell.adapters.feeds.socket_options import (
@@ -47,6 +48,9 @@ from openbell.market.days import MarketTime
 TOKENS_MAX = 3_000
 """On one connection."""
 
+CONNECTIONS_MAX = 3
+"""With one API key."""
+
 TOKEN_ENDS = time(6, 0)
 """In India: each morning all access tokens do."""
 
@@ -60,6 +64,7 @@ INFO = FeedInfo(
     silence="a heartbeat every few seconds; `silence_max` (10s) without any has it connect anew",
     history="minute candles, four ticks each",
     symbols_max=TOKENS_MAX,
+    connections_max=CONNECTIONS_MAX,
 )
 
 
@@ -129,22 +134,13 @@ class _Login:
         return frozenset({*texts, *map(quote, texts)})
 
 
-class KiteFeed(SocketFeed):
-    """Kite's ticker, and its candles for what came before."""
+class _Ticker(SocketFeed):
+    """One connection."""
 
-    info = INFO
-
-    def __init__(self, speech: _Speech, options: Options, symbols: tuple[str, ...]) -> None:
-        super().__init__(speech, options, symbols, where_of(options.url))
-        self._kite, self._options = speech, options
-
-    @property
-    def expires_ns(self) -> MarketTime:
-        """When the access token ends: the next morning in India."""
-        now = datetime.fromtimestamp(wall_ns() // 10**9, candles.INDIA)
-        ends = datetime.combine(now.date(), TOKEN_ENDS, candles.INDIA)
-        ends = ends if ends > now else ends + timedelta(days=1)
-        return MarketTime(int(ends.timestamp()) * 10**9)
+    def __init__(self, options: Options, symbols: tuple[str, ...]) -> None:
+        self._kite = _Speech(options)
+        self._kite.know(symbols)
+        super().__init__(self._kite, options, symbols, where_of(options.url))
 
     def _words(self, error: BaseException) -> str:
         from websockets.exceptions import InvalidStatus
@@ -156,6 +152,29 @@ class KiteFeed(SocketFeed):
                 "is not of this API key"
             )
         return words
+
+    def watch(self, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
+        self._kite.know(added)
+        super().watch(added, removed)
+
+
+class KiteFeed(SeveralLines):
+    """Kite's ticker, on as many connections as its symbols need, and its candles for what came
+    before."""
+
+    info = INFO
+
+    def __init__(self, speech: _Speech, options: Options, symbols: tuple[str, ...]) -> None:
+        super().__init__(lambda some: _Ticker(options, some), symbols, TOKENS_MAX, CONNECTIONS_MAX)
+        self._kite, self._options = speech, options
+
+    @property
+    def expires_ns(self) -> MarketTime:
+        """When the access token ends: the next morning in India."""
+        now = datetime.fromtimestamp(wall_ns() // 10**9, candles.INDIA)
+        ends = datetime.combine(now.date(), TOKEN_ENDS, candles.INDIA)
+        ends = ends if ends > now else ends + timedelta(days=1)
+        return MarketTime(int(ends.timestamp()) * 10**9)
 
     def watch(self, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
         known = []
@@ -177,6 +196,8 @@ class KiteFeed(SocketFeed):
                 self._kite.number(symbol)
             except ConfigError as error:
                 refused[symbol] = str(error)
+        if not refused and len(symbols) > self.room:
+            return dict.fromkeys(symbols, self.full())
         return refused
 
     def history(self, symbols: Sequence[str], from_ns: int, until_ns: int) -> RawRows:
