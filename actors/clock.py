@@ -490,6 +490,8 @@ def _on_register(entered: Input, date: date | None, register: tuple[str, ...]) -
 
 def _unanswered(state: State) -> tuple[ScanDue, ...]:
     came = [entered for entered in state.inputs if isinstance(entered, ScanResult)]
+    if not came:
+        return state.scans
     return tuple(due for due in state.scans if not any(of.answers(due) for of in came))
 
 

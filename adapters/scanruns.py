@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -96,7 +97,7 @@ def scan_run(
     by = token(facts["scan"], facts["at"])
     before_open = facts["at"] == "pre"
     after: dict[str, list[str]] = {}
-    for of in sorted(signals, key=lambda of: (of.known_at_ns, of.id)):
+    for of in sorted(signals, key=_when):
         # A bar that is over at this very instant belongs to before, a tick to after.
         if before_open or of.known_at_ns > at_ns or (of.known_at_ns == at_ns and of.is_tick):
             after.setdefault(of.symbol, []).append(of.id)
@@ -121,6 +122,9 @@ def scan_run(
     )
 
 
+_when = attrgetter("known_at_ns", "id")
+
+
 def came_of(kind: str, why: str, facts: Mapping[str, Any]) -> tuple[str, str]:
     """A request for symbols, and what became of it, from its event."""
     became = "added" if kind == "symbol.added" else f"refused: {why}"
@@ -129,7 +133,7 @@ def came_of(kind: str, why: str, facts: Mapping[str, Any]) -> tuple[str, str]:
 
 def day_scans(told: Sequence[Noticed], batches: Sequence[SignalBatch]) -> list[ScanRun]:
     """A day's scans, in their order."""
-    signals = _after(batches) if told else []
+    signals = sorted(_after(batches), key=_when) if told else []
     came = dict(came_of(of.kind, of.why, of.facts) for of in told if "request" in of.facts)
     return [
         scan_run(of.date, of.at_ns, of.facts, signals, came)

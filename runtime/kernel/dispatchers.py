@@ -313,12 +313,11 @@ class Inline:
 
     def _from_outside(self) -> Letter | None:
         """The next letter from outside, waited for; None when `finish` was called."""
-        if self._outside.empty():
-            self._refuse_to_wait_in_vain()
         while not self._finished:
             try:
                 entered = self._outside.get(timeout=0.2)
             except queue.Empty:
+                self._refuse_to_wait_in_vain()
                 continue
             if isinstance(entered, BaseException):
                 raise entered
