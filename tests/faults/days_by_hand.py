@@ -46,11 +46,25 @@ def tick(day: TradingDay, minute: float, price: float, symbol: str = "A") -> Row
 # Rows that come
 
 
-def fed_by_hand() -> Fed:
-    """Rows that come late, and too late, for windows and bars; some wait for a boundary."""
+def fed_by_hand(*, ruled: bool = False) -> Fed:
+    """Rows that come late, and too late, for windows and bars; some wait for a boundary.
+
+    Parameters
+    ----------
+    ruled : bool
+        Whether breaks have rules to pass, one of the windows others than the rest.
+    """
     market = Market(DAYS, MINUTE_NS, "bars", ("A", "B"))
     clock = {"clock": {"time": "feed", "lateness": "90s"}}
     config = configured(market, WINDOWS, RULES, {}, clock)
+    if ruled:
+        opening, later = config["sessions"]
+        volume = {"volume": {"times": 1.0, "of": "day"}}
+        config = {
+            **config,
+            "breakout": {**config["breakout"], "valid_until": "3m", "min_range": 1.5},
+            "sessions": [{**opening, "breakout": volume}, later],
+        }
     today, tomorrow = DAYS
     items = [
         *(Item(today, bar(today, 0, 99.0, 100.0)), Item(today, bar(today, 0, 49.0, 50.0, "B"))),
@@ -141,12 +155,19 @@ EARLY = (6, 15, 18)
 """Items before which a kill shows most."""
 
 
-def killed_everywhere() -> Iterator[HandWorld]:
+def killed_everywhere(world: type[HandWorld] = HandWorld) -> Iterator[HandWorld]:
     """Runs that are killed before an item, each at another one; the first is not."""
     others = (n for n in range(len(fed_by_hand().items)) if n not in EARLY)
     for kill_at in (0, *EARLY, *others):
-        yield HandWorld(kill_at)
-        yield HandWorld(kill_at, snapshots=False)
+        yield world(kill_at)
+        yield world(kill_at, snapshots=False)
+
+
+class RuledWorld(HandWorld):
+    """The days by hand, where breaks have rules to pass."""
+
+    def scenario_of(self, number: int, without: Collection[str]) -> Fed:
+        return fed_by_hand(ruled=True)
 
 
 class ScannedWorld(HandWorld):

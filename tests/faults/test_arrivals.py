@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 from faults import arrivals
-from faults.days_by_hand import HandWorld, ScannedWorld, killed_everywhere
+from faults.days_by_hand import HandWorld, RuledWorld, ScannedWorld, killed_everywhere
 
-from openbell.actors import clock, prefetch
+from openbell.actors import breakout, clock, prefetch
 from openbell.errors import OpenbellError
+from openbell.market import breakouts
+from openbell.market.conditions import Until
 from openbell.market.days import MarketTime
 from openbell.market.results import NO_TIME
 from openbell.messages.control import Arrived, DayOver
+from openbell.runtime.config import Config
 from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.lifetime import recovery
 from openbell.runtime.record import ledger
@@ -132,6 +135,42 @@ def held_rows_lost_in_a_snapshot(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(recovery, "restore", losing)
 
 
+def what_traded_is_lost_over_a_snapshot(patched: pytest.MonkeyPatch) -> None:
+    def losing(engine: Any, plan: Any, restored: Any) -> Any:
+        prepared = restore(engine, plan, restored)
+        cell = engine.cells[breakout.NAME]
+        cell.state = replace(cell.state, volumes=None)
+        return prepared
+
+    restore = recovery.restore
+    patched.setattr(recovery, "restore", losing)
+
+
+def rules_of_one_window_hold_for_none(patched: pytest.MonkeyPatch) -> None:
+    patched.setattr(Config, "breakout_for", lambda self, session: self.breakout)
+
+
+def breaks_count_until_the_close(patched: pytest.MonkeyPatch) -> None:
+    patched.setattr(Until, "on", lambda self, day, end_ns: day.close_ns)
+
+
+def no_window_is_too_narrow(patched: pytest.MonkeyPatch) -> None:
+    asked = breakouts.verdict
+
+    def any_width(levels: Any, least: Any, most: Any, *more: Any, **how: Any) -> Any:
+        return asked(levels, None, None, *more, **how)
+
+    patched.setattr(breakouts, "verdict", any_width)
+
+
+IN_RULES = (
+    what_traded_is_lost_over_a_snapshot,
+    rules_of_one_window_hold_for_none,
+    breaks_count_until_the_close,
+    no_window_is_too_narrow,
+)
+
+
 PLANTED = (
     boundaries_a_row_early,
     late_rows_let_in_after_a_restart,
@@ -149,6 +188,14 @@ def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -
     assert any(is_found(world) for world in killed_everywhere())
 
 
+@pytest.mark.parametrize("plant", IN_RULES, ids=lambda plant: plant.__name__)
+def test_a_bug_planted_in_rules_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrivals.check(RuledWorld())
+    plant(monkeypatch)
+
+    assert any(is_found(world) for world in killed_everywhere(RuledWorld))
+
+
 def is_found(world: HandWorld) -> bool:
     try:
         arrivals.check(world)
@@ -159,7 +206,7 @@ def is_found(world: HandWorld) -> bool:
 
 @pytest.mark.slow
 def test_days_by_hand_are_answered_wherever_their_process_is_killed() -> None:
-    for world in killed_everywhere():
+    for world in (*killed_everywhere(), *killed_everywhere(RuledWorld)):
         arrivals.check(world)
 
 
