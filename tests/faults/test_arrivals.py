@@ -25,7 +25,7 @@ from openbell.runtime.intake.handover import HandOver
 from openbell.runtime.lifetime import recovery
 from openbell.runtime.record import ledger
 
-FEW = (0, 5, 11, 25, 35, 66)
+FEW = (0, 11, 35, 66)
 """Seeds of scenarios that are each of another kind."""
 MANY = 200
 

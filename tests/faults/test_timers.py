@@ -26,7 +26,7 @@ from openbell.messages.session import DayOpened
 from openbell.runtime.engine import Engine
 from openbell.runtime.kernel.timekeeping import WallKeeper
 
-FEW = (0, 5, 15, 35, 55, 77)
+FEW = (5, 15, 35, 77)
 """Seeds of scenarios that are each of another kind."""
 ENOUGH = 250
 """So many seeds come to everything that they are to come to."""
