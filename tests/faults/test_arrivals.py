@@ -16,7 +16,7 @@ from faults.days_by_hand import HandWorld, RuledWorld, ScannedWorld, killed_ever
 from openbell.actors import breakout, clock, prefetch
 from openbell.errors import OpenbellError
 from openbell.market import breakouts
-from openbell.market.conditions import Until
+from openbell.market.conditions import Until, verdict
 from openbell.market.days import MarketTime
 from openbell.market.results import NO_TIME
 from openbell.messages.control import Arrived, DayOver
@@ -155,7 +155,7 @@ def breaks_count_until_the_close(patched: pytest.MonkeyPatch) -> None:
 
 
 def no_window_is_too_narrow(patched: pytest.MonkeyPatch) -> None:
-    asked = breakouts.verdict
+    asked = verdict
 
     def any_width(levels: Any, least: Any, most: Any, *more: Any, **how: Any) -> Any:
         return asked(levels, None, None, *more, **how)
