@@ -37,6 +37,7 @@ from openbell.actors import clock, day
 from openbell.actors.effects import Effects, Publish
 from openbell.market.days import SECOND_NS, MarketTime, TradingDay
 from openbell.messages.base import Message
+from openbell.messages.control import Prepared
 from openbell.messages.time import Grant
 from openbell.runtime.config import Config
 from openbell.runtime.intake.handover import ByTheWall
@@ -254,8 +255,9 @@ class WallProcess(FedProcess):
 
     def _updated(self, cell: Any, update: Any, state: Any, message: Message) -> tuple[Any, Effects]:
         after, effects = super()._updated(cell, update, state, message)
-        if cell.actor.name == clock.NAME and not state.again and self.superseded is None:
-            for effect in effects:
+        if cell.actor.name == clock.NAME and self.superseded is None:
+            again = message.grants if isinstance(message, Prepared) else state.again
+            for effect in () if again else effects:
                 if isinstance(effect, Publish) and isinstance(effect.message, Grant):
                     self.world.granted[effect.message.step] = Granted(
                         self.host(), self.world.calendar, len(self.pushed)
