@@ -417,8 +417,7 @@ def view(
         before_open=before_open,
         symbols=symbols,
         bars=_no_bars(day, symbols, slot_ns) if before_open else _bars(state, at_ns),
-        # Scans of a day may be run together, at the time of the last.
-        levels=_FrozenLevels([of for of in state.levels if of.at_ns <= at_ns]),
+        levels=_FrozenLevels(_over(state.levels, at_ns)),
         history=History(symbols) if history is None else history,
         indicators=_Indicators(settings.indicators, indicators_of, day, slot_ns),
         options=options,
@@ -443,6 +442,13 @@ def _traded(
     if names is None and not removed:
         return symbols
     return tuple(of for of in symbols if of not in removed and (names is None or of in names))
+
+
+def _over(levels: Sequence[SessionCompleted], at_ns: int) -> list[SessionCompleted]:
+    """Of the sessions that were over at an instant, those that ended first before others: scans of a
+    day may be run together, at the time of the last, and a step may hold the ends of several."""
+    known = [of for of in levels if of.at_ns <= at_ns]
+    return sorted(known, key=lambda of: (of.at_ns, of.session))
 
 
 class _FrozenLevels(Mapping[str, Levels]):

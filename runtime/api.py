@@ -28,6 +28,7 @@ from openbell.market.indicators import Indicator
 from openbell.market.scans import ScanFunction
 from openbell.runtime.config import Config, config_from
 from openbell.runtime.config.effects import accept
+from openbell.runtime.config.model import ROW_RULES
 from openbell.runtime.delivery.deliveries import Deliveries
 from openbell.runtime.engine import Engine
 from openbell.runtime.inmemory import InMemoryRun
@@ -1066,9 +1067,8 @@ def run_backtest(
 
     With `store`, the URL of one, its state and log are there afterwards, as those of a run.
     `started` gets the runtime before it runs, so that somebody can stop it, and `note` what is worth a
-    line meanwhile. A run that is stopped,
-    or one of whose days fails (`error` of the account), or that Ctrl-C interrupts, has written its
-    complete days; when there is none, nothing.
+    line meanwhile. A run that is stopped, or one of whose days fails (`error` of the account), or that
+    Ctrl-C interrupts, has written its complete days; when there is none, nothing.
     """
     accept(config, "backtest", data=data)
     intervals = settings(config).derived_minutes
@@ -1082,6 +1082,7 @@ def run_backtest(
         days, all_sinks = config.backtest, [*all_sinks, *sinks]
         if store is not None:
             replay = {"type": "replay", "start": days.start, "end": days.end, "speed": days.speed}
+            replay |= {key: getattr(config.feed, key) for key in ROW_RULES}
             from openbell.runtime.lifetime.opening import empty_state
 
             overrides = {"feed": replay, "store.url": store}

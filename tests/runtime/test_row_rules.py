@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from contextlib import closing
@@ -18,6 +19,7 @@ import pytest
 
 import openbell
 from openbell.errors import ConfigError, DataError
+from openbell.runtime.api import run_backtest
 from openbell.runtime.config import config_from
 from openbell.runtime.lifetime.opening import open_configured_store
 from openbell.runtime.lifetime.parity import parity
@@ -113,6 +115,24 @@ def as_backtest(rules: str, rows: pd.DataFrame, since: str | None = None) -> ope
     stored["feed"] = RULES[rules]
     stored["data"]["order"] = "arrival"
     return openbell.backtest(stored, rows)
+
+
+@pytest.mark.parametrize("rules", ["totals, what is not whole left out", "amended"])
+def test_a_backtest_that_keeps_its_state_goes_by_the_same_rules(rules: str, tmp_path: Path) -> None:
+    rows = frame("bars", revised=rules == "amended")
+    made = {**config(rules), "feed": RULES[rules]}
+    made["data"]["order"] = "arrival"
+    stored = config_from(made)
+
+    run_backtest(stored, rows, out=tmp_path / "plain")
+    run_backtest(stored, rows, out=tmp_path / "kept", store=f"sqlite:///{tmp_path / 'state.db'}")
+
+    plain, kept = tmp_path / "plain", tmp_path / "kept"
+    for name in ("signals.jsonl", "sessions.jsonl"):
+        assert (kept / name).read_bytes() == (plain / name).read_bytes()
+    counts, theirs = (json.loads((of / "summary.json").read_text())["rows"] for of in (plain, kept))
+    assert theirs == counts
+    assert counts["revised" if rules == "amended" else "partial"] > 10
 
 
 def frozen(rows: pd.DataFrame) -> list[dict[str, Any]]:

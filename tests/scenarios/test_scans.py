@@ -562,7 +562,7 @@ def test_scans_that_are_run_together_look_at_the_day_as_it_was_at_the_time_of_ea
         a_scan(["09:34", "09:35", "12:32", "every 77m"], "follow"),
         {**a_scan(["pre", "09:35", "12:30"], "report"), "name": "other"},
     ]
-    more: dict[str, Any] = {"data": {"interval": interval}}
+    more: dict[str, Any] = {"data": {"interval": interval}, "sessions": SESSIONS[::-1]}
     together, in_turn = Watching(), Watching()
 
     result = backtest(rows, together, *scans, **more)
