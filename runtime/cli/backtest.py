@@ -185,8 +185,8 @@ _COUNTS = {
     "used": "used",
     "outside_hours": "outside the day's hours, ignored",
     "not_a_trading_day": "on no trading day, ignored",
-    "duplicates": "duplicate bars, the last of each used",
-    "out_of_order": "out of order, sorted",
+    "duplicates": "duplicate bars, one of each used",
+    "out_of_order": "out of order, used",
     "bad_rows": "unusable, listed in bad_rows.csv",
     "ohlc_outside": "used with open or close outside [low, high]",
 }
@@ -218,6 +218,8 @@ def print_backtest(account: Mapping[str, Any], out: Path | None) -> None:
         kinds.add_row(f"{rows[key]:,}", meaning)
         if key == "outside_hours" and rows.get("auction"):
             kinds.add_row(f"{rows['auction']:,}", "of them in an auction")
+        if key == "duplicates" and rows.get("revised"):
+            kinds.add_row(f"{rows['revised']:,}", "of them took the place of the one before")
     if rows["late"]:
         kinds.add_row(f"{rows['late']:,}", "late")
     show(kinds)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from openbell.errors import ConfigError, way_out
 from openbell.hidden import conceal
-from openbell.runtime.config.model import Config
+from openbell.runtime.config.model import ROW_RULES, Config
 
 FEEDS = ("replay", "push")
 """Values of `feed.type` that are no plug-ins."""
@@ -108,7 +108,7 @@ def effects(config: Config) -> Iterator[Effect]:
             does = _description(key)
             if key.startswith("backtest."):
                 does = f"In a backtest. {does}"
-            elif key.startswith("feed."):
+            elif key.startswith("feed.") and key.removeprefix("feed.") not in ROW_RULES:
                 does = f"In a run that keeps its state. {does}"
         yield Effect(key, _without_password(conceal(_spelled(value))), does)
 

@@ -20,6 +20,7 @@ import pytest
 import openbell
 from openbell.errors import ConfigError, DataError
 from openbell.runtime.api import run_backtest
+from openbell.runtime.cli.backtest import print_backtest
 from openbell.runtime.config import config_from
 from openbell.runtime.lifetime.opening import open_configured_store
 from openbell.runtime.lifetime.parity import parity
@@ -118,13 +119,15 @@ def as_backtest(rules: str, rows: pd.DataFrame, since: str | None = None) -> ope
 
 
 @pytest.mark.parametrize("rules", ["totals, what is not whole left out", "amended"])
-def test_a_backtest_that_keeps_its_state_goes_by_the_same_rules(rules: str, tmp_path: Path) -> None:
+def test_a_backtest_that_keeps_its_state_goes_by_the_same_rules(
+    rules: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = frame("bars", revised=rules == "amended")
     made = {**config(rules), "feed": RULES[rules]}
     made["data"]["order"] = "arrival"
     stored = config_from(made)
 
-    run_backtest(stored, rows, out=tmp_path / "plain")
+    _, account = run_backtest(stored, rows, out=tmp_path / "plain")
     run_backtest(stored, rows, out=tmp_path / "kept", store=f"sqlite:///{tmp_path / 'state.db'}")
 
     plain, kept = tmp_path / "plain", tmp_path / "kept"
@@ -133,6 +136,11 @@ def test_a_backtest_that_keeps_its_state_goes_by_the_same_rules(rules: str, tmp_
     counts, theirs = (json.loads((of / "summary.json").read_text())["rows"] for of in (plain, kept))
     assert theirs == counts
     assert counts["revised" if rules == "amended" else "partial"] > 10
+    print_backtest(account, None)
+    revised = (
+        f"{counts['revised']} of them took the place" if rules == "amended" else "of each used"
+    )
+    assert revised in " ".join(capsys.readouterr().out.split())
 
 
 def frozen(rows: pd.DataFrame) -> list[dict[str, Any]]:

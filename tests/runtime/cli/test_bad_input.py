@@ -505,8 +505,8 @@ def test_each_kind_of_odd_row_stands_in_the_closing_table(
     for line in (
         f"{injected['outside_hours']} outside the day's hours, ignored",
         "0 on no trading day, ignored",
-        f"{injected['duplicate']} duplicate bars, the last of each used",
-        f"{injected['out_of_order']} out of order, sorted",
+        f"{injected['duplicate']} duplicate bars, one of each used",
+        f"{injected['out_of_order']} out of order, used",
         f"{bad} unusable, listed in bad_rows.csv",
         f"{odd} used with open or close outside [low, high]",
     ):

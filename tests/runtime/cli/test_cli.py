@@ -891,16 +891,18 @@ def test_a_configuration_that_can_not_be_run_is_refused(
 def test_a_check_says_of_each_key_that_is_set_what_it_does(openbell: Command) -> None:
     with Path("config.yaml").open("a") as file:
         file.write(
-            "feed: {speed: 60}\nday: {auto_roll: false}\nupkeep: {check_interval_seconds: 5}\n"
+            "feed: {speed: 60, revisions: amend}\nday: {auto_roll: false}\n"
+            "upkeep: {check_interval_seconds: 5}\n"
         )
 
-    ran = openbell("config", "check", "config.yaml")
+    ran = openbell("config", "check", "config.yaml", "--set", "data.order=arrival")
 
     assert ran.code == 0
     keys = {row[0]: row[1:] for row in cells(ran.out) if len(row) == 3}
     assert keys["day.auto_roll"][1] == "Whether the next day follows by itself."
     assert keys["upkeep.check_interval_seconds"] == ["5s", "nothing in this version"]
     assert keys["feed.speed"][1].startswith("In a run that keeps its state. Replay: market time")
+    assert keys["feed.revisions"][1].startswith("Of bars with the same symbol and time")
     assert keys["exchange"][0] == "XNSE"
 
 
