@@ -524,7 +524,7 @@ class World:
         self.seed = seed
         self.scenario = self.scenario_of(seed // SEEDS_A_SCENARIO, of_the_scenario(without))
         drawn_ones = faults is None and self.intervenes
-        whole = drawn_interventions(seed, self.scenario) if drawn_ones else Interventions()
+        whole = self.interventions_of(seed) if drawn_ones else Interventions()
         self.interventions = whole.without(without)
         drawn = drawn_faults(rng, seed)
         drawn = drawn if faults is None else faults
@@ -617,6 +617,13 @@ class World:
 
     def scenario_of(self, number: int, without: Collection[str]) -> Scenario:
         return scenario(number, frozenset(without))
+
+    def interventions_of(self, seed: int) -> Interventions:
+        return drawn_interventions(seed, self.scenario)
+
+    def undisturbed(self, without: frozenset[str]) -> Left:
+        """What the scenario leaves with all symbols' breakouts, and without faults."""
+        return undisturbed(self.seed // SEEDS_A_SCENARIO, without, everything=True)
 
     def plan(self, config: Config) -> Plan:
         """What a process runs."""
@@ -974,9 +981,11 @@ def check_interventions(world: World, parts: frozenset[str]) -> None:
     entered = Entered(grants, days, follows)
     twice = [of for of, count in (entered.scans + entered.answers).items() if count > 1]
     assert not twice, f"{twice[0]} came twice"
+    lost = sorted(entered.asked - entered.answers.keys())
+    assert not lost, f"{lost[0]} was asked for, and never answered"
     named = world.scenario.symbols
     start = frozenset(named if world.config.symbols == "all" else world.config.symbols)
-    whole = undisturbed(world.seed // SEEDS_A_SCENARIO, parts, everything=True)
+    whole = world.undisturbed(parts)
     ticks = made.interval_ns is None
     expected = expected_signals(by_id(whole.signals), entered, start, ticks=ticks)
     left = left_in(store, None)

@@ -1,24 +1,23 @@
-"""Bugs planted in what scans, and symbols that come and go, are kept by: the simulation finds each."""
+"""Bugs planted in what scans, and symbols that come and go, are kept by: each is found on days by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from faults import simulation
+from faults.changes_by_hand import ChangingWorld, killed_everywhere, left_without_changes
 
 from openbell.actors import breakout, clock
+from openbell.errors import OpenbellError
 from openbell.messages.scan import ScanResult
 from openbell.messages.time import Grant
 from openbell.runtime.lifetime import recovery
 from openbell.runtime.record.ledger import Ledger
 
 Plant = Callable[[pytest.MonkeyPatch], None]
-
-SEEDS = 400
-"""So many are drawn from; those without scans and symbols that change are left out."""
 
 
 def restored(patched: pytest.MonkeyPatch, mend: Callable[[Any, Any], Any]) -> None:
@@ -81,21 +80,33 @@ PLANTED = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    left_without_changes()  # kept, and without the bug
     plant(monkeypatch)
 
-    assert any(is_found(seed) for seed in intervened())
+    assert any(is_found(world) for world in killed_everywhere(apart=100))
 
 
-def intervened() -> Iterator[int]:
-    return (seed for seed in range(SEEDS) if simulation.World(seed).interventions)
-
-
-def is_found(seed: int) -> bool:
+def is_found(world: ChangingWorld) -> bool:
     try:
-        simulation.simulate(seed)
-    except AssertionError:
+        simulation.check(world, ())
+    except (AssertionError, OpenbellError):
         return True
     return False
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_days_by_hand_go_as_they_have_to(damaged: bool) -> None:
+    world = ChangingWorld(600, damaged=damaged)
+
+    simulation.check(world, ())
+
+    assert world.lives > 1
+    assert {"two waited for their symbols", "a scan was run", "a symbol went"} <= world.reached
+
+
+@pytest.mark.slow
+def test_days_by_hand_go_as_they_have_to_wherever_their_process_is_killed() -> None:
+    for world in killed_everywhere(apart=20):
+        simulation.check(world, ())
