@@ -1048,6 +1048,31 @@ def why(
         return from_store(made, store, question)
 
 
+def _stored_rows(config: Config, where: Any) -> Config:
+    """How a backtest with a store takes the rows of a recording that is not lived again.
+
+    Raises
+    ------
+    ConfigError
+        If it would be, without a store.
+    """
+    if where is None or not may_be_recorded(where):
+        return config
+    from openbell.runtime.lifetime.rerunning import recording_of
+
+    of = config.backtest
+    days, why_not = recording_of(config, where, of.start, of.end, of.speed)
+    if days and why_not is None:
+        raise ConfigError(
+            f"{where} is a recording, whose days are gone through as they were lived, and a store "
+            "keeps no state of that; leave --store out, or set data.order: time to have its rows "
+            "taken in time order"
+        )
+    if days and "order" not in config.data.model_fields_set:
+        return config_from(config, overrides={"data.order": "arrival"})
+    return config
+
+
 def run_backtest(
     config: Config,
     data: Any = None,
@@ -1082,7 +1107,9 @@ def run_backtest(
         days, all_sinks = config.backtest, [*all_sinks, *sinks]
         if store is not None:
             replay = {"type": "replay", "start": days.start, "end": days.end, "speed": days.speed}
-            replay |= {key: getattr(config.feed, key) for key in ROW_RULES}
+            config = _stored_rows(config, config.data.path if data is None else data)
+            if config.data.order == "arrival":
+                replay |= {key: getattr(config.feed, key) for key in ROW_RULES}
             from openbell.runtime.lifetime.opening import empty_state
 
             overrides = {"feed": replay, "store.url": store}

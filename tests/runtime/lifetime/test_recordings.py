@@ -25,12 +25,14 @@ from openbell.adapters.stores import open_store
 from openbell.errors import CalendarError, ConfigError, DataError, DayFailed, InputError
 from openbell.market.calendar import open_calendar
 from openbell.market.days import TradingDay
+from openbell.runtime.api import run_backtest
 from openbell.runtime.config import config_from
 from openbell.runtime.lifetime.eras import era_on
 from openbell.runtime.lifetime.keeping import Recording
 from openbell.runtime.lifetime.parity import Parity, parity
 from openbell.runtime.lifetime.supervision import RECOVER
 from openbell.runtime.record.recordings import read_day, recorded_days
+from openbell.runtime.results.collecting import Collected
 from openbell.runtime.results.events import read
 from openbell.testing.faults import Killed
 
@@ -343,6 +345,28 @@ def test_the_rows_of_a_recording_may_be_gone_through_in_time_order(whole: Lived)
     assert by_time[0]["high"] == 109.0
     assert backtested(run, folder).levels.to_pylist()[0]["high"] == 104.7
     assert backtested(run, folder, order="arrival").levels.to_pylist()[0]["high"] == 104.7
+
+
+def test_a_backtest_with_a_store_lives_no_recording_again_but_takes_its_rows_as_others_are(
+    whole: Lived, tmp_path: Path
+) -> None:
+    run, folder = whole
+    store = f"sqlite:///{tmp_path / 'kept.db'}"
+
+    def kept(**keys: Any) -> list[dict[str, Any]]:
+        found = Collected()
+        made = config_from({**run.config, "data": {"kind": "ticks", "path": str(folder), **keys}})
+        _, account = run_backtest(made, sinks=(found,), store=store, force=True)
+        levels: list[dict[str, Any]] = openbell.Result(found.days, account).levels.to_pylist()
+        return levels
+
+    for keys in ({}, {"order": "arrival"}):
+        with pytest.raises(
+            ConfigError, match=r"is a recording.*leave --store out, or set data.order"
+        ):
+            kept(**keys)
+    assert not (tmp_path / "kept.db").exists()
+    assert kept(order="time") == backtested(run, folder, order="time").levels.to_pylist()
 
 
 def test_what_rows_mean_may_be_another_thing_in_a_backtest(whole: Lived) -> None:
