@@ -80,7 +80,7 @@ class ChangingProcess(Process):
 
     def before_letter(self) -> None:
         world = self.world
-        if world.lives == 1 and world.letters == world.kill_at:
+        if world.lives == 1 and not world.over and world.letters == world.kill_at:
             self.life.kill()
         super().before_letter()
 
