@@ -63,6 +63,7 @@ def agrees(case: Case, lateness_ns: int, cuts: Sequence[int] = (), *, amends: bo
         assert case.day.date in found.without_data
         return expected
     late, revised = expected.pop("late"), expected.pop("revised")
+    assert not expected.pop("before_scans"), "no case here has scans"
     got = answer_of(found, case)
     sessions = expected.pop("sessions")
     assert got.pop("sessions") == [expected_session(case, s) for s in sessions]
