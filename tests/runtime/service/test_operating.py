@@ -79,7 +79,7 @@ def test_another_process_tells_of_a_live_run_all_that_an_operator_asks(
             nonlocal found
             found = status_of(openbell, config)
             age: float = found["feed_age_seconds"]
-            return age > before["feed_age_seconds"] and found["backlog_bytes"] == 0
+            return bool(age > before["feed_age_seconds"] and found["backlog_bytes"] == 0)
 
         wait_until(is_older_and_all_is_written)
         shown = openbell("status", "--config", config).out
