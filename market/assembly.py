@@ -319,12 +319,6 @@ def _ohlc_outside(bars: BarBlock) -> NDArray[np.int64]:
     return counted
 
 
-def _is_sorted_by_symbol(code: Codes, ts: Nanoseconds) -> bool:
-    """Whether symbols follow each other in their order, each one's rows in that of time."""
-    step = np.diff(code)
-    return bool(((step > 0) | ((step == 0) & (ts[1:] >= ts[:-1]))).all())
-
-
 def _block(
     symbols: tuple[str, ...],
     day: TradingDay,

@@ -137,11 +137,6 @@ def divisors(token: NDArray[np.int64]) -> Prices:
     return found
 
 
-def is_index(token: NDArray[np.int64]) -> Mask:
-    found: Mask = (token & 0xFF) == _INDICES
-    return found
-
-
 def _split(body: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
     """Where packets start, how long they are, and what is wrong with the message."""
     size = len(body)
