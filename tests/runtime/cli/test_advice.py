@@ -412,6 +412,8 @@ ONLY_FORMS = (
     "name one, e.g. openbell calendar XNYS",
     # Followed with the bars of a live feed, in tests/runtime/intake/test_ills.py.
     "their times seem to be those of their ends",
+    # Followed with a recording, in tests/runtime/lifetime/test_recordings.py.
+    "is a recording, whose days are gone through as they were lived",
 )
 WALKED = ("adapters/sources", "adapters/sample.py", "runtime", "market")
 
