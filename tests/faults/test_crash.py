@@ -153,7 +153,7 @@ def chain(
 
 
 @pytest.mark.parametrize(
-    "many", [8, pytest.param(len(POINTS), marks=pytest.mark.slow)], ids=["some", "all"]
+    "many", [5, pytest.param(len(POINTS), marks=pytest.mark.slow)], ids=["some", "all"]
 )
 def test_kills_at_every_point_lose_and_repeat_nothing(many: int, chain: Chain) -> None:
     for point in chain.rng.sample([*POINTS], many):

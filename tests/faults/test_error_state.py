@@ -187,7 +187,7 @@ def test_a_standby_takes_over_in_error_and_leaves_it(
     [
         ("recover, before its command is taken", 1),
         ("recover, command taken", 1),
-        ("snapshot, before", 1),
+        pytest.param("snapshot, before", 1, marks=pytest.mark.slow),
         pytest.param("commit, unanswered", 1, marks=pytest.mark.slow),
         pytest.param("recovery, said", 1, marks=pytest.mark.slow),
         pytest.param("snapshot, written", 1, marks=pytest.mark.slow),

@@ -124,7 +124,7 @@ def observe_late(
 
 
 @pytest.mark.parametrize("kind", ["bars", "ticks"])
-@pytest.mark.parametrize("dispatcher", ["inline", "threads"])
+@pytest.mark.parametrize("dispatcher", ["inline", pytest.param("threads", marks=pytest.mark.slow)])
 def test_a_day_that_is_late_opens_without_rows_and_is_merged_when_they_come(
     bars: pa.Table, log: list[tuple[str, str]], kind: str, dispatcher: Any
 ) -> None:

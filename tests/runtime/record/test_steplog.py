@@ -415,7 +415,7 @@ def test_equal_contents_have_equal_digests(commit: Commit, number: int) -> None:
     assert differing(parts(commit), parts(again)) == []
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_contents_that_differ_in_a_single_thing_have_other_digests(data: st.DataObject) -> None:
     commit = data.draw(COMMITS)
