@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from redis_server import RedisServer, find_server
+from redis_server import RedisServer
+from store_places import server_binary
 from test_docs import marked
 
 from openbell.adapters.feeds import FeedOptions
@@ -21,10 +22,7 @@ ADDRESS = "localhost:6379"
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    binary = find_server()
-    if binary is None:
-        pytest.skip("no redis-server or valkey-server on PATH")
-    with RedisServer(binary) as started:
+    with RedisServer(server_binary()) as started:
         yield started
 
 

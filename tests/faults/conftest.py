@@ -24,6 +24,13 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """One of the test's own: it may be away for long, and what is in it is of this test."""
+    with RedisServer(server_binary()) as started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def minutes(children: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three generated days of three symbols."""

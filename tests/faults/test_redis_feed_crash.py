@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, datetime
 from datetime import time as wall_time
@@ -19,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 from feed_places import Place
-from redis_server import RedisServer, find_server
+from redis_server import RedisServer
 
 import openbell
 from openbell.adapters.stores import Store
@@ -65,15 +64,6 @@ def config(folder: Path, place: Place) -> dict[str, Any]:
         "store": {"url": f"sqlite:///{folder / 'state.db'}"},
         "snapshot": {"every": "50ms"},
     }
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    binary = find_server()
-    if binary is None:
-        pytest.skip("no redis-server or valkey-server on PATH")
-    with RedisServer(binary) as started:
-        yield started
 
 
 def started(folder: Path) -> subprocess.Popen[bytes]:

@@ -17,19 +17,11 @@ import psutil
 import pytest
 from faults.crashing import Child, Nursery, Setting, assert_same, left, setting, wait_until
 from redis_server import RedisServer
-from store_places import server_binary
 
 from openbell.adapters.stores import open_store
 
 FIRST, SECOND = "2024-01-02", "2024-01-03"
 NOON = "T12:30-05:00"
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """One of the test's own: it is away for long."""
-    with RedisServer(server_binary()) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

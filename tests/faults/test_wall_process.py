@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 import yaml
 from feed_places import Place
 from managing import midday_zone
-from redis_server import RedisServer, find_server
+from redis_server import RedisServer
 
 from openbell.runtime.config import config_from
 from openbell.runtime.lifetime.opening import open_configured_store
@@ -28,15 +27,6 @@ PATIENCE_SECONDS = 120.0
 
 LATE_SECONDS = 30.0
 """Within a second, where the host has nothing else to do: `benchmarks/live_latency.py` tells."""
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    binary = find_server()
-    if binary is None:
-        pytest.skip("no redis-server or valkey-server on PATH")
-    with RedisServer(binary) as started:
-        yield started
 
 
 def shifter() -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from faults import waiting_plugins
 from faults.test_wall_process import PATIENCE_SECONDS, Watched, shifter
 from faults.waiting_plugins import asked
 from feed_places import Place
-from redis_server import RedisServer, find_server
+from redis_server import RedisServer
 
 import openbell
 from openbell.adapters.stores import Store
@@ -27,15 +27,6 @@ from openbell.runtime.lifetime.asks import answer_of, ask
 from openbell.runtime.lifetime.opening import open_configured_store
 from openbell.runtime.lifetime.replaying import replay_day
 from openbell.runtime.results.scans import stored_runs
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    binary = find_server()
-    if binary is None:
-        pytest.skip("no redis-server or valkey-server on PATH")
-    with RedisServer(binary) as started:
-        yield started
 
 
 def about(shifted: bool) -> tuple[datetime, float, str, str]:
