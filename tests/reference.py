@@ -433,16 +433,10 @@ def session_levels(
                 inside = [row for row in rows if start <= row.ts < end]
             else:
                 inside = [row for row in rows if start <= row.ts and row.end <= end]
-            levels[symbol] = {
-                "high": max((row.high for row in inside), default=None),
-                "low": min((row.low for row in inside), default=None),
-                "count": len(inside),
-                "first_ts": inside[0].ts if inside else None,
-                "last_ts": inside[-1].ts if inside else None,
-                # Where it does not trade, nothing lacks: outside of its hours it is whole.
-                "complete": set(minutes) & set(minutes_of(day, symbol))
-                <= minutes_covered(day, inside, symbol),
-            }
+            # Where it does not trade, nothing lacks: outside of its hours it is whole.
+            wanted = set(minutes) & set(minutes_of(day, symbol))
+            complete = wanted <= minutes_covered(day, inside, symbol)
+            levels[symbol] = levels_of(inside, complete)
     return {
         "session": window.name,
         "status": "COMPLETED" if minutes else "SKIPPED",
@@ -451,6 +445,17 @@ def session_levels(
         "start_ns": start,
         "end_ns": end,
         "levels": levels,
+    }
+
+
+def levels_of(inside: Sequence[Used], complete: bool) -> SymbolLevels:
+    return {
+        "high": max((row.high for row in inside), default=None),
+        "low": min((row.low for row in inside), default=None),
+        "count": len(inside),
+        "first_ts": inside[0].ts if inside else None,
+        "last_ts": inside[-1].ts if inside else None,
+        "complete": complete,
     }
 
 
@@ -476,14 +481,7 @@ def auction_levels(
             for row in rows
             if start <= row.ts and (row.ts < end if interval_ns is None else row.end <= end)
         ]
-        levels[symbol] = {
-            "high": max((row.high for row in inside), default=None),
-            "low": min((row.low for row in inside), default=None),
-            "count": len(inside),
-            "first_ts": inside[0].ts if inside else None,
-            "last_ts": inside[-1].ts if inside else None,
-            "complete": True,
-        }
+        levels[symbol] = levels_of(inside, complete=True)
     return {
         "session": window.name,
         "status": "COMPLETED" if spans else "SKIPPED",

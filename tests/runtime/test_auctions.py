@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from by_hand import ByHand, at
 from commands import Command
+from nse_products import COMPANIONS, SEGMENTS, SYMBOLS
 from reference import Rules, Window, answer
 
 import openbell
@@ -24,8 +25,6 @@ from openbell.runtime.intake.hours import calendar_for
 
 BEFORE, SINCE = date(2026, 7, 31), date(2026, 8, 3)
 """Days before and after the closing auction came."""
-
-SYMBOLS = ("NIFTY", "NIFTY26AUGFUT", "RELIANCE", "SMALLCO")
 
 WINDOWS = (
     Window("Before the open", "", "", auction="auction_open"),
@@ -39,7 +38,7 @@ def config(**more: Any) -> dict[str, Any]:
     return {
         "exchange": "XNSE",
         "symbols": list(SYMBOLS),
-        "companions": {"NIFTY": "NIFTY26AUGFUT"},
+        "companions": COMPANIONS,
         "sessions": [
             {"name": "Before the open", "auction": "pre_open"},
             {"name": "Opening", "start": "09:15", "end": "09:29"},
@@ -53,13 +52,7 @@ def config(**more: Any) -> dict[str, Any]:
                 "highest": {"type": "trailing_max", "period": "1d", "field": "high"},
             }
         },
-        "calendar": {
-            "segments": {
-                "NIFTY": "index",
-                "NIFTY26AUGFUT": "futures",
-                "RELIANCE": {"2026-08-03": "equity_fno"},
-            }
-        },
+        "calendar": {"segments": SEGMENTS},
         **more,
     }
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from commands import Command
+from nse_products import COMPANIONS, SEGMENTS, SYMBOLS
 from reference import Rules, Window, answer
 
 import openbell
@@ -23,8 +24,6 @@ from openbell.runtime.intake.hours import calendar_for
 from openbell.runtime.results.exporting import export_csv
 
 DAYS = (date(2026, 7, 30), date(2026, 7, 31), date(2026, 8, 3), date(2026, 8, 4))
-
-SYMBOLS = ("NIFTY", "NIFTY26AUGFUT", "RELIANCE", "SMALLCO")
 
 WINDOWS = (
     Window("Opening", "09:15", "09:29"),
@@ -37,17 +36,11 @@ def config(**more: Any) -> dict[str, Any]:
     return {
         "exchange": "XNSE",
         "symbols": list(SYMBOLS),
-        "companions": {"NIFTY": "NIFTY26AUGFUT"},
+        "companions": COMPANIONS,
         "sessions": [{"name": w.name, "start": w.start, "end": w.end} for w in WINDOWS],
         "data": {"kind": "bars", "interval": "1m"},
         "upkeep": {"derived_intervals": [5, 60]},
-        "calendar": {
-            "segments": {
-                "NIFTY": "index",
-                "NIFTY26AUGFUT": "futures",
-                "RELIANCE": {"2026-08-03": "equity_fno"},
-            }
-        },
+        "calendar": {"segments": SEGMENTS},
         **more,
     }
 
